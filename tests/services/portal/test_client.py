@@ -1,0 +1,125 @@
+"""Calling a service that is found through DNS: the next instance, the next lookup, and when to give up."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import Any
+
+import pytest
+
+
+def client(portal: Any, name_server: Any, **more: Any) -> Any:
+    chosen = portal.discovery.Settings((("127.0.0.1", name_server.port),), ("service.consul",))
+    return portal.client.Client(portal.discovery.Discovery(chosen), **more)
+
+
+class Breaking:
+    """Accepts a connection, sends what it was given, and hangs up."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self._data = data
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(65536)
+                connection.sendall(self._data)
+
+    def close(self) -> None:
+        # shutdown wakes the thread in accept; close alone would leave it there with the port open.
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+def test_the_journey_tells_how(portal: Any, name_server: Any, web: Any) -> None:
+    name_server.service("weather", web.port)
+    web.answers = {"/weather/London": (200, {"temp": 1})}
+    reply, journey = client(portal, name_server).get("weather", "/weather/London")
+    assert (reply.status, reply.body) == (200, b'{"temp": 1}')
+    assert journey.chosen.port == web.port
+    assert [(one.endpoint, one.outcome) for one in journey.attempts] == [(f"127.0.0.1:{web.port}", "HTTP 200")]
+    assert journey.milliseconds >= journey.attempts[0].milliseconds > 0
+
+
+def test_a_record_that_refuses_is_passed_over(portal: Any, name_server: Any, web: Any, world: Any) -> None:
+    gone = world.free_port()
+    name_server.service("weather", web.port)
+    name_server.zone["weather.service.consul.", "SRV"] += [f"0 1 {gone} 7f000001.addr.dc1.consul."]
+    reply, journey = client(portal, name_server).get("weather", "/x")
+    assert reply.status == 404
+    assert [one.outcome for one in journey.attempts] == ["Connection refused", "HTTP 404"]
+
+
+@pytest.mark.parametrize("data", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", b"nonsense\r\n\r\n"])
+def test_a_connection_that_breaks_is_no_answer(portal: Any, name_server: Any, web: Any, data: bytes) -> None:
+    breaking = Breaking(data)
+    try:
+        name_server.service("weather", web.port)
+        first = f"0 1 {breaking.port} 7f000001.addr.dc1.consul."
+        name_server.zone["weather.service.consul.", "SRV"] += [first]
+        reply, journey = client(portal, name_server).get("weather", "/x")
+    finally:
+        breaking.close()
+    assert reply.status == 404
+    assert len(journey.attempts) == 2
+
+
+def test_when_all_records_fail_the_catalog_is_looked_at_again(
+    portal: Any, name_server: Any, web: Any, world: Any
+) -> None:
+    name_server.service("weather", world.free_port())
+
+    def deploy() -> None:
+        if len(name_server.queries) == 2:
+            name_server.service("weather", web.port)
+
+    name_server.before_answer = deploy
+    pauses: list[float] = []
+    reply, journey = client(portal, name_server, pause=pauses.append).get("weather", "/x")
+    assert reply.status == 404
+    assert len(journey.lookups) == 2
+    assert pauses == [0, 0], "the second look is at once"
+
+
+def test_giving_up_says_what_was_tried(portal: Any, name_server: Any, world: Any) -> None:
+    name_server.service("weather", world.free_port())
+    with pytest.raises(portal.client.Unavailable, match=r"none of the 1 .* \(Connection refused\)") as caught:
+        client(portal, name_server, pause=lambda seconds: None).get("weather", "/x")
+    assert caught.value.status == 503
+    assert len(caught.value.journey.attempts) == len(portal.client.PAUSES)
+
+
+def test_a_service_that_is_not_there(portal: Any, name_server: Any) -> None:
+    with pytest.raises(portal.client.Unavailable, match="no healthy instance of weather") as caught:
+        client(portal, name_server, pause=lambda seconds: None).get("weather", "/x")
+    assert caught.value.status == 503
+
+
+def test_a_hanging_instance_is_504_at_the_deadline_and_not_later(
+    portal: Any, name_server: Any, web: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(portal.client, "DEADLINE", 0.3)
+    release = threading.Event()
+    web.answers = {"/x": lambda: (release.wait(5), (200, {}))[1]}
+    name_server.service("weather", web.port)
+    with pytest.raises(portal.client.Unavailable) as caught:
+        client(portal, name_server).get("weather", "/x")
+    release.set()
+    assert caught.value.status == 504
+    assert caught.value.journey.milliseconds < 1000
+
+
+def test_a_silent_dns_server_is_504(portal: Any, name_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(portal.client, "DEADLINE", 0.2)
+    name_server.silent = True
+    with pytest.raises(portal.client.Unavailable) as caught:
+        client(portal, name_server).get("weather", "/x")
+    assert caught.value.status == 504
