@@ -1,0 +1,5 @@
+"""`python -m ecsconsul` is `ecsconsul`."""
+
+from .cli import main
+
+main()

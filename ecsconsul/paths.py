@@ -1,0 +1,39 @@
+"""Where files lie: those that ship with the package (in a checkout beside it), and the user's state of labs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+HOME_VARIABLE = "ECSCONSUL_HOME"
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def services_dir() -> Path:
+    """The folder of the lab's own services, one folder with a Dockerfile each."""
+    return _shipped("services")
+
+
+def templates_dir() -> Path:
+    """The folder of the CloudFormation template and its boot scripts."""
+    return _shipped("templates")
+
+
+def state_folder() -> Path:
+    """Where all labs live: ECSCONSUL_HOME, else the user's state folder."""
+    if told := os.environ.get(HOME_VARIABLE):
+        return Path(told).absolute()
+    from platformdirs import user_state_path
+
+    return user_state_path("ecsconsul")
+
+
+def registrator_source() -> Path:
+    """The folder that the Registrator's image is built from: the package, of which its .dockerignore takes a part."""
+    return _PACKAGE
+
+
+def _shipped(name: str) -> Path:
+    # setup.cfg maps the top-level folder into the package, so an installed copy has it inside.
+    inside = _PACKAGE / name
+    return inside if inside.is_dir() else _PACKAGE.parent / name

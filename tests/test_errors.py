@@ -1,0 +1,36 @@
+"""The error tree: what an error says of itself, and the exit code that it means."""
+
+from __future__ import annotations
+
+import pytest
+
+from ecsconsul import errors
+from ecsconsul.errors import ExitCode, LabError
+
+
+def test_the_exit_codes_are_those_of_the_contract() -> None:
+    assert {code.name: code.value for code in ExitCode} == {
+        "DONE": 0, "FAILED": 1, "WRONG_USAGE": 2, "CONFIG_INVALID": 3, "UNHEALTHY": 4, "CHANGES_PENDING": 5,
+        "INTERRUPTED": 130,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (errors.WrongUsage, ExitCode.WRONG_USAGE),
+        (errors.ConfigInvalid, ExitCode.CONFIG_INVALID),
+        (errors.TargetAbsent, ExitCode.FAILED),
+        (errors.StepFailed, ExitCode.FAILED),
+        (errors.NameNotFound, ExitCode.FAILED),
+        (errors.Unreachable, ExitCode.FAILED),
+    ],
+)
+def test_each_kind_means_an_exit_code(kind: type[LabError], code: ExitCode) -> None:
+    assert kind("what").exit_code == code
+    assert issubclass(kind, LabError)
+
+
+def test_the_tree_at_the_top_of_the_module_shows_every_kind() -> None:
+    kinds = [kind.__name__ for kind in LabError.__subclasses__() if kind.__module__ == errors.__name__]
+    assert [name for name in kinds if name not in (errors.__doc__ or "")] == []
