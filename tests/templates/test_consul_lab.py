@@ -1,0 +1,359 @@
+"""The stack's template: valid, safe, and launched, changed and deleted on moto's CloudFormation."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from cfnlint import decode
+from cfnlint.api import lint_all
+from moto import mock_aws
+
+from ecsconsul.paths import templates_dir
+from tests.require import require
+from tests.templates.stack import CLUSTER, LAB, REGION, TEXT, Stack, tags_of
+
+ARM_AMI = "/aws/service/ecs/optimized-ami/amazon-linux-2023/arm64/recommended/image_id"
+CONSUL_PORTS = {8300, 8301, 8302, 8500, 8600}
+
+# Actions for which AWS's service authorization reference lists no resource to narrow them to, or
+# (Session Manager) AWS's own minimal policy has none.
+ACTIONS_WITHOUT_RESOURCE = {
+    "ec2:DescribeInstances",
+    "ecr:GetAuthorizationToken",
+    "ecs:DiscoverPollEndpoint",
+    "ssm:UpdateInstanceInformation",
+    "ssmmessages:CreateControlChannel",
+    "ssmmessages:CreateDataChannel",
+    "ssmmessages:OpenControlChannel",
+    "ssmmessages:OpenDataChannel",
+}
+
+
+@pytest.fixture(scope="module")
+def region() -> Iterator[Stack]:
+    with mock_aws():
+        yield Stack()
+
+
+@pytest.fixture
+def stack(region: Stack) -> Iterator[Stack]:
+    yield region
+    region.delete()
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    template, mistakes = decode.decode_str(TEXT)
+    assert not mistakes
+    return dict(template)
+
+
+def _resources(document: Mapping[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+    found = {name: body for name, body in document["Resources"].items() if body["Type"] == kind}
+    assert found, f"the template has no {kind}"
+    return found
+
+
+def _statements(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    roles = _resources(document, "AWS::IAM::Role").values()
+    policies = [policy for role in roles for policy in role["Properties"]["Policies"]]
+    return [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
+
+
+def _actions(statement: Mapping[str, Any]) -> list[str]:
+    actions = statement["Action"]
+    return [actions] if isinstance(actions, str) else list(actions)
+
+
+# ---------------------------------------------------------------- the text alone
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    # I is cfn-lint's level below a warning; its own command line leaves it out by default too.
+    assert [str(match) for match in lint_all(TEXT) if not match.rule.id.startswith("I")] == []
+
+
+def test_it_names_no_ami_and_has_no_launch_configuration(document: Mapping[str, Any]) -> None:
+    assert "ami-" not in TEXT
+    kinds = {body["Type"] for body in document["Resources"].values()}
+    assert "AWS::AutoScaling::LaunchConfiguration" not in kinds
+
+
+def test_all_that_boots_is_waited_for_and_says_what_it_signals_as(document: Mapping[str, Any]) -> None:
+    waiting = {name: body for name, body in document["Resources"].items() if "CreationPolicy" in body}
+    assert set(waiting) == {"ConsulServer", "ConsulPeers", "EcsInstances"}
+    for name, body in waiting.items():
+        assert tags_of(body["Properties"])["ecsconsul:resource"] == name
+
+
+def test_groups_are_replaced_one_by_one_as_they_signal(document: Mapping[str, Any]) -> None:
+    for name, body in _resources(document, "AWS::AutoScaling::AutoScalingGroup").items():
+        rolling = body["UpdatePolicy"]["AutoScalingRollingUpdate"]
+        if "Fn::If" in rolling:
+            condition, rolling, otherwise = rolling["Fn::If"]
+            assert (name, condition, otherwise) == ("ConsulPeers", "HasPeers", {"Ref": "AWS::NoValue"})
+        assert rolling["MaxBatchSize"] == 1, name
+        assert rolling["WaitOnResourceSignals"] is True, name
+        # Auto Scaling must launch what the update replaces, and do nothing else meanwhile
+        assert not {"Launch", "Terminate"} & set(rolling["SuspendProcesses"]), name
+
+
+def test_the_patience_of_the_scripts_ends_before_cloudformations(document: Mapping[str, Any]) -> None:
+    script = (templates_dir() / "boot.sh").read_text()
+    waits = {name: int(value) for name, value in re.findall(r"(\w+)_SECONDS=(\d+)", script)}
+    one_more_try = sum(int(seconds) for seconds in re.findall(r"timeout (\d+) ", script))
+    # of the instance's metadata two things are asked, of AWS three
+    most = sum(waits.values()) + waits["METADATA"] + 2 * (waits["AWS"] + 30) + one_more_try
+    for name in ("ConsulServer", "ConsulPeers", "EcsInstances"):
+        timeout = document["Resources"][name]["CreationPolicy"]["ResourceSignal"]["Timeout"]
+        assert most < 60 * int(timeout.removeprefix("PT").removesuffix("M")) - 120, name
+
+
+def test_it_fits_into_what_aws_takes(stack: Stack) -> None:
+    """51,200 bytes of template body, and 16 KB of user data before it is encoded."""
+    assert len(TEXT.encode()) < 51_200
+    stack.create()
+    for role in ("consul-server", "ecs-instance"):
+        assert len(stack.user_data(role).encode()) < 16_384
+
+
+@pytest.mark.parametrize("role", ["consul-server", "ecs-instance"])
+def test_shellcheck_finds_nothing_in_the_boot_scripts_as_they_are_sent(stack: Stack, role: str) -> None:
+    program = Path(sys.executable).with_name("shellcheck")
+    require("shellcheck", program.exists(), "shellcheck is not installed beside Python")
+    stack.create()
+    argv = [str(program), "--enable", "check-unassigned-uppercase", "-"]
+    done = subprocess.run(argv, input=stack.user_data(role), capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("role", ["consul-server", "ecs-instance"])
+def test_boot_scripts_know_the_parameters(stack: Stack, role: str) -> None:
+    stack.create(ConsulImage="example.com:5000/consul@sha256:12ab", AmazonDnsIp="10.1.0.2")
+    lines = stack.user_data(role).splitlines()
+    assert lines[0] == "#!/bin/bash"
+    assert {f"LAB='{LAB}'", f"REGION='{REGION}'", "AMAZON_DNS='10.1.0.2'"} <= set(lines)
+    assert "CONSUL_IMAGE='example.com:5000/consul@sha256:12ab'" in lines
+
+
+def test_the_count_of_servers_is_not_in_their_boot_script(stack: Stack) -> None:
+    """A change of user data replaces ConsulServer."""
+    stack.create(ConsulServers=1)
+    before = stack.user_data("consul-server")
+    stack.update(ConsulServers=5)
+    assert stack.user_data("consul-server") == before
+
+
+@pytest.mark.parametrize("role", ["consul-server", "ecs-instance"])
+def test_no_secret_is_in_the_user_data_or_a_parameter(stack: Stack, document: Mapping[str, Any], role: str) -> None:
+    stack.create()
+    assert "/ecsconsul/$LAB/gossip-key" in stack.user_data(role)
+    assert not [name for name in document["Parameters"] if "key" in name.lower() and name != "KeyName"]
+
+
+def test_imdsv2_is_required_and_containers_cannot_reach_it(document: Mapping[str, Any]) -> None:
+    for name, template in _resources(document, "AWS::EC2::LaunchTemplate").items():
+        options = template["Properties"]["LaunchTemplateData"]["MetadataOptions"]
+        assert options["HttpTokens"] == "required", name
+        assert options["HttpPutResponseHopLimit"] == 1, name
+
+
+def test_every_volume_is_encrypted_gp3(document: Mapping[str, Any]) -> None:
+    for name, template in _resources(document, "AWS::EC2::LaunchTemplate").items():
+        mappings = template["Properties"]["LaunchTemplateData"]["BlockDeviceMappings"]
+        disks = [mapping["Ebs"] for mapping in mappings]
+        assert disks, name
+        assert all(disk["Encrypted"] and disk["VolumeType"] == "gp3" for disk in disks), name
+
+
+@pytest.mark.parametrize("kind", ["AWS::EC2::Instance", "AWS::AutoScaling::AutoScalingGroup"])
+def test_instances_come_from_the_stacks_launch_templates(document: Mapping[str, Any], kind: str) -> None:
+    templates = _resources(document, "AWS::EC2::LaunchTemplate")
+    for name, body in _resources(document, kind).items():
+        assert body["Properties"]["LaunchTemplate"]["LaunchTemplateId"]["Ref"] in templates, name
+        for loosening in ("MetadataOptions", "BlockDeviceMappings", "SecurityGroupIds", "NetworkInterfaces"):
+            assert loosening not in body["Properties"], name
+
+
+def test_ecs_instances_wait_for_every_consul_server(document: Mapping[str, Any]) -> None:
+    assert set(document["Resources"]["EcsInstances"]["DependsOn"]) == {"ConsulServer", "ConsulPeers"}
+
+
+def test_the_role_allows_no_action_by_wildcard(document: Mapping[str, Any]) -> None:
+    actions = [action for statement in _statements(document) for action in _actions(statement)]
+    assert "ecs:RegisterContainerInstance" in actions
+    assert [action for action in actions if "*" in action] == []
+    assert all(
+        "ManagedPolicyArns" not in role["Properties"] for role in _resources(document, "AWS::IAM::Role").values()
+    )
+
+
+def test_only_actions_without_a_resource_are_allowed_on_all(document: Mapping[str, Any]) -> None:
+    on_all = [statement for statement in _statements(document) if statement["Resource"] == "*"]
+    assert {action for statement in on_all for action in _actions(statement)} == ACTIONS_WITHOUT_RESOURCE
+
+
+def test_other_actions_are_held_to_this_lab(document: Mapping[str, Any]) -> None:
+    for statement in _statements(document):
+        if statement["Resource"] == "*":
+            continue
+        owner = str(statement["Resource"])
+        assert any(name in owner for name in ("${LabName}", "${EcsClusterName}", "AWS::StackId")), statement
+
+
+# ---------------------------------------------------------------- launched
+
+
+@pytest.mark.parametrize("servers", [1, 3, 5])
+def test_servers_come_first_then_the_instances(stack: Stack, servers: int) -> None:
+    stack.create(ConsulServers=servers, InstanceCount=2)
+    assert stack.status == "CREATE_COMPLETE"
+    assert stack.roles() == ["consul-server"] * servers + ["ecs-instance"] * 2
+    more = servers - 1
+    assert stack.group_sizes() == {"ConsulPeers": (more,) * 4, "EcsInstances": (2,) * 4}
+
+
+def test_every_instance_says_whose_it_is_and_what_for(stack: Stack) -> None:
+    stack.create(ConsulServers=3, InstanceCount=2)
+    for instance in stack.running():
+        tags = tags_of(instance)
+        assert (tags["ecsconsul:lab"], tags["ecsconsul:cluster"]) == (LAB, CLUSTER)
+        assert tags["Name"] == f"{LAB} {tags['ecsconsul:role']}"
+    assert Counter(stack.roles()) == {"consul-server": 3, "ecs-instance": 2}
+
+
+def test_the_groups_carry_the_tags_and_hand_them_on(stack: Stack) -> None:
+    stack.create()
+    groups = stack.autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"]
+    assert len(groups) == 2
+    for group in groups:
+        assert {"ecsconsul:lab", "ecsconsul:cluster", "ecsconsul:role", "Name"} <= set(tags_of(group))
+        assert all(tag["PropagateAtLaunch"] for tag in group["Tags"])
+
+
+def test_volumes_carry_the_tags_too(stack: Stack) -> None:
+    stack.create()
+    for role in ("consul-server", "ecs-instance"):
+        specifications = stack.launch_data(role)["TagSpecifications"]
+        (volume,) = [entry for entry in specifications if entry["ResourceType"] == "volume"]
+        wanted = {"ecsconsul:lab": LAB, "ecsconsul:cluster": CLUSTER, "ecsconsul:role": role}
+        assert wanted.items() <= tags_of(volume).items()
+
+
+@pytest.mark.parametrize("parameters", [{}, {"EcsAmi": ARM_AMI, "InstanceType": "t4g.small"}])
+def test_every_instance_runs_the_ami_of_the_parameter(stack: Stack, parameters: dict[str, str]) -> None:
+    stack.create(ConsulServers=3, **parameters)
+    name = parameters.get("EcsAmi", ARM_AMI.replace("/arm64", ""))
+    ssm = boto3.client("ssm", region_name=REGION)
+    wanted = ssm.get_parameter(Name=name)["Parameter"]["Value"]
+    kinds = {(instance["ImageId"], instance["InstanceType"]) for instance in stack.running()}
+    assert kinds == {(wanted, parameters.get("InstanceType", "t3.small"))}
+
+
+def test_the_world_reaches_the_portal_and_nothing_else(stack: Stack) -> None:
+    stack.create(PublicPort=9090)
+    rules = stack.ingress("ConsulSecurityGroup") | stack.ingress("EcsSecurityGroup")
+    world = {rule for rule in rules if "/" in rule[3]}
+    assert world == {("tcp", port, port, "0.0.0.0/0") for port in (80, 443, 9090)}
+
+
+@pytest.mark.parametrize("port", [80, 443])
+def test_a_portal_on_80_or_443_needs_no_rule_of_its_own(stack: Stack, port: int) -> None:
+    stack.create(PublicPort=port)
+    assert stack.status == "CREATE_COMPLETE"
+    world = [rule for rule in stack.ingress("EcsSecurityGroup") if "/" in rule[3]]
+    assert sorted(rule[1] for rule in world) == [80, 443]
+
+
+def test_consul_is_open_to_consul_only(stack: Stack) -> None:
+    stack.create(SshCidr="203.0.113.7/32")
+    group = stack.outputs["ConsulSecurityGroup"]
+    assert stack.ingress("ConsulSecurityGroup") == {
+        ("tcp", 8300, 8302, group),
+        ("udp", 8301, 8302, group),
+        ("tcp", 8500, 8500, group),
+        ("tcp", 8600, 8600, group),
+        ("udp", 8600, 8600, group),
+        ("tcp", 22, 22, "203.0.113.7/32"),
+    }
+
+
+def test_consul_ports_in_other_groups_are_open_to_that_group_only(stack: Stack) -> None:
+    stack.create(SshCidr="203.0.113.7/32")
+    rules = stack.ingress("EcsSecurityGroup")
+    on_consul = {rule for rule in rules if CONSUL_PORTS & set(range(rule[1], rule[2] + 1))}
+    assert {rule[3] for rule in on_consul} <= {stack.outputs["EcsSecurityGroup"]}
+
+
+def test_members_are_in_consuls_group_and_only_ecs_instances_in_the_open_one(stack: Stack) -> None:
+    stack.create()
+    consul, ecs = stack.outputs["ConsulSecurityGroup"], stack.outputs["EcsSecurityGroup"]
+    assert stack.launch_data("consul-server")["SecurityGroupIds"] == [consul]
+    assert stack.launch_data("ecs-instance")["SecurityGroupIds"] == [consul, ecs]
+
+
+@pytest.mark.parametrize("given, wanted", [({}, None), ({"KeyName": "mine"}, "mine")])
+def test_the_key_pair_is_optional(stack: Stack, given: dict[str, str], wanted: str | None) -> None:
+    stack.create(**given)
+    for role in ("consul-server", "ecs-instance"):
+        assert stack.launch_data(role).get("KeyName") == wanted
+
+
+def test_the_outputs_lead_to_what_was_made(stack: Stack) -> None:
+    stack.create()
+    outputs = stack.outputs
+    server = stack.running()[0]
+    assert (outputs["ConsulServerId"], outputs["ConsulServerAddress"]) == (
+        server["InstanceId"],
+        server["PrivateIpAddress"],
+    )
+    assert outputs["EcsCluster"] == CLUSTER
+    assert outputs["LogGroup"] == f"/ecsconsul/{LAB}"
+    profile = stack.iam.get_instance_profile(InstanceProfileName=outputs["InstanceProfile"])
+    assert [role["Arn"] for role in profile["InstanceProfile"]["Roles"]] == [outputs["InstanceRole"]]
+
+
+# ---------------------------------------------------------------- changed, and taken away
+
+
+def test_instances_follow_the_count(stack: Stack) -> None:
+    stack.create(InstanceCount=2)
+    for count in (3, 1):
+        stack.update(InstanceCount=count)
+        assert stack.status == "UPDATE_COMPLETE"
+        assert stack.roles() == ["consul-server"] + ["ecs-instance"] * count
+        assert stack.group_sizes()["EcsInstances"] == (count,) * 4
+
+
+def test_consul_servers_follow_the_count_and_disturb_nobody_else(stack: Stack) -> None:
+    stack.create(ConsulServers=1, InstanceCount=2)
+    first = {instance["InstanceId"] for instance in stack.running()}
+    for servers in (3, 5, 1):
+        stack.update(ConsulServers=servers)
+        assert Counter(stack.roles()) == {"consul-server": servers, "ecs-instance": 2}
+        assert first <= {instance["InstanceId"] for instance in stack.running()}
+
+
+def test_another_public_port_replaces_no_instance(stack: Stack) -> None:
+    stack.create(ConsulServers=3)
+    before = [instance["InstanceId"] for instance in stack.running()]
+    for port in (9090, 80, 8080):
+        stack.update(PublicPort=port)
+        assert stack.status == "UPDATE_COMPLETE"
+    assert [instance["InstanceId"] for instance in stack.running()] == before
+
+
+def test_after_delete_nothing_is_left(region: Stack) -> None:
+    region.create(ConsulServers=3, InstanceCount=2, SshCidr="203.0.113.7/32", KeyName="mine")
+    region.update(ConsulServers=5, InstanceCount=3, PublicPort=9090)
+    assert not [kind for kind, found in region.left().items() if not found]
+    region.delete()
+    assert {kind: found for kind, found in region.left().items() if found} == {}
