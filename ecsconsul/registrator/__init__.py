@@ -1,0 +1,1 @@
+"""The Registrator's rules: which Consul services stand for a container."""

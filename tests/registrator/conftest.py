@@ -1,0 +1,79 @@
+"""An engine and an agent that are little servers, and a sync between them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from ecsconsul.registrator.agent import Agent
+from ecsconsul.registrator.engine import Engine
+from ecsconsul.registrator.rules import Options
+from ecsconsul.registrator.settings import Server
+from ecsconsul.registrator.sync import Sync, SyncOptions
+from tests.registrator.servers import AgentServer, EngineServer, agent_server, engine_server
+
+PATIENCE = 10.0
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[EngineServer]:
+    with engine_server(tmp_path / "docker.sock") as server:
+        yield server
+
+
+@pytest.fixture
+def agent() -> Iterator[AgentServer]:
+    with agent_server() as server:
+        yield server
+
+
+@dataclass
+class World:
+    """Both servers, and the syncs that were started between them."""
+
+    engine: EngineServer
+    agent: AgentServer
+    syncs: list[Sync] = field(default_factory=list)
+
+    def sync(self, *, hostname: str = "host", silence: float = 60.0, **options: object) -> Sync:
+        """One that runs and has looked at all containers."""
+        one = self.unstarted(hostname=hostname, silence=silence, **options)
+        one.start()
+        eventually(lambda: one.state().is_well)
+        return one
+
+    def unstarted(self, *, hostname: str = "host", silence: float = 60.0, **options: object) -> Sync:
+        told = {"rules": Options(hostname=hostname), **options}
+        server = Server("127.0.0.1", self.agent.port)
+        one = Sync(Engine(Server(socket=str(self.engine.path)), silence=silence), Agent(server), SyncOptions(**told))  # type: ignore[arg-type]
+        self.syncs.append(one)
+        return one
+
+    def ids(self) -> set[str]:
+        return set(self.agent.services)
+
+    def await_ids(self, *ids: str) -> None:
+        eventually(lambda: self.ids() == set(ids), lambda: self.ids())
+
+
+@pytest.fixture
+def world(engine: EngineServer, agent: AgentServer) -> Iterator[World]:
+    made = World(engine, agent)
+    yield made
+    for one in made.syncs:
+        one.close(keep=True, seconds=1.0)
+
+
+def eventually(look: Callable[[], bool], seen: Callable[[], object] = lambda: "") -> None:
+    """Wait until it is so."""
+    end = time.monotonic() + PATIENCE
+    pause = threading.Event()
+    while not look():
+        assert time.monotonic() < end, f"not after {PATIENCE} s: {seen()}"
+        # what happens, happens in other threads, and nothing tells
+        pause.wait(0.005)

@@ -1,0 +1,324 @@
+"""Two little servers that are true where it counts: a Docker engine that streams its events, and a Consul agent.
+
+Both can go away and come back; the engine forgets nothing but who listens, the agent forgets all when told to.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+Json = dict[str, Any]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def answer(self, code: int, body: Any = None) -> None:
+        text = b"" if body is None else json.dumps(body).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def address_string(self) -> str:
+        return "somebody"
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+class _UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+
+@dataclass
+class EngineServer:
+    """Containers by id, each as inspect shows it; what happens to one is said to all who listen."""
+
+    path: Path
+    containers: dict[str, Json] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)  # those that cannot be inspected
+    history: list[Json] = field(default_factory=list)
+    _listeners: list[queue.SimpleQueue[Json | None]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _sockets: list[socket.socket] = field(default_factory=list)
+    _server: _UnixServer | None = None
+    _last: int = 0
+    opened: int = 0
+    listed: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.path}"
+
+    # what happens
+
+    def run(self, container: str, **told: Any) -> None:
+        """Start one; `port` is the host port that its port 80 is published on."""
+        with self._lock:
+            self.containers[container] = inspected(container, self._moment(), **told)
+            self._say("start", container)
+
+    def end(self, container: str, code: int = 0, *, remove: bool = True) -> None:
+        with self._lock:
+            state = self.containers[container]["State"]
+            state.update(Running=False, Paused=False, ExitCode=code)
+            self._say("die", container, exitCode=str(code))
+            if remove:
+                del self.containers[container]
+                self._say("destroy", container)
+
+    def change(self, container: str, action: str, **state: Any) -> None:
+        """Something that inspect shows in the container's state."""
+        with self._lock:
+            self.containers[container]["State"].update(state)
+            self._say(action, container)
+
+    def signal(self, container: str, number: str) -> None:
+        with self._lock:
+            self._say("kill", container, signal=number)
+
+    def rename(self, container: str, name: str) -> None:
+        with self._lock:
+            self.containers[container]["Name"] = f"/{name}"
+            self._say("rename", container)
+
+    def cut(self) -> None:
+        """End every event stream, as an engine that stops does."""
+        with self._lock:
+            for listener in self._listeners:
+                listener.put(None)
+            self._listeners.clear()
+
+    def forget_history(self) -> None:
+        self.history.clear()
+
+    @property
+    def listeners(self) -> int:
+        return len(self._listeners)
+
+    def _moment(self) -> int:
+        """No two things happen in the same nanosecond."""
+        self._last = max(self._last + 1, time.time_ns())
+        return self._last
+
+    def _say(self, action: str, container: str, **attributes: str) -> None:
+        event = {
+            "Type": "container",
+            "Action": action,
+            "Actor": {"ID": container, "Attributes": attributes},
+            "timeNano": self._moment(),
+        }
+        self.history.append(event)
+        for listener in self._listeners:
+            listener.put(event)
+
+    # serving
+
+    def start(self) -> None:
+        engine = self
+
+        class Handler(_Handler):
+            def do_GET(self) -> None:
+                engine._sockets.append(self.connection)
+                parts = urlsplit(self.path)
+                asked = {key: values[0] for key, values in parse_qs(parts.query).items()}
+                if parts.path == "/events":
+                    self.close_connection = True
+                    self.stream(asked)
+                else:
+                    self.answer(*engine.answer(unquote(parts.path), asked))
+
+            def stream(self, asked: dict[str, str]) -> None:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.flush()
+                listener = engine.listen(asked["since"])
+                with suppress(OSError):
+                    while (event := listener.get()) is not None:
+                        self.wfile.write(json.dumps(event).encode() + b"\n")
+                        self.wfile.flush()
+
+        self.path.unlink(missing_ok=True)
+        self._server = _UnixServer(str(self.path), Handler)
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Nobody answers any more; the containers run on, as with live-restore."""
+        assert self._server is not None
+        self._server.shutdown()
+        self._server.server_close()
+        self.path.unlink(missing_ok=True)
+        self.cut()
+        while self._sockets:
+            with suppress(OSError):
+                self._sockets.pop().shutdown(socket.SHUT_RDWR)
+
+    def listen(self, since: str) -> queue.SimpleQueue[Json | None]:
+        seconds, _, nanoseconds = since.partition(".")
+        moment = int(seconds) * 10**9 + int(nanoseconds)
+        listener: queue.SimpleQueue[Json | None] = queue.SimpleQueue()
+        with self._lock:
+            for event in self.history:
+                if event["timeNano"] >= moment:
+                    listener.put(event)
+            self._listeners.append(listener)
+            self.opened += 1
+        return listener
+
+    def answer(self, path: str, asked: dict[str, str]) -> tuple[int, Any]:
+        with self._lock:
+            if path == "/info":
+                return 200, {"ID": "ENGINE:1"}
+            if path == "/containers/json":
+                self.listed += 1
+                ended = "exited" in json.loads(asked["filters"])["status"]
+                return 200, [{"Id": one["Id"]} for one in self.containers.values() if one["State"]["Running"] != ended]
+            if path.split("/")[2] in self.broken:
+                return 500, {"message": "the container's layer is gone"}
+            found = self.containers.get(path.split("/")[2])
+            return (200, found) if found else (404, {"message": "no such container"})
+
+
+def inspected(container: str, started_at: int, **told: Any) -> Json:
+    """A container as Docker's inspect shows it."""
+    seconds, nanoseconds = divmod(started_at, 10**9)
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds:09d}Z"
+    port = told.get("port")
+    published = [{"HostIp": "0.0.0.0", "HostPort": str(port)}] if port else None
+    return {
+        "Id": container,
+        "Name": f"/{told.get('name', container)}",
+        "Config": {
+            "Image": told.get("image", "web:1"),
+            "Env": told.get("env", []),
+            "Labels": {},
+            "ExposedPorts": {"80/tcp": {}},
+            "StopSignal": told.get("stop_signal"),
+        },
+        "HostConfig": {"NetworkMode": "default"},
+        "NetworkSettings": {"Ports": {"80/tcp": published}, "Networks": {"bridge": {"IPAddress": told.get("ip", "")}}},
+        "State": {"Running": True, "Paused": False, "StartedAt": moment, "ExitCode": 0},
+    }
+
+
+@dataclass
+class AgentServer:
+    """The part of a Consul agent's API that a Registrator uses; `writes` is all that it was told, in order."""
+
+    services: dict[str, Json] = field(default_factory=dict)
+    writes: list[tuple[str, str]] = field(default_factory=list)
+    statuses: dict[str, str] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    tokens: set[str] = field(default_factory=set)
+    delay: float = 0.0
+    port: int = 0
+    _server: ThreadingHTTPServer | None = None
+    _sockets: list[socket.socket] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def start(self) -> None:
+        agent = self
+
+        class Handler(_Handler):
+            def do_GET(self) -> None:
+                agent._sockets.append(self.connection)
+                agent.tokens.add(self.headers.get("X-Consul-Token", ""))
+                self.answer(*agent.read(unquote(urlsplit(self.path).path)))
+
+            def do_PUT(self) -> None:
+                agent._sockets.append(self.connection)
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                time.sleep(agent.delay)
+                self.answer(*agent.write(unquote(urlsplit(self.path).path), json.loads(body or "null")))
+
+        class Server(ThreadingHTTPServer):
+            allow_reuse_address = True
+            request_queue_size = 64
+            daemon_threads = True
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                """Its clients go away when they like."""
+
+        self._server = Server(("127.0.0.1", self.port), Handler)
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def stop(self, *, lose_state: bool = False) -> None:
+        assert self._server is not None
+        self._server.shutdown()
+        self._server.server_close()
+        while self._sockets:
+            with suppress(OSError):
+                self._sockets.pop().shutdown(socket.SHUT_RDWR)
+        # an agent that is started anew has its services, and has not looked at them yet
+        self.statuses = dict.fromkeys(self.statuses, "critical")
+        if lose_state:
+            self.services.clear()
+            self.statuses.clear()
+
+    def read(self, path: str) -> tuple[int, Any]:
+        with self._lock:
+            if path == "/v1/agent/services":
+                return 200, self.services
+            if path == "/v1/agent/self":
+                return 200, {"Member": {"Addr": "10.0.0.5"}}
+            if path == "/v1/agent/checks":
+                return 200, {one: {"ServiceID": one, "Status": status} for one, status in self.statuses.items()}
+            if path.startswith("/v1/agent/health/service/id/"):
+                status = self.statuses.get(path.removeprefix("/v1/agent/health/service/id/"), "passing")
+                return (503 if status == "critical" else 200), status
+            name = path.removeprefix("/v1/health/service/")
+            passing = [one for one in self.services.values() if one["Service"] == name]
+            return 200, [{"Service": one} for one in passing if self.statuses.get(one["ID"]) != "critical"]
+
+    def write(self, path: str, body: Any) -> tuple[int, Any]:
+        with self._lock:
+            if path == "/v1/agent/service/register":
+                service_id = body["ID"]
+                if service_id in self.refused:
+                    return 403, "Permission denied"
+                self.writes.append(("register", service_id))
+                check = body.pop("Check", {})
+                # Consul keeps the status of a check that it knows
+                self.statuses.setdefault(service_id, check.get("Status", "critical" if check else "passing"))
+                name = body.pop("Name")
+                self.services[service_id] = {**body, "Service": name}
+                return 200, None
+            service_id = path.removeprefix("/v1/agent/service/deregister/")
+            self.writes.append(("deregister", service_id))
+            self.statuses.pop(service_id, None)
+            return (200, None) if self.services.pop(service_id, None) else (404, f"Unknown service ID {service_id}")
+
+
+@contextmanager
+def engine_server(path: Path) -> Iterator[EngineServer]:
+    server = EngineServer(path)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def agent_server() -> Iterator[AgentServer]:
+    server = AgentServer()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()

@@ -1,0 +1,68 @@
+"""Durations as Consul takes them; the checks themselves are in test_rules.py's table."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecsconsul.registrator.checks import Endpoint, duration_seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("10s", 10),
+        ("500ms", 0.5),
+        ("1h30m", 5400),
+        ("1.5m", 90),
+        (".5s", 0.5),
+        ("1.s", 1),
+        ("+2s", 2),
+        ("3us", 3e-6),
+        ("3µs", 3e-6),
+        ("1ns", 1e-9),
+        ("2562047h", 2562047 * 3600),
+    ],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert duration_seconds(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "10",
+        "0",
+        "0s",
+        "-1s",
+        "s",
+        ".s",
+        "1d",
+        "10 s",
+        " 10s",
+        "10s\n",
+        "1e3s",
+        "1S",
+        "٣s",
+        "0.1ns",
+        "2562048h",
+        "9" * 400 + "s",
+    ],
+)
+def test_what_consul_refuses(text: str) -> None:
+    assert duration_seconds(text) is None
+
+
+@given(st.text(alphabet="0123456789.+-nuµmsh ", max_size=12))
+def test_a_duration_is_above_zero(text: str) -> None:
+    seconds = duration_seconds(text)
+    assert seconds is None or 0 < seconds < 2**63 / 1e9
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"), [("10.0.0.5", "10.0.0.5:80"), ("fd00::1", "[fd00::1]:80"), ("", "localhost:80")]
+)
+def test_endpoint(address: str, shown: str) -> None:
+    assert str(Endpoint(address, 80)) == shown

@@ -1,0 +1,87 @@
+"""/health and /metrics say how it is."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from ecsconsul.errors import LabError
+from ecsconsul.registrator.status_page import StatusPage, metrics
+from ecsconsul.registrator.sync import State
+
+WELL = State(
+    docker=True,
+    consul=True,
+    complete=True,
+    containers=2,
+    wanted=3,
+    docker_losses=1,
+    tellings={"register": 4},
+    failures={"deregister": 5},
+)
+
+
+class Page:
+    def __init__(self) -> None:
+        self.state = WELL
+        self.page = StatusPage("127.0.0.1", 0, lambda: self.state)
+
+    def get(self, path: str) -> tuple[int, str, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.page.port}{path}", timeout=5) as answer:
+                return answer.status, answer.headers["Content-Type"], answer.read().decode()
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code, refused.headers["Content-Type"], refused.read().decode()
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    served = Page()
+    yield served
+    served.page.close()
+
+
+def test_health(page: Page) -> None:
+    code, kind, text = page.get("/health")
+    assert (code, kind) == (200, "application/json")
+    assert json.loads(text)["status"] == "ok"
+    for change in ({"docker": False}, {"consul": False}, {"complete": False}):
+        page.state = replace(WELL, **change)  # type: ignore[arg-type]
+        code, _, text = page.get("/health?x=1")
+        assert (code, json.loads(text)["status"]) == (503, "failing")
+
+
+def test_metrics(page: Page) -> None:
+    code, kind, text = page.get("/metrics")
+    assert code == 200
+    assert kind.startswith("text/plain; version=0.0.4")
+    assert text == metrics(WELL)
+    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert values == {
+        "registrator_docker_up": "1",
+        "registrator_consul_up": "1",
+        "registrator_complete": "1",
+        "registrator_containers": "2",
+        "registrator_services": "3",
+        'registrator_consul_writes_total{deed="register"}': "4",
+        'registrator_consul_writes_total{deed="deregister"}': "0",
+        'registrator_consul_write_failures_total{deed="register"}': "0",
+        'registrator_consul_write_failures_total{deed="deregister"}': "5",
+        "registrator_docker_losses_total": "1",
+    }
+
+
+def test_there_is_nothing_else(page: Page) -> None:
+    assert page.get("/")[0] == 404
+
+
+def test_an_address_that_is_taken(page: Page) -> None:
+    with pytest.raises(LabError) as refused:
+        StatusPage("127.0.0.1", page.page.port, lambda: WELL)
+    assert refused.value.where == f"127.0.0.1:{page.page.port}"
