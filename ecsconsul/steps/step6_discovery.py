@@ -1,0 +1,151 @@
+"""Discovery: Consul sees every instance of every service passing (steps 13 and 14): the real "it works"."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..consul import Consul, Instance, Refused
+from ..errors import LabError, StepFailed, TargetAbsent, Unreachable
+from ..lab import Lab, ServiceSpec
+from ..targets import Target
+from .base import Found, Report, fingerprint
+from .plain import PlainStep
+
+DISCOVERY = "discovery"
+# one blocking query; between two of them a Ctrl-C is heard
+WAIT_SECONDS = 1.0
+# how long Consul may be out of reach before that is the answer, in seconds: its servers were up when they were left
+ACCESS_PATIENCE = 60.0
+
+
+class Discovery(PlainStep):
+    """Nothing that is made: what all the other steps are for, looked at from where a client looks."""
+
+    name = DISCOVERY
+
+    def __init__(self, lab: Lab, target: Target, needs: tuple[str, ...]) -> None:
+        self.needs = needs
+        self._lab = lab
+        self._target = target
+
+    def wanted(self) -> dict[str, Any]:
+        return {"passing": {service.name: service.count for service in self._lab.services}}
+
+    def found(self) -> Found | None:
+        try:
+            with self._target.consul() as address:
+                return self.judge(Consul(address.http_host, address.http_port).catalog())
+        except TargetAbsent:
+            raise
+        except LabError as error:
+            return self.unseen(error)
+
+    def unseen(self, error: LabError) -> Found:
+        """What is said when Consul says nothing."""
+        return Found(fingerprint(self.wanted()), False, f"{error.what}: {error.why}")
+
+    def judge(self, catalog: Mapping[str, Sequence[Instance]]) -> Found:
+        """What a catalog, as consul.catalog() gives it, says of the lab."""
+        seen = {s.name: _passing(catalog.get(s.name, [])) for s in self._lab.services}
+        ready = all(seen[service.name] == service.count for service in self._lab.services)
+        return Found(fingerprint(self.wanted()), ready, _detail(seen, self.wanted()["passing"]))
+
+    def apply(self, found: Found | None, report: Report) -> str:
+        sight = _Sight(time.monotonic() + self._target.patience.seconds)
+        while sight.lasts():
+            try:
+                with self._target.consul() as address:
+                    if detail := self._await_passing(Consul(address.http_host, address.http_port), sight, report):
+                        return detail
+            except (Unreachable, Refused) as error:
+                # what leads to Consul may have broken, and is opened anew
+                sight.lost(error)
+                report.say(f"Consul: {error.why}")
+                report.pause(self._target.patience.delay)
+        raise self._failure(sight)
+
+    def destroy(self, report: Report) -> str:
+        return "nothing to take away"
+
+    def _await_passing(self, consul: Consul, sight: _Sight, report: Report) -> str | None:
+        """What is seen when every service is as wanted, None when time is over. One query tells of all services."""
+        index, said = 0, ""
+        while sight.lasts():
+            index, catalog = consul.next_catalog(index, min(WAIT_SECONDS, self._target.patience.seconds))
+            sight.saw(catalog)
+            found = self.judge(catalog)
+            if found.ready:
+                return found.detail
+            if found.detail != said:
+                said = found.detail
+                report.say(said)
+            # a Ctrl-C is heard here; and changes may come as fast as they are asked for
+            report.pause(min(self._target.patience.delay, WAIT_SECONDS / 10))
+        return None
+
+    def _failure(self, sight: _Sight) -> StepFailed:
+        if sight.error:
+            return StepFailed(
+                "Consul cannot be asked; the services may be well",
+                where=f"step {self.name}",
+                why=f"{sight.error}\nsince {sight.seconds_lost():.0f} s",
+                hint=sight.error.hint or "`ecsconsul doctor` looks at what leads to it",
+            )
+        seen = {service.name: sight.catalog.get(service.name, []) for service in self._lab.services}
+        wrong = [service for service in self._lab.services if _passing(seen[service.name]) != service.count]
+        return StepFailed(
+            f"Consul does not see {', '.join(service.name for service in wrong)} as wanted",
+            where=f"step {self.name}",
+            why="\n".join(
+                [
+                    *(_why(service, seen[service.name]) for service in wrong),
+                    f"not after {self._target.patience.seconds:.0f} s",
+                ]
+            ),
+            hint="`ecsconsul status` shows every instance and its checks",
+        )
+
+
+class _Sight:
+    """What was seen of Consul last, and how long there is still to look."""
+
+    def __init__(self, end: float) -> None:
+        self._end = end
+        self._lost_at = 0.0
+        self.catalog: Mapping[str, Sequence[Instance]] = {}
+        self.error: LabError | None = None
+
+    def lasts(self) -> bool:
+        return time.monotonic() < self._end and self.seconds_lost() < ACCESS_PATIENCE
+
+    def saw(self, catalog: Mapping[str, Sequence[Instance]]) -> None:
+        self.catalog, self.error = catalog, None
+
+    def lost(self, error: LabError) -> None:
+        self._lost_at = self._lost_at if self.error else time.monotonic()
+        self.error = error
+
+    def seconds_lost(self) -> float:
+        """For how long nothing has been heard of Consul."""
+        return time.monotonic() - self._lost_at if self.error else 0.0
+
+
+def _why(service: ServiceSpec, instances: Sequence[Instance]) -> str:
+    """What Consul sees of a service, with every check that does not pass."""
+    failing = [(i.id, check) for i in instances for check in i.checks if check.status != "passing"]
+    lines = [f"{instance}: {check.name}: {check.status}: {check.output}" for instance, check in failing]
+    return "\n".join([f"{service.name}: {_passing(instances)} of {service.count} passing", *lines])
+
+
+def _passing(instances: Sequence[Instance]) -> int:
+    return sum(instance.status == "passing" for instance in instances)
+
+
+def _detail(seen: dict[str, int], wanted: dict[str, int]) -> str:
+    if seen == wanted:
+        return f"{sum(wanted.values())} of {sum(wanted.values())} instances passing"
+    return (
+        ", ".join(f"{name} {seen[name]}/{count}" for name, count in wanted.items() if seen[name] != count) + " passing"
+    )

@@ -1,0 +1,168 @@
+"""A small CloudFormation of one stack: it takes time, fails as it is told, and refuses as AWS does."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+BEGAN = datetime(2024, 1, 1, tzinfo=timezone.utc)
+STACK = "AWS::CloudFormation::Stack"
+INSTANCE, GROUP = "AWS::EC2::Instance", "AWS::AutoScaling::AutoScalingGroup"
+# as many events as CloudFormation gives in a page
+PAGE = 100
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A status of the stack, None when it is gone, and what has happened when it gets there."""
+
+    status: str | None
+    events: tuple[dict[str, Any], ...] = ()
+
+
+def happened(resource: str, status: str, reason: str = "", kind: str = INSTANCE, **more: str) -> dict[str, Any]:
+    """An event, without what only its place in the story tells."""
+    found = {"LogicalResourceId": resource, "ResourceType": kind, "ResourceStatus": status, **more}
+    return {**found, "ResourceStatusReason": reason} if reason else found
+
+
+CREATED = (
+    Scene("CREATE_IN_PROGRESS", (happened("blue", "CREATE_IN_PROGRESS", "User Initiated", STACK),)),
+    Scene("CREATE_IN_PROGRESS", (happened("Server", "CREATE_IN_PROGRESS"),)),
+    Scene("CREATE_IN_PROGRESS", (happened("Server", "CREATE_COMPLETE"),)),
+    Scene("CREATE_COMPLETE", (happened("blue", "CREATE_COMPLETE", kind=STACK),)),
+)
+UPDATED = (
+    Scene("UPDATE_IN_PROGRESS", (happened("blue", "UPDATE_IN_PROGRESS", "User Initiated", STACK),)),
+    Scene("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", (happened("Server", "UPDATE_COMPLETE"),)),
+    Scene("UPDATE_COMPLETE", (happened("blue", "UPDATE_COMPLETE", kind=STACK),)),
+)
+DELETED = (
+    Scene("DELETE_IN_PROGRESS", (happened("blue", "DELETE_IN_PROGRESS", "User Initiated", STACK),)),
+    Scene("DELETE_IN_PROGRESS", (happened("Server", "DELETE_COMPLETE"),)),
+    Scene(None),
+)
+ROLLED_ON = (Scene("UPDATE_ROLLBACK_IN_PROGRESS"), Scene("UPDATE_ROLLBACK_COMPLETE"))
+
+
+def not_created(*failures: dict[str, Any]) -> tuple[Scene, ...]:
+    """A creation that fails so, and is rolled back."""
+    return (
+        CREATED[0],
+        Scene("ROLLBACK_IN_PROGRESS", (*failures, happened("blue", "ROLLBACK_IN_PROGRESS", "failed to create", STACK))),
+        Scene("ROLLBACK_COMPLETE", (happened("blue", "ROLLBACK_COMPLETE", kind=STACK),)),
+    )
+
+
+@dataclass
+class CloudFormation:
+    """What a boto3 client of it offers to the stack step.
+
+    Each look at a stack that changes takes it one scene further; with `seconds`, time does, so much for a scene.
+    `plays` are what the next operations of a name become, and the usual course when there is none.
+    """
+
+    seconds: float = 0.0
+    tags: list[dict[str, str]] = field(default_factory=list)
+    status: str | None = None
+    plays: dict[str, list[tuple[Scene, ...]]] = field(default_factory=dict)
+    asked: Counter[str] = field(default_factory=Counter)
+    # what happens just before an operation is taken, for instance that another one begins it
+    before: dict[str, Callable[[], None]] = field(default_factory=dict)
+    refusing: list[str] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    _scenes: list[Scene] = field(default_factory=list)
+    _begun: float = 0.0
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def begin(self, operation: str, usual: tuple[Scene, ...]) -> None:
+        """The story of an operation begins, by whomever."""
+        self._scenes = list(self.plays[operation].pop(0) if self.plays.get(operation) else usual)
+        self._begun = time.monotonic()
+        self._next()
+
+    # the operations
+
+    def create_stack(self, **request: Any) -> None:
+        self._ask("create_stack")
+        if self.status:
+            raise refusal("AlreadyExistsException", f"Stack [{request['StackName']}] already exists")
+        self.events.clear()
+        self.tags = request["Tags"]
+        self.begin("create_stack", CREATED)
+
+    def update_stack(self, **request: Any) -> None:
+        self._ask("update_stack")
+        if self.status and self.status.endswith(("_IN_PROGRESS", "_FAILED")):
+            raise refusal("ValidationError", f"Stack:arn is in {self.status} state and can not be updated.")
+        if self.tags == request["Tags"]:
+            raise refusal("ValidationError", "No updates are to be performed.")
+        self.tags = request["Tags"]
+        self.begin("update_stack", UPDATED)
+
+    def delete_stack(self, **_: Any) -> None:
+        self._ask("delete_stack")
+        if self.status and self.status.startswith("UPDATE") and self.status.endswith("_IN_PROGRESS"):
+            raise refusal("ValidationError", f"Stack [blue] cannot be deleted while in status {self.status}")
+        if self.status:
+            self.begin("delete_stack", DELETED)
+
+    def continue_update_rollback(self, **_: Any) -> None:
+        self._ask("continue_update_rollback")
+        self.begin("continue_update_rollback", ROLLED_ON)
+
+    def describe_stacks(self, **_: Any) -> dict[str, Any]:
+        self._ask("describe_stacks")
+        if self.status is None:
+            raise refusal("ValidationError", "Stack with id blue does not exist")
+        answer = {"StackName": "blue", "StackStatus": self.status, "Tags": self.tags}
+        self._advance()
+        return {"Stacks": [answer]}
+
+    def get_paginator(self, operation: str) -> CloudFormation:
+        assert operation == "describe_stack_events"
+        return self
+
+    def paginate(self, **_: Any) -> Iterator[dict[str, Any]]:
+        newest_first = self.events[::-1]
+        for start in range(0, max(1, len(newest_first)), PAGE):
+            self._ask("describe_stack_events")
+            yield {"StackEvents": newest_first[start : start + PAGE]}
+
+    # its time
+
+    def _ask(self, operation: str) -> None:
+        self.asked[operation] += 1
+        if operation in self.before:
+            self.before.pop(operation)()
+        if operation in self.refusing:
+            self.refusing.remove(operation)
+            raise refusal("Throttling", "Rate exceeded")
+
+    def _advance(self) -> None:
+        if not self.seconds:
+            self._next()
+            return
+        while self._scenes and time.monotonic() - self._begun >= self.seconds:
+            self._begun += self.seconds
+            self._next()
+
+    def _next(self) -> None:
+        if self._scenes:
+            scene = self._scenes.pop(0)
+            self.status = scene.status
+            for event in scene.events:
+                number = next(self._numbers)
+                self.events.append({**event, "EventId": str(number), "Timestamp": BEGAN + timedelta(seconds=number)})
+
+
+def refusal(code: str, message: str) -> ClientError:
+    """An error as boto3 raises it."""
+    return ClientError({"Error": {"Code": code, "Message": message}}, "Operation")
