@@ -1,0 +1,128 @@
+"""The region's AWS API over HTTP: ECS's services, tasks and instances from here, the rest from moto.
+
+One WSGI application. The agent acts inside each request: what a request changed in EC2 is booted or terminated
+before it is answered, and what ECS answers is read from what runs.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .ecs.api import ApiError, EcsApi
+from .ecs.state import Ecs
+from .moto import Moto
+
+# answered without any lock: whether the region is alive, not whether it is idle
+PING_PATH = "/_ecsconsul/ping"
+_TARGET = "AmazonEC2ContainerServiceV20141113."
+_SCOPE = re.compile(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/aws4_request")
+# the services through which instances come and go
+_MAY_CHANGE_INSTANCES = ("ec2", "autoscaling", "cloudformation")
+
+StartResponse = Callable[..., Any]
+
+
+class AwsApi:
+    """A WSGI application; `instances_changed` is called after each request that may have made or ended some."""
+
+    def __init__(self, moto: Moto, ecs: Ecs, instances_changed: Callable[[], None]) -> None:
+        self._moto = moto
+        self._ecs = ecs
+        self._api = EcsApi(ecs)
+        self._instances_changed = instances_changed
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        if environ.get("PATH_INFO") == PING_PATH:
+            return _answer(start_response, {"alive": True})
+        operation = environ.get("HTTP_X_AMZ_TARGET", "").removeprefix(_TARGET)
+        is_ecs = environ.get("HTTP_X_AMZ_TARGET", "").startswith(_TARGET)
+        region, service = _scope(environ)
+        if is_ecs and region not in ("", self._moto.region):
+            return _fail(start_response, "InvalidParameterException", f"This local region is {self._moto.region}.")
+        if is_ecs:
+            return self._answer_ecs(operation, environ, start_response)
+        answer = self._pass_on(environ, start_response)
+        if service in _MAY_CHANGE_INSTANCES:
+            self._instances_changed()
+        return answer
+
+    def _answer_ecs(self, operation: str, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        try:
+            ask = json.loads(body or b"{}")
+        except ValueError:
+            return _fail(start_response, "SerializationException", "The body is not JSON.")
+        if not isinstance(ask, dict):
+            return _fail(start_response, "SerializationException", "The body is no JSON object.")
+        own = self._api.operations.get(operation)
+        if own is None and self._api.answers(str(ask.get("resourceArn", ""))):
+            own = self._api.by_resource.get(operation)
+        try:
+            if own and (wrong := self._moto.mistakes_in(operation, ask)):
+                raise ApiError("InvalidParameterException", wrong)
+            with self._ecs.lock:
+                if own:
+                    return _answer(start_response, own(ask))
+                if operation == "DeleteCluster":
+                    self._refuse_to_delete_what_is_used(ask)
+        except ApiError as error:
+            return _fail(start_response, error.kind, str(error))
+        environ["wsgi.input"] = io.BytesIO(body)
+        if operation == "DescribeClusters":
+            return self._describe_clusters(environ, start_response)
+        return self._pass_on(environ, start_response)
+
+    def _pass_on(self, environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+        with self._moto.lock:
+            answer = self._moto.application(environ, start_response)
+            try:
+                return list(answer)
+            finally:
+                getattr(answer, "close", lambda: None)()
+
+    def _describe_clusters(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """moto's answer, with the counts of what runs."""
+        said: list[str] = []
+        body = b"".join(self._pass_on(environ, lambda status, headers, *_: said.append(status)))
+        found = json.loads(body)
+        with self._ecs.lock:
+            for cluster in found.get("clusters", ()):
+                cluster |= self._ecs.cluster_counts(cluster["clusterName"])
+        return _answer(start_response, found, said[0])
+
+    def _refuse_to_delete_what_is_used(self, ask: dict[str, Any]) -> None:
+        """ECS deletes no cluster that still holds something; moto would."""
+        counts = self._ecs.cluster_counts(str(ask.get("cluster", "default")).rpartition("/")[2])
+        if counts["activeServicesCount"]:
+            raise ApiError(
+                "ClusterContainsServicesException", "The Cluster cannot be deleted while Services are active."
+            )
+        if counts["registeredContainerInstancesCount"]:
+            raise ApiError(
+                "ClusterContainsContainerInstancesException",
+                "The Cluster cannot be deleted while Container Instances are active or draining.",
+            )
+        if counts["runningTasksCount"] or counts["pendingTasksCount"]:
+            raise ApiError("ClusterContainsTasksException", "The Cluster cannot be deleted while Tasks are active.")
+
+
+def _scope(environ: dict[str, Any]) -> tuple[str, str]:
+    """Region and service that a request was signed for; empty when it was not signed."""
+    found = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
+    return (found.group(1), found.group(2)) if found else ("", "")
+
+
+def _answer(start_response: StartResponse, found: dict[str, Any], status: str = "200 OK") -> list[bytes]:
+    body = json.dumps(found).encode()
+    headers = [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(body)))]
+    start_response(status, headers)
+    return [body]
+
+
+def _fail(start_response: StartResponse, kind: str, message: str) -> list[bytes]:
+    return _answer(start_response, {"__type": kind, "message": message}, "400 Bad Request")

@@ -1,0 +1,1 @@
+"""Amazon ECS's services, tasks and container instances, true to what really runs on this machine."""

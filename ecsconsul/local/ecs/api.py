@@ -1,0 +1,312 @@
+"""Amazon ECS's API for services, tasks and container instances, answered from what really runs.
+
+Clusters and task definitions are left to moto. Shapes and errors are those of the API reference:
+https://docs.aws.amazon.com/AmazonECS/latest/APIReference/Welcome.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import shapes
+from .model import ACTIVE, DRAINING, INACTIVE, Service, Task, needed
+from .state import Ecs
+
+Json = dict[str, Any]
+# the limits of one request
+SERVICES_A_PAGE, THINGS_A_PAGE, MOST_A_PAGE, TASKS_A_RUN = 10, 100, 100, 10
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
+_NAME_RULE = "up to 255 letters (uppercase and lowercase), numbers, underscores, and hyphens are allowed."
+
+
+class ApiError(Exception):
+    """An error as AWS answers it: a type and a message, with status 400."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class EcsApi:
+    """One method for each operation that is answered here; `operations` maps their AWS names to them."""
+
+    def __init__(self, ecs: Ecs) -> None:
+        self._ecs = ecs
+        self.operations: dict[str, Callable[[Json], Json]] = {
+            "CreateService": self.create_service,
+            "UpdateService": self.update_service,
+            "DeleteService": self.delete_service,
+            "DescribeServices": self.describe_services,
+            "ListServices": self.list_services,
+            "RunTask": self.run_task,
+            "StopTask": self.stop_task,
+            "ListTasks": self.list_tasks,
+            "DescribeTasks": self.describe_tasks,
+            "ListContainerInstances": self.list_container_instances,
+            "DescribeContainerInstances": self.describe_container_instances,
+            "UpdateContainerInstancesState": self.update_container_instances_state,
+        }
+        self.by_resource: dict[str, Callable[[Json], Json]] = {
+            "TagResource": self.tag_resource,
+            "UntagResource": self.untag_resource,
+            "ListTagsForResource": self.list_tags_for_resource,
+        }
+
+    # services
+
+    def create_service(self, ask: Json) -> Json:
+        cluster = self._cluster(ask)
+        name = ask["serviceName"]
+        known = self._ecs.service(cluster, name)
+        if not _NAME.fullmatch(name):
+            raise ApiError("InvalidParameterException", f"Invalid service name: {_NAME_RULE}")
+        if known and known.status == DRAINING:
+            raise ApiError("InvalidParameterException", "Unable to Start a service that is still Draining.")
+        if known and known.status != INACTIVE:
+            raise ApiError("InvalidParameterException", "Creation of service was not idempotent.")
+        _refuse_other_worlds(ask)
+        _check_figures(ask)
+        definition = self._definition(ask.get("taskDefinition"))
+        service = self._ecs.create_service(cluster, name, int(ask.get("desiredCount") or 0), definition, ask)
+        return {"service": self._service(service)}
+
+    def update_service(self, ask: Json) -> Json:
+        service = self._service_of(ask)
+        if service.status != ACTIVE:
+            raise ApiError("ServiceNotActiveException", "Service was not ACTIVE.")
+        _check_figures(ask, service.minimum_healthy_percent, service.maximum_percent)
+        definition = self._definition(ask["taskDefinition"]) if ask.get("taskDefinition") else None
+        self._ecs.update_service(service, ask.get("desiredCount"), definition, ask)
+        return {"service": self._service(service)}
+
+    def delete_service(self, ask: Json) -> Json:
+        service = self._service_of(ask)
+        if service.desired > 0 and not ask.get("force"):
+            raise ApiError("InvalidParameterException", "The service cannot be stopped while it is scaled above 0.")
+        self._ecs.delete_service(service)
+        return {"service": self._service(service)}
+
+    def describe_services(self, ask: Json) -> Json:
+        cluster = self._cluster(ask)
+        with_tags = "TAGS" in (ask.get("include") or ())
+        found, failures = [], []
+        for name in _named(ask, "services", SERVICES_A_PAGE):
+            service = self._ecs.service(cluster, _last(name))
+            if service:
+                found.append(self._service(service, with_tags=with_tags))
+            else:
+                failures.append({"arn": self._ecs.arn("service", cluster, _last(name)), "reason": "MISSING"})
+        return {"services": found, "failures": failures}
+
+    def list_services(self, ask: Json) -> Json:
+        cluster = self._cluster(ask)
+        # one that was deleted is described for a while, but listed no more
+        arns = sorted(s.arn for s in self._ecs.services_of(cluster) if s.status == ACTIVE)
+        return _page(ask, "serviceArns", arns, SERVICES_A_PAGE)
+
+    # tasks
+
+    def run_task(self, ask: Json) -> Json:
+        cluster = self._cluster(ask)
+        count = ask.get("count", 1)
+        if not 1 <= count <= TASKS_A_RUN:
+            raise ApiError("InvalidParameterException", f"count should be between 1 and {TASKS_A_RUN}.")
+        _refuse_other_worlds(ask)
+        definition = self._definition(ask.get("taskDefinition"))
+        _check_overrides(ask, definition)
+        if not self._ecs.instances_of(cluster):
+            raise ApiError("InvalidParameterException", "No Container Instances were found in your cluster.")
+        tasks, failures = self._ecs.run_task(cluster, definition, count, ask)
+        return {
+            "tasks": [self._task(task) for task in tasks],
+            "failures": [{"reason": one.code or "INACTIVE", "detail": one.reason} for one in failures],
+        }
+
+    def stop_task(self, ask: Json) -> Json:
+        task = self._ecs.task(self._cluster(ask), _last(ask["task"]))
+        if task is None:
+            raise ApiError("InvalidParameterException", "The referenced task was not found.")
+        self._ecs.stop_task(task, "UserInitiated", ask.get("reason") or "Task stopped by a call to StopTask")
+        return {"task": self._task(task)}
+
+    def list_tasks(self, ask: Json) -> Json:
+        cluster = self._cluster(ask)
+        status = ask.get("desiredStatus", "RUNNING")
+        tasks = [task for task in self._ecs.tasks_of(cluster) if task.desired_status == status]
+        if ask.get("serviceName"):
+            service = self._service_of({**ask, "service": ask["serviceName"]})
+            tasks = [task for task in tasks if task.service == service.name]
+        if ask.get("family"):
+            tasks = [task for task in tasks if task.task_definition["family"] == ask["family"]]
+        if ask.get("startedBy"):
+            tasks = [task for task in tasks if task.started_by == ask["startedBy"]]
+        if ask.get("containerInstance"):
+            instance = _last(ask["containerInstance"])
+            tasks = [task for task in tasks if _last(self._ecs.instance_arn(task.instance_id)) == instance]
+        return _page(ask, "taskArns", [task.arn for task in tasks], THINGS_A_PAGE)
+
+    def describe_tasks(self, ask: Json) -> Json:
+        cluster = self._cluster(ask)
+        with_tags = "TAGS" in (ask.get("include") or ())
+        found, failures = [], []
+        for name in _named(ask, "tasks", THINGS_A_PAGE):
+            task = self._ecs.task(cluster, _last(name))
+            if task:
+                found.append(self._task(task, with_tags=with_tags))
+            else:
+                failures.append({"arn": self._ecs.arn("task", cluster, _last(name)), "reason": "MISSING"})
+        return {"tasks": found, "failures": failures}
+
+    # container instances
+
+    def list_container_instances(self, ask: Json) -> Json:
+        status = ask.get("status")
+        instances = self._ecs.instances_of(self._cluster(ask))
+        arns = [i.arn for i in instances if status in (None, i.status)]
+        return _page(ask, "containerInstanceArns", arns, THINGS_A_PAGE)
+
+    def describe_container_instances(self, ask: Json) -> Json:
+        return self._instances(ask)
+
+    def update_container_instances_state(self, ask: Json) -> Json:
+        if ask.get("status") not in (ACTIVE, DRAINING):
+            raise ApiError("InvalidParameterException", "Container instance status should be one of [ACTIVE, DRAINING]")
+        for instance in self._ecs.instances_of(self._cluster(ask)):
+            if _last(instance.arn) in {_last(arn) for arn in ask["containerInstances"]}:
+                self._ecs.set_instance_status(instance, ask["status"])
+        return self._instances(ask)
+
+    def _instances(self, ask: Json) -> Json:
+        cluster = self._cluster(ask)
+        known = {_last(i.arn): i for i in self._ecs.instances_of(cluster)}
+        found, failures = [], []
+        for name in _named(ask, "containerInstances", THINGS_A_PAGE):
+            instance = known.get(_last(name))
+            if instance:
+                tasks = self._ecs.tasks_on(instance.instance_id)
+                found.append(shapes.container_instance(instance, tasks))
+            else:
+                arn = self._ecs.arn("container-instance", cluster, _last(name))
+                failures.append({"arn": arn, "reason": "MISSING"})
+        return {"containerInstances": found, "failures": failures}
+
+    # tags
+
+    def tag_resource(self, ask: Json) -> Json:
+        tags = self._tags(ask)
+        fresh = {tag["key"]: tag for tag in ask["tags"]}
+        tags[:] = [*(tag for tag in tags if tag["key"] not in fresh), *fresh.values()]
+        return {}
+
+    def untag_resource(self, ask: Json) -> Json:
+        tags = self._tags(ask)
+        tags[:] = [tag for tag in tags if tag["key"] not in ask["tagKeys"]]
+        return {}
+
+    def list_tags_for_resource(self, ask: Json) -> Json:
+        return {"tags": list(self._tags(ask))}
+
+    def answers(self, arn: str) -> bool:
+        """Whether the tags of this resource are kept here (and not in moto)."""
+        return arn.rpartition(":")[2].partition("/")[0] in ("service", "task", "container-instance")
+
+    def _tags(self, ask: Json) -> list[dict[str, str]]:
+        found = self._ecs.tagged(ask["resourceArn"])
+        if found is None:
+            raise ApiError("InvalidParameterException", "The specified resource cannot be found.")
+        return found
+
+    # what requests name
+
+    def _cluster(self, ask: Json) -> str:
+        name = _last(ask.get("cluster") or "default")
+        if not self._ecs.moto.has_cluster(name):
+            raise ApiError("ClusterNotFoundException", "Cluster not found.")
+        return name
+
+    def _service_of(self, ask: Json) -> Service:
+        service = self._ecs.service(self._cluster(ask), _last(ask["service"]))
+        if service is None:
+            raise ApiError("ServiceNotFoundException", "Service not found.")
+        return service
+
+    def _definition(self, name: str | None) -> Json:
+        definition = self._ecs.moto.task_definition(name) if name else None
+        if definition is None:
+            raise ApiError("ClientException", "TaskDefinition not found.")
+        if definition.get("status") == INACTIVE:
+            raise ApiError("ClientException", "TaskDefinition is inactive")
+        try:
+            needed(definition)
+        except (ValueError, OverflowError) as error:
+            raise ApiError("ClientException", f"Invalid 'cpu' or 'memory' setting for task: {error}") from error
+        return definition
+
+    def _service(self, service: Service, *, with_tags: bool = True) -> Json:
+        return shapes.service(service, self._ecs.tasks_of_service(service), self._ecs, with_tags=with_tags)
+
+    def _task(self, task: Task, *, with_tags: bool = True) -> Json:
+        return shapes.task(task, self._ecs, with_tags=with_tags)
+
+
+def _last(name_or_arn: str) -> str:
+    return name_or_arn.rpartition("/")[2]
+
+
+def _page(ask: Json, key: str, items: Sequence[str], size: int) -> Json:
+    """One page of a listing; the token is the number of the first item of the next one."""
+    token, size = ask.get("nextToken") or "0", ask.get("maxResults", size)
+    if not token.isdecimal():
+        raise ApiError("InvalidParameterException", "Invalid token")
+    if not 1 <= size <= MOST_A_PAGE:
+        raise ApiError("InvalidParameterException", f"maxResults should be between 1 and {MOST_A_PAGE}.")
+    start = int(token)
+    page: Json = {key: list(items[start : start + size])}
+    if start + size < len(items):
+        page["nextToken"] = str(start + size)
+    return page
+
+
+def _named(ask: Json, key: str, most: int) -> list[str]:
+    """The things that a request asks to describe: ECS wants one of them at least, and not too many."""
+    names: list[str] = ask.get(key) or []
+    if not names:
+        raise ApiError("InvalidParameterException", f"{key} cannot be empty.")
+    if len(names) > most:
+        raise ApiError("InvalidParameterException", f"{key} cannot have more than {most} elements.")
+    return names
+
+
+def _refuse_other_worlds(ask: Json) -> None:
+    """What this region cannot make true is refused, not taken for something else."""
+    only = {"schedulingStrategy": "REPLICA", "launchType": "EC2"}
+    said = {key: ask.get(key, value) for key, value in only.items()}
+    said["deploymentController"] = (ask.get("deploymentController") or {}).get("type", "ECS")
+    for key, value in said.items():
+        if value != only.get(key, "ECS"):
+            wanted = only.get(key, "ECS")
+            raise ApiError("InvalidParameterException", f"The local region knows {key} {wanted} only, not {value}.")
+
+
+def _check_figures(ask: Json, least: int = 100, most: int = 200) -> None:
+    """The count and the percentages of a service, the latter from those that it has (or gets by default)."""
+    if (ask.get("desiredCount") or 0) < 0:
+        raise ApiError("InvalidParameterException", "desiredCount cannot be negative.")
+    said = ask.get("deploymentConfiguration") or {}
+    least, most = said.get("minimumHealthyPercent", least), said.get("maximumPercent", most)
+    if not 0 <= least <= 100 <= most:
+        words = "minimumHealthyPercent should be between 0 and 100, maximumPercent 100 or more."
+        raise ApiError("InvalidParameterException", words)
+    if least == most == 100:
+        words = "Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments."
+        raise ApiError("InvalidParameterException", words)
+
+
+def _check_overrides(ask: Json, definition: Json) -> None:
+    names = {container["name"] for container in definition["containerDefinitions"]}
+    for override in (ask.get("overrides") or {}).get("containerOverrides") or ():
+        if override.get("name") not in names:
+            words = f"Override for container named {override.get('name')} is not a container in the TaskDefinition."
+            raise ApiError("InvalidParameterException", words)

@@ -1,0 +1,78 @@
+"""Which container instance a new task goes to. Pure: the same instances and tasks give the same answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .model import ACTIVE, STOPPED, ContainerInstance, Task, fixed_ports, needed
+
+
+@dataclass(frozen=True)
+class Unplaceable:
+    """Why no instance can take the task, in ECS's words; `code` is how RunTask puts a shortage."""
+
+    reason: str
+    code: str = ""
+
+
+def place(
+    task_definition: dict[str, Any],
+    group: str,
+    instances: Sequence[ContainerInstance],
+    tasks: Iterable[Task],
+) -> ContainerInstance | Unplaceable:
+    """Spread: the instance with the fewest tasks of this group, then with the fewest tasks at all.
+
+    The reasons are those of ECS's own service events:
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html
+    """
+    running = [task for task in tasks if task.last_status != STOPPED]
+    active = [i for i in instances if i.status == ACTIVE and i.connected]
+    if not active:
+        return Unplaceable("no container instances were found in your cluster")
+    fitting = [i for i in active if _fits(task_definition, i, running)]
+    if not fitting:
+        return _shortage(task_definition, active, running)
+    return min(fitting, key=lambda i: _load(i, group, running))
+
+
+def free(instance: ContainerInstance, tasks: Iterable[Task]) -> tuple[int, int]:
+    """CPU units and MiB that the instance has left."""
+    taken = [needed(t.task_definition) for t in _on(instance, tasks)]
+    return instance.cpu - sum(cpu for cpu, _ in taken), instance.memory - sum(mib for _, mib in taken)
+
+
+def _on(instance: ContainerInstance, tasks: Iterable[Task]) -> list[Task]:
+    return [t for t in tasks if t.instance_id == instance.instance_id and t.last_status != STOPPED]
+
+
+def _load(instance: ContainerInstance, group: str, running: Sequence[Task]) -> tuple[int, int]:
+    here = _on(instance, running)
+    return sum(task.group == group for task in here), len(here)
+
+
+def _fits(definition: dict[str, Any], instance: ContainerInstance, running: Sequence[Task]) -> bool:
+    cpu, memory = needed(definition)
+    free_cpu, free_memory = free(instance, running)
+    return cpu <= free_cpu and memory <= free_memory and not _clash(definition, instance, running)
+
+
+def _clash(definition: dict[str, Any], instance: ContainerInstance, running: Sequence[Task]) -> bool:
+    taken = {port for task in _on(instance, running) for port in fixed_ports(task.task_definition)}
+    return bool(fixed_ports(definition) & taken)
+
+
+def _shortage(definition: dict[str, Any], active: Sequence[ContainerInstance], running: Sequence[Task]) -> Unplaceable:
+    cpu, memory = needed(definition)
+    closest = active[0]
+    free_cpu, free_memory = free(closest, running)
+    start = f"The closest matching container instance {closest.instance_id}"
+    if memory > free_memory:
+        words = f"{start} has insufficient memory available ({free_memory} MiB of {memory})"
+        return Unplaceable(words, "RESOURCE:MEMORY")
+    if cpu > free_cpu:
+        return Unplaceable(f"{start} has insufficient CPU units available ({free_cpu} of {cpu})", "RESOURCE:CPU")
+    ports = ", ".join(str(port) for port in sorted(fixed_ports(definition)))
+    return Unplaceable(f"{start} is already using a port required by your task ({ports})", "RESOURCE:PORTS")

@@ -1,0 +1,281 @@
+"""The state of the region's ECS: what was asked for and what runs. Changing it wakes the agent, which acts."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from .model import (
+    ACTIVE,
+    DRAINING,
+    INACTIVE,
+    PENDING,
+    RUNNING,
+    STOPPED,
+    STOPPED_TASKS_KEPT,
+    ContainerInstance,
+    ContainerState,
+    Deployment,
+    Service,
+    Task,
+)
+from .placement import Unplaceable, place
+
+Json = dict[str, Any]
+
+
+class Moto(Protocol):
+    """What is asked of the rest of the AWS API."""
+
+    account: str
+    region: str
+
+    def has_cluster(self, name: str) -> bool: ...
+    def task_definition(self, name: str) -> Json | None: ...
+
+
+class Ecs:
+    """Services, tasks and container instances of one region. Hold `lock` around every call."""
+
+    def __init__(self, moto: Moto) -> None:
+        self.moto = moto
+        self.lock = threading.RLock()
+        self.changed = threading.Event()
+        self._services: dict[tuple[str, str], Service] = {}
+        self._tasks: dict[str, Task] = {}
+        self._instances: dict[str, ContainerInstance] = {}
+
+    def arn(self, kind: str, cluster: str, name: str) -> str:
+        """The long form of an ECS ARN."""
+        return f"arn:aws:ecs:{self.moto.region}:{self.moto.account}:{kind}/{cluster}/{name}"
+
+    # services
+
+    def service(self, cluster: str, name: str) -> Service | None:
+        return self._services.get((cluster, name))
+
+    def services(self) -> list[Service]:
+        return list(self._services.values())
+
+    def services_of(self, cluster: str) -> list[Service]:
+        return [service for service in self._services.values() if service.cluster == cluster]
+
+    def create_service(self, cluster: str, name: str, desired: int, definition: Json, ask: Json) -> Service:
+        service = Service(
+            name=name,
+            arn=self.arn("service", cluster, name),
+            cluster=cluster,
+            desired=desired,
+            deployments=[_deployment(definition)],
+            tags=list(ask.get("tags") or ()),
+        )
+        self._services[cluster, name] = service
+        _configure(service, ask)
+        self.changed.set()
+        return service
+
+    def update_service(self, service: Service, desired: int | None, definition: Json | None, ask: Json) -> None:
+        """ECS begins a new deployment when the task definition changes or one is forced; a count is no deployment."""
+        if desired is not None:
+            service.desired = int(desired)
+        _configure(service, ask)
+        current = service.primary.task_definition
+        fresh = definition and definition["taskDefinitionArn"] != current["taskDefinitionArn"]
+        if fresh or ask.get("forceNewDeployment"):
+            self.deploy(service, definition or current)
+        elif service.primary.rollout_state == "COMPLETED":
+            service.primary.updated_at = time.time()
+        self.changed.set()
+
+    def deploy(self, service: Service, definition: Json, *, is_rollback: bool = False) -> None:
+        """Begin a deployment; the one before goes out as the new tasks come in."""
+        if service.primary.rollout_state == "COMPLETED":
+            service.stable_before = service.primary.task_definition
+        for deployment in service.deployments:
+            deployment.status = "ACTIVE"
+        service.deployments.insert(0, _deployment(definition, is_rollback=is_rollback))
+        service.failures, service.not_before = 0, 0.0
+        self.changed.set()
+
+    def forget_old_deployments(self, service: Service) -> None:
+        """An older deployment is shown until the last of its tasks has ended."""
+        alive = {task.deployment_id for task in self.tasks_of_service(service) if task.last_status != STOPPED}
+        older = [deployment for deployment in service.deployments[1:] if deployment.id in alive]
+        service.deployments = [service.primary, *older]
+
+    def delete_service(self, service: Service) -> None:
+        service.desired = 0
+        service.status = DRAINING
+        self.changed.set()
+
+    def event(self, service: Service, message: str) -> None:
+        """Say something of a service; what was said last is not said again (ECS repeats it every few hours)."""
+        text = f"(service {service.name}) {message}"
+        if not service.events or service.events[0]["message"] != text:
+            service.events.appendleft({"id": str(uuid.uuid4()), "createdAt": time.time(), "message": text})
+
+    # tasks
+
+    def task(self, cluster: str, task_id: str) -> Task | None:
+        task = self._tasks.get(task_id)
+        return task if task and task.cluster == cluster else None
+
+    def tasks(self) -> list[Task]:
+        return list(self._tasks.values())
+
+    def tasks_of(self, cluster: str) -> list[Task]:
+        return [task for task in self._tasks.values() if task.cluster == cluster]
+
+    def tasks_of_service(self, service: Service) -> list[Task]:
+        return [task for task in self.tasks_of(service.cluster) if task.service == service.name]
+
+    def tasks_on(self, instance_id: str) -> list[Task]:
+        return [task for task in self._tasks.values() if task.instance_id == instance_id]
+
+    def run_task(self, cluster: str, definition: Json, count: int, ask: Json) -> tuple[list[Task], list[Unplaceable]]:
+        """Tasks of no service; those that found a place, and why each of the others did not."""
+        started: list[Task] = []
+        failures: list[Unplaceable] = []
+        group = ask.get("group") or f"family:{definition['family']}"
+        for _ in range(count):
+            task = self.add_task(cluster, definition, group, overrides=ask.get("overrides") or {})
+            if isinstance(task, Unplaceable):
+                failures.append(task)
+            else:
+                task.started_by = ask.get("startedBy") or ""
+                task.tags = list(ask.get("tags") or ())
+                started.append(task)
+        return started, failures
+
+    def add_task(
+        self, cluster: str, definition: Json, group: str, *, overrides: Json, service: Service | None = None
+    ) -> Task | Unplaceable:
+        """Place a task and hand it to the agent, or say why there is no place."""
+        instance = place(definition, group, self.instances_of(cluster), self._tasks.values())
+        if isinstance(instance, Unplaceable):
+            return instance
+        task_id = uuid.uuid4().hex
+        task = Task(
+            id=task_id,
+            arn=self.arn("task", cluster, task_id),
+            cluster=cluster,
+            task_definition=definition,
+            instance_id=instance.instance_id,
+            containers=[ContainerState(c) for c in definition["containerDefinitions"]],
+            group=group,
+            overrides=overrides,
+            service=service.name if service else None,
+            deployment_id=service.primary.id if service else "",
+            started_by=service.primary.id if service else "",
+        )
+        self._tasks[task_id] = task
+        self.changed.set()
+        return task
+
+    def stop_task(self, task: Task, code: str, reason: str) -> None:
+        """Ask for a task's end; the first reason stays."""
+        if task.wanted:
+            task.desired_status = STOPPED
+            task.stop_code, task.stopped_reason = code, reason
+            task.stopping_at = time.time()
+            self.changed.set()
+
+    def end_unstarted(self, task: Task) -> None:
+        """The task was asked to stop, or lost its instance, before any of its containers was started."""
+        for container in task.containers:
+            container.status = STOPPED
+        task.stopped_at = time.time()
+        task.desired_status = task.last_status = STOPPED
+        self.changed.set()
+
+    def forget_old_tasks(self) -> None:
+        """Of each group, keep the tasks that stopped last, for whoever asks why."""
+        stopped: dict[str, list[Task]] = {}
+        for task in self._tasks.values():
+            if task.last_status == STOPPED:
+                stopped.setdefault(task.group, []).append(task)
+        for tasks in stopped.values():
+            tasks.sort(key=lambda task: task.stopped_at or 0.0)
+            for task in tasks[:-STOPPED_TASKS_KEPT]:
+                del self._tasks[task.id]
+
+    # container instances
+
+    def add_instance(self, instance: ContainerInstance) -> None:
+        self._instances[instance.instance_id] = instance
+        self.changed.set()
+
+    def remove_instance(self, instance_id: str) -> None:
+        """The instance is gone, and so are its tasks."""
+        if self._instances.pop(instance_id, None):
+            for task in self.tasks_on(instance_id):
+                self.stop_task(task, "TerminationNotice", f"Host EC2 (instance {instance_id}) terminated.")
+            self.changed.set()
+
+    def instances_of(self, cluster: str) -> list[ContainerInstance]:
+        return [instance for instance in self._instances.values() if instance.cluster == cluster]
+
+    def instance_arn(self, instance_id: str) -> str:
+        instance = self._instances.get(instance_id)
+        return instance.arn if instance else ""
+
+    def instance_address(self, instance_id: str) -> str:
+        instance = self._instances.get(instance_id)
+        return instance.address if instance else ""
+
+    def set_instance_status(self, instance: ContainerInstance, status: str) -> None:
+        """A draining instance takes no new task, and its services' tasks move away."""
+        instance.status = status
+        for task in self.tasks_on(instance.instance_id):
+            task.evicted = status == DRAINING
+        self.changed.set()
+
+    # the rest
+
+    def tagged(self, arn: str) -> list[dict[str, str]] | None:
+        """The (live) tags of a resource, or None when it is not there."""
+        things: Sequence[Service | Task | ContainerInstance]
+        things = [*self._services.values(), *self._tasks.values(), *self._instances.values()]
+        return next((thing.tags for thing in things if thing.arn == arn), None)
+
+    def cluster_counts(self, cluster: str) -> dict[str, int]:
+        """The figures that DescribeClusters shows."""
+        tasks = self.tasks_of(cluster)
+        return {
+            "registeredContainerInstancesCount": len(self.instances_of(cluster)),
+            "activeServicesCount": sum(s.status == ACTIVE for s in self.services_of(cluster)),
+            "runningTasksCount": sum(task.last_status == RUNNING for task in tasks),
+            "pendingTasksCount": sum(task.last_status == PENDING for task in tasks),
+        }
+
+    def retire(self, service: Service) -> None:
+        """A deleted service whose tasks are all gone is INACTIVE, and still described for a while."""
+        service.status = INACTIVE
+
+
+def _deployment(definition: Json, *, is_rollback: bool = False) -> Deployment:
+    identity = uuid.uuid4().int % 10**19
+    reason = f"ECS deployment ecs-svc/{identity:019d} in progress."
+    return Deployment(f"ecs-svc/{identity:019d}", definition, rollout_reason=reason, is_rollback=is_rollback)
+
+
+# what CreateService and UpdateService say of a service, and DescribeServices says back as it was said
+_SETTINGS = (
+    "launchType", "capacityProviderStrategy", "placementConstraints", "placementStrategy", "propagateTags",
+    "enableECSManagedTags", "enableExecuteCommand", "healthCheckGracePeriodSeconds", "deploymentConfiguration",
+    "availabilityZoneRebalancing", "serviceRegistries", "loadBalancers",
+)  # fmt: skip
+
+
+def _configure(service: Service, ask: Json) -> None:
+    service.settings |= {key: ask[key] for key in _SETTINGS if ask.get(key) is not None}
+    deployment = ask.get("deploymentConfiguration") or {}
+    if deployment.get("minimumHealthyPercent") is not None:
+        service.minimum_healthy_percent = int(deployment["minimumHealthyPercent"])
+    if deployment.get("maximumPercent") is not None:
+        service.maximum_percent = int(deployment["maximumPercent"])
+    if deployment.get("deploymentCircuitBreaker") is not None:
+        service.circuit_breaker = dict(deployment["deploymentCircuitBreaker"])

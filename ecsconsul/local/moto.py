@@ -1,0 +1,198 @@
+"""The one place that knows moto: its AWS API as a WSGI application, and what the region reads from behind it."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+ACCOUNT = "123456789012"
+# loaded ahead of the first call, which each of them would delay by up to a second
+_SERVICES = ("ecs", "ec2", "cloudformation", "iam", "autoscaling", "ssm", "logs", "sts")
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An EC2 instance that moto believes to run. `cpu` in ECS's units (1,024 a core), `memory` in MiB."""
+
+    id: str
+    tags: dict[str, str]
+    cpu: int
+    memory: int
+
+
+class Moto:
+    """moto, in this process. It is not made for threads: `lock` is held around every use."""
+
+    account = ACCOUNT
+
+    def __init__(self, region: str, next_instance_id: Callable[[], str]) -> None:
+        """Import moto and all that the lab asks of it; takes one to two seconds."""
+        # the imports make millions of objects that stay: looking for garbage among them is a third of the time
+        gc.disable()
+        _decode_models_quickly()
+        from moto.ec2.models import instances
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+        # moto asks this function of its module for the id of each new instance
+        instances.random_instance_id = next_instance_id  # type: ignore[attr-defined]
+        _mend_group_updates()
+        self.region = region
+        self.lock = threading.RLock()
+        self._backends = {name: _backend(name, region) for name in ("ecs", "ec2")}
+        self.application = DomainDispatcherApplication(create_backend_app)
+        # moto would list its folders anew for each request, which takes as long as most requests themselves
+        self.application.get_backend_for_host = functools.cache(  # type: ignore[method-assign]
+            self.application.get_backend_for_host
+        )
+        for service in _SERVICES:
+            self.application.get_application({"HTTP_AUTHORIZATION": _authorization(region, service), **_BARE})
+        self._warm_up()
+        gc.freeze()
+        gc.enable()
+
+    def _warm_up(self) -> None:
+        """Load ahead what the first stack would wait for."""
+        import moto.cloudformation.parsing  # noqa: F401
+
+        self._backends["ec2"]._create_default_encryption_key()
+        _backend("ssm", self.region).get_parameter(_AMI_PARAMETER)
+
+    def has_cluster(self, name: str) -> bool:
+        """Whether there is a cluster of that name that was not deleted."""
+        with self.lock:
+            cluster = self._backends["ecs"].clusters.get(name)
+            return cluster is not None and cluster.status == "ACTIVE"
+
+    def task_definition(self, name: str) -> dict[str, Any] | None:
+        """The task definition that a family, family:revision or ARN names, as the API shows it; None when unknown."""
+        from werkzeug.test import Client
+
+        headers = {
+            "Authorization": _authorization(self.region, "ecs"),
+            "X-Amz-Target": "AmazonEC2ContainerServiceV20141113.DescribeTaskDefinition",
+        }
+        with self.lock:
+            answer = Client(self.application).post(
+                "/",
+                data=json.dumps({"taskDefinition": name}),
+                content_type="application/x-amz-json-1.1",
+                headers=headers,
+            )
+        if answer.status_code != 200:
+            return None
+        found: dict[str, Any] = json.loads(answer.data)["taskDefinition"]
+        return found
+
+    def mistakes_in(self, operation: str, ask: dict[str, Any]) -> str:
+        """What is missing, unknown or of a wrong type in an ECS request by AWS's own model, a line each; "" when none.
+
+        The model is that of AWS's SDK for Python, which knows what the requests of most clients are made of.
+        """
+        from botocore.validate import ParamValidator
+        from moto.core.utils import get_service_model
+
+        shape = get_service_model("ecs").operation_model(operation).input_shape
+        return str(ParamValidator().validate(ask, shape).generate_report())
+
+    def instances(self) -> list[Instance]:
+        """The instances that run."""
+        with self.lock:
+            return [self._instance(one) for one in self._backends["ec2"].all_running_instances()]
+
+    def default_network(self) -> tuple[str, tuple[str, ...]]:
+        """The ids of the default VPC and of its subnets."""
+        with self.lock:
+            vpc = next(
+                v for v in self._backends["ec2"].describe_vpcs() if v.is_default == "true" or v.is_default is True
+            )
+            subnets = [s.id for s in self._backends["ec2"].describe_subnets() if s.vpc_id == vpc.id]
+            return vpc.id, tuple(subnets)
+
+    def set_address(self, instance_id: str, address: str) -> None:
+        """Let the EC2 API say where the instance really is."""
+        with self.lock:
+            for one in self._backends["ec2"].all_running_instances():
+                if one.id == instance_id:
+                    for interface in one.nics.values():
+                        interface.private_ip_address = address
+
+    def _instance(self, one: Any) -> Instance:
+        from moto.ec2.models.instance_types import INSTANCE_TYPES
+
+        kind = INSTANCE_TYPES[one.instance_type]
+        # the ECS agent keeps 32 MiB and more of what the instance has for the system
+        memory = int(kind["MemoryInfo"]["SizeInMiB"]) * 95 // 100
+        tags = {tag["key"]: tag["value"] for tag in one.get_tags()}
+        return Instance(one.id, tags, int(kind["VCpuInfo"]["DefaultVCpus"]) * 1024, memory)
+
+
+def _decode_models_quickly() -> None:
+    """Let msgspec decode the models of AWS's services: megabytes of JSON, and else a sixth of the region's start."""
+    import msgspec
+    from botocore import loaders
+
+    class QuickFileLoader(loaders.JSONFileLoader):  # type: ignore[misc]
+        def _load_file(self, full_path: str, open_method: Callable[[str, str], Any]) -> Any:
+            try:
+                with open_method(full_path, "rb") as file:
+                    return msgspec.json.decode(file.read())
+            except FileNotFoundError:
+                return None
+
+    loaders.Loader.FILE_LOADER_CLASS = QuickFileLoader
+
+
+def _mend_group_updates() -> None:
+    """Let a stack update change an Auto Scaling group; moto would delete it, instances and all, and make another."""
+    from moto.autoscaling.models import FakeAutoScalingGroup
+
+    def update(
+        cls: Any,
+        /,
+        original_resource: Any,
+        new_resource_name: str,
+        cloudformation_json: Any,
+        *context: str,
+        **more: str,
+    ) -> Any:
+        wanted = cloudformation_json["Properties"]
+        original_resource.update(
+            availability_zones=[],
+            desired_capacity=int(wanted["DesiredCapacity"]),
+            max_size=int(wanted["MaxSize"]),
+            min_size=int(wanted["MinSize"]),
+            launch_config_name="",
+            launch_template=wanted["LaunchTemplate"],
+            vpc_zone_identifier=",".join(wanted["VPCZoneIdentifier"]),
+            health_check_period=None,
+            health_check_type=None,
+        )
+        return original_resource
+
+    FakeAutoScalingGroup.update_from_cloudformation_json = classmethod(update)  # type: ignore[assignment, method-assign]
+
+
+_AMI_PARAMETER = "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id"
+_BARE = {
+    "HTTP_HOST": "127.0.0.1",
+    "PATH_INFO": "/",
+    "REQUEST_METHOD": "POST",
+    "SERVER_NAME": "127.0.0.1",
+    "SERVER_PORT": "80",
+}
+
+
+def _backend(service: str, region: str) -> Any:
+    from moto import backends
+
+    return backends.get_backend(service)[ACCOUNT][region]  # type: ignore[call-overload]
+
+
+def _authorization(region: str, service: str) -> str:
+    scope = f"local/20200101/{region}/{service}/aws4_request"
+    return f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"

@@ -1,0 +1,82 @@
+"""The region as the process that it is: it says where it listens, serves, and leaves nothing but logs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from ecsconsul.consul import Consul
+from ecsconsul.local import processes
+from ecsconsul.local.home import LabHome, RegionFacts, RegionSpec
+from tests.consul_server import consul_binary
+
+PATIENCE = 30.0
+
+
+@contextmanager
+def region(home: LabHome) -> Iterator[subprocess.Popen[str]]:
+    """A region process that was told what to be; whatever it leaves is ended with the test."""
+    spec = RegionSpec(
+        lab=home.lab, region="eu-west-1", consul_binary=consul_binary(), consul_servers=1, shared_address=True
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ecsconsul.local.region"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin
+    process.stdin.write(json.dumps(asdict(spec)))
+    process.stdin.close()
+    process.stdin = None
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=PATIENCE)
+        processes.end_survivors(home.root)
+
+
+def ready(process: subprocess.Popen[str], home: LabHome) -> RegionFacts:
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    facts = home.facts()
+    assert facts is not None
+    return facts
+
+
+def test_a_region_serves_and_leaves_nothing_of_what_it_made(home: LabHome) -> None:
+    with region(home) as process:
+        facts = ready(process, home)
+        assert (facts.pid, facts.lab, facts.region) == (process.pid, "lab", "eu-west-1")
+        config = Config(proxies={}, retries={"total_max_attempts": 1})
+        keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
+        ecs = boto3.client("ecs", endpoint_url=facts.endpoint, region_name="eu-west-1", config=config, **keys)
+        assert ecs.create_cluster(clusterName="lab")["cluster"]["status"] == "ACTIVE"
+        host, _, port = facts.consul_http.rpartition(":")
+        assert Consul(host, int(port)).agent_services() == {}
+        with region(home) as second:
+            assert second.wait(PATIENCE) == 1, "one region a lab"
+        assert home.is_alive()
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+        assert processes.survivors(home.root) == []
+        assert [path.name for path in home.remains()] == ["region.lock"], "`down` takes this one away"
+        assert home.facts() is None
+
+
+@pytest.mark.parametrize("told", ["", "{}", "not JSON"])
+def test_a_region_that_is_told_nothing_says_so_and_ends(home: LabHome, told: str) -> None:
+    argv = [sys.executable, "-m", "ecsconsul.local.region"]
+    ended = subprocess.run(argv, input=told, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert ended.returncode != 0
+    assert home.remains() == []
