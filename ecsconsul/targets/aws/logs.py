@@ -1,0 +1,94 @@
+"""What tasks wrote, in CloudWatch: one log group for a lab, one stream for each task. The stack makes the group."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ..base import LogLine
+
+# how often CloudWatch is asked for more; it takes a second or two to show what was written
+DELAY = 2.0
+# the newest tasks of a service that are read; older ones are in the group as well
+TASKS = 25
+# a stream's creation, and what was written, may be seen late: each look goes back this far, in ms
+OVERLAP = 10_000
+
+Pause = Callable[[float], object]
+
+
+def group_of(lab: str) -> str:
+    """The log group of a lab."""
+    return f"/ecsconsul/{lab}"
+
+
+def configuration(lab: str, region: str, service: str) -> dict[str, Any]:
+    """A container definition's logConfiguration: streams are called SERVICE/CONTAINER/TASK."""
+    options = {"awslogs-group": group_of(lab), "awslogs-region": region, "awslogs-stream-prefix": service}
+    return {"logDriver": "awslogs", "options": options}
+
+
+def last_lines(logs: Any, lab: str, service: str, lines: int, task: str | None = None) -> list[LogLine]:
+    """The last lines of each task, oldest first; `task` are the first digits of the one that is meant."""
+    streams = _streams(logs, lab, service, task) if lines else []
+    return [_line(stream, event) for stream in streams for event in _last_events(logs, lab, stream, lines)]
+
+
+def follow(logs: Any, lab: str, service: str, lines: int, pause: Pause | None = None) -> Iterator[LogLine]:
+    """The last lines, and then each new one; ends only with the caller, or when `pause` raises."""
+    pause = pause or threading.Event().wait
+    seen: dict[str, int] = {}
+    latest = 0
+    for stream in _streams(logs, lab, service, None):
+        events = _last_events(logs, lab, stream, max(lines, 1))
+        latest = max([latest, *(event["timestamp"] for event in events)])
+        yield from (_line(stream, event) for event in (events[-lines:] if lines else ()))
+    first = latest + 1
+    while True:
+        for event in _since(logs, lab, service, max(first, latest - OVERLAP)):
+            if event["eventId"] not in seen:
+                seen[event["eventId"]] = event["timestamp"]
+                latest = max(latest, event["timestamp"])
+                yield _line(event["logStreamName"], event)
+        seen = {name: at for name, at in seen.items() if at >= latest - OVERLAP}
+        pause(DELAY)
+
+
+def _streams(logs: Any, lab: str, service: str, task: str | None) -> list[str]:
+    """The streams of a service's newest tasks, oldest first."""
+    prefix = f"{service}/{service}/{task or ''}"
+    pages = logs.get_paginator("describe_log_streams")
+    try:
+        found = [
+            stream
+            for page in pages.paginate(logGroupName=group_of(lab), logStreamNamePrefix=prefix)
+            for stream in page["logStreams"]
+        ]
+    except logs.exceptions.ResourceNotFoundException:
+        return []
+    found.sort(key=lambda stream: stream.get("creationTime", 0))
+    return [stream["logStreamName"] for stream in found[-TASKS:]]
+
+
+def _last_events(logs: Any, lab: str, stream: str, lines: int) -> list[dict[str, Any]]:
+    found = logs.get_log_events(logGroupName=group_of(lab), logStreamName=stream, limit=lines, startFromHead=False)
+    return list(found["events"])
+
+
+def _since(logs: Any, lab: str, service: str, begin: int) -> list[dict[str, Any]]:
+    """All that was written from `begin` on (ms since the epoch), oldest first."""
+    pages = logs.get_paginator("filter_log_events")
+    prefix = f"{service}/{service}/"
+    asked = {"logGroupName": group_of(lab), "logStreamNamePrefix": prefix, "startTime": begin}
+    try:
+        found = [event for page in pages.paginate(**asked) for event in page["events"]]
+    except logs.exceptions.ResourceNotFoundException:
+        return []
+    # a prefix that is not heeded must not bring what other services wrote
+    mine = [event for event in found if event["logStreamName"].startswith(prefix)]
+    return sorted(mine, key=lambda event: event["timestamp"])
+
+
+def _line(stream: str, event: dict[str, Any]) -> LogLine:
+    return LogLine(stream.rpartition("/")[2][:8], str(event["message"]).rstrip("\n"))

@@ -1,0 +1,175 @@
+"""The AWS target as the steps and the commands see it; each of its parts is a module beside this one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from ...errors import LabError
+from ...lab import Lab
+from ..base import ConsulAddress, Finding, LogLine, Patience, RunsAs, Say
+from . import host_keys, instances, logs, machine
+from .gossip import gossip_key
+from .preflight import Preflight
+from .registry import RegistryImages
+from .session import Session
+from .stack import StackFacts, stack_facts
+from .tunnel import open_access
+
+
+class AwsTarget:
+    """One lab in an AWS account and region."""
+
+    name = "aws"
+    # half an hour: Consul servers and instances boot within five minutes, a rollback takes longer
+    patience = Patience(delay=2.0, attempts=900)
+    registers_itself = False
+    runs_as: RunsAs | None = None
+
+    def __init__(
+        self,
+        lab: Lab,
+        *,
+        region: str | None = None,
+        profile: str | None = None,
+        images: RegistryImages | None = None,
+    ) -> None:
+        self._lab = lab
+        self._session = Session(region, profile)
+        self.images = images or RegistryImages(lab, lab.registry, self.client, self._architecture)
+        self._preflight = Preflight(self._session, lab, self.images)
+        self._warnings: list[Finding] = []
+
+    @property
+    def region(self) -> str:
+        return self._session.region
+
+    @property
+    def endpoint(self) -> str | None:
+        return self._session.endpoint()
+
+    def client(self, service: str) -> Any:
+        return self._session.client(service)
+
+    def _architecture(self) -> str:
+        return self._preflight.architecture
+
+    # ground
+
+    def objections(self, lab: Lab) -> list[LabError]:
+        return [finding.error for finding in self.examine(lab) if finding.error]
+
+    def examine(self, lab: Lab) -> list[Finding]:
+        found = self._preflight.examine()
+        self._warnings = [finding for finding in found if finding.state == "warning"]
+        return found
+
+    def intent(self, lab: Lab) -> str | None:
+        from .intent import intent
+
+        return intent(lab, self._stack(), self._session.identity(), self.region)
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        from ...paths import state_folder
+        from .lock import FOLDER, held
+
+        name = f"{self._session.identity().account}-{self.region}-{self._lab.name}.lock"
+        with held(state_folder() / FOLDER / name, self._lab.name):
+            yield
+
+    def ground(self) -> str | None:
+        return self._described() if gossip_key(self.client("ssm"), self._lab.name).exists() else None
+
+    def prepare(self, lab: Lab, say: Say) -> str:
+        for finding in self._warnings:
+            say(f"{finding.name}: {finding.detail}; {finding.hint}")
+        say("making the key of Consul's gossip")
+        gossip_key(self.client("ssm"), self._lab.name).make()
+        return self._described()
+
+    def release(self, say: Say) -> None:
+        if gossip_key(self.client("ssm"), self._lab.name).delete():
+            say("deleted the key of Consul's gossip")
+        if self.endpoint:
+            machine.stand_in_ami(self.client("ssm"), self._lab.name).delete()
+        host_keys.forget(self._lab.name)
+
+    def _described(self) -> str:
+        return f"account {self._session.identity().account}, region {self.region}"
+
+    def _ami_parameter(self) -> str:
+        """AWS's own; where an emulator lacks it one that is made now, for the stack cannot be without."""
+        if isinstance(self._preflight.ami, str) or not self.endpoint:
+            return self._preflight.ami_parameter
+        stand_in = machine.stand_in_ami(self.client("ssm"), self._lab.name)
+        stand_in.make()
+        return stand_in.name
+
+    # the stack
+
+    def stack_parameters(self, lab: Lab) -> dict[str, str]:
+        look = self._preflight
+        found = {
+            "VpcId": look.vpc.id,
+            "SubnetIds": ",".join(subnet.id for subnet in look.subnets),
+            "AmazonDnsIp": look.vpc.dns_ip,
+            "EcsAmi": self._ami_parameter(),
+        }
+        return {**found, "SshCidr": look.ssh_cidr} if look.ssh_cidr else found
+
+    def _stack(self) -> StackFacts | None:
+        return stack_facts(self.client("cloudformation"), self._lab.name)
+
+    # instances
+
+    def boot_log(self, instance_id: str, lines: int) -> list[str]:
+        return instances.boot_lines(instances.console(self.client("ec2"), instance_id), lines)
+
+    def consul(self) -> AbstractContextManager[ConsulAddress]:
+        keys = self._lab.aws.consul_access == "ssh"
+        facts = instances.server_facts(self.client("ec2"), self._stack(), self._lab.name, keys=keys)
+        return open_access(self._lab, facts, self.client, profile=self._session.profile or "")
+
+    def portal_url(self, lab: Lab) -> str | None:
+        portal = lab.portal
+        if portal is None:
+            return None
+        host = instances.portal_address(self.client("ecs"), self.client("ec2"), lab.name, portal.name)
+        port = "" if portal.host_port == 80 else f":{portal.host_port}"
+        return f"http://{host}{port}/" if host else None
+
+    # logs
+
+    def log_configuration(self, lab: Lab, service_name: str) -> dict[str, Any] | None:
+        return logs.configuration(lab.name, self.region, service_name)
+
+    def last_lines(self, service: str, lines: int, task: str | None = None) -> list[LogLine]:
+        return logs.last_lines(self.client("logs"), self._lab.name, service, lines, task)
+
+    def follow(self, service: str, lines: int) -> Iterator[LogLine]:
+        return logs.follow(self.client("logs"), self._lab.name, service, lines)
+
+    # the rest
+
+    def execute(self, service: str, argv: Sequence[str], *, task: str | None) -> int:
+        from ..running_task import running_container
+        from .execute import execute
+
+        running = running_container(self.client("ecs"), self._lab.name, service, task)
+        return execute(self.client, self._lab.name, running, argv, self._session.profile or "")
+
+    def environment(self) -> Mapping[str, str]:
+        told = {"AWS_REGION": self.region, "AWS_DEFAULT_REGION": self.region}
+        also = {"AWS_ENDPOINT_URL": self.endpoint, "AWS_PROFILE": self._session.profile}
+        return told | {name: value for name, value in also.items() if value}
+
+    def remains(self, lab: Lab) -> list[str]:
+        from .remains import remains
+
+        return remains(self.client, lab.name, [*(service.name for service in lab.services), "registrator"])
+
+    def kept(self) -> list[str]:
+        return self.images.kept()

@@ -1,0 +1,61 @@
+"""Finds the container of a service in which a command is to run, as ECS describes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import LabError, WrongUsage
+
+
+@dataclass(frozen=True)
+class Running:
+    """A container that runs."""
+
+    task_arn: str
+    container: str
+    runtime_id: str
+    # the ARN of its container instance; whether ECS Exec was enabled when the task was started
+    instance_arn: str = ""
+    takes_commands: bool = False
+
+    @property
+    def task_id(self) -> str:
+        """The last part of the task's ARN."""
+        return self.task_arn.rpartition("/")[2]
+
+
+def running_container(ecs: Any, cluster: str, service: str, task: str | None) -> Running:
+    """The first running container of the newest task, or of the task whose id begins so.
+
+    Raises LabError when none runs, WrongUsage when no task or more than one is meant.
+    """
+    arns = ecs.list_tasks(cluster=cluster, serviceName=service, desiredStatus="RUNNING")["taskArns"]
+    found = ecs.describe_tasks(cluster=cluster, tasks=arns)["tasks"] if arns else []
+    running = sorted((t for t in found if t["lastStatus"] == "RUNNING"), key=lambda t: t["createdAt"])
+    if not running:
+        raise LabError(f"No task of {service} is running", where=f"lab {cluster}", hint="`ecsconsul status` tells more")
+    if task is not None:
+        running = [_the_one(running, task)]
+    newest = running[-1]
+    container = next(c for c in newest["containers"] if c["lastStatus"] == "RUNNING")
+    return Running(
+        str(newest["taskArn"]),
+        str(container["name"]),
+        str(container["runtimeId"]),
+        str(newest.get("containerInstanceArn") or ""),
+        bool(newest.get("enableExecuteCommand")),
+    )
+
+
+def _the_one(running: list[Any], beginning: str) -> Any:
+    meant = [one for one in running if _id(one).startswith(beginning)]
+    if len(meant) == 1:
+        return meant[0]
+    known = ", ".join(_id(one)[:8] for one in running)
+    what = "More than one task has" if meant else "No running task has"
+    raise WrongUsage(f"{what} an id that begins with {beginning}", hint=f"those that run: {known}")
+
+
+def _id(task: Any) -> str:
+    return str(task["taskArn"]).rpartition("/")[2]

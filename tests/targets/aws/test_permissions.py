@@ -1,0 +1,145 @@
+"""The policies that ship with the package, and what is made of IAM's word on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from ecsconsul.targets.aws.permissions import POLICIES, examine, policy, principal_of
+from ecsconsul.targets.aws.session import Identity, Session
+
+Account = Callable[[str], Any]
+ME = Identity("123456789012", "arn:aws:iam::123456789012:user/me")
+# of a managed policy, without white space: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+MOST_CHARACTERS = 6144
+
+
+class FakeIam:
+    """Simulates: all is allowed but the actions of these, each with what it lacks to be sure."""
+
+    def __init__(self, denied: dict[str, list[str]] | None = None, refusal: str = "") -> None:
+        self._denied = denied or {}
+        self._refusal = refusal
+        self.asked: list[dict[str, Any]] = []
+
+    def get_paginator(self, name: str) -> FakeIam:
+        assert name == "simulate_principal_policy"
+        return self
+
+    def paginate(self, **asked: Any) -> list[dict[str, Any]]:
+        if self._refusal:
+            raise ClientError({"Error": {"Code": self._refusal}}, "SimulatePrincipalPolicy")
+        self.asked.append(asked)
+        return [{"EvaluationResults": [self._result(action) for action in asked["ActionNames"]]}]
+
+    def _result(self, action: str) -> dict[str, Any]:
+        decision = "implicitDeny" if action in self._denied else "allowed"
+        missing = self._denied.get(action, [])
+        return {"EvalActionName": action, "EvalDecision": decision, "MissingContextValues": missing}
+
+
+@pytest.mark.parametrize("path", sorted(POLICIES.glob("*.json")), ids=lambda path: path.stem)
+def test_each_policy_is_one_that_iam_takes(path: Any) -> None:
+    document = json.loads(path.read_text())
+    assert document["Version"] == "2012-10-17"
+    assert len("".join(path.read_text().split())) <= MOST_CHARACTERS
+    ids = [statement["Sid"] for statement in document["Statement"]]
+    assert len(set(ids)) == len(ids)
+    for statement in document["Statement"]:
+        assert statement["Sid"].isalnum()
+        assert statement["Effect"] == "Allow"
+        assert statement["Action"] == sorted(statement["Action"])
+        assert all(":" in action and "*" not in action for action in statement["Action"])
+
+
+def test_a_policy_is_of_one_lab_and_account() -> None:
+    values = {"Partition": "aws-cn", "Region": "cn-north-1", "Account": "1", "Lab": "blue"}
+    text = json.dumps(policy("up-and-down", values))
+    assert "${" not in text
+    assert "arn:aws-cn:ecs:cn-north-1:1:cluster/blue" in text
+
+
+def test_all_that_is_allowed_is_said_so(account: Account) -> None:
+    iam = FakeIam()
+    found = examine(iam, ME, "us-east-1", "blue")
+    assert found.state == "ok"
+    assert all(asked["PolicySourceArn"] == ME.arn for asked in iam.asked)
+    stack = next(asked for asked in iam.asked if asked["ContextEntries"])
+    assert stack["ContextEntries"][0]["ContextKeyName"] == "aws:CalledVia"
+
+
+def test_what_is_denied_is_named() -> None:
+    found = examine(FakeIam({"ecs:CreateCluster": [], "ecs:DeleteCluster": []}), ME, "us-east-1", "blue")
+    assert found.state == "failed"
+    assert found.error is not None
+    assert found.error.what == "2 permissions are missing"
+    assert found.error.why == "ecs:CreateCluster, ecs:DeleteCluster"
+    assert "docs/aws.md" in found.hint
+
+
+def test_what_hangs_on_conditions_that_the_simulation_does_not_know_is_not_sure() -> None:
+    found = examine(FakeIam({"ecs:CreateCluster": ["aws:RequestTag/team"]}), ME, "us-east-1", "blue")
+    assert (found.state, found.detail) == ("unknown", "conditions decide on ecs:CreateCluster")
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "NoSuchEntity", "NotImplemented"])
+def test_where_iam_does_not_tell_it_is_unknown(code: str) -> None:
+    found = examine(FakeIam(refusal=code), ME, "us-east-1", "blue")
+    assert (found.state, found.detail) == ("unknown", f"IAM does not tell ({code})")
+
+
+def test_an_emulator_that_breaks_over_it_is_no_hindrance(account: Account) -> None:
+    found = examine(Session(None, None).client("iam"), ME, "us-east-1", "blue")
+    assert (found.state, found.detail) == ("unknown", "IAM does not tell (InternalError)")
+
+
+@pytest.mark.parametrize(
+    ("arn", "principal"),
+    [
+        ("arn:aws:iam::123456789012:user/me", "arn:aws:iam::123456789012:user/me"),
+        ("arn:aws:sts::123456789012:assumed-role/Dev/me@example", "arn:aws:iam::123456789012:role/Dev"),
+        ("arn:aws-cn:sts::123456789012:assumed-role/Dev/me", "arn:aws-cn:iam::123456789012:role/Dev"),
+        ("arn:aws:sts::123456789012:federated-user/me", None),
+        ("arn:aws:sts::123456789012:user/moto", None),
+    ],
+)
+def test_whose_policies_count(arn: str, principal: str | None) -> None:
+    assert principal_of(Identity("123456789012", arn)) == principal
+    if principal is None:
+        assert examine(FakeIam(), Identity("123456789012", arn), "us-east-1", "blue").state == "unknown"
+
+
+class WithRoles(FakeIam):
+    """Knows one role, by its name and with its path; None: it does not tell."""
+
+    def __init__(self, arn: str | None) -> None:
+        super().__init__()
+        self._arn = arn
+
+    def get_role(self, *, RoleName: str) -> dict[str, Any]:
+        if self._arn is None:
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, "GetRole")
+        assert self._arn.endswith(f"/{RoleName}")
+        return {"Role": {"Arn": self._arn}}
+
+
+SINGLE_SIGN_ON = "arn:aws:iam::1:role/aws-reserved/sso.amazonaws.com/eu-west-1/AWSReservedSSO_Admin_0a1b"
+
+
+@pytest.mark.parametrize(
+    ("told", "asked"),
+    [(SINGLE_SIGN_ON, SINGLE_SIGN_ON), (None, "arn:aws:iam::1:role/AWSReservedSSO_Admin_0a1b")],
+)
+def test_a_roles_path_is_asked_for_which_its_session_leaves_out(told: str | None, asked: str) -> None:
+    iam = WithRoles(told)
+    me = Identity("1", "arn:aws:sts::1:assumed-role/AWSReservedSSO_Admin_0a1b/me@example")
+    assert examine(iam, me, "eu-west-1", "blue").state == "ok"
+    assert {one["PolicySourceArn"] for one in iam.asked} == {asked}
+
+
+def test_root_may_do_all_and_is_warned_of() -> None:
+    assert examine(FakeIam(), Identity("1", "arn:aws:iam::1:root"), "us-east-1", "blue").state == "warning"

@@ -1,0 +1,183 @@
+"""The policies allow every call that `up` and `down` make, and nothing beyond what the code can ask for."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore import xform_name
+from msgspec import structs
+
+import ecsconsul
+from ecsconsul import walk
+from ecsconsul.cli.walks import all_steps
+from ecsconsul.errors import LabError
+from ecsconsul.lab import ConsulSpec, Lab
+from ecsconsul.targets import Patience
+from ecsconsul.targets.aws import AwsTarget
+from ecsconsul.targets.aws.permissions import policy
+from ecsconsul.targets.aws.registry import RegistryImages
+from ecsconsul.walk import Unwatched
+from tests.aws_calls import NotedCalls
+from tests.steps.world import serve
+from tests.targets.aws.conftest import lab_of
+
+Account = Callable[[str], Any]
+
+# what AWS asks for beside a call: to tag what is made, and what Docker does with a login of ECR, as in
+# https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
+IMPLIED = {
+    "ssm:AddTagsToResource", "ecr:TagResource",
+    "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:InitiateLayerUpload",
+    "ecr:PutImage", "ecr:UploadLayerPart",
+}  # fmt: skip
+
+
+# Session Manager's plugin is given what these answer
+BY_THE_PLUGIN = {"ssm:StartSession", "ssm:TerminateSession"}
+SERVICES = {
+    name: name for name in ("autoscaling", "cloudformation", "ec2", "ecr", "ecs", "iam", "logs", "ssm", "sts")
+} | {"resourcegroupstaggingapi": "tag"}
+PACKAGE = Path(ecsconsul.__path__[0])
+# a recorder that missed most of them would let everything pass
+MADE_AT_LEAST = 40
+
+
+class Engine:
+    """A Docker engine that is well, and pushes by saying so."""
+
+    def objection(self, platform: str) -> LabError | None:
+        return None
+
+    def build(self, *_: Any) -> None:
+        pass
+
+    def push(self, *_: Any) -> None:
+        pass
+
+    def forget(self, *_: Any, **__: Any) -> None:
+        pass
+
+
+class Hasty(AwsTarget):
+    """Does not wait for what no emulator does."""
+
+    patience = Patience(delay=0.0, attempts=3)
+
+
+@pytest.fixture
+def noted(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[NotedCalls]:
+    """The account behind a server that notes what is asked; the variables lead there."""
+    from moto.server import DomainDispatcherApplication, create_backend_app
+
+    calls = NotedCalls(DomainDispatcherApplication(create_backend_app))
+    server = serve(calls)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    yield calls
+    server.shutdown()
+    server.server_close()
+
+
+def allowed(name: str) -> set[str]:
+    return {action for statement in policy(name)["Statement"] for action in statement["Action"]}
+
+
+def target_of(lab: Lab) -> AwsTarget:
+    clients: list[Callable[[str], Any]] = []
+    images = RegistryImages(lab, None, lambda name: clients[0](name), lambda: "x86_64", Engine())  # type: ignore[arg-type]
+    target = Hasty(lab, images=images)
+    clients.append(target.client)
+    return target
+
+
+def up(lab: Lab) -> AwsTarget:
+    """As the command does it."""
+    target = target_of(lab)
+    with target.exclusive():
+        steps = all_steps(lab, target)
+        assert walk.objections(steps) == []
+        target.intent(lab)
+        # in an emulator no Consul runs
+        walk.up([step for step in steps if step.name != "discovery"], Unwatched())
+    target.portal_url(lab)
+    return target
+
+
+def down(lab: Lab) -> list[str]:
+    target = target_of(lab)
+    with target.exclusive():
+        walk.down(all_steps(lab, target), Unwatched())
+    return target.remains(lab)
+
+
+def lab_with(folder: Path, **more: Any) -> Lab:
+    (folder / "Dockerfile").write_text('FROM scratch\nCMD ["true"]\n')
+    found = structs.replace(lab_of(folder, key_name="mine", ssh_cidr="203.0.113.7/32"), **more)
+    # ECS of an emulator runs nothing, so a service that wants nothing is one that is well
+    counts: Mapping[str, int] = {service.name: 0 for service in found.services}
+    return found.with_counts(dict(counts))
+
+
+def test_every_call_that_up_and_down_make_is_allowed(account: Account, noted: NotedCalls, tmp_path: Path) -> None:
+    account("ec2").create_key_pair(KeyName="mine")
+    lab = lab_with(tmp_path)
+    failing_up(lab)
+    up(lab)
+    up(structs.replace(lab, instances=1, consul=ConsulSpec(servers=3)))
+    assert down(lab) == []
+    assert len(noted.calls) > MADE_AT_LEAST
+    assert noted.calls - allowed("up-and-down") == set()
+
+
+def failing_up(lab: Lab) -> None:
+    """A service that does not start: its last lines are asked for, and what its instances wrote while they booted."""
+    doomed = structs.replace(lab.services[0], name="doomed", count=1)
+    with pytest.raises(LabError):
+        up(structs.replace(lab, services=(*lab.services, doomed)))
+    target = target_of(lab)
+    target.last_lines("doomed", 5)
+    target.boot_log("i-0123456789abcdef0", 5)
+
+
+# --- what the code can ask for
+
+
+def test_the_policies_hold_what_the_code_can_ask_for_and_no_more() -> None:
+    """Also what is asked only when something fails in a way that no emulator plays."""
+    calls = calls_in_the_code()
+    allowed_ones = allowed("up-and-down") | allowed("commands")
+    forbidden = {name for name, actions in calls.items() if not actions & allowed_ones}
+    assert forbidden == set(), "calls that no policy allows"
+    asked = {action for actions in calls.values() for action in actions}
+    assert allowed_ones - asked - IMPLIED - BY_THE_PLUGIN == set(), "actions that nothing asks for"
+
+
+def calls_in_the_code() -> dict[str, set[str]]:
+    """The names of clients' methods in the steps and the target, and of which actions each may be the call."""
+    operations = operations_of(SERVICES)
+    rooms = [*(PACKAGE / "steps").rglob("*.py"), *(PACKAGE / "targets" / "aws").rglob("*.py")]
+    trees = [ast.parse(path.read_text()) for path in rooms]
+    names = {name for tree in trees for node in ast.walk(tree) for name in _named(node)}
+    return {name: operations[name] for name in names & operations.keys()}
+
+
+def _named(node: ast.AST) -> Iterator[str]:
+    """`client.describe_stacks`, called or not, and `client.get_paginator("describe_stacks")`."""
+    if isinstance(node, ast.Attribute):
+        yield node.attr
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+
+
+def operations_of(services: Mapping[str, str]) -> dict[str, set[str]]:
+    """The actions by the name of the method that calls them, of services given with their prefix in policies."""
+    loader = botocore.session.get_session()
+    found: dict[str, set[str]] = {}
+    for service, prefix in services.items():
+        for operation in loader.get_service_model(service).operation_names:
+            found.setdefault(xform_name(operation), set()).add(f"{prefix}:{operation}")
+    return found

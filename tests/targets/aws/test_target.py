@@ -1,0 +1,139 @@
+"""The AWS target, put together, in an account that moto plays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from ecsconsul.errors import LabError, TargetAbsent
+from ecsconsul.lab import Lab
+from ecsconsul.targets.aws import AwsTarget
+from tests.steps.world import REGION, Said
+from tests.targets.aws.conftest import ACCOUNT, lab_of
+from tests.targets.aws.test_preflight import Engine, make_stack
+
+Account = Callable[[str], Any]
+
+
+@pytest.fixture
+def target(account: Account, lab: Lab) -> AwsTarget:
+    return AwsTarget(lab)
+
+
+def test_the_ground_is_made_kept_and_taken_away(target: AwsTarget, lab: Lab, report: Said) -> None:
+    assert target.ground() is None
+    told = f"account {ACCOUNT}, region {REGION}"
+    assert target.prepare(lab, report.say) == told
+    assert target.ground() == told
+    target.release(report.say)
+    target.release(report.say)
+    assert target.ground() is None
+    assert len(report.texts) == 2
+
+
+@pytest.fixture
+def report() -> Said:
+    return Said()
+
+
+def test_what_was_warned_of_is_said_when_the_ground_is_made(account: Account, tmp_path: Path, report: Said) -> None:
+    lab = lab_of(tmp_path, ssh_cidr="0.0.0.0/0", consul_access="direct")
+    target = AwsTarget(lab)
+    target.examine(lab)
+    target.prepare(lab, report.say)
+    assert report.texts[0].startswith("ssh range: the whole internet may open SSH; ")
+    assert len(report.texts) == 2
+
+
+def test_what_the_template_is_told(account: Account, target: AwsTarget, lab: Lab) -> None:
+    found = target.stack_parameters(lab)
+    subnets = account("ec2").describe_subnets()["Subnets"]
+    # one of its zones has no t3.small
+    assert set(found.pop("SubnetIds").split(",")) == {
+        one["SubnetId"] for one in subnets if one["AvailabilityZone"] != "us-east-1e"
+    }
+    assert found == {
+        "VpcId": subnets[0]["VpcId"],
+        "AmazonDnsIp": "172.31.0.2",
+        "EcsAmi": "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id",
+    }
+
+
+def test_an_emulator_without_awss_ami_gets_a_stand_in(account: Account, lab: Lab, report: Said) -> None:
+    """moto has no AMIs of this region; CloudFormation would refuse a parameter that it cannot resolve."""
+    target = AwsTarget(lab, region="mx-central-1")
+    told = next(one for one in target.examine(lab) if one.name == "ami")
+    assert (told.state, "a stand-in takes its place" in told.hint) == ("warning", True)
+    target.prepare(lab, report.say)
+    name = target.stack_parameters(lab)["EcsAmi"]
+    assert name == "/ecsconsul/blue/ecs-ami"
+    ssm = target.client("ssm")
+    assert ssm.get_parameter(Name=name)["Parameter"]["Value"].startswith("ami-")
+    target.release(report.say)
+    assert ssm.describe_parameters()["Parameters"] == []
+
+
+def test_a_range_for_ssh_is_told_where_there_is_one(account: Account, tmp_path: Path) -> None:
+    lab = lab_of(tmp_path, ssh_cidr="203.0.113.0/24", instance_type="t4g.small")
+    found = AwsTarget(lab).stack_parameters(lab)
+    assert found["SshCidr"] == "203.0.113.0/24"
+    assert "/arm64/" in found["EcsAmi"]
+
+
+def test_the_templates_parameters_are_those_that_it_is_told(target: AwsTarget, lab: Lab) -> None:
+    from ecsconsul.paths import templates_dir
+
+    template = (templates_dir() / "consul-lab.yaml").read_text()
+    for name in (*target.stack_parameters(lab), "SshCidr"):
+        assert f"\n  {name}:\n" in template, name
+
+
+def test_what_speaks_against_beginning_is_what_failed(account: Account, tmp_path: Path) -> None:
+    lab = lab_of(tmp_path, vpc="vpc-0123456789abcdef0")
+    target = AwsTarget(lab, images=Engine())
+    assert [error.what for error in target.objections(lab)] == ["There is no VPC vpc-0123456789abcdef0 in this region"]
+
+
+def test_one_command_at_a_time_changes_a_lab_of_an_account_and_region(account: Account, lab: Lab) -> None:
+    with AwsTarget(lab).exclusive():
+        with pytest.raises(LabError, match="Another command is changing this lab"), AwsTarget(lab).exclusive():
+            pass
+        with AwsTarget(lab, region="eu-west-1").exclusive():
+            pass
+
+
+def test_it_asks_once_and_not_where_the_lab_is(account: Account, target: AwsTarget, lab: Lab) -> None:
+    assert f"in AWS account {ACCOUNT}, region {REGION}" in str(target.intent(lab))
+    make_stack(account, "blue", InstanceCount="2", ConsulServers="1", InstanceType="t3.small")
+    assert target.intent(lab) is None
+
+
+def test_what_another_client_needs_to_know(
+    target: AwsTarget, lab: Lab, moto_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION}
+    assert target.environment() == {**told, "AWS_ENDPOINT_URL": moto_url}
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    assert AwsTarget(lab).environment() == told
+    assert AwsTarget(lab, profile="me").environment() == {**told, "AWS_PROFILE": "me"}
+
+
+def test_without_a_stack_there_is_no_consul_and_no_portal(target: AwsTarget, lab: Lab) -> None:
+    with pytest.raises(TargetAbsent, match="The lab blue has no Consul yet"), target.consul():
+        pass
+    assert target.portal_url(lab) is None
+    assert target.portal_url(structs.replace(lab, services=lab.services[:1])) is None
+    assert target.last_lines("weather", 5) == []
+    assert target.boot_log("i-0123456789abcdef0", 5) == []
+    assert target.remains(lab) == []
+
+
+def test_tasks_log_to_the_labs_group(target: AwsTarget, lab: Lab) -> None:
+    told = target.log_configuration(lab, "weather")
+    assert told is not None
+    assert told["options"]["awslogs-group"] == "/ecsconsul/blue"
+    assert not target.registers_itself
