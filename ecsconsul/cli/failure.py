@@ -1,0 +1,79 @@
+"""How a command ends when it fails: the error block on stderr, and the exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import click
+
+from ..errors import ExitCode, LabError
+from ..printable import printable
+
+
+def render(error: BaseException) -> int:
+    """Show an error once, on stderr; the exit code that it means."""
+    if isinstance(error, SystemExit):
+        return int(error.code or 0) if isinstance(error.code, int | None) else 1
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if os.environ.get("ECSCONSUL_DEBUG"):
+        traceback.print_exception(error)
+    if isinstance(error, KeyboardInterrupt | click.Abort) or type(error).__name__ == "Interrupted":
+        _say("Interrupted. What was begun may still go on; `ecsconsul up` or `ecsconsul down` takes it from here.")
+        return ExitCode.INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        # whoever read the output has gone; there is nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+    known = error if isinstance(error, LabError) else _translated(error)
+    _block(known)
+    return known.exit_code
+
+
+def _translated(error: BaseException) -> LabError:
+    """An error of AWS's clients, or one that nobody foresaw, in our own form."""
+    name = type(error).__module__
+    if name.startswith("botocore"):
+        operation = getattr(error, "operation_name", "")
+        return LabError(
+            "AWS refuses" if operation else "AWS cannot be asked",
+            where=operation,
+            why=str(error),
+            hint="--debug shows what went over the wire",
+        )
+    if isinstance(error, OSError):
+        return LabError(
+            "The operating system refuses", where=str(error.filename or ""), why=error.strerror or str(error)
+        )
+    return LabError(
+        f"{type(error).__name__}, which should not happen",
+        why=str(error),
+        hint="run it again with --debug, and report what it prints",
+    )
+
+
+def _block(error: LabError) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, highlight=False, no_color=_colourless(), soft_wrap=True)
+    console.print(Text.assemble(("Error: ", "bold red"), (printable(error.what), "bold")))
+    for label, text in (("where", error.where), ("why", error.why), ("hint", error.hint)):
+        if text:
+            first, *rest = printable(text).splitlines()
+            console.print(Text.assemble((f"  {label + ':':7}", "dim"), first))
+            for line in rest:
+                console.print(Text(f"         {line}"))
+
+
+def _colourless() -> bool | None:
+    return True if "--no-color" in sys.argv or os.environ.get("NO_COLOR") else None
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201 - the last words of a command that was interrupted

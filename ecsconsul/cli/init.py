@@ -1,0 +1,32 @@
+"""`ecsconsul init`: a commented config.yaml beside the user's services."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..errors import LabError
+from .common import CONFIG, common_options, settings
+
+
+@click.command("init")
+@common_options
+def command() -> None:
+    """Write a commented config.yaml here (or to the file that -c names); never overwrites one."""
+    from ..config import init_text
+
+    path = settings().config or Path(CONFIG)
+    try:
+        with path.open("x") as file:
+            file.write(init_text(path.parent))
+    except FileExistsError as error:
+        raise LabError(
+            "A config is there already, and stays as it is",
+            where=str(path),
+            hint="remove it, or write another one with `ecsconsul init -c other.yaml`",
+        ) from error
+    if settings().output == "json":
+        settings().view().result({"config": str(path)})
+    else:
+        click.echo(f"{path} written. Edit it, then: ecsconsul up")

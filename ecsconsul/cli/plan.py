@@ -1,0 +1,31 @@
+"""`ecsconsul plan`: what `up` would change."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from ..errors import ExitCode
+from .common import common_options, runtime_option, settings
+from .walks import all_steps, document
+
+PENDING = ("create", "update", "destroy")
+
+
+@click.command("plan")
+@click.option("--exit-code", is_flag=True, help="Exit with 5 when changes are pending.")
+@common_options
+@runtime_option
+def command(exit_code: bool) -> int:
+    """Show what `up` would change, and change nothing."""
+    from ..walk import plan
+
+    begun = time.monotonic()
+    lab = settings().lab()
+    target = settings().open_target(lab, runtime=lab.runtime)
+    changes = plan(all_steps(lab, target))
+    found = document(lab, target, changes, time.monotonic() - begun)
+    settings().view().plan(found)
+    pending = any(change.op in PENDING for change in changes)
+    return ExitCode.CHANGES_PENDING if exit_code and pending else ExitCode.DONE

@@ -1,0 +1,187 @@
+"""The common options, wherever they stand; help, wrong usage, and what a closed or colourless output does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ecsconsul import __version__
+from ecsconsul.cli import VERBS, cli
+from tests.cli.conftest import Shell
+
+ESCAPE = "\x1b"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, where the user is."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        (["init"], "config.yaml"),
+        (["-c", "a.yaml", "init"], "a.yaml"),
+        (["init", "-c", "a.yaml"], "a.yaml"),
+        (["init", "--config", "a.yaml"], "a.yaml"),
+        (["--config=a.yaml", "init"], "a.yaml"),
+        (["-c", "a.yaml", "init", "-c", "b.yaml"], "b.yaml"),
+    ],
+)
+def test_an_option_may_stand_before_or_behind_the_verb(folder: Path, words: list[str], written: str) -> None:
+    result = CliRunner().invoke(cli, words, standalone_mode=False)
+    assert result.exception is None
+    assert [path.name for path in folder.iterdir()] == [written]
+
+
+def test_init_tells_programs_what_it_wrote(folder: Path) -> None:
+    assert json.loads(CliRunner().invoke(cli, ["--output", "json", "init"]).stdout) == {"config": "config.yaml"}
+    assert (folder / "config.yaml").exists()
+
+
+def test_init_overwrites_nothing(shell: Shell) -> None:
+    before = (shell.folder / "config.yaml").read_text()
+    done = shell.run("init")
+    assert done.returncode == 1
+    assert "stays as it is" in done.stderr
+    assert (shell.folder / "config.yaml").read_text() == before
+
+
+def test_init_where_nothing_may_be_written(shell: Shell) -> None:
+    done = shell.run("init", "-c", "no-such-folder/config.yaml")
+    assert done.returncode == 1
+    assert "no-such-folder/config.yaml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# --- help and wrong usage
+
+
+def test_help_names_every_verb() -> None:
+    text = CliRunner().invoke(cli, ["--help"]).stdout
+    for verb, what in VERBS.items():
+        assert verb in text
+        assert what.split(",")[0][:30] in text
+
+
+# the Registrator's options are those of the original and not click's
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "registrator"])
+def test_each_verb_has_help_and_takes_the_common_options(verb: str) -> None:
+    result = CliRunner().invoke(cli, [verb, "-h"])
+    assert result.exit_code == 0
+    for option in ("--config", "--target", "--output", "--profile", "--region", "--debug", "--no-color"):
+        assert option in result.stdout
+
+
+def test_version() -> None:
+    assert __version__ in CliRunner().invoke(cli, ["--version"]).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["stauts"], "Did you mean 'status'?"),
+        (["dwon"], "Did you mean 'down'?"),
+        (["xyz"], "No such command 'xyz'"),
+        (["status", "--output", "yaml"], "yaml"),
+        (["status", "--target", "mars"], "mars"),
+        (["dig"], "NAME"),
+        (["dig", "a", "b"], "one name"),
+        (["logs"], "SERVICE"),
+        (["logs", "wether"], "weather, portal"),
+        (["scale", "wether=2"], "weather, portal"),
+        (["scale", "weather"], "weather=3"),
+        (["scale", "weather=-1"], "weather=3"),
+        (["scale", "weather=many"], "weather=3"),
+        (["status", "--no-such-option"], "--no-such-option"),
+    ],
+)
+def test_wrong_usage_says_what_was_meant(shell: Shell, words: list[str], said: str) -> None:
+    done = shell.run(*words)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_verb_shows_the_help(shell: Shell) -> None:
+    done = shell.run()
+    assert done.returncode == 2
+    assert "Commands" in done.stdout + done.stderr
+
+
+# --- the config
+
+
+def test_a_config_that_is_not_there(shell: Shell) -> None:
+    done = shell.run("plan", "-c", "nope.yaml")
+    assert done.returncode == 3
+    assert "nope.yaml" in done.stderr
+    assert "ecsconsul init" in done.stderr
+
+
+def test_every_mistake_of_a_config_is_told_with_its_line(shell: Shell) -> None:
+    (shell.folder / "config.yaml").write_text(
+        "lab: X\ninstances: many\nservices:\n  weather:\n    path: app\n    prot: 1\n"
+    )
+    done = shell.run("up")
+    assert done.returncode == 3
+    assert done.stdout == ""
+    for line in ("config.yaml:1", "config.yaml:2", "config.yaml:6"):
+        assert line in done.stderr
+    assert "port" in done.stderr
+
+
+# --- output
+
+
+@pytest.mark.parametrize("words", [("plan",), ("plan", "--no-color"), ("status",), ("up", "-c", "nope.yaml")])
+def test_a_pipe_gets_no_escape_codes(shell: Shell, words: tuple[str, ...]) -> None:
+    done = shell.run(*words)
+    assert done.stdout + done.stderr != ""
+    assert ESCAPE not in done.stdout + done.stderr
+
+
+def test_an_error_is_one_block_on_stderr(shell: Shell) -> None:
+    done = shell.run_apart("scale", "weather=2")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    first, *rest = done.stderr.splitlines()
+    assert first.startswith("Error: The lab cli-lab is not running")
+    assert all(line.startswith("  ") for line in rest)
+    assert any(line.split() == ["hint:", "`ecsconsul", "up`", "starts", "it"] for line in rest)
+
+
+@pytest.mark.parametrize("words", [("--debug", "scale", "weather=2"), ("scale", "weather=2", "--debug")])
+def test_debug_shows_the_traceback_too(shell: Shell, words: tuple[str, ...]) -> None:
+    done = shell.run_apart(*words)
+    assert done.returncode == 1
+    assert "Traceback (most recent call last)" in done.stderr
+    assert "Error: The lab cli-lab is not running" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("plan",), ("plan", "--output", "json"), ("status",), ("env", "--help")])
+def test_a_reader_that_has_gone_is_no_error_to_talk_about(shell: Shell, words: tuple[str, ...]) -> None:
+    """`ecsconsul status | head -1`: nobody reads the rest."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = shell.run_apart(*words, stdout=theirs)
+    os.close(theirs)
+    assert done.stderr == ""
+    assert done.returncode == 1
+
+
+def test_a_reader_of_progress_that_has_gone(shell: Shell) -> None:
+    """`ecsconsul down --yes 2>&1 | head -1`."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = shell.run_apart("down", "--yes", stdout=theirs, stderr=subprocess.STDOUT)
+    os.close(theirs)
+    assert done.returncode in (0, 1)
