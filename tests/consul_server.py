@@ -1,0 +1,101 @@
+"""Starts a real Consul dev agent on an address of its own and stops it; what it serves is up to the tests."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from tests.require import require
+
+START_SECONDS = 15.0
+STOP_SECONDS = 10.0
+PORTS = ("http", "dns", "server", "serf_lan", "serf_wan")
+
+
+@dataclass(frozen=True)
+class ConsulServer:
+    """A running agent that has a leader (itself) and knows itself as a node."""
+
+    host: str
+    http: int
+    dns: int
+    node: str
+    process: subprocess.Popen[str]
+
+
+def consul_binary() -> str:
+    """The one that tests/conftest.py has found; skips the test where there is none, or fails it where one is a must."""
+    found = os.environ.get("ECSCONSUL_CONSUL_BIN")
+    require("consul", bool(found), "no consul binary: none was told, on PATH, in the cache or to be fetched")
+    assert found
+    return found
+
+
+@contextmanager
+def consul_server(hcl: str = "", node: str = "i-0a1b") -> Iterator[ConsulServer]:
+    """A dev agent with `hcl` added to its configuration."""
+    host = _own_address()
+    ports = _free_ports(host)
+    process = subprocess.Popen(_command(consul_binary(), host, ports, hcl, node), stdout=subprocess.PIPE, text=True)
+    log = _Log(process)
+    log.start()
+    try:
+        log.wait_until_ready()
+        yield ConsulServer(host, ports["http"], ports["dns"], node, process)
+    finally:
+        process.kill()  # a dev agent holds nothing that would be lost
+        process.wait(STOP_SECONDS)
+        log.join(STOP_SECONDS)
+
+
+def _command(binary: str, host: str, ports: dict[str, int], hcl: str, node: str) -> list[str]:
+    listed = " ".join(f"{name} = {port}" for name, port in ports.items())
+    base = f"ports {{ {listed} grpc = -1 }} disable_update_check = true"
+    command = [binary, "agent", "-dev", f"-bind={host}", f"-client={host}", f"-node={node}"]
+    command += ["-disable-host-node-id", f"-hcl={base}"]
+    return [*command, f"-hcl={hcl}"] if hcl else command
+
+
+def _own_address() -> str:
+    """Linux answers on all of 127/8, so runs side by side stay apart; elsewhere there is one address."""
+    if sys.platform != "linux":
+        return "127.0.0.1"
+    return f"127.{random.randint(64, 127)}.{random.randint(0, 255)}.{random.randint(1, 254)}"
+
+
+def _free_ports(host: str) -> dict[str, int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in PORTS]
+        for sock in sockets:
+            sock.bind((host, 0))
+        return {name: sock.getsockname()[1] for name, sock in zip(PORTS, sockets, strict=True)}
+
+
+class _Log(threading.Thread):
+    """Reads an agent's log to its end, so that the agent never blocks on it, and tells when it is ready."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        super().__init__(daemon=True)
+        self._stream = process.stdout
+        self._lines: list[str] = []
+        self._settled = threading.Event()
+
+    def run(self) -> None:
+        assert self._stream is not None
+        with self._stream:
+            for line in self._stream:
+                self._lines.append(line)
+                if "Synced node info" in line:  # the catalog has its node, so it has a leader too
+                    self._settled.set()
+        self._settled.set()
+
+    def wait_until_ready(self) -> None:
+        settled = self._settled.wait(START_SECONDS)
+        assert settled and self.is_alive(), "Consul did not start:\n" + "".join(self._lines)

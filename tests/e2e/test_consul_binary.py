@@ -1,0 +1,116 @@
+"""The real fetch of Debian's consul with apt, as whoever runs the tests, as nobody, and on a fresh machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ecsconsul.local.consul_binary import cached, find, version_of
+from ecsconsul.local.consul_package import KEYRING, DebianPackage, debian_mirrors, parse_targets
+from tests.require import require
+
+ROOT = Path(__file__).resolve().parents[2]
+SYSTEM_PYTHON = "/usr/bin/python3"
+NOBODY = 65534
+FIND = """\
+import sys
+assert sys.version_info >= (3, 10)
+from ecsconsul.local.consul_binary import find
+from ecsconsul.local.consul_package import DebianPackage
+print(find(lambda line: None, ways=[DebianPackage()]))
+"""
+SECONDS = 240
+
+
+@pytest.fixture(autouse=True)
+def _debian() -> None:
+    require("apt", shutil.which("apt-get") is not None and KEYRING.is_file(), "this is no Debian: no apt")
+
+
+def machine_lists() -> dict[str, int]:
+    """The machine's own package lists and packages, with their times: what apt must not touch."""
+    folders = (Path("/var/lib/apt/lists"), Path("/var/cache/apt/archives"), Path("/var/lib/dpkg"))
+    found = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
+    return {str(path): path.stat().st_mtime_ns for path in found}
+
+
+def test_consul_is_fetched_and_the_machine_is_left_as_it_was(tmp_path: Path) -> None:
+    environ = {"PATH": str(tmp_path), "ECSCONSUL_CACHE": str(tmp_path / "cache")}
+    before, said = machine_lists(), list[str]()
+    found = find(said.append, environ=environ, ways=[DebianPackage()])
+    assert found == str(cached(environ))
+    assert version_of(Path(found)).startswith("1.8.")
+    assert said[-1].startswith("Consul 1.8.")
+    assert "from Debian's bullseye package" in said[-1]
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {"consul", "consul.lock"}
+    assert machine_lists() == before
+
+
+def test_a_machine_whose_apt_was_never_updated_tells_its_mirror(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lists" / "partial").mkdir(parents=True)
+    configuration = tmp_path / "apt.conf"
+    configuration.write_text(f'Dir::State::Lists "{tmp_path}/lists";\nAPT::Default-Release "stable";\n')
+    monkeypatch.setenv("APT_CONFIG", str(configuration))
+    command = ["apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(RELEASE)|$(REPO_URI)"]
+    known = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert debian_mirrors(parse_targets(known), {}) == [], "the machine must look fresh for this test"
+    environ = {"PATH": str(tmp_path), "ECSCONSUL_CACHE": str(tmp_path / "cache")}
+    found = find(lambda line: None, environ=environ, ways=[DebianPackage()])
+    assert version_of(Path(found)).startswith("1.8.")
+
+
+def test_nobody_can_fetch_it_too(tmp_path: Path) -> None:
+    """With the system's Python: the one that runs the tests may lie where only root can read."""
+    if os.geteuid() != 0:
+        pytest.skip("not root, so the first test has shown it already")
+    require("python3", Path(SYSTEM_PYTHON).exists(), f"no {SYSTEM_PYTHON} that nobody could run")
+    home = Path("/tmp") / f"ecsconsul-nobody-{os.getpid()}"  # pytest's own folder is closed to nobody
+    home.mkdir()
+    try:
+        os.chown(home, NOBODY, NOBODY)
+        environ = {"PATH": "/usr/bin:/bin", "ECSCONSUL_CACHE": str(home / "cache"), "HOME": str(home)}
+        done = subprocess.run(
+            [SYSTEM_PYTHON, "-B", "-c", FIND],
+            cwd=ROOT,
+            env={**environ, "PYTHONPATH": str(ROOT)},
+            user=NOBODY,
+            group=NOBODY,
+            extra_groups=[],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == str(home / "cache" / "consul" / "consul")
+        assert (home / "cache" / "consul" / "consul").stat().st_uid == NOBODY
+    finally:
+        shutil.rmtree(home)
+
+
+def test_a_kill_while_apt_works_ends_apt_too_and_the_next_run_cleans_up(tmp_path: Path) -> None:
+    environ = {**os.environ, "PATH": "/usr/bin:/bin", "ECSCONSUL_CACHE": str(tmp_path / "cache")}
+    environ.pop("ECSCONSUL_CONSUL_BIN", None)  # a binary that was told is never fetched
+    code = FIND.replace("lambda line: None", "lambda line: print(line, flush=True)")
+    with subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline().startswith(b"fetching")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.5)  # into apt's update
+        apt = [child for child in psutil.Process(process.pid).children() if child.name() == "apt-get"]
+        process.kill()
+    assert apt
+    left = psutil.wait_procs(apt, timeout=1)[1]
+    # a container's init may not collect what has ended
+    assert {child.status() for child in left} <= {psutil.STATUS_ZOMBIE}, "apt must not go on for nobody"
+    found = find(lambda line: None, environ=environ, ways=[DebianPackage()])
+    assert version_of(Path(found)).startswith("1.8.")
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {"consul", "consul.lock"}

@@ -1,0 +1,464 @@
+"""The lab as a user meets it, on one running lab: what is printed is what runs, and what changes is what was asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.lab_at import Json, LabAt, Load, dig, eventually, get, interrupted, listens
+from tests.require import require
+
+SERVICES = ["portal", "stock-price", "weather"]
+READ_ONLY = ("Describe", "List", "Get")
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+
+
+def state(lab: LabAt) -> dict[str, Any]:
+    """Everything that a write call would change, as AWS's own API tells it."""
+    ecs, cloudformation = lab.client("ecs"), lab.client("cloudformation")
+    services = ecs.describe_services(cluster=lab.name, services=SERVICES, include=["TAGS"])["services"]
+    stack = cloudformation.describe_stacks(StackName=lab.name)["Stacks"][0]
+    return {
+        "services": services,
+        "tasks": sorted(ecs.list_tasks(cluster=lab.name)["taskArns"]),
+        "definitions": ecs.list_task_definitions()["taskDefinitionArns"],
+        "stack": (stack.get("LastUpdatedTime"), stack["Tags"], stack["StackStatus"]),
+    }
+
+
+def pending(document: Json) -> list[str]:
+    """The steps at which something was, or would be, done."""
+    return [step["name"] for step in document["steps"] if step["op"] != "keep"]
+
+
+# what is there
+
+
+def test_everything_is_passing_and_spread(lab: LabAt) -> None:
+    ran = lab.ok("status", "--output", "json")
+    status = ran.document
+    assert status["healthy"] is True
+    assert (status["lab"], status["target"]) == (lab.name, "local")
+    assert {step["op"] for step in status["steps"]} == {"keep"}
+    assert sorted(service["name"] for service in status["services"]) == SERVICES
+    for service in status["services"]:
+        assert service["desired"] == service["running"] == service["passing"] == len(service["instances"]) == 1
+        [instance] = service["instances"]
+        assert instance["status"] == "passing"
+        assert {check["status"] for check in instance["checks"]} == {"passing"}
+        assert listens(instance["address"], instance["port"])
+    members = status["consul"]["members"]
+    assert sorted(member["role"] for member in members) == ["client", "client", "server"]
+    assert {member["status"] for member in members} == {"alive"}
+    assert len({member["address"] for member in members}) == 3, "each instance has an address of its own"
+    assert {service["instances"][0]["node"] for service in status["services"]} <= {m["name"] for m in members}
+
+
+def test_everything_listens_on_loopback_only(lab: LabAt) -> None:
+    addresses = lab.addresses()
+    assert len(addresses) > (10 if lab.runtime == "processes" else 1)
+    assert [address for address, _ in addresses if not address.startswith("127.")] == []
+
+
+def test_table_for_people(lab: LabAt) -> None:
+    shown = lab.ok("status").out
+    for text in (lab.name, "healthy", "weather", lab.endpoints("weather")[0], lab.portal):
+        assert text in shown
+    assert "\x1b[" not in shown, "no colour into a pipe"
+
+
+def test_consul_knows_the_three(lab: LabAt) -> None:
+    told = lab.ok("env", "--output", "json").document
+    _, catalog = get(f"{told['CONSUL_HTTP_ADDR']}/v1/catalog/services")
+    assert {"stock-price", "weather", "portal"} <= set(json.loads(catalog))
+
+
+def test_env_is_read_by_a_shell(lab: LabAt) -> None:
+    line = lab.ok("env").out
+    script = f'{line}\necho "$AWS_ENDPOINT_URL $AWS_REGION $CONSUL_HTTP_ADDR"'
+    said = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, timeout=10).stdout.split()
+    status = lab.status()
+    assert said == [status["aws"]["endpoint"], status["aws"]["region"], status["consul"]["http"]]
+
+
+def test_a_second_up_makes_no_write_call(lab: LabAt) -> None:
+    before = state(lab)
+    document = lab.up()
+    assert document["changes"] == {"created": 0, "updated": 0, "kept": len(document["steps"]), "destroyed": 0}
+    plan = lab.ok("plan", "--exit-code", "--output", "json").document
+    assert plan["changes"]["kept"] == len(plan["steps"])
+    # botocore itself says which operations it was asked for
+    wire = lab.ok("up", "--debug").err
+    operations = set(re.findall(r"OperationModel\(name=(\w+)\)", wire))
+    assert {"DescribeServices", "DescribeStacks", "DescribeClusters"} <= operations
+    assert [name for name in operations if not name.startswith(READ_ONLY)] == []
+    assert state(lab) == before
+
+
+# the portal
+
+
+def test_a_price_and_a_temperature_found_through_srv(lab: LabAt) -> None:
+    url = lab.portal
+    for path, service, key in (("weather/London", "weather", "temp"), ("stock/AMZN", "stock-price", "price")):
+        status, body = get(f"{url}api/{path}")
+        assert status == 200, body
+        found = json.loads(body)
+        assert isinstance(found["data"][key], float)
+        assert found["discovery"]["name"] == f"{service}.service.consul."
+        assert found["discovery"]["endpoint"] == lab.endpoints(service)[0]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    require("browser", CHROMIUM is not None, "no chromium on this machine")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield chromium
+        chromium.close()
+
+
+def test_the_portal_in_a_browser(lab: LabAt, browser: Any) -> None:
+    page = browser.new_page()
+    page.set_default_timeout(5000)
+    page.goto(lab.portal)
+    page.get_by_label("City", exact=True).fill("London")
+    page.keyboard.press("Enter")
+    summary = page.get_by_text(f"Found at {lab.endpoints('weather')[0]}")
+    summary.wait_for()
+    summary.click()
+    page.locator("#weather-results details[open]").get_by_text("weather.service.consul.").wait_for()
+    page.get_by_label("Stock symbol", exact=True).fill("AMZN")
+    page.keyboard.press("Enter")
+    page.get_by_text(f"Found at {lab.endpoints('stock-price')[0]}").wait_for()
+    page.locator("#stock-results").get_by_text("Amazon.com, Inc.", exact=False).first.wait_for()
+    page.close()
+
+
+# dig
+
+
+def test_dig_is_what_binds_dig_says(lab: LabAt) -> None:
+    server = lab.dns
+    for name in SERVICES:
+        full = f"{name}.service.consul"
+        assert sorted(lab.ok("dig", name, "--short").out.splitlines()) == dig(server, full) != []
+        assert sorted(lab.ok("dig", full, "--short", "--tcp").out.splitlines()) == dig(server, full, "+tcp")
+    assert sorted(lab.ok("dig", "weather", "--tag", "http", "--short").out.splitlines()) == dig(
+        server, "http.weather.service.consul"
+    )
+
+
+def test_dig_elsewhere_and_other_types(lab: LabAt) -> None:
+    host, _, port = lab.dns.rpartition(":")
+    assert lab.ok("dig", "weather", f"@{host}", "-p", port, "--short").out == lab.ok("dig", "weather", "--short").out
+    address = lab.endpoints("weather")[0].split(":")[0]
+    assert lab.ok("dig", "weather", "-t", "A", "--short").out.split() == [address]
+    document = lab.ok("dig", "weather", "--output", "json", "--tcp").document
+    assert (document["name"], document["type"], document["rcode"]) == ("weather.service.consul.", "SRV", "NOERROR")
+    assert (document["server"], document["transport"]) == (f"{host}:{port}", "tcp")
+    assert document["milliseconds"] > 0
+    [answer] = document["answers"]
+    assert f"{answer['address']}:{answer['port']}" == lab.endpoints("weather")[0]
+    assert {"priority", "weight", "target"} <= set(answer)
+
+
+def test_dig_of_a_name_that_is_not_there(lab: LabAt) -> None:
+    ran = lab.ran("dig", "wetter")
+    assert ran.code == 1
+    for name in SERVICES:
+        assert name in ran.err
+    assert lab.ran("dig", "weather", "--tag", "nope", "--short").code == 1
+
+
+# logs
+
+
+def test_logs(lab: LabAt) -> None:
+    get(f"{lab.portal}weather/Atlantis")
+    eventually(lambda: lab.ok("logs", "weather", "-n", "50").out, lambda said: "/weather/Atlantis" in said)
+    one = lab.ok("logs", "weather", "-n", "1", "--output", "json").document
+    assert len(one["lines"]) == 1
+
+
+def test_logs_follow_until_ctrl_c(lab: LabAt) -> None:
+    follower = lab.start("logs", "weather", "-f", "-n", "0")
+    url = lab.portal
+    get(f"{url}weather/London")
+    # a first request may come before the follower looks; each of the following ones is seen
+    line = eventually(lambda: get(f"{url}weather/Cairo") and _line_of(follower), lambda found: found != "")
+    assert "/weather/" in line
+    ran = interrupted(follower)
+    assert ran.code == 130
+    assert "Traceback" not in ran.err
+
+
+def _line_of(process: subprocess.Popen[str]) -> str:
+    import select
+
+    assert process.stdout
+    ready, _, _ = select.select([process.stdout], [], [], 0.2)
+    return process.stdout.readline() if ready else ""
+
+
+# scaling
+
+
+def running_pids(lab: LabAt, service: str) -> set[int]:
+    """The processes that really run, by what listens at the endpoints of the service."""
+    import psutil
+
+    endpoints = set(lab.endpoints(service))
+    return {
+        connection.pid or 0
+        for connection in psutil.net_connections("tcp4")
+        if connection.status == psutil.CONN_LISTEN and f"{connection.laddr.ip}:{connection.laddr.port}" in endpoints
+    }
+
+
+def test_scale_up_and_down(lab: LabAt) -> None:
+    server = lab.dns
+    document = lab.ok("scale", "weather=3", "stock-price=2", "--output", "json").document
+    assert document["changes"]["updated"] == 2
+    assert len(dig(server, "weather.service.consul")) == 3, "Consul sees them when `scale` ends"
+    assert len(dig(server, "stock-price.service.consul")) == 2
+    assert sorted(lab.ok("dig", "weather", "--short").out.splitlines()) == dig(server, "weather.service.consul")
+    assert len(lab.endpoints("weather")) == 3
+    [weather] = (service for service in lab.status()["services"] if service["name"] == "weather")
+    assert len({instance["node"] for instance in weather["instances"]}) == 2, "spread"
+    asked = {json.loads(get(f"{lab.portal}api/weather/London")[1])["discovery"]["endpoint"] for _ in range(30)}
+    assert asked == set(lab.endpoints("weather")), "the portal reaches all of them"
+    lab.ok("scale", "weather=0")
+    assert dig(server, "weather.service.consul") == []
+    assert lab.tasks("weather") == []
+    back = lab.up()
+    assert sorted(step["name"] for step in back["steps"] if step["op"] == "update") == [
+        "services/stock-price", "services/weather",
+    ]  # fmt: skip
+    assert len(lab.endpoints("weather")) == len(lab.endpoints("stock-price")) == 1
+    assert lab.ok("status")
+
+
+def test_a_changed_count_changes_exactly_that_service(lab: LabAt) -> None:
+    before = {name: lab.tasks(name) for name in SERVICES}
+    text = lab.config.read_text()
+    first = text.replace("    count: 1", "    count: 2", 1)
+    lab.config.write_text(first)
+    try:
+        plan = lab.ran("plan", "--exit-code", "--output", "json")
+        assert plan.code == 5
+        assert [name for name in pending(plan.document) if name != "discovery"] == ["services/stock-price"]
+        assert lab.up()["changes"]["updated"] == 1
+        assert len(lab.tasks("stock-price")) == 2
+        assert {name: lab.tasks(name) for name in ("portal", "weather")} == {
+            name: before[name] for name in ("portal", "weather")
+        }
+    finally:
+        lab.config.write_text(text)
+        lab.up()
+    assert len(lab.tasks("stock-price")) == 1
+
+
+# other AWS clients
+
+
+def test_another_client_scales_and_the_tasks_follow(lab: LabAt) -> None:
+    ecs = lab.client("ecs")
+    arns = ecs.list_services(cluster=lab.name)["serviceArns"]
+    assert sorted(arn.rpartition("/")[2] for arn in arns) == SERVICES
+    answer = ecs.update_service(cluster=lab.name, service="weather", desiredCount=3)["service"]
+    assert answer["desiredCount"] == 3
+    assert answer["runningCount"] == 1, "two of them are still to be started"
+    ecs.get_waiter("services_stable").wait(
+        cluster=lab.name, services=["weather"], WaiterConfig={"Delay": 1, "MaxAttempts": 20}
+    )
+    endpoints = eventually(lambda: lab.endpoints("weather"), lambda found: len(found) == 3)
+    assert len(running_pids(lab, "weather")) == 3
+    bindings = [task["containers"][0]["networkBindings"][0] for task in lab.tasks("weather")]
+    assert sorted(f"{b['bindIP']}:{b['hostPort']}" for b in bindings) == endpoints
+    assert {binding["containerPort"] for binding in bindings} == {4567}
+    lab.up()
+    assert len(lab.endpoints("weather")) == 1
+
+
+def test_no_event_of_the_start_looks_like_a_failure(lab: LabAt) -> None:
+    """Tools such as ecs-deploy give up on a service that says it was unable to place a task."""
+    said = [event["message"] for name in SERVICES for event in lab.described(name)["events"]]
+    assert said
+    assert [message for message in said if "unable" in message] == []
+
+
+def test_a_stopped_task_is_replaced_and_says_why(lab: LabAt) -> None:
+    ecs = lab.client("ecs")
+    [task] = lab.tasks("stock-price")
+    ecs.stop_task(cluster=lab.name, task=task["taskArn"], reason="maintenance")
+    [new] = eventually(
+        lambda: lab.tasks("stock-price"),
+        lambda found: (
+            [t for t in found if t["lastStatus"] == "RUNNING" and t["taskArn"] != task["taskArn"]] == found != []
+        ),
+    )
+    assert new["taskArn"] != task["taskArn"]
+    stopped = eventually(
+        lambda: next(t for t in lab.tasks("stock-price", "STOPPED") if t["taskArn"] == task["taskArn"]),
+        lambda found: found["lastStatus"] == "STOPPED",
+    )
+    assert stopped["stoppedReason"] == "maintenance"
+    assert stopped["stopCode"] == "UserInitiated"
+    assert stopped["containers"][0]["exitCode"] == 0, "it was asked to stop, and did"
+    eventually(lambda: lab.endpoints("stock-price"), lambda found: len(found) == 1)
+
+
+def test_up_takes_back_what_another_client_deployed(lab: LabAt) -> None:
+    """As `ecs deploy -e` does it: the definition of before with one variable changed, tags and all."""
+    ecs = lab.client("ecs")
+    arn = lab.described("weather")["taskDefinition"]
+    found = ecs.describe_task_definition(taskDefinition=arn, include=["TAGS"])
+    [container] = found["taskDefinition"]["containerDefinitions"]
+    for variable in container["environment"]:
+        if variable["name"] == "TEMP_SCALE":
+            variable["value"] = "F"
+    made = ecs.register_task_definition(
+        family=found["taskDefinition"]["family"],
+        networkMode=found["taskDefinition"]["networkMode"],
+        containerDefinitions=[container],
+        tags=found["tags"],
+    )["taskDefinition"]["taskDefinitionArn"]
+    ecs.update_service(cluster=lab.name, service="weather", taskDefinition=made)
+    ecs.deregister_task_definition(taskDefinition=arn)
+    url = f"{lab.portal}weather/London"
+    eventually(lambda: get(url)[1], lambda body: "Fahrenheit" in body)
+    assert "tasks/weather" in [
+        s["name"] for s in lab.ok("plan", "--output", "json").document["steps"] if s["op"] == "update"
+    ]
+    lab.up()
+    assert "Celsius" in get(url)[1]
+    assert lab.ok("plan", "--exit-code")
+
+
+# changes under load
+
+
+def test_a_rolling_deploy_under_load(lab: LabAt) -> None:
+    url, source = lab.portal, lab.folder / "services" / "weather" / "providers.py"
+    old = lab.tasks("weather")[0]["taskArn"]
+    load = Load([f"{url}weather/London", f"{url}stock/AMZN"])
+    text = source.read_text()
+    with load.running():
+        source.write_text(text + "\n# edited\n")
+        changed = pending(lab.up())
+        eventually(lambda: len(load.answers), lambda count, least=len(load.answers) + 50: count > least)
+    assert {"images/weather", "tasks/weather", "services/weather"} <= set(changed)
+    assert {name.partition("/")[2] for name in changed} <= {"weather", ""}
+    assert load.failures == []
+    assert len(load.answers) > 100
+    assert [task["taskArn"] for task in lab.tasks("weather")] != [old]
+    source.write_text(text)
+    lab.up()
+
+
+def test_a_scale_in_under_load(lab: LabAt) -> None:
+    url = lab.portal
+    lab.ok("scale", "stock-price=3")
+    load = Load([f"{url}stock/AMZN", f"{url}weather/London"])
+    with load.running():
+        lab.ok("scale", "stock-price=1")
+        eventually(lambda: len(load.answers), lambda count, least=len(load.answers) + 50: count > least)
+    assert load.failures == []
+    assert len(load.answers) > 100
+    lab.up()
+
+
+def test_a_rolling_deploy_of_the_portal_itself(lab: LabAt) -> None:
+    url = lab.portal
+    load = Load([f"{url}health", f"{url}weather/London"])
+    with load.running(), lab.edited("    environment: {}", "    environment: {EDITED: yes}"):
+        lab.up()
+        eventually(lambda: len(load.answers), lambda count, least=len(load.answers) + 50: count > least)
+    assert load.failures == []
+
+
+# what goes wrong
+
+
+def test_a_service_that_crashes_at_its_start(lab: LabAt) -> None:
+    before = {name: [task["taskArn"] for task in lab.tasks(name)] for name in SERVICES}
+    folder = lab.folder / "crasher"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text(
+        'ARG BASE=python:3.12-slim\nFROM ${BASE}\nWORKDIR /srv\nCOPY . .\nCMD ["python3", "main.py"]\n'
+    )
+    (folder / "main.py").write_text("import sys\nprint('no database here')\nsys.exit(17)\n")
+    with lab.edited("services:\n", "services:\n  crasher:\n    path: crasher\n"):
+        ran = lab.ran("up")
+        assert ran.code == 1
+        assert ran.seconds < 30, "a circuit breaker, or all patience, was waited for"
+        assert "crasher" in ran.err
+        assert "code 17" in ran.err
+        assert "no database here" in ran.err
+        assert "Traceback" not in ran.err
+        assert {name: [task["taskArn"] for task in lab.tasks(name)] for name in SERVICES} == before
+        status = lab.ran("status", "--output", "json")
+        assert status.code == 4
+        crasher = next(s for s in status.document["services"] if s["name"] == "crasher")
+        assert (crasher["desired"], crasher["passing"]) == (1, 0)
+        (folder / "main.py").write_text(
+            "import http.server, os, signal\n"
+            # the first process of a container is not ended by a signal that it does not handle
+            "signal.signal(signal.SIGTERM, lambda *_: os._exit(0))\n"
+            "http.server.HTTPServer((os.environ.get('HOST', ''), int(os.environ.get('PORT', 4567))),"
+            " http.server.SimpleHTTPRequestHandler).serve_forever()\n"
+        )
+        lab.up()
+        assert len(lab.endpoints("crasher")) == 1
+    # the config is as before: what it does not name any more is gone
+    server = lab.dns
+    assert "crasher" not in [s["name"] for s in lab.status()["services"]]
+    assert dig(server, "crasher.service.consul") == []
+    assert lab.client("ecs").list_task_definitions(familyPrefix="crasher")["taskDefinitionArns"] == []
+    assert lab.ok("status")
+
+
+def test_a_deploy_that_crashes_leaves_the_old_version_running(lab: LabAt) -> None:
+    url, app = lab.portal, lab.folder / "services" / "weather" / "app.py"
+    text = app.read_text()
+    load = Load([f"{url}weather/London"], threads=2)
+    with load.running():
+        app.write_text("raise SystemExit('a bad edit')\n")
+        ran = lab.ran("up")
+        assert ran.code == 1
+        assert "a bad edit" in ran.err
+        assert ran.seconds < 10
+        app.write_text(text)
+        lab.up()
+    assert load.failures == []
+    assert lab.ok("status")
+    assert len(lab.tasks("weather")) == 1
+
+
+def test_two_ups_at_once(lab: LabAt) -> None:
+    with lab.edited("PROVIDER: demo\n      TEMP_SCALE: C", "PROVIDER: demo\n      TEMP_SCALE: F"):
+        both = [lab.start("up", "--output", "json") for _ in range(2)]
+        ends = [process.communicate(timeout=60) for process in both]
+        assert 0 in [process.returncode for process in both], ends
+        assert all("Traceback" not in err for _, err in ends)
+        lab.up()
+        assert len(lab.tasks("weather")) == 1
+        assert "Fahrenheit" in get(f"{lab.portal}weather/London")[1]
+
+
+def test_the_command_as_a_console_script(lab: LabAt) -> None:
+    script = Path(sys.executable).with_name("ecsconsul")
+    require("console script", script.exists(), "ecsconsul is not installed in this environment")
+    said = subprocess.run([script, "--version"], capture_output=True, text=True, check=True, timeout=10).stdout
+    assert said.startswith("ecsconsul")

@@ -1,0 +1,264 @@
+"""`ecsconsul registrator` on a real Docker engine with a real Consul: through bursts, churn and every kind of crash."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from docker.errors import APIError
+
+from tests.docker_engine import base_image, docker
+from tests.e2e.registrator_at import (
+    ConsulAt,
+    Containers,
+    RegistratorAt,
+    eventually,
+    socket_proxy,
+    tiny_image,
+)
+
+BURST = 60
+HOST = "host-1"
+CHECKED = {"SERVICE_NAME": "web", "SERVICE_CHECK_HTTP": "/health", "SERVICE_CHECK_INTERVAL": "10s"}
+PACKAGE = Path(__file__).resolve().parents[2] / "ecsconsul"
+
+
+@pytest.fixture(scope="module")
+def image(engine: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return tiny_image(engine, tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def containers(engine: str, image: str) -> Iterator[Containers]:
+    made = Containers(engine, image, f"t{uuid.uuid4().hex[:8]}")
+    yield made
+    made.clear()
+
+
+@pytest.fixture
+def consul(tmp_path: Path) -> Iterator[ConsulAt]:
+    server = ConsulAt(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+Start = Callable[..., RegistratorAt]
+
+
+@pytest.fixture
+def start(tmp_path: Path, engine: str, containers: Containers, consul: ConsulAt) -> Iterator[Start]:
+    """Starts a Registrator for this test's containers, and waits until it has looked at them."""
+    started: list[RegistratorAt] = []
+
+    def start(*words: str, hostname: str = HOST, docker_host: str = engine) -> RegistratorAt:
+        options = ["-hostname", hostname, "-label", containers.label, "-ip", gateway(engine), *words]
+        one = RegistratorAt(tmp_path, docker_host, [*options, consul.uri])
+        already = one.log.count("listening to Docker") if (tmp_path / "registrator.log").exists() else 0
+        one.start()
+        started.append(one)
+        eventually(lambda: one.log.count("listening to Docker") > already)
+        return one
+
+    yield start
+    for one in started:
+        one.kill()
+
+
+def gateway(engine: str) -> str:
+    return docker(engine, "network", "inspect", "bridge", "-f", "{{(index .IPAM.Config 0).Gateway}}")
+
+
+def await_in_step(consul: ConsulAt, containers: Containers, hostname: str = HOST) -> None:
+    """Until the agent has exactly the running containers, and Consul's servers list the same."""
+
+    def are_in_step() -> bool:
+        running = containers.running(hostname)
+        services = consul.services()
+        services.pop("consul", None)
+        return services == running and consul.catalog("web") == set(running)
+
+    eventually(are_in_step)
+
+
+class Churn:
+    """Starts, stops, kills, restarts and pauses containers at random until it is ended."""
+
+    def __init__(self, containers: Containers, seed: int) -> None:
+        self._containers = containers
+        self._random = random.Random(seed)
+        self._names = (f"churn-{number}" for number in itertools.count())
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(3)]
+
+    def __enter__(self) -> Churn:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            # two threads may choose the same container, and the second is refused
+            with suppress(APIError):
+                self._one()
+
+    def _one(self) -> None:
+        ids = self._containers.ids()
+        if len(ids) < 8:
+            self._containers.run(next(self._names), CHECKED)
+            return
+        container = self._random.choice(ids)
+        deed = self._random.choice(("kill", "stop", "remove", "pause", "unpause"))
+        if deed == "stop":
+            self._containers.stop(container, 0)
+        else:
+            getattr(self._containers, deed)(container)
+
+
+def test_a_burst_is_all_in_the_catalog(start: Start, containers: Containers, consul: ConsulAt) -> None:
+    start()
+    containers.run_many([f"burst-{number}" for number in range(BURST)], CHECKED)
+    await_in_step(consul, containers)
+    assert len(consul.catalog("web", passing=True)) == BURST
+
+
+def test_what_ran_before_is_found_and_what_ends_is_taken_out(
+    start: Start, containers: Containers, consul: ConsulAt
+) -> None:
+    first, second = containers.run_many(["a", "b"], CHECKED)
+    registrator = start()
+    await_in_step(consul, containers)
+    containers.kill(first)
+    await_in_step(consul, containers)
+    containers.pause(second)
+    await_in_step(consul, containers)
+    assert consul.services().keys() == {"consul"} or not consul.services()
+    containers.unpause(second)
+    await_in_step(consul, containers)
+    containers.rename(second, "c")
+    await_in_step(consul, containers)
+    assert set(consul.services()) - {"consul"} == {f"{HOST}:{containers.mark}-c:80"}
+    assert registrator.end() == 0
+    assert set(consul.services()) - {"consul"} == set()
+
+
+def test_dockers_own_health_check_is_followed(start: Start, containers: Containers, consul: ConsulAt) -> None:
+    start()
+    every = {"test": ["CMD", "/bin/busybox", "test", "!", "-e", "/sick"], "interval": 200_000_000, "retries": 1}
+    container = containers.run("a", CHECKED, healthcheck=every)
+    eventually(lambda: consul.catalog("web"))
+    containers.execute(container, "touch", "/sick")
+    eventually(lambda: not consul.catalog("web"))
+    containers.execute(container, "rm", "/sick")
+    eventually(lambda: consul.catalog("web", passing=True))
+
+
+def test_a_container_leaves_when_its_stop_begins(start: Start, containers: Containers, consul: ConsulAt) -> None:
+    """It handles SIGTERM by doing nothing, so Docker kills it three seconds later; it is out long before."""
+    start()
+    container = containers.run("slow", CHECKED)
+    await_in_step(consul, containers)
+    stopping = threading.Thread(target=containers.stop, args=(container, 3))
+    began = time.monotonic()
+    stopping.start()
+    eventually(lambda: not consul.catalog("web"))
+    took = time.monotonic() - began
+    stopping.join(10)
+    assert took < 2
+
+
+def test_services_stay_when_told_so_and_are_recognised_under_another_host_name(
+    start: Start, containers: Containers, consul: ConsulAt
+) -> None:
+    consul.put("/v1/agent/service/register", {"ID": "host-1:foreign:80", "Name": "foreign", "Port": 80})
+    containers.run_many(["a", "b"], CHECKED)
+    first = start("-on-exit=keep")
+    eventually(lambda: len(consul.catalog("web")) == 2)
+    before = consul.get("/v1/health/service/web")
+    assert first.end() == 0
+    again = start("-on-exit=keep")
+    again.end()
+    assert consul.get("/v1/health/service/web") == before
+    containers.remove(containers.ids()[0])
+    start(hostname="host-2")
+    running = containers.running("host-2")
+    eventually(lambda: consul.catalog("web") == set(running))
+    assert "host-1:foreign:80" in consul.services()
+
+
+@pytest.mark.parametrize("lose_state", [False, True], ids=["kept", "lost"])
+def test_consul_killed_amid_churn(start: Start, containers: Containers, consul: ConsulAt, lose_state: bool) -> None:
+    start()
+    with Churn(containers, seed=1):
+        eventually(lambda: len(consul.catalog("web")) > 3)
+        consul.kill()
+        # Consul is away while containers come and go
+        time.sleep(2)
+        consul.start(lose_state=lose_state)
+    await_in_step(consul, containers)
+
+
+def test_registrator_killed_amid_churn(start: Start, containers: Containers, consul: ConsulAt) -> None:
+    first = start()
+    with Churn(containers, seed=2):
+        eventually(lambda: len(consul.catalog("web")) > 3)
+        first.kill()
+        time.sleep(1)
+        start()
+    await_in_step(consul, containers)
+
+
+def test_events_cut_amid_churn(
+    start: Start, containers: Containers, consul: ConsulAt, engine: str, tmp_path: Path
+) -> None:
+    with socket_proxy(tmp_path / "docker.sock", engine.removeprefix("unix://")) as cut:
+        registrator = start(docker_host=f"unix://{tmp_path / 'docker.sock'}")
+        with Churn(containers, seed=3):
+            eventually(lambda: len(consul.catalog("web")) > 3)
+            for _ in range(3):
+                cut()
+                time.sleep(0.5)
+        await_in_step(consul, containers)
+        assert "Docker's events are lost" in registrator.log
+
+
+def test_a_tcp_look_is_not_deceived_by_dockers_proxy(start: Start, containers: Containers, consul: ConsulAt) -> None:
+    """At 127.0.0.1 the proxy accepts at once, though nothing listens before a second has gone by."""
+    start("-ip", "127.0.0.1")
+    environment = {"SERVICE_NAME": "web", "SERVICE_CHECK_TCP": "true", "SERVICE_CHECK_INTERVAL": "60s"}
+    late = "/bin/busybox sleep 0.7; exec /bin/busybox httpd -f -p 80 -h /www"
+    began = time.monotonic()
+    containers.run("late", environment, command=["sh", "-c", late])
+    eventually(lambda: consul.catalog("web", passing=True))
+    assert time.monotonic() - began > 0.7
+
+
+def test_the_image_registers_as_nobody(engine: str, containers: Containers, consul: ConsulAt, tmp_path: Path) -> None:
+    tag = f"ecsconsul-registrator-test:{containers.mark}"
+    docker(engine, "build", "-q", "--build-arg", f"BASE={base_image(engine)}", "-t", tag, str(PACKAGE), timeout=300)
+    name = f"{containers.mark}-registrator"
+    words = ["-hostname", HOST, "-label", containers.label, "-ip", gateway(engine), consul.uri]
+    socket = f"{engine.removeprefix('unix://')}:/tmp/docker.sock"
+    try:
+        docker(engine, "run", "-d", "--name", name, "--net=host", "-v", socket, tag, *words)
+        containers.run("a", CHECKED)
+        await_in_step(consul, containers)
+        assert docker(engine, "top", name, "-o", "pid,uid").split()[-1] == "65534"
+        docker(engine, "stop", name)
+        assert consul.catalog("web") == set()
+        assert docker(engine, "inspect", "-f", "{{.State.ExitCode}}", name) == "0"
+    finally:
+        docker(engine, "rm", "-f", name)
+        docker(engine, "rmi", "-f", tag)

@@ -1,0 +1,47 @@
+"""An AWS account that moto plays behind a real little server, empty at the begin of each test, and its clients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ecsconsul.paths import HOME_VARIABLE
+from tests.steps.world import REGION, client, serve
+
+ACCOUNT = "123456789012"
+PLAYED = ("ec2", "ssm", "iam", "sts", "ecs", "ecr", "cloudformation", "autoscaling", "logs")
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    from moto.server import DomainDispatcherApplication, create_backend_app
+
+    server = serve(DomainDispatcherApplication(create_backend_app))
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def account(moto_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Any]:
+    """Clients of the account, as a user's own would be; the variables of this process lead into it as well."""
+    from moto import backends
+
+    # not BackendDict.reset(): other tests hold these very backends
+    for name in PLAYED:
+        for regions in backends.get_backend(name).values():  # type: ignore[call-overload]
+            regions.reset()
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_CONFIG_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_REGION", REGION)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
+    return lambda service: client(service, moto_url)
