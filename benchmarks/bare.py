@@ -1,0 +1,132 @@
+"""The bare script: the lab's Consul agents and its three services, started at once, registered by PUT, found by SRV.
+
+The floor of a cold `ecsconsul up`: nothing of AWS, no copies, no supervision, and nobody who is told anything.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ecsconsul.paths import services_dir
+
+from .lab import SERVICES, free_port
+from .measure import PYTHON, Seconds
+from .srv import PATIENCE, PAUSE, Resolver
+
+# a block of loopback addresses in which no lab looks for one of its own first, and where Consul's own ports are free
+SERVER, CLIENTS = "127.254.77.1", ("127.254.77.2", "127.254.77.3")
+HTTP, DNS = 8500, 8600
+GUNICORN = str(Path(PYTHON).with_name("gunicorn"))
+
+
+def seconds_to_answer(consul: str, folder: Path) -> Seconds:
+    """From nothing until the last of the three SRV lookups answers; everything is ended after that."""
+    begun = time.perf_counter()
+    with _processes() as start:
+        for address in (SERVER, *CLIENTS):
+            start([consul, "agent", "-config-file", str(_write_agent(folder, address))])
+        places = [(name, CLIENTS[i % len(CLIENTS)], free_port()) for i, name in enumerate(SERVICES)]
+        for name, address, port in places:
+            start([GUNICORN, "app:create_app()"], cwd=services_dir() / name, env=_environment(name, address, port))
+        with ThreadPoolExecutor(len(places)) as pool:
+            list(pool.map(lambda place: _register_and_find(*place), places))
+        return time.perf_counter() - begun
+
+
+def put(address: str, path: str, body: dict[str, Any] | None = None) -> None:
+    """One PUT to an agent. Raises OSError when it does not answer, RuntimeError when it refuses."""
+    _request(address, "PUT", path, json.dumps(body) if body else "")
+
+
+def registration(name: str, service_id: str, address: str, port: int) -> dict[str, Any]:
+    """What an agent is told of a service that was seen passing."""
+    check = {"HTTP": f"http://{address}:{port}/health", "Interval": "10s", "Status": "passing"}
+    return {"ID": service_id, "Name": name, "Address": address, "Port": port, "Tags": ["http"], "Check": check}
+
+
+def _register_and_find(name: str, address: str, port: int) -> None:
+    # an agent without a leader keeps what it is told to itself for up to 15 s
+    _until(lambda: _request(address, "GET", "/v1/status/leader") != b'""')
+    _until(lambda: _request(address, "GET", "/health", port=port) == b"OK")
+    put(address, "/v1/agent/service/register", registration(name, name, address, port))
+    Resolver(SERVER, DNS).await_ports(name, lambda ports: port in ports)
+
+
+def _request(address: str, method: str, path: str, body: str = "", *, port: int = HTTP) -> bytes:
+    connection = http.client.HTTPConnection(address, port, timeout=5)
+    try:
+        connection.request(method, path, body)
+        response = connection.getresponse()
+        said = response.read()
+        if response.status != 200:
+            raise RuntimeError(f"{method} {path}: {response.status} {said.decode(errors='replace')}")
+        return said
+    finally:
+        connection.close()
+
+
+def _until(look: Callable[[], bool]) -> None:
+    """Look until it is so; what does not answer yet, or not well, is asked again."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        with suppress(OSError, http.client.HTTPException, RuntimeError):
+            if look():
+                return
+        if time.monotonic() > end:
+            raise TimeoutError(f"not after {PATIENCE:.0f} s")
+        time.sleep(PAUSE)
+
+
+def _write_agent(folder: Path, address: str) -> Path:
+    """The configuration that the local region gives its agents, in a file."""
+    config: dict[str, Any] = {
+        "node_name": address.replace(".", "-"),
+        "data_dir": str(folder / address),
+        "bind_addr": address,
+        "client_addr": address,
+        "ports": {"http": HTTP, "dns": DNS, "serf_wan": -1, "grpc": -1},
+        "retry_join": [] if address == SERVER else [SERVER],
+        "retry_interval": "200ms",
+        "performance": {"raft_multiplier": 1},
+        "disable_update_check": True,
+    }
+    if address == SERVER:
+        config |= {"server": True, "bootstrap_expect": 1}
+    path = folder / f"{address}.json"
+    path.write_text(json.dumps(config))
+    return path
+
+
+def _environment(service: str, address: str, port: int) -> dict[str, str]:
+    told = SERVICES[service]["environment"]
+    return {**os.environ, **told, "HOST": address, "PORT": str(port), "CONSUL_DNS": f"{SERVER}:{DNS}"}
+
+
+@contextmanager
+def _processes() -> Iterator[Callable[..., None]]:
+    """A way to start processes that end, children and all, with the context."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(argv: list[str], **options: Any) -> None:
+        null = subprocess.DEVNULL
+        process = subprocess.Popen(argv, stdin=null, stdout=null, stderr=null, start_new_session=True, **options)
+        started.append(process)
+
+    try:
+        yield start
+    finally:
+        for process in started:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        for process in started:
+            process.wait()

@@ -1,0 +1,40 @@
+"""A cold `ecsconsul up` beside a bare script that starts the same agents and services."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+from ecsconsul.local.consul_binary import find
+
+from . import bare
+from .lab import write_three_services
+from .measure import Result, Seconds, in_turn, median, spread
+
+ROUNDS = 5
+LIMIT = 2.0
+
+
+def measure(folder: Path) -> Iterator[Result]:
+    consul = find(lambda text: None)
+    lab = write_three_services(folder, "cold")
+    attempts = count()
+
+    def ours() -> Seconds:
+        try:
+            return lab.up()
+        finally:
+            lab.down()
+
+    def peer() -> Seconds:
+        place = folder / f"bare-{next(attempts)}"
+        place.mkdir()
+        try:
+            return bare.seconds_to_answer(consul, place)
+        finally:
+            shutil.rmtree(place)
+
+    mine, floor = in_turn(ours, peer, ROUNDS)
+    yield Result("cold up", median(mine), "a bare script", median(floor), LIMIT, remark=spread(mine))

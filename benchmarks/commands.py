@@ -1,0 +1,18 @@
+"""What a command costs on a lab that is up, or on none: beside an interpreter that only imports what it must."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from .lab import running, write_three_services
+from .measure import ECSCONSUL, Result, compare_commands
+
+ROUNDS = 15
+
+
+def measure(folder: Path) -> Iterator[Result]:
+    yield compare_commands("--help", [ECSCONSUL, "--help"], "click", 1.5, ROUNDS)
+    with running(write_three_services(folder, "commands")) as lab:
+        yield compare_commands("dig weather", lab.argv("dig", "weather"), "click, yaml, dns.resolver", 1.5, ROUNDS)
+        yield compare_commands("no-op up", lab.argv("up"), "boto3, click, rich", 4.0, ROUNDS)

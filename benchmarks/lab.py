@@ -1,0 +1,82 @@
+"""Labs to measure on: a config with a name and a host port of its own, brought up and taken down."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .measure import ECSCONSUL, Seconds, run, timed
+
+# what the built-in lab has; `demo` because the weather of the world is not what is measured
+SERVICES: Mapping[str, Mapping[str, Any]] = {
+    name: {
+        "path": f"lab:{name}",
+        "port": 4567,
+        "environment": {} if name == "portal" else {"PROVIDER": "demo"},
+        "tags": ["http"],
+        "check": {"http": "/health", "interval": "10s"},
+    }
+    for name in ("stock-price", "weather", "portal")
+}
+
+
+@dataclass(frozen=True)
+class BenchLab:
+    """One lab; its config lies in a file of its own."""
+
+    name: str
+    config: Path
+
+    def argv(self, *words: str) -> list[str]:
+        """The command line of an ecsconsul command for this lab."""
+        return [ECSCONSUL, *words, "--config", str(self.config)]
+
+    def up(self) -> Seconds:
+        return timed(self.argv("up"))
+
+    def down(self) -> None:
+        run(self.argv("down", "--yes"))
+
+    def status(self) -> dict[str, Any]:
+        """The JSON of `ecsconsul status`."""
+        found: dict[str, Any] = json.loads(run(self.argv("status", "--output", "json")))
+        return found
+
+
+def write_lab(folder: Path, name: str, services: Mapping[str, Mapping[str, Any]]) -> BenchLab:
+    """A lab that is not up; its name holds this process's number, so that two runs do not meet."""
+    lab = f"bench-{name}-{os.getpid()}"
+    config = folder / f"{lab}.yaml"
+    config.write_text(yaml.safe_dump({"lab": lab, "services": {key: dict(value) for key, value in services.items()}}))
+    return BenchLab(lab, config)
+
+
+def write_three_services(folder: Path, name: str) -> BenchLab:
+    """The built-in lab, with the portal at a port that is free."""
+    portal = {**SERVICES["portal"], "host_port": free_port()}
+    return write_lab(folder, name, {**SERVICES, "portal": portal})
+
+
+@contextmanager
+def running(lab: BenchLab) -> Iterator[BenchLab]:
+    """The lab, up for as long as the context lasts."""
+    try:
+        lab.up()
+        yield lab
+    finally:
+        lab.down()
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nothing listens."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+        port: int = probe.getsockname()[1]
+        return port

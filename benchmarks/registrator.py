@@ -1,0 +1,284 @@
+"""The Registrator on a real Docker engine: how soon it tells what happens, how fast it tells a thousand, and its size.
+
+Beside what no Registrator can undercut: a loop that PUTs to the same agent by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import psutil
+from docker import APIClient
+
+from ecsconsul.local.consul_binary import find
+from ecsconsul.local.containers.engine import Engine, engine_url
+from ecsconsul.registrator.facts import nanoseconds
+
+from . import bare
+from .lab import free_port
+from .measure import PYTHON, Result, Seconds, in_turn, median, spread
+from .srv import PATIENCE, PAUSE, Resolver
+
+ROUNDS = 15
+THOUSAND, PORTS_EACH = 1000, 100
+LABEL = f"ecsconsul-bench={os.getpid()}"
+IMAGE = "ecsconsul-bench-tiny"
+ADDRESS = "127.254.78.1"
+HTTP, DNS = 8500, 8600
+MIB = 2**20
+# it listens a moment after its container has started, and exits at a SIGTERM only when it is killed
+DOCKERFILE = """\
+FROM scratch
+COPY busybox /bin/busybox
+COPY health /www/health
+ENTRYPOINT ["/bin/busybox"]
+CMD ["httpd", "-f", "-p", "80", "-h", "/www"]
+"""
+
+
+def measure(folder: Path) -> Iterator[Result]:
+    reason = _reason_to_leave_out()
+    if reason:
+        print(f"registrator is left out: {reason}", file=sys.stderr)  # noqa: T201
+        return
+    bench = Bench(folder, find(lambda text: None), APIClient(base_url=engine_url(), version="auto"))
+    bench.build_image()
+    try:
+        yield from bench.events()
+        yield from bench.thousand()
+    finally:
+        bench.clear()
+
+
+def _reason_to_leave_out() -> str:
+    if not Engine(engine_url()).is_there():
+        return "no Docker engine answers"
+    return "" if shutil.which("busybox") else "no busybox (Debian's busybox-static)"
+
+
+@dataclass
+class Bench:
+    """Containers, a Consul and a Registrator, each started when it is needed."""
+
+    folder: Path
+    consul: str
+    docker: APIClient
+    samples: dict[str, list[Seconds]] = field(default_factory=dict)
+
+    def build_image(self) -> None:
+        source = self.folder / "tiny"
+        source.mkdir()
+        shutil.copy(shutil.which("busybox") or "", source / "busybox")
+        (source / "health").write_text("OK\n")
+        (source / "Dockerfile").write_text(DOCKERFILE)
+        for _ in self.docker.build(path=str(source), tag=IMAGE, rm=True):
+            """Built when it has said all."""
+
+    def clear(self) -> None:
+        for one in self.docker.containers(all=True, filters={"label": LABEL}):
+            self.docker.remove_container(one["Id"], force=True)
+        with suppress(Exception):
+            self.docker.remove_image(IMAGE)
+
+    # one container after the other
+
+    def events(self) -> Iterator[Result]:
+        with self._consul(), self._registrator():
+            resolver = Resolver(ADDRESS, DNS)
+            for number in range(ROUNDS):
+                self._one(f"probe-{number}", resolver, stop=number % 2 == 0)
+        floor = {"start": "put", "stop": "take", "kill": "take"}
+        limits = {"start": 0.3, "stop": 0.1, "kill": 0.3}
+        names = {"start": "container starts -> SRV", "stop": "stop begins -> gone", "kill": "kill -> gone"}
+        for what, name in names.items():
+            ours, peer = self.samples[what], self.samples[floor[what]]
+            yield Result(
+                name, median(ours), "a bare PUT to the agent", median(peer), limits[what], "seconds", spread(ours)
+            )
+
+    def _one(self, name: str, resolver: Resolver, *, stop: bool) -> None:
+        """Start a container and end it; how long DNS took to learn of both, and what it takes a bare PUT."""
+        container = self._create(name, {"SERVICE_NAME": name, "SERVICE_CHECK_HTTP": "/health"})
+        self.docker.start(container)
+        answered = resolver.await_ports(name, bool)
+        self._note("start", answered - self._started_at(container))
+        began = time.monotonic()
+        with self._ending(container, stop=stop):
+            gone = resolver.await_ports(name, lambda ports: not ports)
+        self._note("stop" if stop else "kill", gone - began)
+        port, bare_name = free_port(), f"bare-{name}"
+        began = time.monotonic()
+        bare.put(ADDRESS, "/v1/agent/service/register", bare.registration(bare_name, bare_name, ADDRESS, port))
+        self._note("put", resolver.await_ports(bare_name, bool) - began)
+        began = time.monotonic()
+        bare.put(ADDRESS, f"/v1/agent/service/deregister/{bare_name}")
+        self._note("take", resolver.await_ports(bare_name, lambda ports: not ports) - began)
+
+    def _started_at(self, container: str) -> float:
+        """By Docker's own word, as a time.monotonic: what Docker needs before is not the Registrator's."""
+        told = self.docker.inspect_container(container)["State"]["StartedAt"]
+        return nanoseconds(told) / 1e9 - time.time() + time.monotonic()
+
+    @contextmanager
+    def _ending(self, container: str, *, stop: bool) -> Iterator[None]:
+        """While a process of its own stops or kills it: a stop answers only when it is done."""
+        words = ["stop", "-t", "2"] if stop else ["kill"]
+        with subprocess.Popen(["docker", *words, container], stdout=subprocess.DEVNULL) as process:
+            yield
+            process.wait(PATIENCE)
+
+    def _note(self, what: str, seconds: Seconds) -> None:
+        self.samples.setdefault(what, []).append(seconds)
+
+    def _create(self, name: str, environment: dict[str, str]) -> str:
+        made = self.docker.create_container(
+            IMAGE,
+            name=f"{name}-{os.getpid()}",
+            labels=dict([LABEL.split("=")]),
+            environment=environment,
+            ports=[80],
+            host_config=self.docker.create_host_config(port_bindings={80: None}, network_mode="bridge"),
+        )
+        return str(made["Id"])
+
+    # a thousand services
+
+    def thousand(self) -> Iterator[Result]:
+        for one in self.docker.containers(all=True, filters={"label": LABEL}):
+            self.docker.remove_container(one["Id"], force=True)
+        for number in range(THOUSAND // PORTS_EACH):
+            self._start_many_ports(number)
+        payloads: list[dict[str, Any]] = []
+        memory = 0.0
+
+        def ours() -> Seconds:
+            nonlocal memory
+            with self._consul():
+                page = free_port()
+                began = time.monotonic()
+                with self._registrator("-status", str(page)) as registrator:
+                    _await_registered(page, THOUSAND)
+                    took = time.monotonic() - began
+                    memory = max(memory, psutil.Process(registrator.pid).memory_info().rss / MIB)
+                    payloads[:] = _as_payloads(_get(f"http://{ADDRESS}:{HTTP}/v1/agent/services"))
+            return took
+
+        def peer() -> Seconds:
+            with self._consul():
+                connection = HTTPConnection(ADDRESS, HTTP, timeout=30)
+                began = time.monotonic()
+                for payload in payloads:
+                    connection.request("PUT", "/v1/agent/service/register", json.dumps(payload))
+                    connection.getresponse().read()
+                took = time.monotonic() - began
+                connection.close()
+            return took
+
+        mine, floor = in_turn(ours, peer, 3, warm_up=False)
+        yield Result("1,000 services", median(mine), "bare PUTs to the agent", median(floor), 1.5, remark=spread(mine))
+        yield Result("registrator's memory", memory, "bare Python", _bare_memory(), 80, "MiB")
+
+    def _start_many_ports(self, number: int) -> None:
+        """In host networking each exposed port counts as published at its own number."""
+        made = self.docker.create_container(
+            IMAGE,
+            command=["sleep", "86400"],
+            labels=dict([LABEL.split("=")]),
+            environment={"SERVICE_NAME": f"many-{number}"},
+            ports=[10000 + number * PORTS_EACH + port for port in range(PORTS_EACH)],
+            host_config=self.docker.create_host_config(network_mode="host"),
+        )
+        self.docker.start(made["Id"])
+
+    # processes
+
+    @contextmanager
+    def _consul(self) -> Iterator[None]:
+        """A server without state."""
+        config = {
+            "node_name": "bench",
+            "data_dir": str(self.folder / "consul"),
+            "bind_addr": ADDRESS,
+            "client_addr": ADDRESS,
+            "ports": {"http": HTTP, "dns": DNS, "serf_wan": -1, "grpc": -1},
+            "server": True,
+            "bootstrap_expect": 1,
+            "performance": {"raft_multiplier": 1},
+            "disable_update_check": True,
+        }
+        path = self.folder / "consul.json"
+        path.write_text(json.dumps(config))
+        null = subprocess.DEVNULL
+        with subprocess.Popen([self.consul, "agent", "-config-file", str(path)], stdout=null, stderr=null) as process:
+            try:
+                _until(lambda: bool(_get(f"http://{ADDRESS}:{HTTP}/v1/catalog/node/bench")))
+                yield
+            finally:
+                process.kill()
+        shutil.rmtree(self.folder / "consul")
+
+    @contextmanager
+    def _registrator(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+        gateway = self.docker.inspect_network("bridge")["IPAM"]["Config"][0]["Gateway"]
+        argv = [PYTHON, "-m", "ecsconsul.registrator", "-label", LABEL, "-ip", gateway, "-on-exit=keep", *words]
+        environment = {**os.environ, "DOCKER_HOST": engine_url()}
+        log = (self.folder / "registrator.log").open("wb")
+        with log, subprocess.Popen([*argv, f"consul://{ADDRESS}:{HTTP}"], env=environment, stderr=log) as process:
+            try:
+                yield process
+            finally:
+                process.terminate()
+
+
+def _await_registered(page: int, count: int) -> None:
+    """Asks the Registrator and not Consul, which has enough to do."""
+
+    def all_are() -> bool:
+        state = _get(f"http://127.0.0.1:{page}/health")
+        return bool(state) and state["tellings"].get("register", 0) >= count
+
+    _until(all_are, pause=0.05)
+
+
+def _as_payloads(services: dict[str, Any]) -> list[dict[str, Any]]:
+    """What an agent says of its services, as what it was told."""
+    fields = ("ID", "Address", "Port", "Tags", "Meta", "TaggedAddresses")
+    return [{"Name": one["Service"], **{name: one[name] for name in fields}} for one in services.values()]
+
+
+def _get(url: str) -> Any:
+    """What a server answers, be it well or not; None while there is no answer."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return json.load(answer)
+    except OSError:
+        return None
+
+
+def _until(look: Any, pause: float = PAUSE) -> None:
+    end = time.monotonic() + 120
+    while not look():
+        if time.monotonic() > end:
+            raise TimeoutError("not after 120 s")
+        time.sleep(pause)
+
+
+def _bare_memory() -> float:
+    code = "import sys; sys.stdin.read()"
+    with subprocess.Popen([PYTHON, "-c", code], stdin=subprocess.PIPE) as process:
+        time.sleep(0.3)
+        memory = psutil.Process(process.pid).memory_info().rss / MIB
+        process.kill()
+    return float(memory)
