@@ -66,8 +66,19 @@ class LabAt:
     def home(self) -> Path:
         return self.folder / "home"
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """The command, running; a Ctrl-C of the test's own terminal does not reach it."""
+    @contextmanager
+    def started(self, *words: str) -> Iterator[subprocess.Popen[str]]:
+        """The command, running, and ended at the latest when the test has seen enough of it.
+
+        A Ctrl-C of the test's own terminal does not reach it.
+        """
+        with self._start(*words) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def _start(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "ecsconsul", *words],
             cwd=self.folder,
@@ -82,7 +93,7 @@ class LabAt:
     def ran(self, *words: str, timeout: float = PATIENCE) -> Ran:
         """The command, ended. Fails when it takes longer than `timeout` seconds."""
         begun = time.monotonic()
-        with self.start(*words) as process:
+        with self._start(*words) as process:
             try:
                 out, err = process.communicate(timeout=timeout)
             except subprocess.TimeoutExpired:
@@ -344,8 +355,7 @@ def interrupted(process: subprocess.Popen[str], timeout: float = 20.0) -> Ran:
     """What a command does on Ctrl-C."""
     begun = time.monotonic()
     process.send_signal(signal.SIGINT)
-    with process:
-        out, err = process.communicate(timeout=timeout)
+    out, err = process.communicate(timeout=timeout)
     return Ran(process.returncode, out, err, time.monotonic() - begun)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.lab_at import Json, LabAt, Load, dig, eventually, get, interrupted, listens
+from tests.e2e.lab_at import PATIENCE, Json, LabAt, Load, dig, eventually, get, interrupted, listens
 from tests.require import require
 
 SERVICES = ["portal", "stock-price", "weather"]
@@ -192,13 +192,11 @@ def test_logs(lab: LabAt) -> None:
 
 
 def test_logs_follow_until_ctrl_c(lab: LabAt) -> None:
-    follower = lab.start("logs", "weather", "-f", "-n", "0")
     url = lab.portal
-    get(f"{url}weather/London")
-    # a first request may come before the follower looks; each of the following ones is seen
-    line = eventually(lambda: get(f"{url}weather/Cairo") and _line_of(follower), lambda found: found != "")
-    assert "/weather/" in line
-    ran = interrupted(follower)
+    with lab.started("logs", "weather", "-f", "-n", "0") as follower:
+        # a first request may come before the follower looks, and health checks at any time
+        eventually(lambda: get(f"{url}weather/Cairo") and _line_of(follower), lambda line: "/weather/" in line)
+        ran = interrupted(follower)
     assert ran.code == 130
     assert "Traceback" not in ran.err
 
@@ -448,8 +446,9 @@ def test_a_deploy_that_crashes_leaves_the_old_version_running(lab: LabAt) -> Non
 
 def test_two_ups_at_once(lab: LabAt) -> None:
     with lab.edited("PROVIDER: demo\n      TEMP_SCALE: C", "PROVIDER: demo\n      TEMP_SCALE: F"):
-        both = [lab.start("up", "--output", "json") for _ in range(2)]
-        ends = [process.communicate(timeout=60) for process in both]
+        with lab.started("up", "--output", "json") as one, lab.started("up", "--output", "json") as other:
+            both = [one, other]
+            ends = [process.communicate(timeout=PATIENCE) for process in both]
         assert 0 in [process.returncode for process in both], ends
         assert all("Traceback" not in err for _, err in ends)
         lab.up()

@@ -8,7 +8,7 @@ import subprocess
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -85,12 +85,8 @@ def test_a_folder_of_ones_own_beside_a_running_lab(own: LabAt, running: LabAt) -
 def test_up_killed_at_random_moments(own: LabAt) -> None:
     # the moments differ from run to run; each lies in another part of an `up`
     for earliest, latest in ((0.3, 1.0), (1.0, 2.5), (2.5, 4.0), (0.3, 4.0)):
-        process = own.start("up")
-        with process:
-            try:
-                process.communicate(timeout=random.uniform(earliest, latest))
-            except subprocess.TimeoutExpired:
-                process.kill()
+        with own.started("up") as process, suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=random.uniform(earliest, latest))
     own.up()
     is_whole(own)
     assert own.ok("plan", "--exit-code")
@@ -100,9 +96,9 @@ def test_up_killed_at_random_moments(own: LabAt) -> None:
 
 
 def test_up_interrupted_and_resumed(own: LabAt) -> None:
-    process = own.start("up")
-    eventually(own.processes, lambda found: len(found) > 2)
-    ran = interrupted(process)
+    with own.started("up") as process:
+        eventually(own.processes, lambda found: len(found) > 2)
+        ran = interrupted(process)
     assert ran.code == 130
     assert ran.seconds < 3
     assert "Traceback" not in ran.err
@@ -112,10 +108,8 @@ def test_up_interrupted_and_resumed(own: LabAt) -> None:
 
 
 def test_down_right_after_up_was_killed(own: LabAt) -> None:
-    process = own.start("up")
-    eventually(own.processes, lambda found: len(found) > 1)
-    process.kill()
-    process.communicate(timeout=10)
+    with own.started("up"):
+        eventually(own.processes, lambda found: len(found) > 1)
     assert own.down()["left"] == []
     # a region that was still starting must not come up behind the back of `down`
     time.sleep(3)

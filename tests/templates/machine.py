@@ -192,6 +192,8 @@ def machine(vpc: Vpc, name: str, address: str) -> Iterator[Machine]:
 
 
 def _furnish(folder: Path, vpc: Vpc) -> None:
+    # what the machine mounts its own over must be there, and Docker makes it at its first start only
+    Path("/var/lib/docker").mkdir(mode=0o710, exist_ok=True)
     for name in ("run", "log", "docker", "bin"):
         (folder / name).mkdir()
     (folder / "console").touch()
