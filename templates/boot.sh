@@ -127,7 +127,7 @@ write_gossip_key() {
     printf '{"encrypt": "%s"}\n' "$key" >"$SECRETS/consul/gossip.json"
 }
 
-# write_consul_config SERVER CLIENT_ADDRESSES DNS_PORT
+# write_consul_config SERVER CLIENT_ADDRESSES DNS_PORT TAG, the tag of those that it joins
 # Valid for Consul 1.8 and newer; the multiplier is the one that production is advised, the default is for tiny machines.
 # https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file
 write_consul_config() {
@@ -142,7 +142,7 @@ write_consul_config() {
   "recursors": ["$AMAZON_DNS"],
   "dns_config": {"enable_truncate": true},
   "retry_join": [
-    "provider=aws region=$REGION tag_key=ecsconsul:consul-server-of tag_value=$LAB addr_type=private_v4"
+    "provider=aws region=$REGION tag_key=$4 tag_value=$LAB addr_type=private_v4"
   ],
   "retry_interval": "5s",
   "performance": {"raft_multiplier": 1},

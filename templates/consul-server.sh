@@ -38,7 +38,8 @@ without_ecs
 introduce_itself consul-server
 make_config_folder
 # its HTTP API and DNS are for the members of its security group, and for `ecsconsul` through a tunnel
-write_consul_config true "127.0.0.1 $ADDRESS" 8600
+# (it joins agents as well as servers: those have lost their only server when this one replaces it)
+write_consul_config true "127.0.0.1 $ADDRESS" 8600 ecsconsul:lab
 write_gossip_key
 begin_or_join
 run_consul

@@ -44,7 +44,7 @@ write_ecs_config
 write_docker_config
 make_config_folder
 # tasks reach it at the bridge; what shares the host's network, as Registrator does, at 127.0.0.1
-write_consul_config false "127.0.0.1 $BRIDGE" 53
+write_consul_config false "127.0.0.1 $BRIDGE" 53 ecsconsul:consul-server-of
 write_gossip_key
 run_consul
 await_consul

@@ -61,8 +61,8 @@ class Discovery(PlainStep):
                         return detail
             except (Unreachable, Refused) as error:
                 # what leads to Consul may have broken, and is opened anew
-                sight.lost(error)
-                report.say(f"Consul: {error.why}")
+                if sight.lost(error):
+                    report.say(f"{error.what}: {error.why}")
                 report.pause(self._target.patience.delay)
         raise self._failure(sight)
 
@@ -123,9 +123,12 @@ class _Sight:
     def saw(self, catalog: Mapping[str, Sequence[Instance]]) -> None:
         self.catalog, self.error = catalog, None
 
-    def lost(self, error: LabError) -> None:
-        self._lost_at = self._lost_at if self.error else time.monotonic()
-        self.error = error
+    def lost(self, error: LabError) -> bool:
+        """Whether that says anything new."""
+        before, self.error = self.error, error
+        if before is None:
+            self._lost_at = time.monotonic()
+        return str(before) != str(error)
 
     def seconds_lost(self) -> float:
         """For how long nothing has been heard of Consul."""

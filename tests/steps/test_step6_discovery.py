@@ -115,6 +115,7 @@ def test_a_consul_that_stays_away_is_what_the_error_says(report: Said) -> None:
     assert raised.value.what == "Consul cannot be asked; the services may be well"
     assert raised.value.where == "step discovery"
     assert "Connection refused" in raised.value.why
+    assert report.texts == ["Consul does not answer: Connection refused"], "however often it was asked"
 
 
 def test_in_a_world_that_does_not_exist_there_is_nothing_to_see() -> None:

@@ -76,7 +76,7 @@ class Stack:
             )
             for group in self.autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"]
         }
-        return {name: groups[self.outputs[name]] for name in ("ConsulPeers", "EcsInstances")}
+        return {name: groups[self.outputs[name]] for name in ("ConsulServer", "ConsulPeers", "EcsInstances")}
 
     def launch_data(self, role: str) -> dict[str, Any]:
         """What the launch template of that role holds, as EC2 answers it."""

@@ -33,6 +33,7 @@ IMAGE = "consul-under-test:1"
 KEY = b64encode(secrets.token_bytes(32)).decode()
 SERVER, PEER, ECS = "i-0a000000000000001", "i-0a000000000000002", "i-0a000000000000003"
 ADDRESSES = {SERVER: "10.31.0.11", PEER: "10.31.0.12", ECS: "10.31.0.13"}
+ANOTHER = "i-0a000000000000004"
 BRIDGE = "172.17.0.1"
 
 T = TypeVar("T")
@@ -156,10 +157,12 @@ def lab(
 
 def _launch(cloud: Cloud, id: str, resource: str, launched: str) -> None:
     """As the template tags it."""
-    tags = {"ecsconsul:lab": LAB, "ecsconsul:resource": resource}
-    if resource != "EcsInstances":
-        tags["ecsconsul:consul-server-of"] = LAB
-    cloud.instances[id] = Ec2Instance(id, ADDRESSES[id], launched, tags)
+    cloud.instances[id] = Ec2Instance(id, ADDRESSES[id], launched, _tags(resource))
+
+
+def _tags(resource: str) -> dict[str, str]:
+    servers = {} if resource == "EcsInstances" else {"ecsconsul:consul-server-of": LAB}
+    return {"ecsconsul:lab": LAB, "ecsconsul:resource": resource} | servers
 
 
 def _boot(machine: Machine, user_data: str) -> None:
@@ -364,3 +367,24 @@ def test_a_boot_that_fails_says_why_signals_failure_and_takes_no_tasks(lab: Lab,
     assert any("FAILED at line" in line for line in last)
     assert last[-1] == "ecsconsul-boot: signalled FAILURE for EcsInstances"
     assert "mask --now --no-block ecs.service" in lab.ecs.systemctl_calls()
+
+
+# ---------------------------------------------------------------- what is lost
+
+
+def test_a_lost_only_server_is_replaced_and_the_agents_are_found(lab: Lab, user_data: dict[str, str]) -> None:
+    """As Auto Scaling does it: the new one has nothing of the old one, and nobody told the agents of it."""
+    cloud, alive = lab.vpc.cloud, lab.vpc.cloud.is_alive
+    for id, lost in ((SERVER, lab.server), (PEER, lab.peer)):
+        docker(lost.engine, "rm", "--force", "consul")
+        del cloud.instances[id]
+    docker(lab.peer.engine, "volume", "rm", "consul-data")
+    cloud.instances[ANOTHER] = Ec2Instance(ANOTHER, ADDRESSES[PEER], "2026-01-01T00:09:00.000Z", _tags("ConsulServer"))
+    cloud.is_alive = lambda instance: True
+    try:
+        _boot(lab.peer, user_data["consul-server"])
+    finally:
+        cloud.is_alive = alive
+    leader = f"{ADDRESSES[PEER]}:8300"
+    wait_for(lambda: lab.at(lab.ecs, "status/leader") == leader or None)
+    wait_for(lambda: lab.at(lab.ecs, "catalog/service/weather") or None)

@@ -33,8 +33,7 @@ def server_facts(ec2: Any, stack: StackFacts | None, lab: str, *, keys: bool) ->
     # so many that they come on more than one page belong to no lab
     servers = _instances(ec2.describe_instances(Filters=alive))
     if not servers:
-        # Auto Scaling replaces those beyond the first, and nobody the only one
-        hint = "start it in EC2 if it was stopped; for one that was terminated, `ecsconsul down` and `up`"
+        hint = "Auto Scaling starts another one within minutes; `ecsconsul status --target aws` tells when it is there"
         raise Unreachable(f"No Consul server of the lab {lab} runs", where=f"stack {lab}", why=stack.status, hint=hint)
     eldest = min(servers, key=lambda server: (server["LaunchTime"], server["InstanceId"]))
     instance = str(eldest["InstanceId"])
