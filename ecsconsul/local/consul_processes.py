@@ -11,7 +11,7 @@ from typing import Any
 from . import processes
 from .home import LabHome
 from .machines import CannotRun, ConsulPorts, Machine, Role
-from .network import CONSUL_DNS_PORT, CONSUL_HTTP_PORT, HOME, Addresses, is_free_for_both
+from .network import Addresses, claim_consul_at_home
 
 KILL_TIMEOUT = 5.0
 
@@ -44,7 +44,7 @@ class ConsulProcesses:
     def make(self, instance_id: str, role: Role, folder: Path, *, lead: bool) -> Machine:
         address = self._addresses.take()
         ports = self._addresses.ports(address)
-        lead = lead and is_free_for_both(HOME, CONSUL_HTTP_PORT) and is_free_for_both(HOME, CONSUL_DNS_PORT)
+        lead = lead and claim_consul_at_home(self)
         if not self._addresses.shared:
             return Machine(instance_id, role, address, ConsulPorts(), ports, folder, also_on_home=lead)
         if lead:

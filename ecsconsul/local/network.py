@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import threading
+import weakref
 import zlib
 from collections.abc import Iterator
 from contextlib import closing
@@ -39,6 +40,28 @@ def is_free(address: str, port: int, kind: socket.SocketKind = socket.SOCK_STREA
 def is_free_for_both(address: str, port: int) -> bool:
     """Whether address:port is free for TCP and UDP."""
     return is_free(address, port) and is_free(address, port, socket.SOCK_DGRAM)
+
+
+def claim_consul_at_home(owner: object) -> bool:
+    """Whether the `owner` may have Consul's own ports at 127.0.0.1: they are free, and no other lab is about to listen.
+
+    It has them as long as it lives. Where there are no abstract sockets (macOS) two labs that start in the same moment
+    may both believe so.
+    """
+    if not all(is_free_for_both(HOME, port) for port in (CONSUL_HTTP_PORT, CONSUL_DNS_PORT)):
+        return False
+    return not sys.platform.startswith("linux") or _claimed_by(owner, f"ecsconsul {HOME}:{CONSUL_HTTP_PORT}")
+
+
+def _claimed_by(owner: object, name: str) -> bool:
+    """The kernel gives an abstract name to one socket, and takes it back however its process ends."""
+    with closing(socket.socket(socket.AF_UNIX)) as claim:
+        try:
+            claim.bind(f"\0{name}")
+        except OSError:
+            return False
+        weakref.finalize(owner, os.close, claim.detach())
+    return True
 
 
 def holder(port: int) -> str:
@@ -89,7 +112,8 @@ class Addresses:
         self.shared = shared
         self._block = HOME if shared else _free_block(lab)
         self._given: set[str] = set()
-        self._shared_ports = Ports(HOME)
+        # labs that start in the same moment look in different places
+        self._shared_ports = Ports(HOME, FIRST_DYNAMIC_PORT + zlib.crc32(lab.encode()) % 20000)
 
     def take(self) -> str:
         """An address that no other machine of the lab has."""

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -31,12 +32,13 @@ from .ecs.state import Ecs
 from .home import DOCKER, LabHome, RegionFacts, RegionSpec
 from .machines import ROLES, Machine, Machines, Role
 from .moto import Instance, Moto
-from .network import HOME, is_free
+from .network import HOME
 from .world import ProcessWorld, World
 
 log = logging.getLogger(__name__)
 
 API_PORT = 5566
+BACKLOG = 128
 LOCK_PATIENCE = 2.0
 JOIN_PATIENCE = 10.0
 ROLE_TAG, CLUSTER_TAG = "ecsconsul:role", "ecsconsul:cluster"
@@ -69,8 +71,8 @@ class Region:
         self._agent.on_pass = self._services_changed
         self._agent.begin()
         api = AwsApi(self._moto, self._ecs, self._instances_changed)
-        port = API_PORT if is_free(HOME, API_PORT) else 0
-        server = make_server(HOME, port, api, threaded=True, request_handler=_quiet_handler())
+        with _listening() as listening:
+            server = make_server(HOME, 0, api, threaded=True, request_handler=_quiet_handler(), fd=listening.fileno())
         self._facts = self._first_facts(server.port)
         self._publish()
         with contextlib.suppress(BrokenPipeError):
@@ -214,6 +216,14 @@ def _quiet_handler() -> type:
             log.debug(message, *args)
 
     return Handler
+
+
+def _listening() -> socket.socket:
+    """At the API's own port, or at a free one where that is taken."""
+    try:
+        return socket.create_server((HOME, API_PORT), backlog=BACKLOG)
+    except OSError:
+        return socket.create_server((HOME, 0), backlog=BACKLOG)
 
 
 def _on_terminate(shut_down: object) -> None:

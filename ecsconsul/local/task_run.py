@@ -174,31 +174,33 @@ class TaskRun:
         self.changed()
         if not asked.hurry:
             self._leave_catalog(self.task.containers, wait=True)
-            self._await_drained()
-        self._stop_containers(STOP_TIMEOUT)
+        self._stop_containers(STOP_TIMEOUT, at_once=not asked.hurry and self._hurried_while_it_drains())
         self._finish(self.task.stop_code, self.task.stopped_reason)
 
-    def _await_drained(self) -> None:
+    def _hurried_while_it_drains(self) -> bool:
         """Let calls that were already on their way arrive; over at once when the containers end by themselves."""
         end = time.monotonic() + DRAIN_SECONDS
         while (left := end - time.monotonic()) > 0 and any(c.status == RUNNING for c in self.task.containers):
             try:
                 event = self._events.get(timeout=left)
             except queue.Empty:
-                return
+                return False
             if isinstance(event, StopAsked) and event.hurry:
-                return
+                return True
             if isinstance(event, Exited):
                 self._note_exit(event)
+        return False
 
     def _note_exit(self, event: Exited) -> None:
         event.container.status, event.container.exit_code = STOPPED, event.code
 
-    def _stop_containers(self, default_timeout: float) -> None:
-        """SIGTERM to all, SIGKILL to each that is still there after its stopTimeout (or when there is a hurry)."""
+    def _stop_containers(self, default_timeout: float, *, at_once: bool = False) -> None:
+        """SIGTERM to all, SIGKILL to each that is still there after its stopTimeout, or as soon as there is a hurry."""
         asked = time.monotonic()
         alive = [state for state in self.task.containers if state.status == RUNNING]
         deadlines = {s.name: asked + float(s.definition.get("stopTimeout") or default_timeout) for s in alive}
+        if at_once:
+            deadlines = dict.fromkeys(deadlines, asked)
         for name in deadlines:
             self._running[name].terminate()
         killed: set[str] = set()

@@ -48,24 +48,27 @@ class Loop:
             self.ended.set()
 
     def _work(self) -> None:
-        while True:
-            try:
-                told = self._inbox.get(timeout=self._patience())
-            except queue.Empty:
-                told = (0.0, _nothing)
-            if told is None:
-                return
-            moment, job = told
+        while self._take_in():
+            while self._due and self._due[0][0] <= time.monotonic():
+                heapq.heappop(self._due)[2]()
+
+    def _take_in(self) -> bool:
+        """Heed all that was told by now, before what is due: one told later may be due earlier. False at the end."""
+        try:
+            told = [self._inbox.get(timeout=self._patience())]
+        except queue.Empty:
+            return True
+        # nobody else takes anything out
+        told += [self._inbox.get_nowait() for _ in range(self._inbox.qsize())]
+        for one in told:
+            if one is None:
+                return False
+            moment, job = one
             if moment:
                 heapq.heappush(self._due, (moment, next(self._number), job))
             else:
                 job()
-            while self._due and self._due[0][0] <= time.monotonic():
-                heapq.heappop(self._due)[2]()
+        return True
 
     def _patience(self) -> float | None:
         return max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
-
-
-def _nothing() -> None:
-    """What is done when only the time has come for something else."""

@@ -73,9 +73,11 @@ class HttpClient:
         try:
             connection.connect()
             connected = connection.sock  # which the connection forgets when the answer ends with it
-            connected.settimeout(silence)
+            # some servers answer with the first line only, and some are slow to answer at all
+            connected.settimeout(max(silence, self._timeout))
             connection.request("GET", path, headers=self._headers)
             with closing(connection.getresponse()) as response:
+                connected.settimeout(silence)
                 yield Stream(connected, response)
         except (OSError, HTTPException, ValueError) as error:  # ValueError: the file was closed while it was read
             raise self._unreachable(path, error) from error

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from ecsconsul.local import network
 from ecsconsul.local.network import (
     CONSUL_SERF_PORT,
     FIRST_DYNAMIC_PORT,
@@ -122,3 +123,23 @@ def test_one_address_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
     assert one_address_only() == (not sys.platform.startswith("linux"))
     monkeypatch.setenv(SHARED_ADDRESS_VARIABLE, "1")
     assert one_address_only()
+
+
+@several_addresses
+def test_of_two_labs_that_start_at_once_one_has_consuls_own_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both find them free: neither listens yet."""
+    monkeypatch.setattr(network, "HOME", "127.99.3.1")
+    first, second = Addresses("one", shared=False), Addresses("two", shared=False)
+    assert network.claim_consul_at_home(first)
+    assert not network.claim_consul_at_home(second)
+    del first
+    assert network.claim_consul_at_home(second)
+
+
+@several_addresses
+def test_ports_that_another_program_has_are_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "HOME", "127.99.3.2")
+    lab = Addresses("one", shared=False)
+    with socket.create_server(("127.99.3.2", 8600)):
+        assert not network.claim_consul_at_home(lab)
+    assert network.claim_consul_at_home(lab)

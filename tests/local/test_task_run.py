@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ecsconsul.consul import Consul, Instance
+from ecsconsul.local import task_run
 from ecsconsul.local.doors import Doors
 from ecsconsul.local.ecs.model import RUNNING, STOPPED, Task
 from ecsconsul.local.home import LabHome
@@ -301,15 +302,18 @@ def test_the_stop_timeouts_of_containers_run_side_by_side(runs: Runs, tmp_path: 
     assert time.monotonic() - asked < 2.5
 
 
-def test_a_hurry_ends_all_containers_of_a_task_that_is_stopping(runs: Runs, tmp_path: Path, until: Until) -> None:
-    stubborn = [making.container(name, image="stubborn", stopTimeout=30) for name in "abc"]
+@pytest.mark.parametrize("drain", [0.0, 600.0], ids=["among the stop timeouts", "while it drains"])
+def test_a_hurry_ends_all_containers_of_a_task_that_is_stopping(
+    runs: Runs, tmp_path: Path, until: Until, monkeypatch: pytest.MonkeyPatch, drain: float
+) -> None:
+    monkeypatch.setattr(task_run, "DRAIN_SECONDS", drain)
+    stubborn = [making.container(name, image="stubborn", stopTimeout=600) for name in "abc"]
     run = runs.begin(machine(tmp_path), *stubborn)
     until(lambda: run.task.last_status == RUNNING)
     run.ask_to_stop(hurry=False)
     until(lambda: run.task.last_status == "DEPROVISIONING")
-    time.sleep(0.6)  # past the drain, among the stop timeouts
     run.tell(StopAsked(hurry=True))
-    until(lambda: run.task.last_status == STOPPED, 2)
+    until(lambda: run.task.last_status == STOPPED)
     assert [c.exit_code for c in run.task.containers] == [137, 137, 137]
 
 

@@ -23,6 +23,18 @@ def test_jobs_are_done_in_order_and_late_ones_in_theirs() -> None:
     assert loop.ended.is_set()
 
 
+def test_one_that_starts_late_keeps_the_order_of_what_is_due() -> None:
+    loop, done, end = Loop("test"), [], threading.Event()
+    loop.later(0.02, lambda: done.append("second"))
+    loop.later(0.01, lambda: done.append("first"))
+    loop.later(0.03, end.set)
+    assert not end.wait(0.1), "nobody works yet, and all is overdue"
+    loop.start()
+    assert end.wait(PATIENCE)
+    loop.stop(PATIENCE)
+    assert done == ["first", "second"]
+
+
 def test_all_is_done_by_one_thread_that_is_not_the_callers() -> None:
     loop, seen, end = Loop("test"), set(), threading.Event()
     loop.start()

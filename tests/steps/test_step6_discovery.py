@@ -108,7 +108,7 @@ def test_a_consul_that_does_not_answer_is_waited_for_and_not_taken_for_absent() 
 
 
 def test_a_consul_that_stays_away_is_what_the_error_says(report: Said) -> None:
-    target = WorldTarget(None, ConsulAddress("127.0.0.1", 9, "127.0.0.1", 9), patience=Patience(0.01, 5))
+    target = WorldTarget(None, ConsulAddress("127.0.0.1", 9, "127.0.0.1", 9), patience=Patience(0.01, 100))
     step = Discovery(LAB, target, ())
     with pytest.raises(StepFailed) as raised:
         step.apply(None, report)

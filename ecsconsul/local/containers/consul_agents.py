@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import LabError
 from ..home import LabHome
 from ..machines import CannotRun, ConsulPorts, Machine, Role
-from ..network import CONSUL_DNS_PORT, CONSUL_HTTP_PORT, HOME, Ports, is_free_for_both
+from ..network import HOME, Ports, claim_consul_at_home
 from .engine import INSTANCE_LABEL
 from .logs import LOG_CONFIG, LogCopy
 from .network import LabNetwork
@@ -64,8 +64,15 @@ class ConsulContainers:
             folder,
             own_address=False,
             also_on_home=lead,
-            home_ports=_home_ports() if lead else None,
+            home_ports=self._home_ports() if lead else None,
         )
+
+    def _home_ports(self) -> ConsulPorts:
+        """Consul's own ports at 127.0.0.1 where both are free, else free ones."""
+        if claim_consul_at_home(self):
+            return ConsulPorts()
+        free = Ports(HOME)
+        return ConsulPorts(http=free.take(), dns=free.take())
 
     def settings(self, machine: Machine) -> dict[str, Any]:
         # what is not below its own domain an agent asks of the name servers that this machine asks
@@ -123,14 +130,6 @@ class ConsulContainers:
         container = EngineContainer(docker, made["Id"])
         self._containers[machine.instance_id] = container
         return container
-
-
-def _home_ports() -> ConsulPorts:
-    """Consul's own ports at 127.0.0.1 where both are free, else free ones."""
-    if is_free_for_both(HOME, CONSUL_HTTP_PORT) and is_free_for_both(HOME, CONSUL_DNS_PORT):
-        return ConsulPorts()
-    free = Ports(HOME)
-    return ConsulPorts(http=free.take(), dns=free.take())
 
 
 def name_servers(files: tuple[Path, ...]) -> list[str]:
