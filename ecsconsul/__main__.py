@@ -1,5 +1,5 @@
 """`python -m ecsconsul` is `ecsconsul`."""
 
-from .cli import main
+from .entry import main
 
 main()

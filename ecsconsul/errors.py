@@ -41,8 +41,8 @@ class LabError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        parts = [self.what, self.where and f"({self.where})", self.why and f": {self.why}"]
-        return " ".join(part for part in parts if part)
+        where = f" ({self.where})" if self.where else ""
+        return f"{self.what}{where}: {self.why}" if self.why else f"{self.what}{where}"
 
 
 class WrongUsage(LabError):

@@ -57,8 +57,10 @@ def _table_or_json(method: Callable[[View, Json], None]) -> Callable[[View, Json
 class View:
     """Both streams. JSON is for programs: then nothing but the document goes to stdout."""
 
-    def __init__(self, *, as_json: bool, no_color: bool) -> None:
+    def __init__(self, *, as_json: bool, no_color: bool, again: Callable[[str], str] = str) -> None:
+        """`again` gives commands that a text tells to type the options of this call."""
         self.as_json = as_json
+        self._again = again
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
         # what is shown is text of others: nothing in it is markup
         plain: Json = {"no_color": no_color or None, "highlight": False, "markup": False, "emoji": False}
@@ -99,7 +101,7 @@ class View:
         for finding in document["findings"]:
             told = Text(finding["detail"])
             if finding["hint"]:
-                told.append(f"\n{finding['hint']}", "dim")
+                told.append(f"\n{self._again(finding['hint'])}", "dim")
             table.add_row(Text(finding["state"], STATES[finding["state"]]), finding["name"], told)
         self._out.print(table)
         end = "Nothing is in the way of `up`." if document["well"] else "`up` would refuse to begin."
@@ -113,14 +115,16 @@ class View:
             self._out.print(Text.assemble("Portal  ", (document["portal"], "bold cyan underline")))
         name = next((s["name"].partition("/")[2] for s in document["steps"] if s["name"].startswith("services/")), "")
         verbs = ("status", *([f"dig {name}"] if name else []), "down")
-        self._out.print(Text("Next    " + " | ".join(f"{_program()} {verb}" for verb in verbs), "dim"))
+        commands = [self._again(f"ecsconsul {verb}").replace("ecsconsul", _program(), 1) for verb in verbs]
+        self._out.print(Text("Next    " + " | ".join(commands), "dim"))
 
     @_table_or_json
     def scale(self, document: Json) -> None:
         """The end of `scale`."""
         for step in document["steps"]:
             self._out.print(Text.assemble(f"{step['name']}  ", (step["detail"], "bold")))
-        self._out.print(Text("The config is as it was: the next `ecsconsul up` goes back to its counts.", "dim"))
+        end = "The config is as it was: the next `ecsconsul up` goes back to its counts."
+        self._out.print(Text(self._again(end), "dim"))
 
     @_table_or_json
     def down(self, document: Json) -> None:

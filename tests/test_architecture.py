@@ -114,7 +114,7 @@ def test_the_walk_knows_the_steps_protocol_and_no_step() -> None:
 
 
 def test_the_command_line_is_known_by_nobody() -> None:
-    assert outside(users_of("ecsconsul.cli"), "cli", "__main__") == set()
+    assert outside(users_of("ecsconsul.cli"), "cli", "entry") == set()
 
 
 def test_only_the_command_line_knows_the_view() -> None:

@@ -34,3 +34,16 @@ def test_each_kind_means_an_exit_code(kind: type[LabError], code: ExitCode) -> N
 def test_the_tree_at_the_top_of_the_module_shows_every_kind() -> None:
     kinds = [kind.__name__ for kind in LabError.__subclasses__() if kind.__module__ == errors.__name__]
     assert [name for name in kinds if name not in (errors.__doc__ or "")] == []
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (LabError("what"), "what"),
+        (LabError("what", where="where"), "what (where)"),
+        (LabError("what", why="why", hint="hint"), "what: why"),
+        (LabError("what", where="where", why="why"), "what (where): why"),
+    ],
+)
+def test_in_one_line(error: LabError, line: str) -> None:
+    assert str(error) == line

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from .. import __version__
 from ..errors import ExitCode
-from .common import common_options
+from .common import Settings, common_options
 
 # help texts stand here, so that `ecsconsul --help` need not import the verbs
 VERBS = {
@@ -69,12 +71,21 @@ def cli() -> None:
     """
 
 
+def _open_what_is_closed() -> None:
+    """Whoever calls us with a stream closed does not want to read it; Python has None in its place."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - it stays open as long as we run
+
+
 def main() -> NoReturn:
     """The console script. Every error is rendered here, once, and decides the exit code."""
+    given = Settings()
+    _open_what_is_closed()
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False, obj=given)
     except BaseException as error:  # noqa: BLE001 - the one place where nothing may escape as a traceback
         from .failure import render
 
-        sys.exit(render(error))
+        sys.exit(render(error, given))
     sys.exit(int(code or ExitCode.DONE))

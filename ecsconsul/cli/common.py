@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +20,15 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 CONFIG = "config.yaml"
-_META = "ecsconsul.options"
+RUNTIME_VARIABLE = "ECSCONSUL_RUNTIME"
+# a command that a text tells to type, and what it says behind the verb
+_COMMAND = re.compile(r"\becsconsul (doctor|plan|up|status|dig|logs|scale|exec|open|env|down)\b(?=([^`|\n]*))")
+_TAKE_RUNTIME = ("doctor", "plan", "up")
 
 
 @dataclass
 class Settings:
-    """The common options, wherever on the command line they stood."""
+    """The common options, wherever on the command line they stood; `begun` when something is being changed."""
 
     config: Path | None = None
     target: str | None = None
@@ -33,6 +38,7 @@ class Settings:
     profile: str | None = None
     region: str | None = None
     runtime: str | None = None
+    begun: bool = False
 
     def lab(self, *, sources: bool = True) -> Lab:
         """The lab that is wanted: of the file named, of config.yaml here, or the built-in one. Raises ConfigInvalid.
@@ -60,20 +66,34 @@ class Settings:
         """Where results and progress are shown."""
         from ..view import View
 
-        return View(as_json=self.output == "json", no_color=self.no_color or bool(os.environ.get("NO_COLOR")))
+        return View(as_json=self.output == "json", no_color=self.colourless, again=self.again)
+
+    @property
+    def colourless(self) -> bool:
+        return self.no_color or bool(os.environ.get("NO_COLOR"))
+
+    def again(self, text: str) -> str:
+        """A text whose commands act on the lab of this call: with its options, but for those that the text has."""
+        return _COMMAND.sub(self._with_options, text)
+
+    def _with_options(self, command: re.Match[str]) -> str:
+        given = [("--config", self.config), ("--target", self.target)]
+        given += [("--profile", self.profile), ("--region", self.region)]
+        if self.runtime != os.environ.get(RUNTIME_VARIABLE) and command[1] in _TAKE_RUNTIME:
+            given.append(("--runtime", self.runtime))
+        told = [f" {name} {shlex.quote(str(value))}" for name, value in given if value and name not in command[2]]
+        return command[0] + "".join(told)
 
 
 def settings() -> Settings:
     """The settings of the command that runs."""
-    found = click.get_current_context().meta.setdefault(_META, Settings())
-    assert isinstance(found, Settings)
-    return found
+    return click.get_current_context().ensure_object(Settings)
 
 
 def _remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
     """Keep an option's value when it was given; an option of the verb beats the same one before the verb."""
     if parameter.name and ctx.get_parameter_source(parameter.name) != click.core.ParameterSource.DEFAULT:
-        setattr(ctx.meta.setdefault(_META, Settings()), parameter.name, value)
+        setattr(ctx.ensure_object(Settings), parameter.name, value)
         if parameter.name == "debug" and value:
             os.environ["ECSCONSUL_DEBUG"] = "1"
             _log_the_wire()
@@ -99,7 +119,6 @@ _OPTIONS = (
 )  # fmt: skip
 
 
-RUNTIME_VARIABLE = "ECSCONSUL_RUNTIME"
 runtime_option = click.option(
     "--runtime",
     type=click.Choice(["auto", "docker", "processes"]),

@@ -25,6 +25,7 @@ def command(yes: bool) -> int:
     if not yes and not agreed(f"Take the lab {lab.name} ({target.name}) away?", "down"):
         click.echo("It stays as it is.", err=True)
         return ExitCode.FAILED
+    settings().begun = True
     with target.exclusive(), view.progress() as observer:
         changes = walk.down(all_steps(lab, target), observer)
     left = target.remains(lab)

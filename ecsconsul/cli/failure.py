@@ -10,10 +10,13 @@ import click
 
 from ..errors import ExitCode, LabError
 from ..printable import printable
+from .common import Settings
+
+ON_ITS_WAY = " What was begun may still go on; `ecsconsul up` or `ecsconsul down` takes it from here."
 
 
-def render(error: BaseException) -> int:
-    """Show an error once, on stderr; the exit code that it means."""
+def render(error: BaseException, given: Settings) -> int:
+    """Show an error of a command with these settings once, on stderr; the exit code that it means."""
     if isinstance(error, SystemExit):
         return int(error.code or 0) if isinstance(error.code, int | None) else 1
     if isinstance(error, click.exceptions.Exit):
@@ -24,14 +27,14 @@ def render(error: BaseException) -> int:
     if os.environ.get("ECSCONSUL_DEBUG"):
         traceback.print_exception(error)
     if isinstance(error, KeyboardInterrupt | click.Abort) or type(error).__name__ == "Interrupted":
-        _say("Interrupted. What was begun may still go on; `ecsconsul up` or `ecsconsul down` takes it from here.")
+        _say("Interrupted." + (given.again(ON_ITS_WAY) if given.begun else ""))
         return ExitCode.INTERRUPTED
     if isinstance(error, BrokenPipeError):
         # whoever read the output has gone; there is nobody to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILED
     known = error if isinstance(error, LabError) else _translated(error)
-    _block(known)
+    _block(known, given)
     return known.exit_code
 
 
@@ -57,22 +60,18 @@ def _translated(error: BaseException) -> LabError:
     )
 
 
-def _block(error: LabError) -> None:
+def _block(error: LabError, given: Settings) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(stderr=True, highlight=False, no_color=_colourless(), soft_wrap=True)
+    console = Console(stderr=True, highlight=False, no_color=given.colourless or None, soft_wrap=True)
     console.print(Text.assemble(("Error: ", "bold red"), (printable(error.what), "bold")))
-    for label, text in (("where", error.where), ("why", error.why), ("hint", error.hint)):
+    for label, text in (("where", error.where), ("why", error.why), ("hint", given.again(error.hint))):
         if text:
             first, *rest = printable(text).splitlines()
             console.print(Text.assemble((f"  {label + ':':7}", "dim"), first))
             for line in rest:
                 console.print(Text(f"         {line}"))
-
-
-def _colourless() -> bool | None:
-    return True if "--no-color" in sys.argv or os.environ.get("NO_COLOR") else None
 
 
 def _say(text: str) -> None:

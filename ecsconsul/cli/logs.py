@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,8 @@ def command(service: str, lines: int, follow: bool) -> None:
         known = ", ".join(one.name for one in lab.services)
         raise WrongUsage(f"The lab has no service {service}", where=f"lab {lab.name}", hint=f"it has: {known}")
     if follow:
-        _print(target.follow(service, lines))
+        show = _print_json if settings().output == "json" else _print
+        show(target.follow(service, lines))
         return
     found = target.last_lines(service, lines)
     if settings().output == "json":
@@ -38,9 +40,15 @@ def command(service: str, lines: int, follow: bool) -> None:
         click.echo(f"No task of {service} has written anything yet.", err=True)
 
 
+def _print_json(lines: Iterable[LogLine]) -> None:
+    """A document for each line, since there is no end at which one could hold them all."""
+    for line in lines:
+        click.echo(json.dumps({"task": line.task, "text": line.text}))
+
+
 def _print(lines: Iterable[LogLine]) -> None:
     for line in lines:
         click.echo(
             f"{click.style(line.task, dim=True)} {line.text}",
-            color=None if not settings().no_color else False,
+            color=False if settings().colourless else None,
         )

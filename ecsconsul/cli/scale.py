@@ -24,23 +24,38 @@ def command(wishes: tuple[str, ...]) -> None:
 
     begun = time.monotonic()
     lab = settings().lab(sources=False)
-    counts = dict(_parse(lab, wish) for wish in wishes)
+    counts = _counts(lab, wishes)
     target = settings().open_target(lab)
     # the lab must be there: a count is no reason to make it
     target.client("ecs")
     view = settings().view()
+    settings().begun = True
     with target.exclusive(), view.progress() as observer:
         changes = walk.up(scaling_steps(lab, counts, target), observer)
     view.scale(document(lab, target, changes, time.monotonic() - begun))
 
 
+def _counts(lab: Lab, wishes: tuple[str, ...]) -> dict[str, int]:
+    """What is wished for of each service. Raises WrongUsage."""
+    counts: dict[str, int] = {}
+    for wish in wishes:
+        name, count = _parse(lab, wish)
+        if counts.setdefault(name, count) != count:
+            raise WrongUsage(f"{name} is to have two counts", where=" ".join(wishes), hint="name each service once")
+    return counts
+
+
 def _parse(lab: Lab, wish: str) -> tuple[str, int]:
     name, _, count = wish.partition("=")
-    if lab.service(name) is None:
+    service = lab.service(name)
+    if service is None:
         known = ", ".join(service.name for service in lab.services)
         raise WrongUsage(f"The lab has no service {name}", where=wish, hint=f"it has: {known}")
-    if not count.isdecimal() or int(count) > MOST:
+    if not count.isdecimal() or len(count) > len(str(MOST)) or int(count) > MOST:
         raise WrongUsage(
             f"{wish} does not say how many", why=f"after = stands a number from 0 to {MOST}", hint=f"{name}=3"
         )
+    if service.host_port and int(count) > lab.instances:
+        why = f"one task per instance can have port {service.host_port}, and instances are {lab.instances}"
+        raise WrongUsage(f"{wish} is too many", why=why, hint="more `instances`, or no host_port, in the config")
     return name, int(count)

@@ -33,6 +33,7 @@ def command(yes: bool) -> int:
             return ExitCode.FAILED
         # how long somebody thought about it is nobody's business
         begun = time.monotonic() if intent else begun
+        settings().begun = True
         with view.progress() as observer:
             changes = walk.up(steps, observer)
     found = document(lab, target, changes, time.monotonic() - begun)

@@ -257,8 +257,7 @@ class Stack(PlainStep):
         }
 
     def _parameters_of_the_lab(self) -> dict[str, str]:
-        ports = [service.host_port for service in self._lab.services if service.host_port]
-        aws = self._lab.aws
+        aws, portal = self._lab.aws, self._lab.portal
         return {
             "LabName": self._lab.name,
             "EcsClusterName": self._lab.name,
@@ -270,7 +269,7 @@ class Stack(PlainStep):
             **({"SshCidr": aws.ssh_cidr} if aws.ssh_cidr else {}),
             **({"VpcId": aws.vpc} if aws.vpc else {}),
             **({"SubnetIds": ",".join(aws.subnets)} if aws.subnets else {}),
-            **({"PublicPort": str(ports[0])} if ports else {}),
+            **({"PublicPort": str(portal.host_port)} if portal else {}),
         }
 
 

@@ -8,6 +8,7 @@ import click
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from ecsconsul.cli.common import Settings
 from ecsconsul.cli.failure import render
 from ecsconsul.errors import LabError, NameNotFound, StepFailed, WrongUsage
 from ecsconsul.walk import Interrupted
@@ -21,7 +22,7 @@ def without_debug(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def block(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
-    code = render(error)
+    code = render(error, Settings())
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "Traceback" not in printed.err
@@ -74,6 +75,18 @@ def test_what_a_service_wrote_cannot_forge_the_block(capsys: pytest.CaptureFixtu
     _, lines = block(StepFailed(hostile, where=hostile, why=f"{hostile}\n{hostile}", hint=hostile), capsys)
     assert re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\n".join(lines)) == []
     assert "\n".join(lines).count("[red]x[/red] :warning:") == 5
+
+
+def test_what_goes_on_after_a_ctrl_c_is_told_where_something_was_begun(capsys: pytest.CaptureFixture[str]) -> None:
+    render(Interrupted(), Settings())
+    assert capsys.readouterr().err == "Interrupted.\n"
+    render(Interrupted(), Settings(target="aws", begun=True))
+    assert "`ecsconsul down --target aws` takes it from here" in capsys.readouterr().err
+
+
+def test_a_hint_is_about_the_lab_of_this_call(capsys: pytest.CaptureFixture[str]) -> None:
+    render(LabError("It is not there", hint="`ecsconsul up` makes it"), Settings(target="aws"))
+    assert "hint:  `ecsconsul up --target aws` makes it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("code", [0, 1, None])

@@ -100,6 +100,8 @@ def test_version() -> None:
         (["scale", "weather"], "weather=3"),
         (["scale", "weather=-1"], "weather=3"),
         (["scale", "weather=many"], "weather=3"),
+        (["scale", "weather=" + "9" * 5000], "weather=3"),
+        (["scale", "weather=1", "weather=2"], "weather is to have two counts"),
         (["status", "--no-such-option"], "--no-such-option"),
     ],
 )
@@ -109,6 +111,15 @@ def test_wrong_usage_says_what_was_meant(shell: Shell, words: list[str], said: s
     assert done.stdout == ""
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_fixed_port_is_for_one_task_on_each_instance(shell: Shell) -> None:
+    config = shell.folder / "config.yaml"
+    config.write_text(config.read_text().replace("    check: /health\n", "    host_port: 8080\n"))
+    done = shell.run("scale", "portal=2")
+    assert done.returncode == 2
+    assert "portal=2 is too many" in done.stderr
+    assert "port 8080, and instances are 1" in done.stderr
 
 
 def test_no_verb_shows_the_help(shell: Shell) -> None:

@@ -71,6 +71,12 @@ def test_the_labs_facts_and_the_targets_are_its_parameters(region: WorldTarget, 
     assert ours["SubnetIds"].split(",")[0] in given["SubnetIds"]
 
 
+def test_the_port_that_is_opened_is_the_portals_wherever_it_stands(region: WorldTarget, report: Said) -> None:
+    other = ServiceSpec(name="admin", path="/admin", host_port=8081)
+    Stack(replace(LAB, services=(other, *LAB.services)), region).apply(None, report)
+    assert parameters(region)["PublicPort"] == "8123"
+
+
 def test_another_number_of_instances_is_an_update_of_the_group(target: WorldTarget, report: Said) -> None:
     Stack(LAB, target).apply(None, report)
     wider = Stack(replace(LAB, instances=4), target)

@@ -42,7 +42,7 @@ def _number(text: str | None) -> int:
 
 
 def _ports(lab: Lab) -> str:
-    ports = dict.fromkeys([80, 443, *(service.host_port for service in lab.services if service.host_port)][:3])
+    ports = dict.fromkeys([80, 443, *([lab.portal.host_port] if lab.portal else [])])
     *first, last = map(str, ports)
     return f"{', '.join(first)} and {last}"
 

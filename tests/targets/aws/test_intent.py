@@ -30,6 +30,13 @@ def test_what_is_made_where_and_that_it_costs(tmp_path: Path) -> None:
         assert words in said
 
 
+def test_only_the_portals_port_is_opened(tmp_path: Path) -> None:
+    lab = lab_of(tmp_path)
+    admin = structs.replace(lab.services[0], name="admin", host_port=8081)
+    said = intent(structs.replace(lab, services=(admin, *lab.services)), None, ME, "eu-west-1")
+    assert "open to the internet at 80, 443 and 8080, a log group" in str(said)
+
+
 def test_a_registry_of_ones_own_is_named(tmp_path: Path) -> None:
     lab = structs.replace(lab_of(tmp_path), registry="my_docker_hub_repo")
     assert "images in my_docker_hub_repo" in str(intent(lab, None, ME, "eu-west-1"))
