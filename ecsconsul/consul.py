@@ -224,6 +224,16 @@ class Consul:
             if refusal.code != 404:  # newer Consuls answer so, 1.8 answers 200
                 raise
 
+    def has_service(self, service_id: str) -> bool:
+        """Whether this agent holds a service."""
+        try:
+            self._get(f"/v1/agent/service/{service_id}")
+        except Refused as refusal:
+            if refusal.code != 404:
+                raise
+            return False
+        return True
+
     def agent_services(self) -> dict[str, dict[str, Any]]:
         """Service id -> what this agent holds of it, as Consul's /v1/agent/services gives it."""
         return self._decode(self._get("/v1/agent/services"), dict[str, dict[str, Any]])

@@ -128,6 +128,7 @@ write_gossip_key() {
 }
 
 # write_consul_config SERVER CLIENT_ADDRESSES DNS_PORT TAG, the tag of those that it joins
+# What a check says is told to the servers at once, and not after five minutes where its state stays the same.
 # Valid for Consul 1.8 and newer; the multiplier is the one that production is advised, the default is for tiny machines.
 # https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file
 write_consul_config() {
@@ -147,6 +148,7 @@ write_consul_config() {
   "retry_interval": "5s",
   "performance": {"raft_multiplier": 1},
   "leave_on_terminate": true,
+  "check_update_interval": "0s",
   "disable_update_check": true
 }
 END

@@ -136,6 +136,8 @@ def consul_config(machine: Machine, *, join: list[str], expect: int, version: st
         "performance": {"raft_multiplier": 1, "leave_drain_time": "0s"},
         # a UDP answer that was cut must say so, or a client takes it for the whole
         "dns_config": {"enable_truncate": True},
+        # what a check says is told at once, and not after five minutes where its state stays the same
+        "check_update_interval": "0s",
         "disable_update_check": True,
         # a server that goes must leave the quorum too, or those that stay lose it
         "leave_on_terminate": True,

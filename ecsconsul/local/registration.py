@@ -36,6 +36,9 @@ class TaskRegistration(Protocol):
     def agent_is_back(self) -> None:
         """The agent was started anew; what it remembers may not be what it was told last."""
 
+    def has_lost(self) -> bool:
+        """Whether Consul has forgotten, or somebody has taken out, what has entered; it may then enter again."""
+
 
 @dataclass(frozen=True)
 class _Told:
@@ -61,11 +64,17 @@ class SelfRegistration:
         leaving = {service_id: told for service_id, told in self._told.items() if told.container in names}
         for service_id in leaving:
             self._consul.deregister(service_id)
+        self._told = {key: told for key, told in self._told.items() if key not in leaving}
         for service_id, told in leaving.items() if seconds else ():
             await_unlisted(self._consul, service_id, told.name, seconds)
 
     def agent_is_back(self) -> None:
         self._told = {key: _Told(told.container, told.name, UNSURE) for key, told in self._told.items()}
+
+    def has_lost(self) -> bool:
+        lost = {key for key in self._told if not self._consul.has_service(key)}
+        self._told = {key: told for key, told in self._told.items() if key not in lost}
+        return bool(lost)
 
     def _enter(self, registration: Registration, state: ContainerState) -> bool:
         """Register what a first look sees as well; True when there is nothing left to wait for but the catalog.

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 # Between two first looks: a tenth of the task's age, so that what starts fast is seen fast.
 SHORTEST_PACE, LONGEST_PACE = 0.02, 1.0
+# Between two questions whether Consul still knows the task, as Registrator asks it.
+RECALL_PACE = 5.0
 LEAVE_WAIT = 2.0
 # Whoever looked the task up just before it left the catalog may still call it.
 DRAIN_SECONDS = 0.5
@@ -135,14 +137,14 @@ class TaskRun:
         self._events.put(Exited(state, running.wait()))
 
     def _watch(self) -> None:
-        """Read events as they come; until the task is seen passing, look at it in between."""
+        """Read events as they come; look at the task in between until it is seen passing, and then at its entry."""
         looking, begun = True, time.monotonic()
         while True:
             pace = min(max((time.monotonic() - begun) / 10, SHORTEST_PACE), LONGEST_PACE)
             try:
-                event = self._events.get(timeout=pace if looking else None)
+                event = self._events.get(timeout=pace if looking else RECALL_PACE)
             except queue.Empty:
-                looking = not self._look()
+                looking, begun = (not self._look(), begun) if looking else (self._is_lost(), time.monotonic())
                 continue
             if isinstance(event, AgentBack):
                 self._registration.agent_is_back()
@@ -268,6 +270,15 @@ class TaskRun:
             self.task.passing = True
             self.changed()
         return passing
+
+    def _is_lost(self) -> bool:
+        """Whether Consul does not know the task any more, and it must enter again."""
+        try:
+            return self._registration.has_lost()
+        except LabError as error:
+            # an agent that is away is told of its tasks when it is back
+            log.info("task %s: whether Consul knows it is not known: %s", self.task.id, error)
+            return False
 
     def _leave_catalog(self, states: Iterable[ContainerState], *, wait: bool) -> None:
         try:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 import socket
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,7 +70,7 @@ class Runs:
         if isinstance(self.runtime, FakeRuntime):
             self.runtime.close()
         for run in self.all:
-            run.join(20)
+            run.join(60)
             assert run.task.last_status == STOPPED
 
 
@@ -164,7 +166,7 @@ def test_a_real_task_is_listed_at_once_and_has_left_when_sigterm_comes(
     assert run.service_ids == (instance.id,)
     run.task.desired_status = STOPPED
     run.ask_to_stop(hurry=False)
-    run.join(10)
+    run.join(60)
     assert run.task.last_status == STOPPED
     assert run.task.containers[0].exit_code == 0
     assert "listed at SIGTERM: 0\n" in (home.service_logs("weather") / f"{run.task.id}.log").read_text()
@@ -221,7 +223,7 @@ def test_consul_may_come_after_the_task(
         until(lambda: run.task.last_status == RUNNING)
         assert not run.task.passing
         way.is_open = True
-        until(lambda: run.task.passing, 5)
+        until(lambda: run.task.passing)
 
 
 @pytest.mark.parametrize("ends", ["asked", "crash"])
@@ -236,7 +238,7 @@ def test_consul_may_be_away_at_the_end(
         run.ask_to_stop(hurry=False)
     else:
         runs.runtime.containers[run.task.id, "app"].end(1)
-    until(lambda: run.task.last_status == STOPPED, 5)
+    until(lambda: run.task.last_status == STOPPED, 25)
 
 
 def test_a_consul_that_hangs_does_not_hide_a_crash(
@@ -248,9 +250,9 @@ def test_a_consul_that_hangs_does_not_hide_a_crash(
         until(lambda: run.task.passing)
     with socket.create_server(("127.0.0.1", way.port)):
         runs.runtime.containers[run.task.id, "app"].end(1)
-        until(lambda: run.task.stop_code == "EssentialContainerExited", 1)
-        assert not run.task.wanted, "so it is replaced now, and not when Consul's time is up"
-        assert run.task.last_status == RUNNING
+        until(lambda: not run.task.wanted)
+        assert run.task.stop_code == "EssentialContainerExited"
+        assert run.task.last_status == RUNNING, "so it is replaced now, and not when Consul's time is up"
     until(lambda: run.task.last_status == STOPPED)
 
 
@@ -264,6 +266,27 @@ def test_an_agent_that_forgot_is_told_again(
         consul.deregister(run.service_ids[0])
         run.tell(AgentBack())
         until(lambda: listed(consul, name))
+
+
+def entered_at(server: ConsulServer, name: str) -> list[int]:
+    """When each instance of a service came into the catalog, by Consul's index."""
+    with urllib.request.urlopen(f"http://{server.host}:{server.http}/v1/catalog/service/{name}", timeout=10) as answer:
+        return [int(entry["CreateIndex"]) for entry in json.load(answer)]
+
+
+def test_what_somebody_took_out_of_consul_enters_again(
+    runs: Runs, consul: Consul, server: ConsulServer, port: int, tmp_path: Path, until: Until, name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(task_run, "RECALL_PACE", 0.1)
+    with way_to(server) as way:
+        way.is_open = True
+        run = runs.begin(machine(tmp_path, http=way.port), app(name, port))
+        until(lambda: run.task.passing)
+        [first] = entered_at(server, name)
+        consul.deregister(run.service_ids[0])
+        until(lambda: [index for index in entered_at(server, name) if index > first])
+        assert listed(consul, name)
 
 
 def test_what_an_agent_remembers_is_taken_back_though_it_was_not_told_again(
@@ -288,18 +311,18 @@ def test_sigterm_ignored_is_answered_by_sigkill_after_the_stop_timeout(
     asked = time.monotonic()
     run.ask_to_stop(hurry=False)
     until(lambda: run.task.last_status == STOPPED)
-    assert 1.0 <= time.monotonic() - asked < 2.5
+    assert time.monotonic() - asked >= 1.0
     assert run.task.containers[0].exit_code == 137
 
 
 def test_the_stop_timeouts_of_containers_run_side_by_side(runs: Runs, tmp_path: Path, until: Until) -> None:
-    stubborn = [making.container(name, image="stubborn", stopTimeout=1) for name in "abc"]
+    stubborn = [making.container(f"c{number}", image="stubborn", stopTimeout=1) for number in range(30)]
     run = runs.begin(machine(tmp_path), *stubborn)
     until(lambda: run.task.last_status == RUNNING)
     asked = time.monotonic()
     run.ask_to_stop(hurry=False)
     until(lambda: run.task.last_status == STOPPED)
-    assert time.monotonic() - asked < 2.5
+    assert time.monotonic() - asked < 15, "not the 30 s of one after the other"
 
 
 @pytest.mark.parametrize("drain", [0.0, 600.0], ids=["among the stop timeouts", "while it drains"])
@@ -317,14 +340,16 @@ def test_a_hurry_ends_all_containers_of_a_task_that_is_stopping(
     assert [c.exit_code for c in run.task.containers] == [137, 137, 137]
 
 
-def test_a_task_that_ends_by_itself_while_it_drains_is_not_waited_for(runs: Runs, tmp_path: Path, until: Until) -> None:
+def test_a_task_that_ends_by_itself_while_it_drains_is_not_waited_for(
+    runs: Runs, tmp_path: Path, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_run, "DRAIN_SECONDS", 600.0)
     run = runs.begin(machine(tmp_path), making.container())
     until(lambda: run.task.last_status == RUNNING)
-    asked = time.monotonic()
     run.ask_to_stop(hurry=False)
+    until(lambda: run.task.last_status == "DEPROVISIONING")
     runs.runtime.containers[run.task.id, "app"].end(3)
     until(lambda: run.task.last_status == STOPPED)
-    assert time.monotonic() - asked < 0.4
     assert run.task.containers[0].exit_code == 3
 
 
@@ -351,7 +376,7 @@ def test_a_task_is_passing_though_its_helper_ended_before_it_was_ready(
         way.is_open = True
         init = {**app(f"{name}-init", 1), "name": "init", "essential": False, "image": "crash:0"}
         run = runs.begin(machine(tmp_path, http=way.port), init, app(name, port))
-        until(lambda: run.task.passing, 5)
+        until(lambda: run.task.passing)
 
 
 def test_a_stop_that_comes_first_is_the_reason_that_stays(runs: Runs, tmp_path: Path, until: Until) -> None:

@@ -96,3 +96,7 @@ class WatchedRegistration:
 
     def agent_is_back(self) -> None:
         """The Registrator sees that by itself, and says all of it again."""
+
+    def has_lost(self) -> bool:
+        """The Registrator sees that by itself too."""
+        return False
