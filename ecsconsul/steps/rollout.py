@@ -71,7 +71,7 @@ class Rollout:
             return self._watch.until(self._service.name, judge, report)
         except TimeoutError as error:
             said = [f"ECS says: {event}"] if event else []
-            why = "\n".join([f"{last}; {error}", *said, self._consul_says()])
+            why = "\n".join([f"{last}; {error}", *said, self._consul_says(), *self._wrote(None)])
             raise self._failure("does not become healthy", why) from error
 
     def _is_older(self, service: dict[str, Any], since: float) -> bool:
@@ -126,10 +126,14 @@ class Rollout:
         """The stop reason and exit code of a task, and the last lines that it wrote."""
         task_id = task["taskArn"].rpartition("/")[2]
         codes = [f"{c['name']} exited with code {c['exitCode']}" for c in task["containers"] if "exitCode" in c]
-        lines = [line.text for line in self._target.last_lines(self._service.name, LOG_LINES, task_id)]
-        said = ["its last log lines:", *(f"  {line}" for line in lines)] if lines else ["it wrote no log"]
+        said = self._wrote(task_id)
         stopped, *reasons = _reasons(task)
         return "\n".join([f"task {task_id[:8]}: {stopped}", *codes, *reasons, *said])
+
+    def _wrote(self, task_id: str | None) -> list[str]:
+        """The last lines of a task, or of any of the service's."""
+        found = self._target.last_lines(self._service.name, LOG_LINES, task_id)[-LOG_LINES:]
+        return ["its last log lines:", *(f"  {line.text}" for line in found)] if found else ["it wrote no log"]
 
     def _last_failed(self) -> dict[str, Any] | None:
         """The last task that failed; one that is still on its way out has no stoppedAt yet."""

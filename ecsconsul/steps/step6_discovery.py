@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from ..consul import Consul, Instance, Refused
+from ..endpoints import Endpoint, endpoints_of, ghosts_and_missing
 from ..errors import LabError, StepFailed, TargetAbsent, Unreachable
 from ..lab import Lab, ServiceSpec
 from ..targets import Target
@@ -18,6 +19,9 @@ DISCOVERY = "discovery"
 WAIT_SECONDS = 1.0
 # how long Consul may be out of reach before that is the answer, in seconds: its servers were up when they were left
 ACCESS_PATIENCE = 60.0
+# how long what Consul sees may stay as it is, in seconds: every task runs, and slow programs have had time to start
+STEADY_PATIENCE = 120.0
+LOG_LINES = 5
 
 
 class Discovery(PlainStep):
@@ -53,7 +57,7 @@ class Discovery(PlainStep):
         return Found(fingerprint(self.wanted()), ready, _detail(seen, self.wanted()["passing"]))
 
     def apply(self, found: Found | None, report: Report) -> str:
-        sight = _Sight(time.monotonic() + self._target.patience.seconds)
+        sight = _Sight(self._target.patience.seconds, {service.name for service in self._lab.services})
         while sight.lasts():
             try:
                 with self._target.consul() as address:
@@ -98,30 +102,59 @@ class Discovery(PlainStep):
         return StepFailed(
             f"Consul does not see {', '.join(service.name for service in wrong)} as wanted",
             where=f"step {self.name}",
-            why="\n".join(
-                [
-                    *(_why(service, seen[service.name]) for service in wrong),
-                    f"not after {self._target.patience.seconds:.0f} s",
-                ]
-            ),
+            why="\n".join([*self._reasons(wrong, seen), f"not after {sight.seconds():.0f} s"]),
             hint="`ecsconsul status` shows every instance and its checks",
         )
+
+    def _reasons(self, wrong: Sequence[ServiceSpec], seen: Mapping[str, Sequence[Instance]]) -> Iterator[str]:
+        """Of each service what Consul sees, what of it ECS does not run, or runs unseen, and what it wrote last."""
+        endpoints = self._endpoints()
+        for service in wrong:
+            yield _why(service, seen[service.name])
+            yield from _unjoined(seen[service.name], [one for one in endpoints if one.service == service.name])
+            lines = self._target.last_lines(service.name, LOG_LINES)[-LOG_LINES:]
+            yield from (
+                [f"the last log lines of {service.name}:", *(f"  {line.text}" for line in lines)] if lines else ()
+            )
+
+    def _endpoints(self) -> list[Endpoint]:
+        """Where ECS's tasks listen; none where it cannot be asked: what is known already must be told."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            return endpoints_of(self._target.client("ecs"), self._lab.name)
+        except (LabError, BotoCoreError, ClientError):
+            return []
 
 
 class _Sight:
     """What was seen of Consul last, and how long there is still to look."""
 
-    def __init__(self, end: float) -> None:
-        self._end = end
+    def __init__(self, patience: float, services: Set[str]) -> None:
+        self._begun = self._changed_at = time.monotonic()
+        self._patience = patience
+        self._services = services
+        self._state: dict[str, str] = {}
         self._lost_at = 0.0
         self.catalog: Mapping[str, Sequence[Instance]] = {}
         self.error: LabError | None = None
 
     def lasts(self) -> bool:
-        return time.monotonic() < self._end and self.seconds_lost() < ACCESS_PATIENCE
+        steady = time.monotonic() - self._changed_at
+        return self.seconds() < self._patience and self.seconds_lost() < ACCESS_PATIENCE and steady < STEADY_PATIENCE
+
+    def seconds(self) -> float:
+        """For how long it has been looked."""
+        return time.monotonic() - self._begun
 
     def saw(self, catalog: Mapping[str, Sequence[Instance]]) -> None:
+        if self.error:
+            # while nothing is heard nobody knows whether it stays as it was
+            self._changed_at = time.monotonic()
         self.catalog, self.error = catalog, None
+        state = {i.id: i.status for name in self._services for i in catalog.get(name, [])}
+        if state != self._state:
+            self._state, self._changed_at = state, time.monotonic()
 
     def lost(self, error: LabError) -> bool:
         """Whether that says anything new."""
@@ -140,6 +173,13 @@ def _why(service: ServiceSpec, instances: Sequence[Instance]) -> str:
     failing = [(i.id, check) for i in instances for check in i.checks if check.status != "passing"]
     lines = [f"{instance}: {check.name}: {check.status}: {check.output}" for instance, check in failing]
     return "\n".join([f"{service.name}: {_passing(instances)} of {service.count} passing", *lines])
+
+
+def _unjoined(instances: Sequence[Instance], own: Sequence[Endpoint]) -> Iterator[str]:
+    """What of a service only Consul knows, and what only ECS."""
+    ghosts, missing = ghosts_and_missing(instances, own) if own else (None, None)
+    yield from (f"{ghost}: a ghost, no task stands behind it" for ghost in ghosts or ())
+    yield from (f"task {task[:8]} runs, and Consul does not know it" for task in missing or ())
 
 
 def _passing(instances: Sequence[Instance]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -289,17 +290,16 @@ UNDER_WAY = (deployment(running=1, rolloutState="IN_PROGRESS"), deployment(OLD, 
 
 
 @pytest.mark.parametrize(
-    "on_its_way",
+    ("running", "pending", "seconds"),
     [
-        # its image is pulled
-        service(*UNDER_WAY, running=2, desired=2, pendingCount=1, events=[happened(200, NO_ROOM)]),
-        # it runs, and an old one will be stopped
-        service(*UNDER_WAY, running=3, desired=2, pendingCount=0, events=[happened(200, NO_ROOM)]),
-        # an old one is being stopped
-        service(*UNDER_WAY, running=1, desired=2, pendingCount=0, events=[happened(60, NO_ROOM)]),
+        pytest.param(2, 1, 200, id="its image is pulled"),
+        pytest.param(3, 0, 200, id="it runs, and an old one will be stopped"),
+        pytest.param(1, 0, 60, id="an old one is being stopped"),
     ],
 )
-def test_room_that_is_being_made_is_waited_for(ecs: Answers, on_its_way: dict[str, Any]) -> None:
+def test_room_that_is_being_made_is_waited_for(ecs: Answers, running: int, pending: int, seconds: float) -> None:
+    events = [happened(seconds, NO_ROOM)]
+    on_its_way = service(*UNDER_WAY, running=running, desired=2, pendingCount=pending, events=events)
     ecs.shows(on_its_way, service(running=2, desired=2))
     assert ecs.rollout.await_stable(Said(), time.time() - 250) == "2/2 running"
 
@@ -316,7 +316,7 @@ def test_a_cluster_that_no_instance_joins_is_the_answer_after_a_minute(ecs: Answ
     ecs.joined(0)
     failure = ecs.failure(since=time.time() - 61)
     assert failure.what == "The service weather has no place to run"
-    assert failure.why.startswith("no instance has joined the cluster blue within 61 s")
+    assert re.match(r"no instance has joined the cluster blue within 6\d s", failure.why)
 
 
 STARTED = "has started 1 tasks: (task 0123456789abcdef)."
@@ -384,7 +384,7 @@ def test_a_service_that_consul_does_not_see_passing(ecs: Answers, consul: Consul
     assert failure.what == "The service weather does not become healthy"
     assert failure.why.splitlines()[0].startswith("1/1 running; not after")
     assert "ECS says: (hm)" in failure.why
-    assert failure.why.splitlines()[-2:] == ["Consul's checks:", "  w:1: critical: "]
+    assert failure.why.splitlines()[-3:] == ["Consul's checks:", "  w:1: critical: ", "it wrote no log"]
 
 
 def test_when_consul_is_away_too_the_first_error_stays(ecs: Answers) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from ecsconsul.consul import Consul
+from ecsconsul.endpoints import Endpoint
 from ecsconsul.errors import StepFailed, TargetAbsent
 from ecsconsul.lab import Lab, ServiceSpec
+from ecsconsul.steps import step6_discovery
 from ecsconsul.steps.base import decide
 from ecsconsul.steps.step6_discovery import Discovery
-from ecsconsul.targets import ConsulAddress, Patience
+from ecsconsul.targets import ConsulAddress, LogLine, Patience
 from tests.consul_server import ConsulServer, consul_server
 from tests.steps.world import Said, WorldTarget
 
@@ -48,9 +50,9 @@ def step(target: WorldTarget) -> Discovery:
     return Discovery(LAB, target, ())
 
 
-def register(consul: Consul, service_id: str, name: str, status: str = "passing") -> None:
+def register(consul: Consul, service_id: str, name: str, status: str = "passing", port: int = 80) -> None:
     check = {"Name": "HTTP", "TTL": "60s", "Status": status}
-    consul.register({"ID": service_id, "Name": name, "Port": 80, "Check": check})
+    consul.register({"ID": service_id, "Name": name, "Port": port, "Check": check})
 
 
 def seen(step: Discovery) -> tuple[str, str]:
@@ -100,6 +102,45 @@ def test_what_never_passes_is_told_with_its_checks(target: WorldTarget, consul: 
     assert raised.value.why.splitlines()[0] == "weather: 1 of 2 passing"
     assert any(line.startswith("w2: HTTP: critical") for line in raised.value.why.splitlines())
     assert report.texts == ["weather 1/2, portal 0/1 passing"]
+
+
+def test_what_only_one_side_knows_is_told_and_what_the_tasks_wrote_last(
+    target: WorldTarget, consul: Consul, report: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = [
+        Endpoint("0123456789", "weather", "i-0a1b", frozenset({80})),
+        Endpoint("9876543210", "weather", "i-0a1b", frozenset({81})),
+    ]
+    monkeypatch.setattr(step6_discovery, "endpoints_of", lambda ecs, cluster: tasks)
+    target.given["ecs"] = None
+    target.patience = Patience(delay=0.05, attempts=4)
+    target.logs = [LogLine("01234567", "no database here")]
+    register(consul, "w1", "weather")
+    register(consul, "w9", "weather", port=99)
+    register(consul, "w8", "weather", port=98)
+    register(consul, "p1", "portal")
+    with pytest.raises(StepFailed) as raised:
+        Discovery(LAB, target, ()).apply(None, report)
+    said = raised.value.why.splitlines()
+    assert said[0] == "weather: 3 of 2 passing"
+    assert set(said[1:-1]) == {
+        "w8: a ghost, no task stands behind it",
+        "w9: a ghost, no task stands behind it",
+        "task 98765432 runs, and Consul does not know it",
+        "the last log lines of weather:",
+        "  no database here",
+    }
+
+
+def test_what_stays_as_it_is_is_not_waited_for_until_all_patience_is_gone(
+    target: WorldTarget, consul: Consul, report: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step6_discovery, "STEADY_PATIENCE", 0.3)
+    target.patience = Patience(delay=0.05, attempts=100_000)
+    register(consul, "w1", "weather", "critical")
+    with pytest.raises(StepFailed, match="Consul does not see weather, portal as wanted") as raised:
+        Discovery(LAB, target, ()).apply(None, report)
+    assert raised.value.why.splitlines()[-1] in {f"not after {seconds} s" for seconds in range(10)}
 
 
 def test_a_consul_that_does_not_answer_is_waited_for_and_not_taken_for_absent() -> None:
