@@ -34,7 +34,8 @@ def collect(lab: Lab, target: Target) -> dict[str, Any]:
         tasks = pool.submit(_endpoints, lab, target)
         changes, (consul, catalog, discovery) = looked.result(), seen.result()
     changes.append(discovery)
-    ends = None if "error" in consul else tasks.result()
+    ends, absent = tasks.result()
+    ends = None if "error" in consul else ends
     # the steps have looked at ECS's services: what they saw is not asked for again
     services = [
         _service(spec, _counts(spec, watch.seen.get(spec.name)), catalog.get(spec.name, []), ends)
@@ -47,7 +48,7 @@ def collect(lab: Lab, target: Target) -> dict[str, Any]:
         **runtime_of(target),
         "healthy": healthy and bool(consul.get("leader")),
         "portal": target.portal_url(lab),
-        "aws": {"endpoint": target.endpoint, "region": target.region},
+        "aws": {"endpoint": target.endpoint, "region": target.region, **({"error": absent} if absent else {})},
         "consul": consul,
         "steps": [{"name": c.name, "op": c.op, "detail": c.detail} for c in changes],
         "services": services,
@@ -100,12 +101,12 @@ def _counts(spec: ServiceSpec, service: Mapping[str, Any] | None) -> tuple[int, 
     return (service["desiredCount"], service["runningCount"]) if service else (spec.count, 0)
 
 
-def _endpoints(lab: Lab, target: Target) -> list[Endpoint]:
-    """Where the tasks of the lab's services listen."""
+def _endpoints(lab: Lab, target: Target) -> tuple[list[Endpoint] | None, str]:
+    """Where the tasks of the lab's services listen; None where nobody can be asked, and why."""
     try:
-        return endpoints_of(target.client("ecs"), lab.name)
-    except TargetAbsent:
-        return []
+        return endpoints_of(target.client("ecs"), lab.name), ""
+    except TargetAbsent as error:
+        return None, error.why or error.what
 
 
 def _service(

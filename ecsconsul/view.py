@@ -149,7 +149,7 @@ class View:
             self._out.print()
             self._out.print(_members(document["consul"]))
         self._out.print()
-        self._out.print(_services(document["services"]))
+        self._out.print(_services(document["services"], heard="error" not in document["consul"]))
         if document["others"]:
             others = document["others"]
             shown = ", ".join(others[:10]) + (f" and {len(others) - 10} more" if len(others) > 10 else "")
@@ -259,7 +259,8 @@ def _heading(document: Json) -> Text:
     facts = {
         "portal": document["portal"],
         "tasks": runtime and f"{'containers' if runtime == 'docker' else runtime} ({document['runtime_why']})",
-        "aws": document["aws"]["endpoint"] and f"{document['aws']['endpoint']} ({document['aws']['region']})",
+        "aws": document["aws"].get("error")
+        or (document["aws"]["endpoint"] and f"{document['aws']['endpoint']} ({document['aws']['region']})"),
         "consul": document["consul"]["http"] and f"{document['consul']['http']}, DNS {document['consul']['dns']}",
         "error": document["consul"].get("error"),
     }
@@ -285,7 +286,8 @@ def _is_only_leader(consul: Json) -> bool:
     return [m["role"] == "server" and m["address"] == leader for m in consul["members"]].count(True) == 1
 
 
-def _services(services: list[Json]) -> Table:
+def _services(services: list[Json], *, heard: bool) -> Table:
+    """With Consul not `heard`, what it knows is not known."""
     table = _table("service", "running", "passing", "endpoint", "node", "health", whole=("endpoint", "node"))
     for service in services:
         well = service["desired"] == service["running"] == service["passing"]
@@ -294,13 +296,15 @@ def _services(services: list[Json]) -> Table:
         for number, instance in enumerate(instances):
             first = [Text(service["name"], "bold"), *counts] if number == 0 else ["", "", ""]
             is_ghost = bool(instance and instance["id"] in (service.get("ghosts") or ()))
-            table.add_row(*first, *(_instance_cells(instance, is_ghost) if instance else _no_instance(service)))
+            table.add_row(*first, *(_instance_cells(instance, is_ghost) if instance else _no_instance(service, heard)))
         for task in service.get("missing") or ():
             table.add_row("", "", "", "", "", Text(f"task {task[:8]} runs, and Consul does not know it", "red"))
     return table
 
 
-def _no_instance(service: Json) -> list[Text | str]:
+def _no_instance(service: Json, heard: bool) -> list[Text | str]:
+    if not heard:
+        return [Text("Consul does not say", "dim"), "", ""]
     return [Text("none in Consul", "red") if service["desired"] else Text("none wanted", "dim"), "", ""]
 
 

@@ -188,6 +188,14 @@ def test_a_world_that_does_not_exist(lab: Lab) -> None:
     assert [service["desired"] for service in found["services"]] == [2, 1]
 
 
+def test_where_ecs_cannot_be_asked_nothing_is_called_a_ghost(target: WorldTarget, lab: Lab) -> None:
+    """As when the region's process hangs: tasks and Consul go on."""
+    found = collect(lab, WorldTarget(None, target.consul_address))
+    assert (found["healthy"], found["aws"]["error"]) == (False, "there is no such world")
+    weather = service(found, "weather")
+    assert (weather["passing"], weather["ghosts"], weather["missing"]) == (2, None, None)
+
+
 # --- a Consul between us and the real one
 
 
