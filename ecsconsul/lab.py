@@ -25,6 +25,8 @@ Name = Annotated[
     ),
 ]
 Port = Annotated[int, Meta(ge=1, le=65535)]
+# where each of the lab's own services listens
+LAB_PORT = 4567
 Duration = Annotated[
     str,
     # One number and one unit, and not zero: the common part of what Consul's checks accept.
@@ -111,7 +113,7 @@ class ServiceSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             examples=["services/weather", "lab:weather"],
         ),
     ]
-    port: Annotated[Port, Meta(description="port that the container listens on; it is told in PORT")] = 4567
+    port: Annotated[Port, Meta(description="port that the container listens on; it is told in PORT")] = LAB_PORT
     host_port: Annotated[
         Port | None,
         Meta(description="fixed port on the instance; left out, each task gets a free one (dynamic)"),

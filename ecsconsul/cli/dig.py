@@ -46,14 +46,14 @@ def command(words: tuple[str, ...], rrtype: str, tag: str | None, port: int | No
         answer = _ask(name, rrtype, tag, server, port or DNS_PORT, tcp)
         _show(answer, short)
         if not answer.answers:
-            raise NameNotFound(f"{answer.name} has no {answer.type} record", where=answer.server, why=answer.rcode)
+            raise _not_found(answer, "ecsconsul dig without @server asks the lab's Consul, which lists its services")
         return
     lab = settings().lab(sources=False)
     with settings().open_target(lab).consul() as consul:
         answer = _ask(name, rrtype, tag, consul.dns_host, port or consul.dns_port, tcp or consul.dns_tcp_only)
         _show(answer, short)
         if not answer.answers:
-            raise _not_found(answer, consul)
+            raise _not_found(answer, f"the services that Consul knows: {_known(consul)}")
 
 
 def _name_and_server(words: tuple[str, ...]) -> tuple[str, str | None]:
@@ -86,17 +86,15 @@ def _show(answer: Answer, short: bool) -> None:
         click.echo(text)
 
 
-def _not_found(answer: Answer, address: ConsulAddress) -> NameNotFound:
-    """Says which services there are."""
+def _known(address: ConsulAddress) -> str:
+    """The services that there are."""
     from ..consul import Consul
 
     try:
-        known = ", ".join(Consul(address.http_host, address.http_port).catalog()) or "none"
+        return ", ".join(Consul(address.http_host, address.http_port).catalog()) or "none"
     except LabError as error:
-        known = f"unknown ({error.what})"
-    return NameNotFound(
-        f"{answer.name} has no {answer.type} record",
-        where=answer.server,
-        why=answer.rcode,
-        hint=f"the services that Consul knows: {known}",
-    )
+        return f"unknown ({error.what})"
+
+
+def _not_found(answer: Answer, hint: str) -> NameNotFound:
+    return NameNotFound(f"{answer.name} has no {answer.type} record", where=answer.server, why=answer.rcode, hint=hint)

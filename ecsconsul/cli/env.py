@@ -18,4 +18,9 @@ def command() -> None:
     if settings().output == "json":
         settings().view().result(found)
         return
+    if "CONSUL_HTTP_ADDR" not in found:
+        # where it is asked through a tunnel, that ends with each command
+        click.echo(
+            "CONSUL_HTTP_ADDR is not among them: no other client can reach the lab's Consul from here.", err=True
+        )
     click.echo("export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in found.items()))

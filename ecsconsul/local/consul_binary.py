@@ -57,15 +57,29 @@ def find(say: Say, *, environ: Mapping[str, str] = os.environ, ways: Sequence[Wa
     In order: ECSCONSUL_CONSUL_BIN, PATH, the cache, then `ways` to fetch one into the cache (the vendor's release,
     Debian's package). Raises LabError when the one that was told does not run, or when no way leads to one.
     """
-    if told := environ.get(BINARY_VARIABLE):
-        return _chosen(_told(Path(told)), BINARY_VARIABLE, {}, say)
-    cache = _cache_folder(environ)
     failed: dict[str, str] = {}
-    at_hand: dict[str, Look] = {"PATH": lambda: _on_path(environ), "the cache": lambda: _in_cache(cache)}
-    found = _first(at_hand, failed) or _fetched(cache, _default_ways() if ways is None else ways, failed, say)
+    found = _at_hand(environ, failed)
+    if found is None:
+        found = _fetched(_cache_folder(environ), _default_ways() if ways is None else ways, failed, say)
     if found is None:
         raise LabError("No Consul binary was found", where="this machine", why=_why(failed), hint=HINT)
     return _chosen(*found, failed, say)
+
+
+def at_hand(environ: Mapping[str, str] = os.environ) -> str:
+    """The one that `find` would take at once, in words; empty when it would have to fetch one.
+
+    Raises LabError when the one that was told does not run.
+    """
+    found = _at_hand(environ, {})
+    return f"Consul {found[0].version} from {found[1]}: {found[0].path}" if found else ""
+
+
+def _at_hand(environ: Mapping[str, str], failed: dict[str, str]) -> tuple[Consul, str] | None:
+    if told := environ.get(BINARY_VARIABLE):
+        return _told(Path(told)), BINARY_VARIABLE
+    cache = _cache_folder(environ)
+    return _first({"PATH": lambda: _on_path(environ), "the cache": lambda: _in_cache(cache)}, failed)
 
 
 def cached(environ: Mapping[str, str] = os.environ) -> Path | None:

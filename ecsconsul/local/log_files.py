@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from .home import LabHome
 
 FOLLOW_PAUSE = 0.2
-# no more of a large file is read than its last lines can take
-REACH = 65536
+# a large file is read from its end on, in pieces of so many bytes
+PIECE = 65536
 
 Line = tuple[str, str]
 """The first digits of a task's id, and the text."""
@@ -45,11 +45,19 @@ def tail(path: Path, lines: int) -> list[str]:
     """The last lines of a file; none of one that is not there."""
     try:
         with path.open("rb") as log:
-            size = log.seek(0, os.SEEK_END)
-            log.seek(max(0, size - REACH))
-            return list(deque(log.read().decode(errors="replace").splitlines(), maxlen=lines)) if lines else []
+            return _last(log, lines) if lines else []
     except FileNotFoundError:
         return []
+
+
+def _last(log: BinaryIO, lines: int) -> list[str]:
+    """Back from the end, until what was read begins before the first of them."""
+    start, read = log.seek(0, os.SEEK_END), b""
+    while start and read.count(b"\n") <= lines:
+        size = min(PIECE, start)
+        start = log.seek(start - size)
+        read = log.read(size) + read
+    return read.decode(errors="replace").splitlines()[-lines:]
 
 
 def _files(home: LabHome, service: str) -> list[Path]:

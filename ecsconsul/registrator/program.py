@@ -79,7 +79,7 @@ def sync_options(settings: Settings) -> SyncOptions:
     rules = replace(
         settings.options,
         hostname=settings.options.hostname or socket.gethostname(),
-        host_address=settings.options.ip,
+        host_address="" if settings.options.internal else settings.options.ip,
     )
     return SyncOptions(
         rules=rules,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from ..lab import Check, Lab, ServiceSpec
+from ..lab import LAB_PORT, Check, Lab, ServiceSpec
 from ..targets import Target
 from .base import FINGERPRINT_TAG, LAB_TAG, Found, Report, as_items, as_mapping, tags_for
 from .plain import PlainStep
@@ -141,7 +141,7 @@ def _essence_of_container(container: Mapping[str, Any]) -> dict[str, Any]:
 
 def container_definition(service: ServiceSpec, image: str) -> dict[str, Any]:
     """The lab's container definition, with the metadata by which Registrator registers the container."""
-    environment = {**service.environment, **registrator_metadata(service)}
+    environment = {**_told_port(service), **service.environment, **registrator_metadata(service)}
     mapping = {"containerPort": service.port, "protocol": "tcp"}
     if service.host_port:
         mapping["hostPort"] = service.host_port
@@ -154,6 +154,11 @@ def container_definition(service: ServiceSpec, image: str) -> dict[str, Any]:
         "portMappings": [mapping],
         "environment": as_items(environment, key="name"),
     }
+
+
+def _told_port(service: ServiceSpec) -> dict[str, str]:
+    """The lab's text tells none of its services where to listen; one that is to listen elsewhere must hear of it."""
+    return {} if service.port == LAB_PORT else {"PORT": str(service.port)}
 
 
 def registrator_metadata(service: ServiceSpec) -> dict[str, str]:

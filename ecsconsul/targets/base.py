@@ -86,8 +86,7 @@ class Finding:
 
 def failed(name: str, error: LabError) -> Finding:
     """The finding of something that speaks against beginning."""
-    detail = f"{error.what}: {error.why}" if error.why else error.what
-    return Finding(name, "failed", detail, error.hint, error)
+    return Finding(name, "failed", str(error), error.hint, error)
 
 
 def findings(name: str, errors: Sequence[LabError], well: str) -> list[Finding]:

@@ -90,11 +90,13 @@ class LocalTarget:
         return None
 
     def examine(self, lab: Lab) -> list[Finding]:
-        looks = {"runtime": self._unrunnable(lab), "host ports": self._taken_ports(lab)}
+        binary, consul = self._consul_binary()
+        looks = {"runtime": self._unrunnable(lab), "consul": consul, "host ports": self._taken_ports(lab)}
         ports = [str(service.host_port) for service in lab.services if service.host_port]
         choice = None if looks["runtime"] else self.runs_as or self._chosen(lab)
         well = {
             "runtime": f"{choice.runtime}: {choice.why}" if choice else "",
+            "consul": binary or "none is at hand; `up` fetches one",
             "host ports": f"free: {', '.join(ports)}" if ports else "none is fixed",
         }
         return [one for name, errors in looks.items() for one in findings(name, errors, well[name])]
@@ -102,7 +104,24 @@ class LocalTarget:
     def objections(self, lab: Lab) -> list[LabError]:
         if sys.platform == "win32":
             return [LabError("Windows is not supported", hint="use WSL 2, which is a Linux")]
-        return [*self._unrunnable(lab), *self._taken_ports(lab)]
+        from ..local.consul_binary import BINARY_VARIABLE
+
+        # only one that was told can be wrong, and each look takes its time
+        consul = self._consul_binary()[1] if os.environ.get(BINARY_VARIABLE) else []
+        return [*self._unrunnable(lab), *consul, *self._taken_ports(lab)]
+
+    def _consul_binary(self) -> tuple[str, list[LabError]]:
+        """The consul binary that is at hand for a region, and what speaks against it; one that runs has its own."""
+        from ..local.consul_binary import at_hand
+
+        try:
+            self._facts()
+        except TargetAbsent:
+            try:
+                return at_hand(), []
+            except LabError as error:
+                return "", [error]
+        return "the lab's own, which runs", []
 
     def _unrunnable(self, lab: Lab) -> list[LabError]:
         """What speaks against the runtime, or in a Dockerfile against running it as a process."""

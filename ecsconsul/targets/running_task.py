@@ -30,7 +30,10 @@ def running_container(ecs: Any, cluster: str, service: str, task: str | None) ->
 
     Raises LabError when none runs, WrongUsage when no task or more than one is meant.
     """
-    arns = ecs.list_tasks(cluster=cluster, serviceName=service, desiredStatus="RUNNING")["taskArns"]
+    try:
+        arns = ecs.list_tasks(cluster=cluster, serviceName=service, desiredStatus="RUNNING")["taskArns"]
+    except (ecs.exceptions.ClusterNotFoundException, ecs.exceptions.ServiceNotFoundException):
+        arns = []
     found = ecs.describe_tasks(cluster=cluster, tasks=arns)["tasks"] if arns else []
     running = sorted((t for t in found if t["lastStatus"] == "RUNNING"), key=lambda t: t["createdAt"])
     if not running:

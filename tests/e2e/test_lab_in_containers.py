@@ -173,7 +173,8 @@ def test_a_task_is_a_container_as_the_ecs_agent_makes_one(lab: LabInContainers) 
     assert host["SecurityOpt"] == ["no-new-privileges"]
     assert not host["Privileged"] and not host["CapAdd"]
     told = {line.partition("=")[0] for line in container["Config"]["Env"]}
-    assert told & {"PORT", "HOST", "CONSUL_DNS", "ECSCONSUL_LAB_HOME"} == set()
+    assert told & {"HOST", "CONSUL_DNS", "ECSCONSUL_LAB_HOME"} == set()
+    assert "PORT=7000" in container["Config"]["Env"]
 
 
 def test_the_portal_finds_weather_by_the_systems_resolver_and_search_domain(lab: LabInContainers) -> None:

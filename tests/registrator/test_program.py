@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -16,14 +18,20 @@ from ecsconsul.registrator.program import keep_trying, run, sync_options
 from ecsconsul.registrator.settings import FOREVER, Retry, read_settings
 from tests.registrator.conftest import World, eventually
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
-def spawn(world: World, *words: str) -> subprocess.Popen[str]:
+@contextmanager
+def spawn(world: World, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """The program between the world's servers; it ends with the context."""
     argv = [sys.executable, "-m", "ecsconsul.registrator", "-log-format=json", "-hostname=host", *words]
     environment = {**os.environ, "DOCKER_HOST": world.engine.url}
     uri = f"consul://127.0.0.1:{world.agent.port}"
-    return subprocess.Popen([*argv, uri], env=environment, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen([*argv, uri], env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(
@@ -89,7 +97,7 @@ from ecsconsul.registrator import program
 asked = program._on_signals()
 threading.Thread(target=os.kill, args=(os.getpid(), signal.{name})).start()
 {meanwhile}
-assert asked.wait(10)
+assert asked.wait(30)
 """
 
 
@@ -142,6 +150,8 @@ def test_the_hosts_name_is_its_own_unless_told() -> None:
     assert told.rules.hostname
     assert told.rules.host_address == "10.0.0.1"
     assert sync_options(read_settings(["-hostname", "h", "consul://a"], {})).rules.hostname == "h"
+    inside = sync_options(read_settings(["-internal", "-ip", "10.0.0.1", "consul://a"], {}))
+    assert inside.rules.host_address == "", "the address told is for published ports"
 
 
 def test_it_starts_when_docker_comes_later(world: World) -> None:

@@ -104,6 +104,15 @@ def test_the_metadata_beats_what_the_user_set_of_the_same_name() -> None:
     assert environment == {"PROVIDER": "demo", "SERVICE_4567_NAME": "weather"}
 
 
+@pytest.mark.parametrize(
+    ("more", "told"), [({}, {"PORT": "5000"}), ({"environment": {"PORT": "5001"}}, {"PORT": "5001"})]
+)
+def test_one_that_listens_elsewhere_than_the_labs_is_told_where(more: dict[str, Any], told: dict[str, str]) -> None:
+    spec = ServiceSpec(name="weather", path="/w", port=5000, **more)
+    environment = as_mapping(container_definition(spec, "i")["environment"], key="name")
+    assert environment == {**told, "SERVICE_5000_NAME": "weather"}
+
+
 # --- in both worlds
 
 

@@ -14,6 +14,7 @@ import pytest
 from ecsconsul import __version__
 from ecsconsul.errors import LabError, TargetAbsent
 from ecsconsul.lab import Lab, ServiceSpec
+from ecsconsul.local.consul_binary import BINARY_VARIABLE, CACHE_VARIABLE, at_hand
 from ecsconsul.local.home import HOME_VARIABLE, LabHome, RegionFacts
 from ecsconsul.targets.local import LocalTarget
 
@@ -188,6 +189,7 @@ def test_what_was_looked_at_is_told_also_where_it_is_well(home: LabHome, source:
     found = LocalTarget("blue").examine(lab_of(source))
     assert [(one.name, one.state, one.detail) for one in found] == [
         ("runtime", "ok", "processes: as told"),
+        ("consul", "ok", at_hand()),
         ("host ports", "ok", "none is fixed"),
     ]
 
@@ -197,8 +199,29 @@ def test_what_failed_is_told_with_its_hint(home: LabHome, source: Path) -> None:
         found = LocalTarget("blue").examine(lab_of(source, host_port=held.getsockname()[1]))
     assert [(one.name, one.state, bool(one.hint)) for one in found] == [
         ("runtime", "ok", False),
+        ("consul", "ok", False),
         ("host ports", "failed", True),
     ]
+
+
+def test_a_consul_binary_that_does_not_run_is_in_the_way(
+    home: LabHome, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(BINARY_VARIABLE, "/nope")
+    found = {one.name: one for one in LocalTarget("blue").examine(lab_of(source))}["consul"]
+    assert (found.state, found.detail) == (
+        "failed",
+        f"/nope does not run ({BINARY_VARIABLE}): No such file or directory",
+    )
+    assert [str(one) for one in LocalTarget("blue").objections(lab_of(source))] == [found.detail]
+
+
+def test_without_a_consul_binary_one_is_fetched(home: LabHome, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(BINARY_VARIABLE)
+    monkeypatch.setenv(CACHE_VARIABLE, str(source))
+    monkeypatch.setenv("PATH", str(source))
+    found = {one.name: one for one in LocalTarget("blue").examine(lab_of(source))}["consul"]
+    assert (found.state, found.detail) == ("ok", "none is at hand; `up` fetches one")
 
 
 def test_there_is_nothing_to_ask_before_a_lab_of_this_machine(home: LabHome, source: Path) -> None:

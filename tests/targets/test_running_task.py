@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 
 from ecsconsul.errors import LabError, WrongUsage
 from ecsconsul.targets.running_task import Running, running_container
@@ -65,3 +67,12 @@ def test_another_number_of_tasks_than_one_is_wrong_usage(beginning: str, what: s
 def test_where_none_runs_that_is_said(tasks: tuple[dict[str, Any], ...]) -> None:
     with pytest.raises(LabError, match="No task of web is running"):
         running_container(FakeEcs(*tasks), "lab", "web", None)
+
+
+@pytest.mark.parametrize("name", ["ClusterNotFoundException", "ServiceNotFoundException"])
+def test_a_lab_or_a_service_that_is_not_there_runs_none(name: str) -> None:
+    ecs = boto3.client("ecs", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    with Stubber(ecs) as answers:
+        answers.add_client_error("list_tasks", name)
+        with pytest.raises(LabError, match="No task of web is running"):
+            running_container(ecs, "lab", "web", None)

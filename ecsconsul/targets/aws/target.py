@@ -164,6 +164,9 @@ class AwsTarget:
     def environment(self) -> Mapping[str, str]:
         told = {"AWS_REGION": self.region, "AWS_DEFAULT_REGION": self.region}
         also = {"AWS_ENDPOINT_URL": self.endpoint, "AWS_PROFILE": self._session.profile}
+        if self._lab.aws.consul_access == "direct":
+            with self.consul() as address:
+                also["CONSUL_HTTP_ADDR"] = address.http
         return told | {name: value for name, value in also.items() if value}
 
     def remains(self, lab: Lab) -> list[str]:
