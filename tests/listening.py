@@ -1,21 +1,45 @@
-"""For servers that the tests start as processes: a port that is free, and waiting until somebody listens there."""
+"""For servers of the tests: ports that are free, and stay so, and waiting until somebody listens there."""
 
 from __future__ import annotations
 
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
+
+
+_reserved: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that is free now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A TCP port of 127.0.0.1 for a server, which may come and go: on Linux nobody else is given it meanwhile."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", 0))
+    port: int = sock.getsockname()[1]
+    if sys.platform == "linux":
+        # who sets the same option, as servers do, may bind it all the same
+        _reserved.append(sock)
+    else:
+        sock.close()
+    return port
+
+
+def tcp_and_udp(address: str) -> tuple[socket.socket, socket.socket]:
+    """A socket that listens and one for datagrams, at the same number: one that is free for both."""
+    for _ in range(100):
+        tcp, udp = socket.create_server((address, 0)), socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            udp.bind(tcp.getsockname())
+        except OSError:
+            tcp.close()
+            udp.close()
+        else:
+            return tcp, udp
+    raise AssertionError("no port is free for both")
 
 
 def await_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -17,7 +17,7 @@ from ecsconsul.registrator.settings import Server
 from ecsconsul.registrator.sync import Sync, SyncOptions
 from tests.registrator.servers import AgentServer, EngineServer, agent_server, engine_server
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -56,6 +56,10 @@ class World:
 
     def ids(self) -> set[str]:
         return set(self.agent.services)
+
+    def deeds(self) -> list[str]:
+        """What the agent was told, in order."""
+        return [deed for deed, _ in self.agent.writes]
 
     def await_ids(self, *ids: str) -> None:
         eventually(lambda: self.ids() == set(ids), lambda: self.ids())

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.listening import free_port
+
 Json = dict[str, Any]
 
 
@@ -143,10 +145,11 @@ class EngineServer:
                     self.answer(*engine.answer(unquote(parts.path), asked))
 
             def stream(self, asked: dict[str, str]) -> None:
+                # whoever has the answer listens already
+                listener = engine.listen(asked["since"])
                 self.send_response(200)
                 self.end_headers()
                 self.wfile.flush()
-                listener = engine.listen(asked["since"])
                 with suppress(OSError):
                     while (event := listener.get()) is not None:
                         self.wfile.write(json.dumps(event).encode() + b"\n")
@@ -217,7 +220,10 @@ def inspected(container: str, started_at: int, **told: Any) -> Json:
 
 @dataclass
 class AgentServer:
-    """The part of a Consul agent's API that a Registrator uses; `writes` is all that it was told, in order."""
+    """The part of a Consul agent's API that a Registrator uses; `writes` is all that it was told, in order.
+
+    While `heeds_writes` is not set, it does not answer when it is told something.
+    """
 
     services: dict[str, Json] = field(default_factory=dict)
     writes: list[tuple[str, str]] = field(default_factory=list)
@@ -225,10 +231,14 @@ class AgentServer:
     refused: set[str] = field(default_factory=set)
     tokens: set[str] = field(default_factory=set)
     delay: float = 0.0
+    heeds_writes: threading.Event = field(default_factory=threading.Event)
     port: int = 0
     _server: ThreadingHTTPServer | None = None
     _sockets: list[socket.socket] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.heeds_writes.set()
 
     def start(self) -> None:
         agent = self
@@ -243,6 +253,7 @@ class AgentServer:
                 agent._sockets.append(self.connection)
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 time.sleep(agent.delay)
+                agent.heeds_writes.wait(60)
                 self.answer(*agent.write(unquote(urlsplit(self.path).path), json.loads(body or "null")))
 
         class Server(ThreadingHTTPServer):
@@ -253,8 +264,8 @@ class AgentServer:
             def handle_error(self, request: Any, client_address: Any) -> None:
                 """Its clients go away when they like."""
 
+        self.port = self.port or free_port()
         self._server = Server(("127.0.0.1", self.port), Handler)
-        self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def stop(self, *, lose_state: bool = False) -> None:

@@ -6,7 +6,7 @@ import threading
 
 from ecsconsul.registrator.loop import Loop
 
-PATIENCE = 5.0
+PATIENCE = 60.0
 
 
 def test_jobs_are_done_in_order_and_late_ones_in_theirs() -> None:

@@ -12,6 +12,7 @@ from contextlib import closing
 import pytest
 
 from ecsconsul.errors import Unreachable
+from ecsconsul.registrator import looks, teller
 from ecsconsul.registrator.marker import KEY
 from ecsconsul.registrator.rules import Options
 from tests.registrator.conftest import World, eventually
@@ -75,9 +76,9 @@ def test_a_stream_that_ends_is_opened_again(world: World) -> None:
 
 def test_a_stream_that_falls_silent_is_opened_again_without_a_word(world: World) -> None:
     world.engine.run("c1", port=1)
-    sync = world.sync(silence=0.05)
+    sync = world.sync(silence=0.3)
     heard = world.engine.opened
-    eventually(lambda: world.engine.opened > heard + 2)
+    eventually(lambda: world.engine.opened > heard)
     world.engine.run("c2", port=2)
     world.await_ids("host:c1:80", "host:c2:80")
     assert sync.state().docker_losses == 0
@@ -138,8 +139,7 @@ def test_one_that_runs_on_after_the_stop_timeout_is_back(world: World) -> None:
     world.sync(stop_timeout=0.3)
     world.await_ids("host:c1:80")
     world.engine.signal("c1", "15")
-    world.await_ids()
-    world.await_ids("host:c1:80")
+    eventually(lambda: world.deeds() == ["register", "deregister", "register"], world.deeds)
 
 
 def test_a_stop_that_began_before_the_registrator_did_is_known(world: World) -> None:
@@ -285,7 +285,7 @@ def test_a_refusal_costs_the_others_nothing_and_is_tried_again(world: World) -> 
     world.engine.run("c2", port=2)
     sync = world.sync()
     world.await_ids("host:c2:80")
-    eventually(lambda: sync.state().failures.get("register") == 1)
+    eventually(lambda: sync.state().failures.get("register", 0) >= 1)
     world.agent.refused.clear()
     world.await_ids("host:c1:80", "host:c2:80")
 
@@ -293,15 +293,23 @@ def test_a_refusal_costs_the_others_nothing_and_is_tried_again(world: World) -> 
 # --- the first look
 
 
+@pytest.fixture
+def shown_when_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the second had not passed after which one that is not well yet is shown all the same."""
+    for module in (looks, teller):
+        monkeypatch.setattr(module, "SHOWN_AFTER", 600.0)
+
+
+@pytest.mark.usefixtures("shown_when_well")
 def test_it_is_registered_as_it_was_seen(world: World, listening: int) -> None:
     world.engine.run("c1", port=listening, env=CHECKED)
-    began = time.monotonic()
     world.sync(rules=options(ip="127.0.0.1"))
     world.await_ids("host:c1:80")
     assert world.agent.statuses["host:c1:80"] == "passing"
-    assert time.monotonic() - began < 0.9
+    assert world.deeds() == ["register"]
 
 
+@pytest.mark.usefixtures("shown_when_well")
 def test_one_that_listens_later_is_passing_as_soon_as_it_does(world: World) -> None:
     with closing(socket.socket()) as server:
         server.bind(("127.0.0.1", 0))
@@ -330,8 +338,7 @@ def test_one_that_never_listens_is_shown_as_critical_and_then_as_it_is(world: Wo
         assert world.agent.statuses["host:c1:80"] == "critical"
         server.listen()
         eventually(lambda: world.agent.statuses.get("host:c1:80") == "passing")
-    deeds = [deed for deed, _ in world.agent.writes]
-    assert deeds == ["register", "deregister", "register"]
+    assert world.deeds() == ["register", "deregister", "register"]
 
 
 def options(**told: str) -> Options:
@@ -347,7 +354,7 @@ def test_a_container_can_be_taken_out_before_it_is_stopped(world: World) -> None
     sync = world.sync()
     world.await_ids("host:c1:80", "host:c2:80")
     assert sync.is_listed("c1")
-    assert sync.leave("c1", seconds=5)
+    assert sync.leave("c1", seconds=60)
     assert world.ids() == {"host:c2:80"}
     assert not sync.is_listed("c1")
     assert sync.services("c1") is None
@@ -363,6 +370,7 @@ def test_leaving_waits_no_longer_than_told(world: World) -> None:
     world.await_ids()
 
 
+@pytest.mark.usefixtures("shown_when_well")
 def test_one_without_a_check_can_wait_until_it_listens(world: World) -> None:
     with closing(socket.socket()) as server:
         server.bind(("127.0.0.1", 0))
@@ -394,7 +402,7 @@ def test_it_takes_its_services_out_unless_they_are_kept(world: World, keep: bool
     world.engine.run("c1", port=1)
     sync = world.sync()
     world.await_ids("host:c1:80", "foreign")
-    sync.close(keep=keep, seconds=5)
+    sync.close(keep=keep, seconds=60)
     assert world.ids() == ({"host:c1:80", "foreign"} if keep else {"foreign"})
     assert sync.ended.is_set()
 
@@ -409,13 +417,14 @@ def test_one_container_that_cannot_be_inspected_does_not_keep_the_others_in(worl
     world.await_ids("host:c1:80", "host:c2:80", "foreign")
     world.engine.end("c1")
     world.await_ids("host:c2:80", "foreign")
-    sync.close(keep=False, seconds=5)
+    sync.close(keep=False, seconds=60)
     assert world.ids() == {"foreign"}
 
 
 def test_a_signal_that_was_survived_is_not_heeded_again_when_the_stream_repeats_it(world: World) -> None:
     world.engine.run("c1", port=1)
     world.sync(silence=0.05, stop_timeout=0.1)
+    world.await_ids("host:c1:80")
     world.engine.signal("c1", "15")
     eventually(lambda: world.agent.writes[1:] == [("deregister", "host:c1:80"), ("register", "host:c1:80")])
     heard = world.engine.opened
@@ -430,7 +439,7 @@ def test_what_is_being_registered_when_it_closes_is_taken_out_too(world: World) 
     world.agent.delay = 0.2
     world.engine.run("c1", port=1)
     eventually(lambda: sync.services("c1") is not None)
-    sync.close(keep=False, seconds=5)
+    sync.close(keep=False, seconds=60)
     assert world.agent.writes == [("register", "host:c1:80"), ("deregister", "host:c1:80")]
 
 
@@ -438,13 +447,14 @@ def test_what_is_found_while_it_closes_is_not_registered(world: World) -> None:
     world.engine.run("c1", port=1)
     sync = world.sync(resync=0.05)
     world.await_ids("host:c1:80")
-    world.agent.delay = 0.3
-    closing = threading.Thread(target=lambda: sync.close(keep=False, seconds=5))
+    world.agent.heeds_writes.clear()
+    closing = threading.Thread(target=lambda: sync.close(keep=False, seconds=60))
     closing.start()
     eventually(lambda: sync.services("c1") is None)
     listed = world.engine.listed
     world.engine.run("c2", port=2)
     eventually(lambda: world.engine.listed > listed + 1)
+    world.agent.heeds_writes.set()
     closing.join()
     assert sync.services("c2") is None
     assert ("register", "host:c2:80") not in world.agent.writes
@@ -457,7 +467,7 @@ def test_what_is_left_alone_is_not_waited_for_when_it_closes(world: World, caplo
     eventually(lambda: sync.services("c1") is not None)
     world.engine.end("c1", 1, remove=False)
     eventually(lambda: sync.services("c1") is None)
-    sync.close(keep=False, seconds=5)
+    sync.close(keep=False, seconds=60)
     assert "not all services could be taken out" not in caplog.text
     assert world.agent.writes == [("register", "host:c1:80")]
 

@@ -51,9 +51,11 @@ def https_server(folder: Path) -> Iterator[tuple[int, Tls]]:
         server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield server.server_address[1], Tls(str(cert), str(cert), str(key))
-        server.shutdown()
-        thread.join(5)
+        try:
+            yield server.server_address[1], Tls(str(cert), str(cert), str(key))
+        finally:
+            server.shutdown()
+            thread.join(60)
 
 
 def test_tls_shows_its_certificate_and_checks_the_servers(tmp_path: Path) -> None:
