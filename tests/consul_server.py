@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from tests.require import require
 
-START_SECONDS = 15.0
-STOP_SECONDS = 10.0
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
 PORTS = ("http", "dns", "server", "serf_lan", "serf_wan")
 
 

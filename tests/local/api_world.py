@@ -46,7 +46,7 @@ class ApiWorld:
             region_name=region or self.moto.region,
             aws_access_key_id="any",
             aws_secret_access_key="any",
-            config=Config(proxies={}, retries={"total_max_attempts": 1}, read_timeout=10),
+            config=Config(proxies={}, retries={"total_max_attempts": 1}, read_timeout=60),
         )
 
     def add_instance(self, folder: Path, cluster: str, instance_id: str) -> None:

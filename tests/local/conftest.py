@@ -11,7 +11,7 @@ import pytest
 
 from ecsconsul.local.home import LabHome
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

@@ -80,9 +80,19 @@ class FakeRuntime:
     def registration(self, task: Task, machine: Machine) -> SelfRegistration:
         return SelfRegistration(task, machine)
 
+    def kill(self, image: str) -> None:
+        """End all containers of an image."""
+        for container in self._all():
+            if container.image == image:
+                container.kill()
+
     def close(self) -> None:
-        for container in self.containers.values():
+        for container in self._all():
             container.kill()
+
+    def _all(self) -> list[FakeContainer]:
+        """Those that there are now; the scheduler may be starting more."""
+        return list(self.containers.values())
 
 
 def machine(folder: Path, instance_id: str = "i-1", address: str = "127.0.0.1", http: int = 9, **more: Any) -> Machine:

@@ -23,6 +23,7 @@ from ecsconsul.local.network import (
     is_free_for_both,
     one_address_only,
 )
+from tests.listening import tcp_and_udp
 
 several_addresses = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only 127.0.0.1 is up")
 
@@ -36,7 +37,9 @@ def fast_switches() -> Iterator[None]:
 
 
 def test_a_port_is_free_until_someone_listens_and_again_after() -> None:
-    with socket.create_server((HOME, 0)) as listener:
+    listener, udp = tcp_and_udp(HOME)
+    udp.close()
+    with listener:
         port = listener.getsockname()[1]
         assert not is_free(HOME, port)
         assert is_free(HOME, port, socket.SOCK_DGRAM)
@@ -67,7 +70,9 @@ def test_a_taken_port_is_passed_over() -> None:
         assert ports.take() != udp.getsockname()[1]
 
 
-def test_the_range_begins_anew_at_its_end_and_can_be_used_up() -> None:
+def test_the_range_begins_anew_at_its_end_and_can_be_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    # whoever else has these very ports now
+    monkeypatch.setattr(network, "is_free_for_both", lambda address, port: True)
     ports = Ports(HOME, _next=LAST_DYNAMIC_PORT)
     ports._given = set(range(FIRST_DYNAMIC_PORT, LAST_DYNAMIC_PORT))
     last = ports.take()

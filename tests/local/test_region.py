@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -14,16 +14,18 @@ import pytest
 from botocore.config import Config
 
 from ecsconsul.consul import Consul
+from ecsconsul.errors import Unreachable
 from ecsconsul.local import processes
 from ecsconsul.local.home import LabHome, RegionFacts, RegionSpec
 from tests.consul_server import consul_binary
 
-PATIENCE = 30.0
+PATIENCE = 60.0
+Until = Callable[..., None]
 
 
 @contextmanager
 def region(home: LabHome) -> Iterator[subprocess.Popen[str]]:
-    """A region process that was told what to be; whatever it leaves is ended with the test."""
+    """A region process that was told what to be, and that ends with the context."""
     spec = RegionSpec(
         lab=home.lab, region="eu-west-1", consul_binary=consul_binary(), consul_servers=1, shared_address=True
     )
@@ -43,7 +45,13 @@ def region(home: LabHome) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.communicate(timeout=PATIENCE)
-        processes.end_survivors(home.root)
+
+
+@pytest.fixture
+def cleared(home: LabHome) -> Iterator[LabHome]:
+    """A home of which no process is left after the test."""
+    yield home
+    processes.end_survivors(home.root)
 
 
 def ready(process: subprocess.Popen[str], home: LabHome) -> RegionFacts:
@@ -54,7 +62,15 @@ def ready(process: subprocess.Popen[str], home: LabHome) -> RegionFacts:
     return facts
 
 
-def test_a_region_serves_and_leaves_nothing_of_what_it_made(home: LabHome) -> None:
+def answers(consul: Consul) -> bool:
+    try:
+        return consul.agent_services() == {}
+    except Unreachable:
+        return False
+
+
+def test_a_region_serves_and_leaves_nothing_of_what_it_made(cleared: LabHome, until: Until) -> None:
+    home = cleared
     with region(home) as process:
         facts = ready(process, home)
         assert (facts.pid, facts.lab, facts.region) == (process.pid, "lab", "eu-west-1")
@@ -63,10 +79,13 @@ def test_a_region_serves_and_leaves_nothing_of_what_it_made(home: LabHome) -> No
         ecs = boto3.client("ecs", endpoint_url=facts.endpoint, region_name="eu-west-1", config=config, **keys)
         assert ecs.create_cluster(clusterName="lab")["cluster"]["status"] == "ACTIVE"
         host, _, port = facts.consul_http.rpartition(":")
-        assert Consul(host, int(port)).agent_services() == {}
+        consul = Consul(host, int(port))
+        until(lambda: answers(consul))
+        servers = {one.pid for one in processes.survivors(home.root)}
         with region(home) as second:
             assert second.wait(PATIENCE) == 1, "one region a lab"
         assert home.is_alive()
+        assert {one.pid for one in processes.survivors(home.root)} == servers, "the second one let it be"
         process.terminate()
         assert process.wait(PATIENCE) == 0
         assert processes.survivors(home.root) == []

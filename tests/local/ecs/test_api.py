@@ -50,7 +50,7 @@ def cluster(region: ApiWorld, ecs: Any, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="module")
 def families(ecs: Any) -> Any:
-    """The ARNs of task definitions that run, that end at once, and that are too big for any instance."""
+    """The ARNs of task definitions that run, end at once, are too big for any instance, or end only when killed."""
 
     def register(family: str, image: str = "steady", memory: int = 200, **more: Any) -> str:
         app = {"name": "app", "image": image, "cpu": 100, "memory": memory, "essential": True, **more}
@@ -62,6 +62,7 @@ def families(ecs: Any) -> Any:
         v2=register("api-weather"),
         job=register("job", "crash:0"),
         big=register("big", memory=9000),
+        stubborn=register("stubborn", "stubborn", stopTimeout=600),
     )
 
 
@@ -165,8 +166,11 @@ def test_the_same_definition_again_is_no_deployment(ecs: Any, cluster: str, fami
     assert [d["id"] for d in described(ecs, cluster)["deployments"]] == [service["deployments"][0]["id"]]
 
 
-@pytest.mark.usefixtures("service")
-def test_delete_wants_force_or_no_tasks_and_then_drains(ecs: Any, cluster: str, families: Any, until: Until) -> None:
+def test_delete_wants_force_or_no_tasks_and_then_drains(
+    region: ApiWorld, ecs: Any, cluster: str, families: Any, until: Until
+) -> None:
+    ecs.create_service(cluster=cluster, serviceName="weather", taskDefinition=families.stubborn, desiredCount=2)
+    settled(ecs, cluster, until)
     assert refused(ecs.delete_service, cluster=cluster, service="weather") == (
         "InvalidParameterException",
         "The service cannot be stopped while it is scaled above 0.",
@@ -182,6 +186,7 @@ def test_delete_wants_force_or_no_tasks_and_then_drains(ecs: Any, cluster: str, 
     assert refused(ecs.update_service, cluster=cluster, service="weather", desiredCount=1)[0] == (
         "ServiceNotActiveException"
     )
+    region.runtime.kill("stubborn")
     until(lambda: described(ecs, cluster)["status"] == "INACTIVE")
     assert described(ecs, cluster)["deployments"] == []
     assert refused(ecs.update_service, cluster=cluster, service="weather", desiredCount=1)[0] == (
