@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from ecsconsul.errors import LabError
@@ -18,8 +19,14 @@ WITHOUT_A_LAB = {f"{END_TO_END}test_{name}.py" for name in ("aws_lab", "consul_b
 
 
 def pytest_configure() -> None:
-    """Programs that tests start heed Ctrl-C, also where a script runs the tests in its background, which ignores it."""
+    """What holds for all tests.
+
+    Programs that they start heed Ctrl-C, also where a script runs the tests in its background, which ignores it. And
+    how long an example of hypothesis takes says more of what else this machine does than of what is tested.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    settings.register_profile("without a deadline", settings(deadline=None))
+    settings.load_profile("without a deadline")
 
 
 def pytest_sessionstart() -> None:

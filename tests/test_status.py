@@ -28,6 +28,12 @@ from tests.steps.world import World, WorldTarget
 Json = dict[str, Any]
 
 
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one look brings along stays fresh, however slow the machine of the tests is."""
+    monkeypatch.setattr("ecsconsul.steps.service_watch.FRESH", 60.0)
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[ConsulServer]:
     with consul_server() as server:
@@ -122,6 +128,7 @@ def test_a_count_that_was_scaled_is_what_is_desired(target: WorldTarget, lab: La
     found = collect(lab, target)
     assert (service(found, "weather")["desired"], found["healthy"]) == (3, True)
     assert ops(found)["services/weather"] == "update"
+    assert ops(found)["discovery"] == "keep", "Consul sees what ECS is to run"
 
 
 # --- not healthy

@@ -28,6 +28,12 @@ services:
 """
 
 
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine of these tests may be as slow as the machine that they run on."""
+    monkeypatch.setattr("ecsconsul.local.containers.engine.LOOK_TIMEOUT", 60.0)
+
+
 @pytest.fixture
 def aws(shell: Shell, account: Account, moto_url: str) -> Shell:
     """A shell whose variables lead into the account."""

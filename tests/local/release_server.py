@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-from ecsconsul.local.consul_release import platform
+from ecsconsul.local.consul_release import Release, platform
 
 VERSION = "9.9.9"
 ZIP = f"consul_{VERSION}_{platform(sys.platform, os.uname().machine)}.zip"
@@ -51,6 +51,11 @@ class ReleaseServer(ThreadingHTTPServer):
     def base(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/consul"
 
+    @property
+    def way(self) -> Release:
+        """The way to what it has published, with as much time as a busy machine takes."""
+        return Release(self.base, VERSION, answer_seconds=60.0)
+
     def publish(self, archive: bytes, checksum: str = "") -> None:
         digest = checksum or hashlib.sha256(archive).hexdigest()
         other = "0" * 64 + f"  consul_{VERSION}_plan9_mips.zip\n"
@@ -65,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.asked.append(path)
         if path == self.server.silent:
             self.server.reached.set()
-            self.server.release.wait(20)
+            self.server.release.wait(120)
         body = self.server.files.get(path)
         if body is None:
             return self.send_error(404)
@@ -78,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[:half])
         if path == self.server.held:
             self.server.reached.set()
-            self.server.release.wait(20)
+            self.server.release.wait(120)
         if path != self.server.cut:
             self.wfile.write(body[half:])
         return None

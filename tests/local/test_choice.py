@@ -8,10 +8,17 @@ import pytest
 
 from ecsconsul.lab import Lab, ServiceSpec
 from ecsconsul.local.choice import Choice, bases_of, choose
+from ecsconsul.local.containers import engine
 from ecsconsul.local.containers.engine import EngineUnusable
 from tests.local.containers.engine_server import ENGINE, engine_server
 
 HAS_BOTH = {**ENGINE, "/images/debian:12/json": {}, "/images/golang:1/json": {}}
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine of these tests may be as slow as the machine that they run on."""
+    monkeypatch.setattr(engine, "LOOK_TIMEOUT", 60.0)
 
 
 @pytest.fixture

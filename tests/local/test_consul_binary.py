@@ -15,7 +15,7 @@ from ecsconsul.local.consul_binary import Say, cached, find, version_of
 from ecsconsul.local.consul_release import Release
 from tests.local.release_server import VERSION, ZIP_PATH, ReleaseServer, release_server, zipped
 
-SECONDS = 20.0
+SECONDS = 60.0
 FETCHED = "Consul 9.9.9 from the vendor's release: {} (PATH: no consul there; the cache: no consul there)"
 
 
@@ -102,7 +102,7 @@ def test_one_that_is_told_and_does_not_run_is_an_error(
 
 
 def test_path_goes_before_the_cache(machine: Machine, server: ReleaseServer) -> None:
-    machine.find(Release(server.base, VERSION))
+    machine.find(server.way)
     on_path = script(machine.bin / "consul")
     assert machine.find() == str(on_path)
     assert machine.said[-1] == f"Consul 1.2.3 from PATH: {on_path}"
@@ -110,7 +110,7 @@ def test_path_goes_before_the_cache(machine: Machine, server: ReleaseServer) -> 
 
 def test_a_broken_one_on_path_is_skipped_and_named(machine: Machine, server: ReleaseServer) -> None:
     broken = script(machine.bin / "consul", "exit 1")
-    found = machine.find(Release(server.base, VERSION))
+    found = machine.find(server.way)
     assert found == str(cached(machine.environ))
     assert f"PATH: {broken} does not run: `version` ended with 1; the cache" in machine.said[-1]
 
@@ -130,11 +130,11 @@ def test_a_binary_that_hangs_is_given_up(tmp_path: Path) -> None:
 
 def test_what_was_fetched_is_kept_and_found_again(machine: Machine, server: ReleaseServer) -> None:
     assert cached(machine.environ) is None
-    first = machine.find(Release(server.base, VERSION))
+    first = machine.find(server.way)
     assert cached(machine.environ) == Path(first)
     assert machine.said[-1] == FETCHED.format(first)
     asked = len(server.asked)
-    assert machine.find(Release(server.base, VERSION)) == first
+    assert machine.find(server.way) == first
     assert len(server.asked) == asked, "the second time nothing is fetched"
     assert machine.said[-1] == f"Consul 9.9.9 from the cache: {first} (PATH: no consul there)"
     assert machine.left() == {"consul", "consul.lock"}
@@ -146,20 +146,20 @@ def test_a_cached_one_that_ran_is_not_run_again(machine: Machine, server: Releas
     counting = f'#!/bin/sh\necho run >> {runs}\necho "Consul v9.9.9"\n'
     server.publish(zipped(counting))
     for _ in range(3):
-        machine.find(Release(server.base, VERSION))
+        machine.find(server.way)
     assert runs.read_text() == "run\n"
 
 
 def test_a_cached_one_that_broke_is_removed_and_fetched_anew(machine: Machine, server: ReleaseServer) -> None:
-    found = Path(machine.find(Release(server.base, VERSION)))
+    found = Path(machine.find(server.way))
     found.write_bytes(b"half a binar")
-    assert machine.find(Release(server.base, VERSION)) == str(found)
+    assert machine.find(server.way) == str(found)
     assert version_of(found) == VERSION
     assert f"the cache: {found} does not run" in machine.said[-1]
 
 
 def test_a_cached_one_that_broke_is_removed_though_none_is_to_be_had(machine: Machine, server: ReleaseServer) -> None:
-    found = Path(machine.find(Release(server.base, VERSION)))
+    found = Path(machine.find(server.way))
     found.chmod(0o644)
     with pytest.raises(LabError):
         machine.find()
@@ -168,7 +168,7 @@ def test_a_cached_one_that_broke_is_removed_though_none_is_to_be_had(machine: Ma
 
 
 def test_a_way_that_fails_gives_way_to_the_next(machine: Machine, server: ReleaseServer) -> None:
-    found = find(machine.said.append, environ=machine.environ, ways=(Nowhere(), Release(server.base, VERSION)))
+    found = find(machine.said.append, environ=machine.environ, ways=(Nowhere(), server.way))
     assert version_of(Path(found)) == VERSION
     assert machine.said[-1].endswith("; nowhere: there is none: it is nowhere)")
 
@@ -176,7 +176,7 @@ def test_a_way_that_fails_gives_way_to_the_next(machine: Machine, server: Releas
 def test_when_no_way_leads_to_one_each_is_told(machine: Machine, server: ReleaseServer) -> None:
     server.publish(zipped(), checksum="f" * 64)
     with pytest.raises(LabError) as raised:
-        find(machine.said.append, environ=machine.environ, ways=(Release(server.base, VERSION), Nowhere()))
+        find(machine.said.append, environ=machine.environ, ways=(server.way, Nowhere()))
     for part in ("PATH: no consul there", "the cache: no", "the vendor's release: consul_9.9.9", "nowhere: "):
         assert part in raised.value.why
     assert "is not what was published: its SHA-256 is" in raised.value.why
@@ -188,7 +188,7 @@ def test_when_no_way_leads_to_one_each_is_told(machine: Machine, server: Release
 def test_what_was_fetched_and_does_not_run_is_not_kept(machine: Machine, server: ReleaseServer) -> None:
     server.publish(zipped("#!/bin/sh\nexit 7\n"))
     with pytest.raises(LabError, match="ended with 7"):
-        machine.find(Release(server.base, VERSION))
+        machine.find(server.way)
     assert machine.left() == {"consul.lock"}
 
 
@@ -212,7 +212,7 @@ def test_two_at_once_fetch_one(machine: Machine, server: ReleaseServer) -> None:
             if line.startswith("waiting for another"):
                 waits.set()
 
-        found.append(find(say, environ=machine.environ, ways=(Release(server.base, VERSION),)))
+        found.append(find(say, environ=machine.environ, ways=(server.way,)))
 
     threads = [threading.Thread(target=look) for _ in range(2)]
     for thread in threads:
@@ -231,7 +231,7 @@ def test_a_kill_in_the_middle_leaves_none_and_the_next_run_cleans_up(machine: Ma
     code = (
         "from ecsconsul.local.consul_binary import find\n"
         "from ecsconsul.local.consul_release import Release\n"
-        f"find(print, ways=[Release({server.base!r}, {VERSION!r})])\n"
+        f"find(print, ways=[Release({server.base!r}, {VERSION!r}, answer_seconds=60.0)])\n"
     )
     environ = {**machine.environ, "no_proxy": "127.0.0.1"}
     with subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=subprocess.DEVNULL) as process:
@@ -242,5 +242,5 @@ def test_a_kill_in_the_middle_leaves_none_and_the_next_run_cleans_up(machine: Ma
     assert any(name.startswith("consul-fetch-") for name in machine.left())
     assert cached(machine.environ) is None
     server.held = ""
-    machine.find(Release(server.base, VERSION))
+    machine.find(server.way)
     assert machine.left() == {"consul", "consul.lock"}

@@ -9,6 +9,12 @@ import pytest
 from tests.steps.world import Said, World, WorldTarget
 
 
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one look brings along stays fresh, however slow the machine of the tests is."""
+    monkeypatch.setattr("ecsconsul.steps.service_watch.FRESH", 60.0)
+
+
 @pytest.fixture(scope="module")
 def one_world() -> Iterator[World]:
     """For no longer than a module: others play AWS in this process as well, and moto forgets what was there before."""

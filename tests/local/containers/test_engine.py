@@ -12,6 +12,12 @@ from ecsconsul.local.containers.engine import Engine, EngineUnusable, engine_url
 from tests.local.containers.engine_server import ENGINE, engine_server
 
 
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine of these tests may be as slow as the machine that they run on."""
+    monkeypatch.setattr("ecsconsul.local.containers.engine.LOOK_TIMEOUT", 60.0)
+
+
 @pytest.fixture
 def socket_path(tmp_path: Path) -> Path:
     return tmp_path / "docker.sock"
