@@ -22,7 +22,7 @@ from ecsconsul.local.home import HOME_VARIABLE, LabHome, RegionFacts
 from tests.consul_server import ConsulServer, consul_server
 from tests.steps.world import REGION, World
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 CONFIG = """\
 lab: cli-lab
 runtime: processes
@@ -90,7 +90,10 @@ class Shell:
     def run_apart(self, *words: str, **streams: Any) -> Ran:
         """As `run`, in a process of its own."""
         with self.spawn(*words, **streams) as process:
-            out, err = process.communicate(timeout=PATIENCE)
+            try:
+                out, err = process.communicate(timeout=PATIENCE)
+            finally:
+                process.kill()
         return Ran(process.returncode, out or "", err or "")
 
     def document(self, *words: str) -> dict[str, Any]:

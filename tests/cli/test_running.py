@@ -171,16 +171,16 @@ def test_ctrl_c_ends_up_with_130_and_up_goes_on_from_there(running: Running) -> 
     """Consul does not see the second weather, so `up` waits until it is stopped."""
     assert running.consul is not None
     running.consul.deregister("w2")
-    process = running.spawn("up")
-    assert process.stderr is not None
-    try:
-        for line in process.stderr:
-            if "discovery" in line and "weather 1/2 passing" in line:
-                break
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=PATIENCE)
-    finally:
-        process.kill()
+    with running.spawn("up") as process:
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                if "discovery" in line and "weather 1/2 passing" in line:
+                    break
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
     assert (process.returncode, out) == (130, "")
     assert "Interrupted" in err
     assert "Traceback" not in err

@@ -29,7 +29,7 @@ echo "$*" >>/var/log/systemctl.calls
 start() {
     ! docker version >/dev/null 2>&1 || return 0
     setsid dockerd </dev/null >>/var/log/dockerd.log 2>&1 &
-    for _ in {1..150}; do
+    for _ in {1..600}; do
         ! docker version >/dev/null 2>&1 || return 0
         sleep 0.1
     done
@@ -149,7 +149,7 @@ class Machine:
 
     def start_docker(self, archive: Path, image: str) -> None:
         """As the AMI does before user data, and with the image at hand: nothing can be pulled here."""
-        done = self.run("systemctl", "start", "docker.service")
+        done = self.run("systemctl", "start", "docker.service", timeout=120)
         assert done.returncode == 0, (self.folder / "log/dockerd.log").read_text()[-2000:]
         changes = [word for change in IMAGE_CHANGES for word in ("-c", change)]
         docker(self.engine, "import", *changes, str(archive), image, timeout=120)
