@@ -29,16 +29,19 @@ def collect(lab: Lab, target: Target) -> dict[str, Any]:
     steps = [step for step in steps_for(lab, target, watch) if step.name != DISCOVERY]
     with ThreadPoolExecutor(3) as pool:
         # the catalog first: Consul takes the longest over it, and the others have the time to themselves
-        seen = pool.submit(_consul, target, Discovery(lab, target, needs=()))
+        seen = pool.submit(_consul, target)
         looked = pool.submit(sight, steps)
         tasks = pool.submit(_endpoints, lab, target)
-        changes, (consul, catalog, discovery) = looked.result(), seen.result()
-    changes.append(discovery)
+        changes, (consul, catalog, error) = looked.result(), seen.result()
+    counts = {spec.name: _counts(spec, watch.seen.get(spec.name)) for spec in lab.services}
+    # by what ECS is to run, which `scale` may have changed since the config was applied
+    wanted = lab.with_counts({name: desired for name, (desired, _) in counts.items()})
+    changes.append(_discovery(Discovery(wanted, target, needs=()), catalog, error))
     ends, absent = tasks.result()
     ends = None if "error" in consul else ends
     # the steps have looked at ECS's services: what they saw is not asked for again
     services = [
-        _service(spec, _counts(spec, watch.seen.get(spec.name)), catalog.get(spec.name, []), ends)
+        _service(spec, counts[spec.name], catalog.get(spec.name, []), ends)
         for spec in lab.services
     ]
     healthy = all(_is_there(change) for change in changes) and all(_is_well(service) for service in services)
@@ -62,21 +65,27 @@ def runtime_of(target: Target) -> dict[str, Any]:
     return {"runtime": found.runtime if found else None, "runtime_why": found.why if found else None}
 
 
-def _consul(target: Target, discovery: Discovery) -> tuple[dict[str, Any], Catalog, Change]:
-    """What Consul says, as far as it says anything, its catalog, and what that means for discovery."""
+def _consul(target: Target) -> tuple[dict[str, Any], Catalog, LabError | None]:
+    """What Consul says, as far as it says anything, its catalog, and why there is no more of it."""
     said: dict[str, Any] = {"http": None, "dns": None, "leader": "", "members": []}
-    catalog: Catalog = {}
     try:
         with target.consul() as address:
             said |= {"http": address.http, "dns": address.dns}
             catalog = _hear(Consul(address.http_host, address.http_port), said)
-            found = discovery.judge(catalog)
-    except TargetAbsent:
-        return said, {}, Change(DISCOVERY, decide(discovery.wanted(), None), "")
+    except TargetAbsent as error:
+        return said, {}, error
     except LabError as error:
         said["error"] = str(error)
-        found = discovery.unseen(error)
-    return said, catalog, Change(DISCOVERY, decide(discovery.wanted(), found), found.detail)
+        return said, {}, error
+    return said, catalog, None
+
+
+def _discovery(step: Discovery, catalog: Catalog, error: LabError | None) -> Change:
+    """What was seen means for the last step, which is not looked for again."""
+    if isinstance(error, TargetAbsent):
+        return Change(DISCOVERY, decide(step.wanted(), None), "")
+    found = step.unseen(error) if error else step.judge(catalog)
+    return Change(DISCOVERY, decide(step.wanted(), found), found.detail)
 
 
 def _hear(consul: Consul, said: dict[str, Any]) -> Catalog:

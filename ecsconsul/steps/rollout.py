@@ -95,6 +95,10 @@ class Rollout:
         before, self._lost = self._lost, _lost_tasks(service, since)
         # the stopped tasks are looked at once for each that is lost, and not once a poll
         task = self._last_failed() if self._lost > max(before, 0) else None
+        if task and "stoppedAt" not in task:
+            # its last words are yet to be written
+            self._lost = before
+            return
         if task and (self._lost >= FAILURES_THAT_TELL or _is_hopeless(task)):
             raise self._failure("does not start", self._told_of(task))
 

@@ -298,6 +298,8 @@ class LocalTarget:
     def consul(self) -> Iterator[ConsulAddress]:
         # it is Consul that is asked: whether the region answers does not matter
         facts = self._answering or self._home.facts() or self._facts()
+        if not facts.runs(self._wanted_runtime):
+            facts = self._facts()
         if not facts.consul_http:
             raise TargetAbsent(f"The lab {self._lab} has no Consul yet", hint="`ecsconsul up` goes on and makes it")
         http_host, _, http_port = facts.consul_http.rpartition(":")

@@ -335,6 +335,18 @@ def test_tasks_that_run_for_a_moment_and_crash_are_seen_by_the_events(ecs: Answe
     assert "exited with code 3" in failure.why
 
 
+def test_a_lost_task_that_is_still_stopping_is_asked_once_more_for_its_last_words(ecs: Answers) -> None:
+    twice = service(BEGINS, running=0, events=[happened(1, STARTED), happened(9, STARTED)])
+    stopping = task(1)
+    del stopping["stoppedAt"]
+    ecs.shows(twice)
+    ecs.stopped(stopping)
+    ecs.shows(twice)
+    ecs.target.logs = [LogLine(TASK[:8], "no database here")]
+    ecs.stopped(task(1))
+    assert "no database here" in ecs.failure(since=time.time() - 20).why
+
+
 def test_tasks_that_are_on_their_way_are_not_lost(ecs: Answers) -> None:
     coming = deployment(running=0, rolloutState="IN_PROGRESS", pendingCount=1)
     ecs.shows(service(coming, running=0, desired=1, events=[happened(1, STARTED)]), service())

@@ -123,6 +123,12 @@ def test_a_region_whose_stack_is_not_made_has_no_consul_yet(tell: Tell) -> None:
         pass
 
 
+def test_a_lab_that_is_to_be_made_anew_has_no_consul_yet(tell: Tell) -> None:
+    tell(runtime="docker")
+    with pytest.raises(TargetAbsent, match="not running"), LocalTarget("blue", runtime="processes").consul():
+        pass
+
+
 def test_a_consul_is_asked_though_its_region_hangs(tell: Tell) -> None:
     tell(endpoint="http://127.0.0.1:9")
     with LocalTarget("blue").consul() as address:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "unix:///var/run/docker.sock"
 # an engine that needs longer to say what it is is none to build a lab on
-LOOK_TIMEOUT = 1.0
+LOOK_TIMEOUT = 5.0
 REQUEST_TIMEOUT = 60.0
 LAB_LABEL, HOME_LABEL, INSTANCE_LABEL = "ecsconsul.lab", "ecsconsul.home", "ecsconsul.instance"
 START_HINT = "start Docker, or run the tasks as processes: ecsconsul up --runtime processes"

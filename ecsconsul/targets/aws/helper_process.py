@@ -18,6 +18,8 @@ from ...errors import LabError
 _WATCH = 'trap : INT HUP; "$@" </dev/null & exec >/dev/null 2>&1; cat; kill $!; wait $!'
 # ssh misses a SIGTERM that comes just before it begins to wait for its server, until it has waited
 NUDGE_SECONDS, END_SECONDS = 0.5, 5.0
+# what was killed is gone at once, but on a machine that has no time for it
+KILLED_SECONDS = 10.0
 LINES_KEPT = 20
 
 
@@ -58,9 +60,9 @@ class HelperProcess:
         self._decided.wait(seconds)
         return self._ready
 
-    def ended(self) -> bool:
-        """Whether it has ended by itself."""
-        return self._ended.is_set()
+    def ended(self, within: float = 0.0) -> bool:
+        """Whether it has ended by itself, or does so within so many seconds."""
+        return self._ended.wait(within)
 
     def said(self) -> list[str]:
         """Its last lines, but for those that told that it is ready; all of them once it is closed."""
@@ -78,8 +80,8 @@ class HelperProcess:
                 break
             except subprocess.TimeoutExpired:
                 self._send(number)
-        self._process.wait(END_SECONDS)
-        self._reader.join(END_SECONDS)
+        self._process.wait(KILLED_SECONDS)
+        self._reader.join(KILLED_SECONDS)
 
     def _send(self, number: signal.Signals) -> None:
         """To the program and its own children, but not to the shell, which ends with it."""

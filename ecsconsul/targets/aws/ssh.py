@@ -21,6 +21,7 @@ READY_SECONDS = 30.0
 ALIVE_SECONDS, ALIVE_COUNT = 5, 3
 # somebody may take a free port before ssh does
 TRIES = 3
+ENDING_SECONDS = 0.5
 READY = "ecsconsul-tunnel-is-open"
 _TAKEN = "Address already in use"
 # what ssh says -> what to do about it
@@ -68,7 +69,8 @@ def through_ssh(lab: Lab, facts: ServerFacts, say: Say, inside: ConsulAddress) -
         try:
             yield ports.address()
         except Unreachable as error:
-            if ssh.ended():
+            # its ports are closed a moment before it has ended
+            if ssh.ended(within=ENDING_SECONDS):
                 raise _failure("The SSH tunnel broke", host, ssh, keys) from error
             raise
 
