@@ -40,10 +40,7 @@ def collect(lab: Lab, target: Target) -> dict[str, Any]:
     ends, absent = tasks.result()
     ends = None if "error" in consul else ends
     # the steps have looked at ECS's services: what they saw is not asked for again
-    services = [
-        _service(spec, counts[spec.name], catalog.get(spec.name, []), ends)
-        for spec in lab.services
-    ]
+    services = [_service(spec, counts[spec.name], catalog.get(spec.name, []), ends) for spec in lab.services]
     healthy = all(_is_there(change) for change in changes) and all(_is_well(service) for service in services)
     return {
         "lab": lab.name,

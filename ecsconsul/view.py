@@ -135,6 +135,7 @@ class View:
             self._out.print(*(f"  {line}" for line in document["left"]), sep="\n", soft_wrap=True)
         else:
             self._out.print("Nothing is left but" if document["kept"] else "Nothing is left.")
+        if document["kept"] and not document["left"]:
             self._out.print(*(Text(f"  {line}", "dim") for line in document["kept"]), sep="\n", soft_wrap=True)
 
     @_table_or_json
@@ -197,7 +198,9 @@ class Progress:
     def fails(self, step: str, error: BaseException) -> None:
         with self._lock:
             self._running.pop(step, None)
-        self._console.print(Text(f"  ! {'failed':8}{'':9}{step}", "bold red"))
+        # where several fail at once, only one has a block at the end
+        why = printable(str(error)).partition("\n")[0]
+        self._console.print(Text.assemble((f"  ! {'failed':8}{'':9}{step:{NAME_WIDTH}} ", "bold red"), why))
 
     def leaves(self, step: str, text: str) -> None:
         """What goes on without us stays to be read."""

@@ -284,7 +284,7 @@ def progress(view: View) -> None:
         observer.says("stack", "waiting [red]now\x1b[2J")
         observer.ends(Change("stack", "create", "[b]CREATE_COMPLETE\x1b", 1.25))
         observer.ends(Change("cluster", "keep", "ACTIVE"))
-        observer.fails("services/weather", ValueError())
+        observer.fails("services/weather", ValueError("no [b]room\x1b\nat all"))
 
 
 def test_progress_goes_to_stderr_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -295,7 +295,7 @@ def test_progress_goes_to_stderr_line_by_line(capsys: pytest.CaptureFixture[str]
     said, ended, failed = words(printed.err)
     assert said[-2:] == ["waiting", "[red]now�[2J"]
     assert ended == ["+", "create", "1.2", "s", "stack", "[b]CREATE_COMPLETE�"]
-    assert failed == ["!", "failed", "services/weather"]
+    assert failed == ["!", "failed", "services/weather", "no", "[b]room�"]
 
 
 def test_parts_are_plain_lines_where_nothing_is_redrawn(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,10 @@ def command() -> None:
     from ..config import init_text
 
     path = settings().config or Path(CONFIG)
+    if path.is_dir():
+        raise LabError("A config is a file, and this is a folder", where=str(path), hint=f"-c {path / CONFIG}")
+    if not path.parent.is_dir():
+        raise LabError("There is no such folder", where=str(path.parent), hint=f"mkdir -p {path.parent}")
     try:
         with path.open("x") as file:
             file.write(init_text(path.parent))
@@ -29,4 +33,4 @@ def command() -> None:
     if settings().output == "json":
         settings().view().result({"config": str(path)})
     else:
-        click.echo(f"{path} written. Edit it, then: ecsconsul up")
+        click.echo(settings().again(f"{path} written. Edit it, then: ecsconsul up"))

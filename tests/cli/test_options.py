@@ -57,8 +57,15 @@ def test_init_overwrites_nothing(shell: Shell) -> None:
 def test_init_where_nothing_may_be_written(shell: Shell) -> None:
     done = shell.run("init", "-c", "no-such-folder/config.yaml")
     assert done.returncode == 1
-    assert "no-such-folder/config.yaml" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "hint:  mkdir -p no-such-folder" in done.stderr
+    assert shell.run("init", "-c", "/proc/config.yaml").returncode == 1
+    done = shell.run("init", "-c", "app")
+    assert done.returncode == 1
+    assert "hint:  -c app/config.yaml" in done.stderr
+
+
+def test_init_says_what_to_type_next(shell: Shell) -> None:
+    assert shell.run("init", "-c", "other.yaml").stdout.endswith("then: ecsconsul up --config other.yaml\n")
 
 
 # --- help and wrong usage
