@@ -12,7 +12,7 @@ import pytest
 
 from tests.consul_server import consul_binary
 from tests.docker_engine import base_image, docker_engine
-from tests.e2e.lab_at import REPOSITORY, LabAt, free_port
+from tests.e2e.lab_at import FIRST_UP, REPOSITORY, LabAt, free_port
 
 
 @pytest.fixture(scope="session")
@@ -43,10 +43,11 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         url = request.getfixturevalue("engine")
         lab.edit("target: local ", f"base_image: {base_image(url)}\ntarget: local ")
         lab = replace(lab, variables={**lab.variables, "DOCKER_HOST": url})
-    told = lab.up()
-    assert told["runtime"] == runtime
-    yield lab
-    lab.clear()
+    try:
+        assert lab.up(timeout=FIRST_UP)["runtime"] == runtime
+        yield lab
+    finally:
+        lab.clear()
 
 
 @pytest.fixture

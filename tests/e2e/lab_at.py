@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,12 @@ import psutil
 T = TypeVar("T")
 Json = dict[str, Any]
 PATIENCE = 60.0
+# of the first one, which has everything still to build
+FIRST_UP = 180.0
+HOME = "127.0.0.1"
+FIRST_PORT, PORTS = 20000, 12000
+
+_given: set[int] = set()
 
 
 @dataclass(frozen=True)
@@ -101,15 +107,15 @@ class LabAt:
                 raise AssertionError(f"{words} took longer than {timeout} s: {process.communicate()}") from None
         return Ran(process.returncode, out, err, time.monotonic() - begun)
 
-    def ok(self, *words: str) -> Ran:
+    def ok(self, *words: str, timeout: float = PATIENCE) -> Ran:
         """The command, ended with 0."""
-        ran = self.ran(*words)
+        ran = self.ran(*words, timeout=timeout)
         assert ran.code == 0, f"ecsconsul {' '.join(words)}: exit {ran.code}\n{ran.out}\n{ran.err}"
         return ran
 
-    def up(self) -> Json:
+    def up(self, timeout: float = PATIENCE) -> Json:
         self._told.clear()
-        return self.ok("up", "--output", "json").document
+        return self.ok("up", "--output", "json", timeout=timeout).document
 
     def down(self) -> Json:
         return self.ok("down", "--yes", "--output", "json").document
@@ -155,6 +161,26 @@ class LabAt:
             yield
         finally:
             self.config.write_text(text)
+            self.up()
+
+    @contextmanager
+    def rewritten(self, path: Path, text: str) -> Iterator[None]:
+        """A file of a service with another text; afterwards the file and the lab are as before."""
+        before = path.read_text()
+        path.write_text(text)
+        try:
+            yield
+        finally:
+            path.write_text(before)
+            self.up()
+
+    @contextmanager
+    def scaled(self, *counts: str) -> Iterator[None]:
+        """The lab with other counts than the config's; afterwards it is as before."""
+        try:
+            self.ok("scale", *counts)
+            yield
+        finally:
             self.up()
 
     def client(self, service: str) -> Any:
@@ -203,9 +229,18 @@ class LabAt:
                     found.append(process)
         return found
 
+    def agents_of(self, member: str) -> list[psutil.Process]:
+        """The Consul agents that bear a member's name: one, but while it is started anew."""
+        return [process for process in self.consuls() if any(member in word for word in words_of(process))]
+
     def region(self) -> psutil.Process:
         """The background process that serves the AWS API."""
-        return next(process for process in self.processes() if "ecsconsul.local.region" in process.cmdline())
+        [found] = self.regions()
+        return found
+
+    def regions(self) -> list[psutil.Process]:
+        """All that do: one, or something is wrong."""
+        return [process for process in self.processes() if "ecsconsul.local.region" in words_of(process)]
 
     def left(self) -> list[str]:
         """Files and folders that are still there, but for logs."""
@@ -214,18 +249,23 @@ class LabAt:
     def addresses(self) -> list[tuple[str, int]]:
         """Everything that the lab's processes listen on (TCP)."""
         pids = {process.pid for process in self.processes()}
-        return [
-            (connection.laddr.ip, connection.laddr.port)
-            for connection in psutil.net_connections("tcp4")
-            if connection.status == psutil.CONN_LISTEN and connection.pid in pids
-        ]
+        return [address for address, pid in listeners() if pid in pids]
+
+    def still_taken(self, addresses: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+        """Those where somebody still listens; at 127.0.0.1, where others may be given a port since, one of the lab."""
+        own = {process.pid for process in self.processes()}
+        wanted = set(addresses)
+        return [at for at, pid in listeners() if at in wanted and (at[0] != HOME or pid in own or pid is None)]
 
     def clear(self) -> None:
         """Take the lab away whatever happened, and fail when the product cannot."""
-        ran = self.ran("down", "--yes", timeout=PATIENCE)
-        left = self.processes()
-        for process in left:
-            process.kill()
+        try:
+            ran = self.ran("down", "--yes")
+        finally:
+            left = self.processes()
+            for process in left:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
         assert ran.code == 0, ran.err
         assert left == []
 
@@ -267,15 +307,40 @@ def write(folder: Path, files: Mapping[str, str]) -> Path:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that is free now, outside of the range from which dynamic ones are taken."""
-    for port in range(20000 + os.getpid() % 8000, 32000):
-        with closing(socket.socket()) as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+    """A TCP port of 127.0.0.1 that is free now, outside of the range from which dynamic ones are taken.
+
+    Each is given once: a lab listens there only some time later. Processes that were started one after the other look
+    in different places.
+    """
+    for attempt in range(PORTS):
+        port = FIRST_PORT + (os.getpid() * 97 + attempt) % PORTS
+        if port not in _given and _can_be_bound(port):
+            _given.add(port)
             return port
     raise AssertionError("no free port")
+
+
+def _can_be_bound(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        try:
+            probe.bind((HOME, port))
+        except OSError:
+            return False
+        return True
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    """Its command line; none of one that has just ended."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def listeners() -> list[tuple[tuple[str, int], int | None]]:
+    """Address and process of everything that listens on this machine (TCP)."""
+    found = [one for one in psutil.net_connections("tcp4") if one.status == psutil.CONN_LISTEN]
+    return [((one.laddr.ip, one.laddr.port), one.pid) for one in found]
 
 
 def listens(address: str, port: int) -> bool:
@@ -299,12 +364,12 @@ def get(url: str, timeout: float = 10.0) -> tuple[int, str]:
 def dig(server: str, name: str, *more: str) -> list[str]:
     """The lines of BIND's `dig +short` for SRV records, sorted."""
     host, _, port = server.rpartition(":")
-    argv = ["dig", f"@{host}", "-p", port, "-t", "SRV", name, "+short", "+tries=1", *more]
-    found = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True)
+    argv = ["dig", f"@{host}", "-p", port, "-t", "SRV", name, "+short", "+tries=1", "+timeout=20", *more]
+    found = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE, check=True)
     return sorted(found.stdout.splitlines())
 
 
-def eventually(look: Callable[[], T], wanted: Callable[[T], bool], seconds: float = 15.0) -> T:
+def eventually(look: Callable[[], T], wanted: Callable[[T], bool], seconds: float = PATIENCE) -> T:
     """What `look` gives as soon as it is wanted. Nothing tells of a change from outside, so it looks again."""
     end = time.monotonic() + seconds
     while True:
@@ -315,12 +380,41 @@ def eventually(look: Callable[[], T], wanted: Callable[[T], bool], seconds: floa
         time.sleep(0.05)
 
 
+def settles(look: Callable[[], T], wanted: Callable[[T], bool], seconds: float = PATIENCE) -> T:
+    """What `look` gives once it is wanted at two looks in succession: one may be of before the damage shows."""
+    before = False
+
+    def twice(found: T) -> bool:
+        nonlocal before
+        now = wanted(found)
+        held, before = before and now, now
+        return held
+
+    return eventually(look, twice, seconds)
+
+
+def becomes(check: Callable[[], None], seconds: float = PATIENCE) -> None:
+    """Returns as soon as the check holds, and fails as it does when it never did."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return check()
+        except AssertionError:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(0.05)
+
+
 @dataclass
 class Load:
-    """Asks some URLs again and again from several threads, each time over a new connection."""
+    """Asks some URLs again and again from some threads, each time over a new connection.
+
+    Two are enough to have a request under way at any moment. More of them starve a busy machine until the portal's
+    deadline passes, and its 504 is then the same as that of an instance which took a request and never answered it.
+    """
 
     urls: Sequence[str]
-    threads: int = 4
+    threads: int = 2
     answers: list[tuple[float, int, str]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
@@ -337,6 +431,11 @@ class Load:
             for worker in workers:
                 worker.join(20)
 
+    def go_on(self, more: int = 50, least: int = 100) -> None:
+        """Until so many more have been answered, and so many at all."""
+        wanted = max(len(self.answers) + more, least)
+        eventually(lambda: len(self.answers), lambda count: count > wanted, PATIENCE)
+
     def _work(self, number: int) -> None:
         while not self._over.is_set():
             url = self.urls[number % len(self.urls)]
@@ -351,7 +450,7 @@ class Load:
                 self.failures.append(f"{url}: {status} {body}")
 
 
-def interrupted(process: subprocess.Popen[str], timeout: float = 20.0) -> Ran:
+def interrupted(process: subprocess.Popen[str], timeout: float = PATIENCE) -> Ran:
     """What a command does on Ctrl-C."""
     begun = time.monotonic()
     process.send_signal(signal.SIGINT)

@@ -21,7 +21,7 @@ def one_service(lab: LabAt, files: dict[str, str] = OWN_SERVICE, port: int | Non
 
 def refused(lab: LabAt, code: int = 1) -> str:
     """What `up` says when it refuses; nothing was started, and no traceback is shown."""
-    ran = lab.ran("up", timeout=10)
+    ran = lab.ran("up")
     assert ran.code == code, ran.err
     assert ran.out == ""
     assert "Traceback" not in ran.err

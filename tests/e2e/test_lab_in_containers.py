@@ -17,7 +17,21 @@ import pytest
 
 from tests.consul_server import consul_binary
 from tests.docker_engine import base_image, docker
-from tests.e2e.lab_at import REPOSITORY, Json, LabAt, Load, Ran, dig, eventually, free_port, get, write
+from tests.e2e.lab_at import (
+    FIRST_UP,
+    PATIENCE,
+    REPOSITORY,
+    Json,
+    LabAt,
+    Load,
+    Ran,
+    dig,
+    eventually,
+    free_port,
+    get,
+    settles,
+    write,
+)
 
 # its lab is its own
 RUNTIMES = ()
@@ -84,7 +98,7 @@ class LabInContainers(LabAt):
         """The command with something to read."""
         argv = [sys.executable, "-m", "ecsconsul", *words]
         done = subprocess.run(
-            argv, cwd=self.folder, env=self._environment(), input=text, capture_output=True, text=True, timeout=30
+            argv, cwd=self.folder, env=self._environment(), input=text, capture_output=True, text=True, timeout=PATIENCE
         )
         return Ran(done.returncode, done.stdout, done.stderr, 0.0)
 
@@ -105,10 +119,11 @@ def make(folder: Path, name: str, engine: str) -> LabInContainers:
 def running(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabInContainers]:
     consul_binary()
     lab = make(tmp_path_factory.mktemp("docker"), f"e2e-docker-{os.getpid()}", engine)
-    told = lab.up()
-    assert told["runtime"] == "docker"
-    yield lab
-    lab.clear()
+    try:
+        assert lab.up(timeout=FIRST_UP)["runtime"] == "docker"
+        yield lab
+    finally:
+        lab.clear()
     assert lab.on_engine() == []
 
 
@@ -269,13 +284,12 @@ def test_a_killed_task_leaves_the_catalog_and_is_replaced(lab: LabInContainers) 
 
 
 def test_a_task_is_asked_to_end_and_its_exit_code_is_told(lab: LabInContainers) -> None:
-    lab.ok("scale", "greeter=0")
-    (stopped,) = eventually(
-        lambda: lab.tasks("greeter", "STOPPED"), lambda found: [one["lastStatus"] for one in found] == ["STOPPED"]
-    )
-    assert stopped["containers"][0]["exitCode"] == 3
-    assert "asked to end" in lab.ok("logs", "greeter").out
-    lab.ok("scale", "greeter=1")
+    with lab.scaled("greeter=0"):
+        (stopped,) = eventually(
+            lambda: lab.tasks("greeter", "STOPPED"), lambda found: [one["lastStatus"] for one in found] == ["STOPPED"]
+        )
+        assert stopped["containers"][0]["exitCode"] == 3
+        assert "asked to end" in lab.ok("logs", "greeter").out
 
 
 def test_a_killed_consul_comes_back_at_its_address_and_knows_its_tasks(lab: LabInContainers) -> None:
@@ -292,8 +306,7 @@ def test_a_killed_consul_comes_back_at_its_address_and_knows_its_tasks(lab: LabI
         lambda told: told[0] != agent["State"]["StartedAt"] and told[1] == "true",
     )
     assert again[0] > agent["State"]["StartedAt"]
-    eventually(lambda: lab.status()["healthy"], lambda healthy: healthy is True, seconds=30)
-    assert lab.endpoints("weather") == endpoints
+    settles(lambda: (lab.status()["healthy"], lab.endpoints("weather")), lambda seen: seen == (True, endpoints))
 
 
 # --- other worlds

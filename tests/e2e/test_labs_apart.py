@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.consul_server import consul_binary
-from tests.e2e.lab_at import OWN_SERVICE, LabAt, dig, eventually, free_port, get, interrupted, listens, write
+from tests.e2e.lab_at import OWN_SERVICE, LabAt, becomes, dig, eventually, free_port, get, interrupted, words_of, write
 
 # what is counted here are processes
 RUNTIMES = ("processes",)
@@ -57,7 +57,7 @@ def is_whole(lab: LabAt, servers: int = 1) -> None:
     members = [member for member in status["consul"]["members"] if member["status"] != "left"]
     assert sorted(m["role"] for m in members) == ["client"] * 2 + ["server"] * servers
     assert len(lab.consuls()) == len(members)
-    mains = [process for process in lab.processes() if process.cmdline()[-1:] == ["main.py"]]
+    mains = [process for process in lab.processes() if words_of(process)[-1:] == ["main.py"]]
     assert len(mains) == 3
     assert len(lab.tasks("greeter")) == 2
     assert len(lab.tasks("front")) == 1
@@ -100,7 +100,7 @@ def test_up_interrupted_and_resumed(own: LabAt) -> None:
         eventually(own.processes, lambda found: len(found) > 2)
         ran = interrupted(process)
     assert ran.code == 130
-    assert ran.seconds < 3
+    assert ran.seconds < 10
     assert "Traceback" not in ran.err
     assert "ecsconsul up" in ran.err
     own.up()
@@ -123,25 +123,23 @@ def test_three_servers_survive_the_loss_of_their_leader(own: LabAt) -> None:
     is_whole(own, servers=3)
     leader = own.status()["consul"]["leader"].split(":")[0]
     name = next(m["name"] for m in own.status()["consul"]["members"] if m["address"] == leader)
-    next(p for p in own.consuls() if any(name in word for word in p.cmdline())).kill()
-    eventually(lambda: own.ran("status").code, lambda code: code == 0, seconds=30)
-    is_whole(own, servers=3)
+    [killed] = own.agents_of(name)
+    killed.kill()
+    eventually(lambda: own.agents_of(name), lambda found: [p.pid for p in found] not in ([], [killed.pid]))
+    becomes(lambda: is_whole(own, servers=3))
     own.edit("servers: 3", "servers: 1")
     own.up()
-    eventually(lambda: len(own.consuls()), lambda count: count == 3, seconds=30)
-    eventually(lambda: own.ran("status").code, lambda code: code == 0)
-    is_whole(own, servers=1)
+    becomes(lambda: is_whole(own, servers=1))
     own.edit("servers: 1", "servers: 3")
     own.up()
-    eventually(lambda: own.ran("status").code, lambda code: code == 0)
-    is_whole(own, servers=3)
+    becomes(lambda: is_whole(own, servers=3))
 
 
 def test_instances_come_and_go(own: LabAt) -> None:
     own.up()
     own.edit("instances: 2", "instances: 3")
     own.up()
-    assert len(own.status()["consul"]["members"]) == 4
+    eventually(lambda: own.status()["consul"]["members"], lambda found: len(found) == 4)
     own.edit("instances: 3", "instances: 1")
     own.up()
     members = eventually(
@@ -185,7 +183,7 @@ def test_all_on_one_address(shared: LabAt) -> None:
     is_whole(shared)
     addresses = shared.addresses()
     shared.down()
-    assert [port for address, port in addresses if listens(address, port)] == []
+    assert shared.still_taken(addresses) == []
 
 
 def test_a_requirement_that_the_tool_does_not_satisfy(own: LabAt) -> None:
@@ -226,7 +224,7 @@ def test_the_region_tells_when_its_door_is_taken_meanwhile(own: LabAt) -> None:
     with closing(socket.socket()) as other:
         other.bind(("127.0.0.1", int(own.config.read_text().split("host_port: ")[1].split()[0])))
         other.listen()
-        ran = own.ran("up", timeout=10)
+        ran = own.ran("up")
         assert ran.code == 1
         assert "taken" in ran.err
     own.up()
