@@ -1,4 +1,4 @@
-"""For servers of the tests: ports that are free, and stay so, and waiting until somebody listens there."""
+"""For servers of the tests: ports that are free, or stay so, and waiting until somebody listens there."""
 
 from __future__ import annotations
 
@@ -6,26 +6,30 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 START_SECONDS = 60.0
 
 
-_reserved: list[socket.socket] = []
-
-
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 for a server, which may come and go: on Linux nobody else is given it meanwhile."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("127.0.0.1", 0))
-    port: int = sock.getsockname()[1]
-    if sys.platform == "linux":
-        # who sets the same option, as servers do, may bind it all the same
-        _reserved.append(sock)
-    else:
-        sock.close()
-    return port
+    """A TCP port of 127.0.0.1 that is free now."""
+    with reserved_port() as port:
+        return port
+
+
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """A TCP port of 127.0.0.1 for a server that comes and goes; on Linux nobody else is given it meanwhile."""
+    with socket.socket() as sock:
+        # who sets the same option, as servers do, may bind it all the same; not so on other systems
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        if sys.platform != "linux":
+            sock.close()
+        yield port
 
 
 def tcp_and_udp(address: str) -> tuple[socket.socket, socket.socket]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.listening import free_port
+from tests.listening import reserved_port
 
 Json = dict[str, Any]
 
@@ -225,6 +225,7 @@ class AgentServer:
     While `heeds_writes` is not set, it does not answer when it is told something.
     """
 
+    port: int
     services: dict[str, Json] = field(default_factory=dict)
     writes: list[tuple[str, str]] = field(default_factory=list)
     statuses: dict[str, str] = field(default_factory=dict)
@@ -232,7 +233,6 @@ class AgentServer:
     tokens: set[str] = field(default_factory=set)
     delay: float = 0.0
     heeds_writes: threading.Event = field(default_factory=threading.Event)
-    port: int = 0
     _server: ThreadingHTTPServer | None = None
     _sockets: list[socket.socket] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -264,7 +264,6 @@ class AgentServer:
             def handle_error(self, request: Any, client_address: Any) -> None:
                 """Its clients go away when they like."""
 
-        self.port = self.port or free_port()
         self._server = Server(("127.0.0.1", self.port), Handler)
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -327,9 +326,10 @@ def engine_server(path: Path) -> Iterator[EngineServer]:
 
 @contextmanager
 def agent_server() -> Iterator[AgentServer]:
-    server = AgentServer()
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
+    with reserved_port() as port:
+        server = AgentServer(port)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
