@@ -330,7 +330,7 @@ def test_a_sight_tells_of_a_step_that_finds_no_answer_and_of_all_others(world: W
     world.there = {"cluster": as_wanted("cluster"), "services": as_wanted("services")}
     changes = walk.sight([Thing("cluster", world), Silent("images", world), Thing("services", world)])
     assert ops(changes) == {"cluster": "keep", "images": "wait", "services": "keep"}
-    assert changes[1].detail == "The registry does not answer (r.example) : time-out"
+    assert changes[1].detail == "The registry does not answer (r.example): time-out"
 
 
 def test_nothing_is_seen_without_the_first_step(world: World) -> None:

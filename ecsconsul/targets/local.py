@@ -21,6 +21,7 @@ from ..local.home import DOCKER, PROCESSES, LabHome, RegionFacts, RegionSpec
 from ..local.images import LabImages
 from .base import ConsulAddress, Finding, LogLine, Patience, RunsAs, Say, findings
 from .local_clients import CREDENTIALS, load_ahead, new_client
+from .local_region import why_silent, why_useless
 
 if TYPE_CHECKING:
     from ..local.choice import Choice
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 DEFAULT_REGION = "us-east-1"
 START_PATIENCE = 60.0
 STOP_PATIENCE = 60.0
-PING_TIMEOUT = 5.0
 
 
 class LocalTarget:
@@ -211,7 +211,7 @@ class LocalTarget:
 
         facts = self._home.facts()
         if facts:
-            hangs = bool(_silent(facts))
+            hangs = bool(why_silent(facts))
             say("ending the region, which does not answer" if hangs else "ending the region")
             end_process(facts.pid, 0.0 if hangs else STOP_PATIENCE)
         self._clients.clear()
@@ -281,7 +281,7 @@ class LocalTarget:
         with self._facts_lock:
             if self._answering is None and not self._absent:
                 facts = self._home.facts()
-                self._absent = _why_useless(facts, self._wanted_runtime) if facts else "there is no region of it"
+                self._absent = why_useless(facts, self._wanted_runtime) if facts else "there is no region of it"
                 self._answering = None if self._absent else facts
         if self._answering is None:
             what = f"The lab {self._lab} is not running on this machine"
@@ -356,35 +356,6 @@ class LocalTarget:
         logs = [f"logs: {self._home.logs}"] if self._home.logs.is_dir() else []
         binary = cached()
         return [*logs, *([f"the downloaded Consul: {binary}"] if binary else [])]
-
-
-def _why_useless(facts: RegionFacts, runtime: str | None) -> str:
-    """Why a region that holds its lock cannot be worked with; empty when it can. With no `runtime` any will do."""
-    from .. import __version__
-
-    if facts.version != __version__:
-        return f"its region was started by version {facts.version or 'unknown'}; this is {__version__}"
-    if not facts.runs(runtime):
-        return f"its tasks run with the runtime {facts.runtime}, and {runtime} is wanted"
-    return _silent(facts)
-
-
-def _silent(facts: RegionFacts) -> str:
-    """Why nothing is heard of the region; empty when it answers."""
-    from http.client import HTTPConnection, HTTPException
-    from urllib.parse import urlsplit
-
-    from ..local.aws_api import PING_PATH
-
-    connection = HTTPConnection(urlsplit(facts.endpoint).netloc, timeout=PING_TIMEOUT)
-    try:
-        connection.request("GET", PING_PATH)
-        connection.getresponse().read()
-    except (OSError, HTTPException) as error:
-        return f"its region (process {facts.pid}) does not answer: {error}"
-    finally:
-        connection.close()
-    return ""
 
 
 def _described(facts: RegionFacts) -> str:
