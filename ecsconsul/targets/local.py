@@ -19,9 +19,9 @@ from ..lab import Lab
 from ..local import log_files
 from ..local.home import DOCKER, PROCESSES, LabHome, RegionFacts, RegionSpec
 from ..local.images import LabImages
+from ..local.liveness import why_silent, why_useless
 from .base import ConsulAddress, Finding, LogLine, Patience, RunsAs, Say, findings
 from .local_clients import CREDENTIALS, load_ahead, new_client
-from .local_region import why_silent, why_useless
 
 if TYPE_CHECKING:
     from ..local.choice import Choice
