@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import socket
 import subprocess
 import sys
 import threading
@@ -12,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from tests.listening import tcp_and_udp
 from tests.require import require
 
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 PORTS = ("http", "dns", "server", "serf_lan", "serf_wan")
+FIRST_PORT = 17300
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,17 @@ def _own_address() -> str:
 
 
 def _free_ports(host: str) -> dict[str, int]:
+    """On an address of its own those below the dynamic ones, which the system gives to nobody, also while it is down.
+
+    Elsewhere any that are free: Consul takes each for TCP and for UDP.
+    """
+    if host != "127.0.0.1":
+        return {name: FIRST_PORT + number for number, name in enumerate(PORTS)}
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in PORTS]
-        for sock in sockets:
-            sock.bind((host, 0))
-        return {name: sock.getsockname()[1] for name, sock in zip(PORTS, sockets, strict=True)}
+        pairs = [tcp_and_udp(host) for _ in PORTS]
+        for sock in (sock for pair in pairs for sock in pair):
+            stack.enter_context(sock)
+        return {name: tcp.getsockname()[1] for name, (tcp, _) in zip(PORTS, pairs, strict=True)}
 
 
 class _Log(threading.Thread):

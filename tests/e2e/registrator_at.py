@@ -26,7 +26,7 @@ from tests.consul_server import _free_ports, _own_address, consul_binary
 from tests.docker_engine import docker
 from tests.require import require
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 LOOK = 0.02
 LABEL = "ecsconsul-test.registrator"
 IMAGE_DOCKERFILE = """\
@@ -90,7 +90,7 @@ class ConsulAt:
     def kill(self) -> None:
         assert self._process is not None
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(PATIENCE)
 
     def get(self, path: str) -> Any:
         """What it answers; None while it does not."""
@@ -152,8 +152,8 @@ class Containers:
     def kill(self, container: str, sig: str = "SIGKILL") -> None:
         self._client.kill(container, signal=sig)
 
-    def stop(self, container: str, seconds: int = 10) -> None:
-        self._client.stop(container, timeout=seconds)
+    def stop(self, container: str, seconds: float = 10) -> None:
+        self._client.stop(container, timeout=int(seconds))
 
     def pause(self, container: str) -> None:
         self._client.pause(container)
@@ -211,9 +211,9 @@ class RegistratorAt:
     def kill(self) -> None:
         assert self.process is not None
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
 
-    def end(self, seconds: float = 10.0) -> int:
+    def end(self, seconds: float = PATIENCE) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)

@@ -14,6 +14,7 @@ import pytest
 
 from ecsconsul.local.consul_binary import cached, find, version_of
 from ecsconsul.local.consul_package import KEYRING, DebianPackage, debian_mirrors, parse_targets
+from tests.e2e.lab_at import eventually, words_of
 from tests.require import require
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,20 +98,37 @@ def test_nobody_can_fetch_it_too(tmp_path: Path) -> None:
         shutil.rmtree(home)
 
 
+def updating(pid: int) -> list[psutil.Process]:
+    """The apt-get among a process's children, once it is at its update: its own child fetches the lists."""
+    found = []
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            fetching = any("/apt/methods/" in word for one in child.children() for word in words_of(one))
+            if child.name() == "apt-get" and fetching:
+                found.append(child)
+    return found
+
+
+def has_ended(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def test_a_kill_while_apt_works_ends_apt_too_and_the_next_run_cleans_up(tmp_path: Path) -> None:
     environ = {**os.environ, "PATH": "/usr/bin:/bin", "ECSCONSUL_CACHE": str(tmp_path / "cache")}
     environ.pop("ECSCONSUL_CONSUL_BIN", None)  # a binary that was told is never fetched
     code = FIND.replace("lambda line: None", "lambda line: print(line, flush=True)")
     with subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE) as process:
-        assert process.stdout and process.stdout.readline().startswith(b"fetching")
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(0.5)  # into apt's update
-        apt = [child for child in psutil.Process(process.pid).children() if child.name() == "apt-get"]
-        process.kill()
-    assert apt
-    left = psutil.wait_procs(apt, timeout=1)[1]
+        try:
+            assert process.stdout and process.stdout.readline().startswith(b"fetching")
+            [apt] = eventually(lambda: updating(process.pid), lambda found: len(found) == 1)
+        finally:
+            process.kill()
     # a container's init may not collect what has ended
-    assert {child.status() for child in left} <= {psutil.STATUS_ZOMBIE}, "apt must not go on for nobody"
+    eventually(lambda: has_ended(apt), lambda ended: ended)
+    assert list((tmp_path / "cache").rglob("lists/*_Packages")) == [], "apt must not go on for nobody"
     found = find(lambda line: None, environ=environ, ways=[DebianPackage()])
     assert version_of(Path(found)).startswith("1.8.")
     assert {path.name for path in (tmp_path / "cache").iterdir()} == {"consul", "consul.lock"}

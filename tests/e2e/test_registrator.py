@@ -12,10 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from docker.errors import APIError
+from requests import RequestException
 
 from tests.docker_engine import base_image, docker
 from tests.e2e.registrator_at import (
+    PATIENCE,
     ConsulAt,
     Containers,
     RegistratorAt,
@@ -94,7 +95,7 @@ class Churn:
     def __init__(self, containers: Containers, seed: int) -> None:
         self._containers = containers
         self._random = random.Random(seed)
-        self._names = (f"churn-{number}" for number in itertools.count())
+        self._numbers = itertools.count()
         self._ended = threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(3)]
 
@@ -106,18 +107,18 @@ class Churn:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(60)
 
     def _run(self) -> None:
         while not self._ended.is_set():
-            # two threads may choose the same container, and the second is refused
-            with suppress(APIError):
+            # two threads may choose the same container, and the second is refused; or a busy engine lets it wait
+            with suppress(RequestException):
                 self._one()
 
     def _one(self) -> None:
         ids = self._containers.ids()
         if len(ids) < 8:
-            self._containers.run(next(self._names), CHECKED)
+            self._containers.run(f"churn-{next(self._numbers)}", CHECKED)
             return
         container = self._random.choice(ids)
         deed = self._random.choice(("kill", "stop", "remove", "pause", "unpause"))
@@ -131,7 +132,7 @@ def test_a_burst_is_all_in_the_catalog(start: Start, containers: Containers, con
     start()
     containers.run_many([f"burst-{number}" for number in range(BURST)], CHECKED)
     await_in_step(consul, containers)
-    assert len(consul.catalog("web", passing=True)) == BURST
+    eventually(lambda: len(consul.catalog("web", passing=True)) == BURST)
 
 
 def test_what_ran_before_is_found_and_what_ends_is_taken_out(
@@ -166,17 +167,16 @@ def test_dockers_own_health_check_is_followed(start: Start, containers: Containe
 
 
 def test_a_container_leaves_when_its_stop_begins(start: Start, containers: Containers, consul: ConsulAt) -> None:
-    """It handles SIGTERM by doing nothing, so Docker kills it three seconds later; it is out long before."""
+    """It handles SIGTERM by doing nothing, so it runs on until Docker kills it; it is out long before."""
     start()
     container = containers.run("slow", CHECKED)
     await_in_step(consul, containers)
-    stopping = threading.Thread(target=containers.stop, args=(container, 3))
-    began = time.monotonic()
+    stopping = threading.Thread(target=containers.stop, args=(container, 2 * PATIENCE))
     stopping.start()
     eventually(lambda: not consul.catalog("web"))
-    took = time.monotonic() - began
-    stopping.join(10)
-    assert took < 2
+    assert containers.ids() == [container], "it still runs"
+    containers.kill(container)
+    stopping.join(PATIENCE)
 
 
 def test_services_stay_when_told_so_and_are_recognised_under_another_host_name(
@@ -185,7 +185,7 @@ def test_services_stay_when_told_so_and_are_recognised_under_another_host_name(
     consul.put("/v1/agent/service/register", {"ID": "host-1:foreign:80", "Name": "foreign", "Port": 80})
     containers.run_many(["a", "b"], CHECKED)
     first = start("-on-exit=keep")
-    eventually(lambda: len(consul.catalog("web")) == 2)
+    eventually(lambda: len(consul.catalog("web", passing=True)) == 2)
     before = consul.get("/v1/health/service/web")
     assert first.end() == 0
     again = start("-on-exit=keep")
@@ -256,7 +256,7 @@ def test_the_image_registers_as_nobody(engine: str, containers: Containers, cons
         containers.run("a", CHECKED)
         await_in_step(consul, containers)
         assert docker(engine, "top", name, "-o", "pid,uid").split()[-1] == "65534"
-        docker(engine, "stop", name)
+        docker(engine, "stop", "-t", "60", name, timeout=90)
         assert consul.catalog("web") == set()
         assert docker(engine, "inspect", "-f", "{{.State.ExitCode}}", name) == "0"
     finally:
