@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,25 @@ from tests.steps.world import REGION, client, serve
 ACCOUNT = "123456789012"
 PLAYED = ("ec2", "ssm", "iam", "sts", "ecs", "ecr", "cloudformation", "autoscaling", "logs")
 
+_turn = threading.Lock()
+
+
+def moto_application() -> Callable[..., Any]:
+    """moto for a server, whose threads take turns: all servers have the same backends, which are not made for them."""
+    from moto.server import DomainDispatcherApplication, create_backend_app
+
+    application = DomainDispatcherApplication(create_backend_app)
+
+    def in_turn(environ: dict[str, Any], start_response: Any) -> Any:
+        with _turn:
+            return application(environ, start_response)
+
+    return in_turn
+
 
 @pytest.fixture(scope="session")
 def moto_url() -> Iterator[str]:
-    from moto.server import DomainDispatcherApplication, create_backend_app
-
-    server = serve(DomainDispatcherApplication(create_backend_app))
+    server = serve(moto_application())
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
@@ -31,9 +45,10 @@ def account(moto_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> C
     from moto import backends
 
     # not BackendDict.reset(): other tests hold these very backends
-    for name in PLAYED:
-        for regions in backends.get_backend(name).values():  # type: ignore[call-overload]
-            regions.reset()
+    with _turn:
+        for name in PLAYED:
+            for regions in backends.get_backend(name).values():  # type: ignore[call-overload]
+                regions.reset()
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_CONFIG_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto_url)

@@ -15,7 +15,7 @@ from tests.listening import await_listening, free_port
 from tests.require import require
 
 SSHD = "/usr/sbin/sshd"
-STOP_SECONDS = 10.0
+PATIENCE = 60.0
 USER = getpass.getuser()
 
 
@@ -34,7 +34,7 @@ def make_key(path: Path) -> str:
     """A new key pair; the public half without its comment."""
     require("ssh", bool(shutil.which("ssh-keygen")), "OpenSSH's client is not installed")
     argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)]
-    subprocess.run(argv, check=True, timeout=10, capture_output=True)
+    subprocess.run(argv, check=True, timeout=PATIENCE, capture_output=True)
     return " ".join(path.with_suffix(".pub").read_text().split()[:2])
 
 
@@ -80,4 +80,4 @@ def end(process: subprocess.Popen[bytes]) -> None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
     process.kill()
-    process.wait(STOP_SECONDS)
+    process.wait(PATIENCE)

@@ -24,7 +24,7 @@ from ecsconsul.targets.aws.permissions import policy
 from tests.aws_calls import NotedCalls
 from tests.docker_engine import docker
 from tests.docker_registry import Registry, docker_registry
-from tests.moto_account import account, moto_url
+from tests.moto_account import account, moto_application, moto_url
 from tests.steps.world import client, serve
 
 __all__ = ["account", "moto_url"]
@@ -120,15 +120,13 @@ def registry(engine: str, tmp_path: Path) -> Iterator[Registry]:
 
 @pytest.fixture
 def lab(account: Account, moto_url: str, engine: str, registry: Registry, tmp_path: Path) -> Iterator[AwsLab]:
-    from moto.server import DomainDispatcherApplication, create_backend_app
-
     name = f"aws-{os.getpid()}-{time.monotonic_ns() % 10_000}"
     for service in ("weather", "portal"):
         (tmp_path / service).mkdir()
         (tmp_path / service / "hello").write_text(f"{name} {service}\n")
         (tmp_path / service / "Dockerfile").write_text('FROM scratch\nCOPY hello /\nCMD ["/hello"]\n')
     (tmp_path / "config.yaml").write_text(CONFIG.format(name=name, registry=registry.host))
-    calls = NotedCalls(DomainDispatcherApplication(create_backend_app))
+    calls = NotedCalls(moto_application())
     server = serve(calls)
     variables = {**os.environ, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}", "DOCKER_HOST": engine}
     # what the tests ask is not noted

@@ -23,6 +23,7 @@ from ecsconsul.targets.aws.permissions import policy
 from ecsconsul.targets.aws.registry import RegistryImages
 from ecsconsul.walk import Unwatched
 from tests.aws_calls import NotedCalls
+from tests.moto_account import moto_application
 from tests.steps.world import serve
 from tests.targets.aws.conftest import lab_of
 
@@ -72,9 +73,7 @@ class Hasty(AwsTarget):
 @pytest.fixture
 def noted(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[NotedCalls]:
     """The account behind a server that notes what is asked; the variables lead there."""
-    from moto.server import DomainDispatcherApplication, create_backend_app
-
-    calls = NotedCalls(DomainDispatcherApplication(create_backend_app))
+    calls = NotedCalls(moto_application())
     server = serve(calls)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
     yield calls

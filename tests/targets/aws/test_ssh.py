@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from tests.ssh_server import USER, SshServer, end, make_key, ssh_server
 
 INSTANCE = "i-0123456789abcdef0"
 SERVICE = 'service { name = "weather" port = 4567 }'
-GONE_SECONDS = 10.0
+GONE_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -269,33 +269,33 @@ lab = Lab(name="blue", aws=AwsSpec(ssh=SshSpec(**told["ssh"])))
 inside = ConsulAddress(*told["inside"])
 with open_access(lab, ServerFacts("i-1", "", ()), lambda name: None, inside=inside) as address:
     print(address.http_port, address.dns_port, flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
-def holder(server: SshServer, consul: ConsulServer) -> tuple[subprocess.Popen[str], int]:
+@contextmanager
+def holder(server: SshServer, consul: ConsulServer) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A process that holds a tunnel, and the tunnel's port."""
     ssh = {"user": USER, "port": server.port, "key": str(server.key), "host": "127.0.0.1"}
     told = json.dumps({"ssh": ssh, "inside": [consul.host, consul.http, consul.host, consul.dns]})
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, told], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    assert process.stdout
-    return process, int(process.stdout.readline().split()[0])
+    argv = [sys.executable, "-c", HOLD, told]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout
+        try:
+            yield process, int(process.stdout.readline().split()[0])
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_whoever_holds_it_is_ended(server: SshServer, consul: ConsulServer, number: signal.Signals) -> None:
-    process, port = holder(server, consul)
-    with process:
+    with holder(server, consul) as (process, port):
         assert len(processes(port)) == 2
         begun = time.monotonic()
         process.send_signal(number)
         await_gone(port)
         assert time.monotonic() - begun < 5
-        process.wait(10)
-        assert process.stdout
-        process.stdout.close()
+        process.wait(GONE_SECONDS)
 
 
 HANG = """
@@ -312,6 +312,7 @@ with ThreadPoolExecutor(1) as pool:
 def test_a_ctrl_c_does_not_wait_for_a_server_that_says_nothing() -> None:
     """As `status` asks it, in a thread of its own; a terminal sends SIGINT to all processes of the command."""
     with socket.create_server(("127.0.0.1", 0)) as dumb:
+        dumb.settimeout(GONE_SECONDS)
         port = str(dumb.getsockname()[1])
         with subprocess.Popen(
             [sys.executable, "-c", HANG, port], stderr=subprocess.DEVNULL, start_new_session=True

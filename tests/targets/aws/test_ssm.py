@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -71,7 +72,11 @@ def opened(ssm: Stubber, consul: ConsulServer) -> Any:
 
 def plugins() -> list[str]:
     """The command lines of this process's children that are the plugin, or watch over it."""
-    found = [" ".join(one.cmdline()) for one in psutil.Process().children(recursive=True)]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        # it may end between the listing and the look
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.append(" ".join(child.cmdline()))
     return [line for line in found if "session-manager-plugin" in line]
 
 
