@@ -38,10 +38,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         "stock-price": world.Task("stock-price", folder / "stock-price", {"PROVIDER": "demo"}),
         "portal": world.Task("portal", folder / "portal", {"CONSUL_DNS": names.address}),
     }
-    with world.running(*tasks.values()):
+    with world.refusing_port() as gone, world.running(*tasks.values()):
         names.service("weather", tasks["weather"].port)
         names.service("stock-price", tasks["stock-price"].port)
-        yield {"dns": names, "gone": world.free_port(), **tasks}
+        yield {"dns": names, "gone": gone, **tasks}
     names.close()
 
 
@@ -60,7 +60,7 @@ def browser() -> Iterator[Any]:
 def page(browser: Any, lab: dict[str, Any]) -> Iterator[Any]:
     """The portal's page; a script error, a blocked load or a request to elsewhere fails the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(5000)
+    context.set_default_timeout(30_000)
     page = context.new_page()
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -58,13 +58,23 @@ def name_server(world: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
+def gone(world: Any) -> Iterator[int]:
+    """The port of an instance that is not there any more."""
+    with world.refusing_port() as port:
+        yield port
+
+
+@pytest.fixture
 def start(world: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Starts a service as its Dockerfile says: start(folder, NAME=value...) -> Task, not yet waited for."""
+    """Starts a service as its Dockerfile says: start(folder, NAME=value...) -> Task, not yet waited for.
+
+    `edits` are what is replaced in its copy of the folder: old and new text by file.
+    """
     started: list[Any] = []
     numbers = itertools.count(1)
 
-    def start_one(folder: str, **environ: str) -> Any:
-        started.append(world.Task(folder, tmp_path / f"{folder}-{next(numbers)}", environ))
+    def start_one(folder: str, edits: Mapping[str, tuple[str, str]] | None = None, **environ: str) -> Any:
+        started.append(world.Task(folder, tmp_path / f"{folder}-{next(numbers)}", environ, edits))
         return started[-1]
 
     yield start_one

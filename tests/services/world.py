@@ -16,7 +16,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -28,8 +28,10 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
+from tests.listening import reserved_port
+
 SERVICES = Path(__file__).resolve().parents[2] / "services"
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 def load(folder: str) -> SimpleNamespace:
@@ -115,13 +117,11 @@ class Dns:
                 if answer is not None:
                     self.wfile.write(len(answer).to_bytes(2, "big") + answer)
 
-        self._tcp = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Tcp)
-        self._tcp.daemon_threads = True
+        self._tcp, self._udp = servers(Tcp, Udp)
         self.port = self._tcp.server_address[1]
-        self._udp = socketserver.ThreadingUDPServer(("127.0.0.1", self.port), Udp)
-        self._udp.daemon_threads = True
         self.address = f"127.0.0.1:{self.port}"
         for server in (self._tcp, self._udp):
+            server.daemon_threads = True
             threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
 
     def service(self, name: str, *ports: int, priority: int = 1) -> None:
@@ -165,11 +165,25 @@ class Dns:
             server.server_close()
 
 
-def free_port() -> int:
-    """A port that nothing listens on."""
+def servers(
+    tcp: type[socketserver.BaseRequestHandler], udp: type[socketserver.BaseRequestHandler]
+) -> tuple[socketserver.ThreadingTCPServer, socketserver.ThreadingUDPServer]:
+    """Two servers at one number, which must be free for both."""
+    for _ in range(100):
+        one = socketserver.ThreadingTCPServer(("127.0.0.1", 0), tcp)
+        try:
+            return one, socketserver.ThreadingUDPServer(("127.0.0.1", one.server_address[1]), udp)
+        except OSError:
+            one.server_close()
+    raise AssertionError("no port is free for both")
+
+
+@contextmanager
+def refusing_port() -> Iterator[int]:
+    """A port that refuses every connection: it is taken, so that nobody else is given it, and nothing listens."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+        yield int(sock.getsockname()[1])
 
 
 def get(url: str, timeout: float = PATIENCE) -> tuple[int, Any]:
@@ -195,13 +209,28 @@ def dockerfile(folder: str) -> tuple[dict[str, str], list[str]]:
     return dict(pair.split("=", 1) for pair in pairs), json.loads(found[1])
 
 
-class Task:
-    """A service as the Dockerfile runs it, in a copy of its folder, without Docker."""
+def edit(path: Path, old: str, new: str) -> None:
+    """Replace a text that stands in the file exactly once."""
+    text = path.read_text()
+    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {path}"
+    path.write_text(text.replace(old, new))
 
-    def __init__(self, folder: str, copy: Path, environ: Mapping[str, str]) -> None:
+
+class Task:
+    """A service as the Dockerfile runs it, in a copy of its folder, without Docker.
+
+    `edits` are what is replaced in the copy: old and new text by file.
+    """
+
+    def __init__(
+        self, folder: str, copy: Path, environ: Mapping[str, str], edits: Mapping[str, tuple[str, str]] | None = None
+    ) -> None:
         shutil.copytree(SERVICES / folder, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        for name, (old, new) in (edits or {}).items():
+            edit(copy / name, old, new)
         env, self.command = dockerfile(folder)
-        self.port = free_port()
+        self._reserved = ExitStack()
+        self.port = self._reserved.enter_context(reserved_port())
         self.url = f"http://127.0.0.1:{self.port}"
         self.folder = copy
         home, temp = copy.parent / f"{copy.name}-home", copy.parent / f"{copy.name}-tmp"
@@ -249,6 +278,7 @@ class Task:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(PATIENCE)
+        self._reserved.close()
 
 
 @contextmanager

@@ -40,8 +40,7 @@ def test_the_api_gives_data_and_discovery(page: Any, name_server: Any, web: Any)
     assert 0 < found["milliseconds"]["lookup"] < found["milliseconds"]["total"]
 
 
-def test_the_refusing_record_is_told(page: Any, name_server: Any, world: Any) -> None:
-    gone = world.free_port()
+def test_the_refusing_record_is_told(page: Any, name_server: Any, gone: int) -> None:
     name_server.zone["weather.service.consul.", "SRV"] += [f"0 1 {gone} 7f000001.addr.dc1.consul."]
     found = page.get("/api/weather/London").json["discovery"]
     assert found["attempts"][0]["endpoint"] == f"127.0.0.1:{gone}"

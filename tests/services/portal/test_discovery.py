@@ -16,7 +16,7 @@ def settings(portal: Any, name_server: Any, *suffixes: str) -> Any:
     return portal.discovery.Settings((server,), suffixes or ("service.consul",))
 
 
-def find(portal: Any, chosen: Any, service: str = "weather", seconds: float = 5.0) -> tuple[list[Any], Any]:
+def find(portal: Any, chosen: Any, service: str = "weather", seconds: float = 60.0) -> tuple[list[Any], Any]:
     trace = portal.discovery.Trace(service)
     found = portal.discovery.Discovery(chosen).find(service, time.monotonic() + seconds, trace)
     return found, trace
@@ -103,7 +103,10 @@ def test_search_domains_first_then_consuls(portal: Any, name_server: Any) -> Non
     assert portal.discovery.names_for("w", ("service.consul", "service.consul.")) == ["w.service.consul."]
 
 
-def test_a_lost_datagram_costs_a_second_query_only(portal: Any, name_server: Any) -> None:
+def test_a_lost_datagram_costs_a_second_query_only(
+    portal: Any, name_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(portal.discovery, "QUERY_SECONDS", (0.5, 60.0))
     name_server.service("weather", 1)
     name_server.silent = True
 

@@ -130,9 +130,9 @@ def test_a_provider_that_hangs_is_given_up(weather: Any, web: Any) -> None:
 
 
 def test_auto_labels_demo_data_and_remembers_the_outage_for_a_minute(
-    weather: Any, web: Any, clock: Any, world: Any
+    weather: Any, web: Any, clock: Any, gone: int
 ) -> None:
-    away = f"http://127.0.0.1:{world.free_port()}"
+    away = f"http://127.0.0.1:{gone}"
     settings = environ(web, "auto", OPEN_METEO_GEOCODING_URL=away)
     provider = weather.providers.provider_from(settings, clock)
     assert provider.find("london").source == "demo data"
