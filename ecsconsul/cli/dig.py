@@ -46,7 +46,7 @@ def command(words: tuple[str, ...], rrtype: str, tag: str | None, port: int | No
         answer = _ask(name, rrtype, tag, server, port or DNS_PORT, tcp)
         _show(answer, short)
         if not answer.answers:
-            raise _not_found(answer, "ecsconsul dig without @server asks the lab's Consul, which lists its services")
+            raise _not_found(answer, f"`ecsconsul dig {name}`, without @server, asks the lab's Consul")
         return
     lab = settings().lab(sources=False)
     with settings().open_target(lab).consul() as consul:

@@ -42,6 +42,9 @@ def is_free_for_both(address: str, port: int) -> bool:
     return is_free(address, port) and is_free(address, port, socket.SOCK_DGRAM)
 
 
+_claimants: weakref.WeakSet[object] = weakref.WeakSet()
+
+
 def claim_consul_at_home(owner: object) -> bool:
     """Whether the `owner` may have Consul's own ports at 127.0.0.1: they are free, and no other lab is about to listen.
 
@@ -50,7 +53,9 @@ def claim_consul_at_home(owner: object) -> bool:
     """
     if not all(is_free_for_both(HOME, port) for port in (CONSUL_HTTP_PORT, CONSUL_DNS_PORT)):
         return False
-    return not sys.platform.startswith("linux") or _claimed_by(owner, f"ecsconsul {HOME}:{CONSUL_HTTP_PORT}")
+    if owner in _claimants or not sys.platform.startswith("linux"):
+        return True
+    return _claimed_by(owner, f"ecsconsul {HOME}:{CONSUL_HTTP_PORT}")
 
 
 def _claimed_by(owner: object, name: str) -> bool:
@@ -61,6 +66,7 @@ def _claimed_by(owner: object, name: str) -> bool:
         except OSError:
             return False
         weakref.finalize(owner, os.close, claim.detach())
+    _claimants.add(owner)
     return True
 
 
