@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ...errors import LabError
 
-# The shell waits for the end of its input, which comes when we close it and when we are killed, or for a Ctrl-C, which
-# ends cat, or when it comes before cat is there, the input that cat would read; and then it ends the program. It lets go
-# of our pipe, so that the pipe ends with the program. SIGTERM has no trap: the program, just forked, would have it too,
-# and might not heed that it is to end.
+# The shell waits for the end of its input, which comes when we close it and when we are killed, or for a Ctrl-C. That
+# ends cat or, when it comes before cat is there, the input that cat would read; and then it ends the program. It lets
+# go of our pipe, so that the pipe ends with the program. SIGTERM has no trap: the program, just forked, would have it
+# too, and might not heed that it is to end.
 _WATCH = 'trap "exec <&-" INT HUP; "$@" </dev/null & exec >/dev/null 2>&1; cat; kill $!; wait $!'
 # ssh misses a SIGTERM that comes just before it begins to wait for its server, until it has waited
 NUDGE_SECONDS, END_SECONDS = 0.5, 5.0
