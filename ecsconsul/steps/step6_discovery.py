@@ -111,20 +111,20 @@ class Discovery(PlainStep):
         endpoints = self._endpoints()
         for service in wrong:
             yield _why(service, seen[service.name])
-            yield from _unjoined(seen[service.name], [one for one in endpoints if one.service == service.name])
+            if endpoints is not None:
+                yield from _unjoined(seen[service.name], [one for one in endpoints if one.service == service.name])
             lines = self._target.last_lines(service.name, LOG_LINES)[-LOG_LINES:]
-            yield from (
-                [f"the last log lines of {service.name}:", *(f"  {line.text}" for line in lines)] if lines else ()
-            )
+            if lines:
+                yield from (f"the last log lines of {service.name}:", *(f"  {line.text}" for line in lines))
 
-    def _endpoints(self) -> list[Endpoint]:
-        """Where ECS's tasks listen; none where it cannot be asked: what is known already must be told."""
+    def _endpoints(self) -> list[Endpoint] | None:
+        """Where ECS's tasks listen; None where it cannot be asked, which must not hide what is known already."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             return endpoints_of(self._target.client("ecs"), self._lab.name)
         except (LabError, BotoCoreError, ClientError):
-            return []
+            return None
 
 
 class _Sight:
@@ -177,7 +177,7 @@ def _why(service: ServiceSpec, instances: Sequence[Instance]) -> str:
 
 def _unjoined(instances: Sequence[Instance], own: Sequence[Endpoint]) -> Iterator[str]:
     """What of a service only Consul knows, and what only ECS."""
-    ghosts, missing = ghosts_and_missing(instances, own) if own else (None, None)
+    ghosts, missing = ghosts_and_missing(instances, own)
     yield from (f"{ghost}: a ghost, no task stands behind it" for ghost in ghosts or ())
     yield from (f"task {task[:8]} runs, and Consul does not know it" for task in missing or ())
 
