@@ -177,7 +177,7 @@ def make_stack(account: Account, lab: str, **parameters: str) -> None:
 
 @pytest.mark.parametrize("form", ["{}", "['{}']"])
 def test_the_network_of_a_stack_that_is_there_stays(account: Account, tmp_path: Path, form: str) -> None:
-    """A new public subnet that comes before it would replace the Consul server."""
+    """A new public subnet that comes before it would move the instances."""
     ec2 = account("ec2")
     vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
     second, first = (one["SubnetId"] for one in ec2.describe_subnets()["Subnets"][1::-1])

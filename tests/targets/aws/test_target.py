@@ -11,7 +11,8 @@ from msgspec import structs
 
 from ecsconsul.errors import LabError, TargetAbsent
 from ecsconsul.lab import Lab
-from ecsconsul.targets.aws import AwsTarget
+from ecsconsul.targets.aws import AwsTarget, instances
+from ecsconsul.targets.aws.tunnel import ServerFacts
 from tests.steps.world import REGION, Said
 from tests.targets.aws.conftest import ACCOUNT, lab_of
 from tests.targets.aws.test_preflight import Engine, make_stack
@@ -120,6 +121,15 @@ def test_what_another_client_needs_to_know(
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     assert AwsTarget(lab).environment() == told
     assert AwsTarget(lab, profile="me").environment() == {**told, "AWS_PROFILE": "me"}
+
+
+def test_other_clients_are_told_of_a_consul_that_they_can_reach(
+    account: Account, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instances, "server_facts", lambda *_, **__: ServerFacts("i-1", "consul.example", ()))
+    reached = AwsTarget(structs.replace(lab, aws=structs.replace(lab.aws, consul_access="direct")))
+    assert reached.environment()["CONSUL_HTTP_ADDR"] == "http://consul.example:8500"
+    assert "CONSUL_HTTP_ADDR" not in AwsTarget(lab).environment()
 
 
 def test_without_a_stack_there_is_no_consul_and_no_portal(target: AwsTarget, lab: Lab) -> None:
