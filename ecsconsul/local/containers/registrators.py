@@ -81,7 +81,12 @@ class WatchedRegistration:
 
     def enter(self, services: Sequence[Service]) -> bool:
         sync = self._registrators.of(self._machine)
-        return all(sync.is_listed(container) for container in {state.runtime_id for _, state in services})
+        # of a container that is just dying Docker says that it runs and has no ports: no services are not all of them
+        wanted = {state.runtime_id: {one.id for one, of in services if of is state} for _, state in services}
+        return all(
+            ids <= {one.id for one in sync.services(container) or ()} and sync.is_listed(container)
+            for container, ids in wanted.items()
+        )
 
     def leave(self, containers: Iterable[ContainerState], seconds: float) -> None:
         sync = self._registrators.of(self._machine)
