@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.lab_at import eventually, get
+
 TESTS = Path(__file__).resolve().parents[1]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -41,6 +43,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     with world.refusing_port() as gone, world.running(*tasks.values()):
         names.service("weather", tasks["weather"].port)
         names.service("stock-price", tasks["stock-price"].port)
+        # the first lookup of a portal that has just started may take longer than it gives one
+        for path in ("api/weather/London", "api/stock/AMZN"):
+            eventually(
+                lambda path=path: get(f"{tasks['portal'].url.rstrip('/')}/{path}")[0], lambda status: status == 200
+            )
         yield {"dns": names, "gone": gone, **tasks}
     names.close()
 
