@@ -344,7 +344,7 @@ consul:
 services:
   stock-price:
     path: services/stock-price  # relative to this file; lab:NAME is one that ships with ecsconsul
-    port: 4567          # where the container listens; it is told in PORT
+    port: 4567          # where the container listens; another one is told in PORT
     # host_port: 8081   # a fixed port on the instance; without it each task gets a free one
     count: 1            # how many tasks run; change it and `ecsconsul up`
     cpu: 100            # CPU units; 1024 are one vCPU

@@ -113,7 +113,9 @@ class ServiceSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             examples=["services/weather", "lab:weather"],
         ),
     ]
-    port: Annotated[Port, Meta(description="port that the container listens on; it is told in PORT")] = LAB_PORT
+    port: Annotated[
+        Port, Meta(description="port that the container listens on; one other than 4567 is told to it in PORT")
+    ] = LAB_PORT
     host_port: Annotated[
         Port | None,
         Meta(description="fixed port on the instance; left out, each task gets a free one (dynamic)"),
