@@ -10,8 +10,7 @@ import tempfile
 from pathlib import Path
 
 import ecsconsul
-
-from .measure import Result
+from benchmarks.measure import Result
 
 NAMES = ("commands", "status_of_many", "discovery", "registrator", "cold_up", "critical_path")
 HEAD = ("measure", "ours", "beside", "", "ratio", "limit", "")

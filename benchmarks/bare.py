@@ -17,11 +17,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from benchmarks.lab import SERVICES, free_port
+from benchmarks.measure import PYTHON, Seconds
+from benchmarks.srv import PATIENCE, PAUSE, Resolver
 from ecsconsul.paths import services_dir
-
-from .lab import SERVICES, free_port
-from .measure import PYTHON, Seconds
-from .srv import PATIENCE, PAUSE, Resolver
 
 # a block of loopback addresses in which no lab looks for one of its own first, and where Consul's own ports are free
 SERVER, CLIENTS = "127.254.77.1", ("127.254.77.2", "127.254.77.3")

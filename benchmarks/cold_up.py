@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-from ecsconsul.local.consul_binary import find
-
-from . import bare
-from .lab import write_three_services
-from .measure import Result, Seconds, in_turn, median, spread
+from benchmarks import bare
+from benchmarks.lab import write_three_services
+from benchmarks.measure import Result, Seconds, in_turn, median, spread
+from ecsconsul.consul.install import find
 
 ROUNDS = 5
 LIMIT = 2.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from .lab import running, write_three_services
-from .measure import ECSCONSUL, Result, compare_commands
+from benchmarks.lab import running, write_three_services
+from benchmarks.measure import ECSCONSUL, Result, compare_commands
 
 ROUNDS = 15
 

@@ -6,12 +6,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ecsconsul import walk
-from ecsconsul.walk import Unwatched
-from tests.steps.slow_account import all_but_consul, lab_of, slow_account
-from tests.steps.world import World
-
-from .measure import Result, Seconds, median, spread
+from benchmarks.measure import Result, Seconds, median, spread
+from ecsconsul.deploy import executor as walk
+from ecsconsul.deploy.executor import Unwatched
+from tests.deploy.slow_account import all_but_consul, lab_of, slow_account
+from tests.deploy.world import World
 
 SCALE = 1 / 30
 ROUNDS = 3

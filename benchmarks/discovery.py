@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import bare
-from .lab import free_port, running, write_lab
-from .measure import Result, Seconds, median, spread
-from .srv import PATIENCE, PAUSE, Resolver, resolver
+from benchmarks import bare
+from benchmarks.lab import free_port, running, write_lab
+from benchmarks.measure import Result, Seconds, median, spread
+from benchmarks.srv import PATIENCE, PAUSE, Resolver, resolver
 
 # Each is killed twice: the first restart of a task that did not live long is immediate, the second waits for a second.
 PROBES = tuple(f"probe-{letter}" for letter in "abcde")

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from .measure import ECSCONSUL, Seconds, run, timed
+from benchmarks.measure import ECSCONSUL, Seconds, run, timed
 
 # what the built-in lab has; `demo` because the weather of the world is not what is measured
 SERVICES: Mapping[str, Mapping[str, Any]] = {

@@ -22,14 +22,13 @@ from typing import Any
 import psutil
 from docker import APIClient
 
-from ecsconsul.local.consul_binary import find
-from ecsconsul.local.containers.engine import Engine, engine_url
-from ecsconsul.registrator.facts import nanoseconds
-
-from . import bare
-from .lab import free_port
-from .measure import PYTHON, Result, Seconds, in_turn, median, spread
-from .srv import PATIENCE, PAUSE, Resolver
+from benchmarks import bare
+from benchmarks.lab import free_port
+from benchmarks.measure import PYTHON, Result, Seconds, in_turn, median, spread
+from benchmarks.srv import PATIENCE, PAUSE, Resolver
+from ecsconsul.consul.install import find
+from ecsconsul.docker.engine import Engine, engine_url
+from ecsconsul.registrator.container_snapshot import nanoseconds
 
 ROUNDS = 15
 THOUSAND, PORTS_EACH = 1000, 100

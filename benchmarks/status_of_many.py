@@ -17,12 +17,13 @@ from typing import Any
 
 import requests
 
-from ecsconsul import config, status
-from ecsconsul.lab import Lab
-from ecsconsul.targets import ConsulAddress, Target, open_target
-
-from .lab import running, write_three_services
-from .measure import Result, Seconds, in_turn, median, spread
+from benchmarks.lab import running, write_three_services
+from benchmarks.measure import Result, Seconds, in_turn, median, spread
+from ecsconsul.cli.factory import open_target
+from ecsconsul.config import loader as config
+from ecsconsul.config.lab import Lab
+from ecsconsul.deploy import lab_status as status
+from ecsconsul.targets.base import ConsulAddress, Target
 
 SERVICES, INSTANCES = 200, 10
 ROUNDS = 75

@@ -1,5 +1,5 @@
 """`python -m ecsconsul` is `ecsconsul`."""
 
-from .entry import main
+from .cli.entry import main
 
 main()

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
+from ecsconsul.consul.install import BINARY_VARIABLE, find
 from ecsconsul.errors import LabError
-from ecsconsul.local.consul_binary import BINARY_VARIABLE, find
 
 SAID: list[str] = []
 END_TO_END = "tests/e2e/"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ecsconsul.paths import HOME_VARIABLE
-from tests.steps.world import REGION, client, serve
+from tests.deploy.world import REGION, client, serve
 
 ACCOUNT = "123456789012"
 PLAYED = ("ec2", "ssm", "iam", "sts", "ecs", "ecr", "cloudformation", "autoscaling", "logs")

@@ -66,8 +66,8 @@ def outside(names: set[str], *rooms: str) -> set[str]:
 
 def test_imports_are_read_wherever_and_however_they_are_written() -> None:
     code = "import a.b\nfrom c import d\ndef f():\n    from ..lab import Lab\n    from . import base\n"
-    assert imports_of("ecsconsul.steps.step1_cluster", ast.parse(code)) == {
-        "a.b", "c", "ecsconsul.lab", "ecsconsul.steps.base",
+    assert imports_of("ecsconsul.deploy.step1_cluster", ast.parse(code)) == {
+        "a.b", "c", "ecsconsul.config.lab", "ecsconsul.deploy.step",
     }  # fmt: skip
 
 
@@ -89,13 +89,19 @@ def test_only_targets_make_aws_clients() -> None:
 def test_only_steps_and_targets_name_botocore() -> None:
     """Steps read its exceptions, inside a function; clients are handed to them."""
     assert outside(users_of("botocore"), "targets", "steps", "local.moto") == set()
-    named = {i for name in IMPORTS if within(name, "ecsconsul.steps") for i in IMPORTS[name] if within(i, "botocore")}
+    named = {
+        i
+        for name in IMPORTS
+        if within(name, "ecsconsul.deploy.lab_steps")
+        for i in IMPORTS[name]
+        if within(i, "botocore")
+    }
     assert named <= {"botocore.exceptions"}
 
 
 def test_steps_and_the_local_region_do_not_know_each_other() -> None:
-    assert [name for name in users_of("ecsconsul.local") if within(name, "ecsconsul.steps")] == []
-    assert [name for name in users_of("ecsconsul.steps") if within(name, "ecsconsul.local")] == []
+    assert [name for name in users_of("ecsconsul.local") if within(name, "ecsconsul.deploy.lab_steps")] == []
+    assert [name for name in users_of("ecsconsul.deploy.lab_steps") if within(name, "ecsconsul.local")] == []
 
 
 def test_only_the_local_target_and_its_own_room_know_the_local_region() -> None:
@@ -103,13 +109,13 @@ def test_only_the_local_target_and_its_own_room_know_the_local_region() -> None:
 
 
 def test_nothing_but_the_entrance_names_a_certain_target() -> None:
-    users = users_of("ecsconsul.targets.local", "ecsconsul.targets.aws")
+    users = users_of("ecsconsul.targets.local.target", "ecsconsul.targets.aws")
     assert outside(users, "targets.aws") == {"ecsconsul.targets"}
 
 
 def test_the_walk_knows_the_steps_protocol_and_no_step() -> None:
-    assert {i for i in IMPORTS["ecsconsul.walk"] if within(i, "ecsconsul")} <= {
-        "ecsconsul.errors", "ecsconsul.steps.base",
+    assert {i for i in IMPORTS["ecsconsul.deploy.executor"] if within(i, "ecsconsul")} <= {
+        "ecsconsul.errors", "ecsconsul.deploy.step",
     }  # fmt: skip
 
 
@@ -118,12 +124,18 @@ def test_the_command_line_is_known_by_nobody() -> None:
 
 
 def test_only_the_command_line_knows_the_view() -> None:
-    assert outside(users_of("ecsconsul.view"), "cli") == set()
+    assert outside(users_of("ecsconsul.cli.output"), "cli") == set()
 
 
-@pytest.mark.parametrize("name", ["ecsconsul.errors", "ecsconsul.lab", "ecsconsul.registrator.rules"])
+@pytest.mark.parametrize("name", ["ecsconsul.errors", "ecsconsul.config.lab", "ecsconsul.registrator.rules"])
 def test_what_is_pure_imports_no_room_that_acts(name: str) -> None:
-    rooms = ("ecsconsul.targets", "ecsconsul.steps", "ecsconsul.local", "ecsconsul.cli", "ecsconsul.view")
+    rooms = (
+        "ecsconsul.targets",
+        "ecsconsul.deploy.lab_steps",
+        "ecsconsul.local",
+        "ecsconsul.cli",
+        "ecsconsul.cli.output",
+    )
     assert not {i for i in IMPORTS[name] if any(within(i, room) for room in rooms)}
 
 
@@ -131,7 +143,7 @@ def test_errors_import_nothing_of_ours() -> None:
     assert not {i for i in IMPORTS["ecsconsul.errors"] if within(i, "ecsconsul")}
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if within(name, "ecsconsul.steps")])
+@pytest.mark.parametrize("name", [name for name in MODULES if within(name, "ecsconsul.deploy.lab_steps")])
 def test_no_step_asks_in_which_world_it_is(name: str) -> None:
     """A target's name may be shown; nothing may depend on it, and neither world's name may stand in the code."""
     for node in ast.walk(TREES[name]):

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ecsconsul.cli import VERBS
-from ecsconsul.config import load
+from ecsconsul.cli.app import VERBS
+from ecsconsul.config.loader import load
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])

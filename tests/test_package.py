@@ -63,7 +63,7 @@ def test_the_regions_api_loads_without_what_only_the_tests_install() -> None:
     assert {"cfnlint", "pytest"} <= set(strange)
     code = (
         f"import sys; sys.modules |= dict.fromkeys({strange!r})\n"
-        "from ecsconsul.local.moto import Moto\n"
+        "from ecsconsul.region.moto import Moto\n"
         "Moto('us-east-1', lambda: 'i-0')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)

@@ -1,7 +1,7 @@
 """Where shipped files lie, in this checkout."""
 
 from ecsconsul import paths
-from ecsconsul.images import files
+from ecsconsul.docker.build_context import files
 
 
 def test_the_services_and_the_templates_are_there():

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from ..lab import Lab
-    from ..targets import Target
-    from ..view import View
+    from ..config.lab import Lab
+    from ..targets.base import Target
+    from .output import View
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,7 +45,7 @@ class Settings:
 
         Without `sources` a service's folder may be missing: a lab can be looked at and taken away all the same.
         """
-        from ..config import load
+        from ..config.loader import load
 
         here = Path(CONFIG)
         lab = load(self.config or (here if here.exists() else None), sources=sources)
@@ -57,14 +57,14 @@ class Settings:
 
     def open_target(self, lab: Lab, *, runtime: str | None = None) -> Target:
         """The target of the lab; with a `runtime` a lab that runs otherwise counts as absent. Raises LabError."""
-        from ..targets import open_target
+        from .factory import open_target
 
         region = self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         return open_target(self.target or lab.target, lab, region=region, profile=self.profile, runtime=runtime)
 
     def view(self) -> View:
         """Where results and progress are shown."""
-        from ..view import View
+        from .output import View
 
         return View(as_json=self.output == "json", no_color=self.colourless, again=self.again)
 

@@ -10,8 +10,8 @@ from ..errors import LabError, NameNotFound, WrongUsage
 from .common import common_options, settings
 
 if TYPE_CHECKING:
-    from ..dns import Answer
-    from ..targets import ConsulAddress
+    from ..consul.dns import Answer
+    from ..targets.base import ConsulAddress
 
 TYPES = ("A", "AAAA", "SRV", "TXT", "PTR", "ANY")
 DNS_PORT = 53
@@ -67,7 +67,7 @@ def _name_and_server(words: tuple[str, ...]) -> tuple[str, str | None]:
 
 
 def _ask(name: str, rrtype: str, tag: str | None, server: str, port: int, tcp: bool) -> Answer:
-    from ..dns import lookup, question
+    from ..consul.dns import lookup, question
 
     return lookup(question(name, rrtype=rrtype, tag=tag), rrtype, server, port, tcp=tcp)
 
@@ -79,7 +79,7 @@ def _show(answer: Answer, short: bool) -> None:
 
         click.echo(dumps(answer.to_json(), indent=2))
         return
-    from ..digview import dig_text, short_text
+    from .dig_format import dig_text, short_text
 
     text = short_text(answer) if short else dig_text(answer)
     if text:
@@ -88,7 +88,7 @@ def _show(answer: Answer, short: bool) -> None:
 
 def _known(address: ConsulAddress) -> str:
     """The services that there are."""
-    from ..consul import Consul
+    from ..consul.catalog import Consul
 
     try:
         return ", ".join(Consul(address.http_host, address.http_port).catalog()) or "none"

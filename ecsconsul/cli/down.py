@@ -7,8 +7,8 @@ import time
 import click
 
 from ..errors import ExitCode
+from .changes import agreed, all_steps, document
 from .common import common_options, settings
-from .walks import agreed, all_steps, document
 
 
 @click.command("down")
@@ -16,7 +16,7 @@ from .walks import agreed, all_steps, document
 @common_options
 def command(yes: bool) -> int:
     """Take all of it away, and prove that nothing is left; asks first."""
-    from .. import walk
+    from ..deploy import executor as walk
 
     begun = time.monotonic()
     lab = settings().lab(sources=False)

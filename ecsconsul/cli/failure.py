@@ -9,8 +9,8 @@ import traceback
 import click
 
 from ..errors import ExitCode, LabError
-from ..printable import printable
 from .common import Settings
+from .printable import printable
 
 ON_ITS_WAY = " What was begun may still go on; `ecsconsul up` or `ecsconsul down` takes it from here."
 

@@ -14,7 +14,7 @@ from .common import CONFIG, common_options, settings
 @common_options
 def command() -> None:
     """Write a commented config.yaml here (or to the file that -c names); never overwrites one."""
-    from ..config import init_text
+    from ..config.loader import init_text
 
     path = settings().config or Path(CONFIG)
     if path.is_dir():

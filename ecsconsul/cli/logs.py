@@ -12,7 +12,7 @@ from ..errors import WrongUsage
 from .common import common_options, settings
 
 if TYPE_CHECKING:
-    from ..targets import LogLine
+    from ..targets.base import LogLine
 
 
 @click.command("logs")

@@ -7,8 +7,8 @@ import time
 import click
 
 from ..errors import ExitCode
+from .changes import all_steps, document
 from .common import common_options, runtime_option, settings
-from .walks import all_steps, document
 
 PENDING = ("create", "update", "destroy")
 
@@ -19,7 +19,7 @@ PENDING = ("create", "update", "destroy")
 @runtime_option
 def command(exit_code: bool) -> int:
     """Show what `up` would change, and change nothing."""
-    from ..walk import plan
+    from ..deploy.executor import plan
 
     begun = time.monotonic()
     lab = settings().lab()

@@ -6,10 +6,10 @@ import time
 
 import click
 
+from ..config.lab import Lab
 from ..errors import WrongUsage
-from ..lab import Lab
+from .changes import document
 from .common import common_options, settings
-from .walks import document
 
 MOST = 1000
 
@@ -19,8 +19,8 @@ MOST = 1000
 @common_options
 def command(wishes: tuple[str, ...]) -> None:
     """Set how many tasks of a service run, and wait until Consul sees them. The config stays as it is."""
-    from .. import walk
-    from ..steps import scaling_steps
+    from ..deploy import executor as walk
+    from ..deploy.lab_steps import scaling_steps
 
     begun = time.monotonic()
     lab = settings().lab(sources=False)

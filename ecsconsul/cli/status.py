@@ -12,7 +12,7 @@ from .common import common_options, settings
 @common_options
 def command() -> int:
     """Show the lab, the Consul members, and every service with its endpoints and health; exits 4 if unhealthy."""
-    from ..status import collect
+    from ..deploy.lab_status import collect
 
     lab = settings().lab(sources=False)
     target = settings().open_target(lab)

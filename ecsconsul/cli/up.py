@@ -7,8 +7,8 @@ import time
 import click
 
 from ..errors import ExitCode
+from .changes import agreed, all_steps, document, refuse_if_objected
 from .common import common_options, runtime_option, settings
-from .walks import agreed, all_steps, document, refuse_if_objected
 
 
 @click.command("up")
@@ -17,8 +17,8 @@ from .walks import agreed, all_steps, document, refuse_if_objected
 @runtime_option
 def command(yes: bool) -> int:
     """Make the lab as the config wants it; resumes what was interrupted; a second time changes nothing."""
-    from .. import walk
-    from ..status import runtime_of
+    from ..deploy import executor as walk
+    from ..deploy.lab_status import runtime_of
 
     begun = time.monotonic()
     lab = settings().lab()

@@ -1,5 +1,5 @@
 """`python -m ecsconsul.registrator`, which is what the image runs."""
 
-from ecsconsul.registrator.program import main
+from .program import main
 
 main()

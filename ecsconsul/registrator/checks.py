@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ecsconsul.registrator.metadata import Metadata, Note
+from .metadata import Metadata, Note
 
 Status = Literal["passing", "warning", "critical"]
 

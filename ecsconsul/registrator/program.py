@@ -11,16 +11,16 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ecsconsul import __version__
-from ecsconsul.errors import ExitCode, LabError
-from ecsconsul.registrator.agent import Agent
-from ecsconsul.registrator.engine import Engine
-from ecsconsul.registrator.flags import BadFlags, HelpWanted
-from ecsconsul.registrator.logs import set_up
-from ecsconsul.registrator.settings import FOREVER, Retry, Settings, VersionWanted, help_text, read_settings
-from ecsconsul.registrator.status_page import StatusPage
-from ecsconsul.registrator.sync import Sync, SyncOptions
-from ecsconsul.registrator.user import become
+from .. import __version__
+from ..errors import ExitCode, LabError
+from .consul_client import Agent
+from .docker_client import Engine
+from .flags import BadFlags, HelpWanted
+from .log_format import set_up
+from .privileges import become
+from .reconciler import Sync, SyncOptions
+from .settings import FOREVER, Retry, Settings, VersionWanted, help_text, read_settings
+from .status_page import StatusPage
 
 log = logging.getLogger("ecsconsul.registrator")
 

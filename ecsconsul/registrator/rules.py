@@ -9,17 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ecsconsul.registrator.checks import (
-    CHECK_KEYS,
-    Check,
-    CheckUnusable,
-    Endpoint,
-    Probe,
-    Status,
-    check_of,
-    probe_of,
-)
-from ecsconsul.registrator.metadata import Metadata, Note, read_metadata, split_tags, valid_meta
+from .checks import CHECK_KEYS, Check, CheckUnusable, Endpoint, Probe, Status, check_of, probe_of
+from .metadata import Metadata, Note, read_metadata, split_tags, valid_meta
 
 _EVERY_ADDRESS = frozenset({"0.0.0.0", "::", "[::]"})
 _SERVICE_KEYS = frozenset({"name", "id", "tags", "ignore"})

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from ecsconsul.registrator.flags import BadFlags, Flag, parse, usage
-from ecsconsul.registrator.rules import Options
+from .flags import BadFlags, Flag, parse, usage
+from .rules import Options
 
 DEFAULT_DOCKER = "unix:///tmp/docker.sock"
 DOCKER_PORTS = {"tcp": 2375, "http": 2375, "https": 2376}

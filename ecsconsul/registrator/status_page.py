@@ -9,8 +9,8 @@ from dataclasses import asdict
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from ecsconsul.errors import LabError
-from ecsconsul.registrator.sync import State
+from ..errors import LabError
+from .reconciler import State
 
 READ_SECONDS = 5.0
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
+    from ..config.lab import Lab
     from ..errors import LabError
-    from ..lab import Lab
 
 Say = Callable[[str], None]
 

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from ecsconsul import __version__
-from ecsconsul.cli import main
-from ecsconsul.consul import Consul
-from ecsconsul.local.home import HOME_VARIABLE, LabHome, RegionFacts
+from ecsconsul.cli.app import main
+from ecsconsul.consul.catalog import Consul
+from ecsconsul.region.runtimes.lab_dir import HOME_VARIABLE, LabHome, RegionFacts
 from tests.consul_server import ConsulServer, consul_server
-from tests.steps.world import REGION, World
+from tests.deploy.world import REGION, World
 
 PATIENCE = 60.0
 CONFIG = """\

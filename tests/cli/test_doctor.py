@@ -9,7 +9,7 @@ import boto3
 import pytest
 
 from tests.cli.conftest import Shell
-from tests.local.containers.engine_server import engine_server
+from tests.docker.engine_server import engine_server
 from tests.moto_account import ACCOUNT, account, moto_url
 
 __all__ = ["account", "moto_url"]
@@ -31,7 +31,7 @@ services:
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine of these tests may be as slow as the machine that they run on."""
-    monkeypatch.setattr("ecsconsul.local.containers.engine.LOOK_TIMEOUT", 60.0)
+    monkeypatch.setattr("ecsconsul.docker.engine.LOOK_TIMEOUT", 60.0)
 
 
 @pytest.fixture

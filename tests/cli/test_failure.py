@@ -10,8 +10,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from ecsconsul.cli.common import Settings
 from ecsconsul.cli.failure import render
+from ecsconsul.deploy.executor import Interrupted
 from ecsconsul.errors import LabError, NameNotFound, StepFailed, WrongUsage
-from ecsconsul.walk import Interrupted
 
 DENIED = ClientError({"Error": {"Code": "AccessDenied", "Message": "not authorized"}}, "CreateCluster")
 

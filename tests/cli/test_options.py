@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from ecsconsul import __version__
-from ecsconsul.cli import VERBS, cli
+from ecsconsul.cli.app import VERBS, cli
 from tests.cli.conftest import Shell
 
 ESCAPE = "\x1b"

@@ -149,7 +149,7 @@ def test_up_that_cannot_begin_changes_nothing_and_says_why(running: Running) -> 
 
 
 def test_someone_elses_cluster_stops_up_and_is_left_alone(running: Running) -> None:
-    from tests.steps.world import client
+    from tests.deploy.world import client
 
     assert running.world is not None
     ecs = client("ecs", running.world.endpoint("region"))

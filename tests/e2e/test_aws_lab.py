@@ -22,10 +22,10 @@ import pytest
 
 from ecsconsul.targets.aws.permissions import policy
 from tests.aws_calls import NotedCalls
+from tests.deploy.world import client, serve
 from tests.docker_engine import docker
 from tests.docker_registry import Registry, docker_registry
 from tests.moto_account import account, moto_application, moto_url
-from tests.steps.world import client, serve
 
 __all__ = ["account", "moto_url"]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ecsconsul.local.consul_binary import cached, find, version_of
-from ecsconsul.local.consul_package import KEYRING, DebianPackage, debian_mirrors, parse_targets
+from ecsconsul.consul.debian_package import KEYRING, DebianPackage, debian_mirrors, parse_targets
+from ecsconsul.consul.install import cached, find, version_of
 from tests.e2e.lab_at import eventually, words_of
 from tests.require import require
 

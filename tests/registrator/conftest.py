@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ecsconsul.registrator.agent import Agent
-from ecsconsul.registrator.engine import Engine
+from ecsconsul.registrator.consul_client import Agent
+from ecsconsul.registrator.docker_client import Engine
+from ecsconsul.registrator.reconciler import Sync, SyncOptions
 from ecsconsul.registrator.rules import Options
 from ecsconsul.registrator.settings import Server
-from ecsconsul.registrator.sync import Sync, SyncOptions
 from tests.registrator.servers import AgentServer, EngineServer, agent_server, engine_server
 
 PATIENCE = 60.0

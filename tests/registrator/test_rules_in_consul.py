@@ -16,15 +16,8 @@ from typing import Any
 import pytest
 
 from ecsconsul.registrator.checks import duration_seconds
-from ecsconsul.registrator.look import look
-from ecsconsul.registrator.rules import (
-    Container,
-    Options,
-    PortBinding,
-    Registration,
-    first_look,
-    registrations,
-)
+from ecsconsul.registrator.probe import look
+from ecsconsul.registrator.rules import Container, Options, PortBinding, Registration, first_look, registrations
 
 ADDRESS = "127.77.0.1" if os.uname().sysname == "Linux" else "127.0.0.1"
 BINARY = os.environ.get("ECSCONSUL_CONSUL_BIN") or shutil.which("consul")

@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 
 from ecsconsul.errors import LabError
+from ecsconsul.registrator.reconciler import State
 from ecsconsul.registrator.status_page import StatusPage, metrics
-from ecsconsul.registrator.sync import State
 
 WELL = State(
     docker=True,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from ecsconsul.cli.factory import open_target
+from ecsconsul.config.lab import Lab
 from ecsconsul.errors import LabError
-from ecsconsul.lab import Lab
-from ecsconsul.local.home import HOME_VARIABLE
-from ecsconsul.targets import ConsulAddress, Finding, Patience, open_target
-from ecsconsul.targets.base import findings
+from ecsconsul.region.runtimes.lab_dir import HOME_VARIABLE
+from ecsconsul.targets.base import ConsulAddress, Finding, Patience, findings
 
 
 def test_consul_is_told_as_clients_want_it() -> None:

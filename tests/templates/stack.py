@@ -8,7 +8,7 @@ from typing import Any
 
 import boto3
 
-from ecsconsul.template import stack_template
+from ecsconsul.deploy.template import stack_template
 
 REGION = "eu-central-1"
 STACK = "blue-lab"

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import pytest
 from moto import mock_aws
 
-from ecsconsul.consul import Consul
+from ecsconsul.consul.catalog import Consul
 from ecsconsul.paths import services_dir
 from ecsconsul.registrator.rules import Container, Options, PortBinding, registrations
 from tests.consul_server import consul_binary

@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ...claims import LAB_TAG, as_items, as_mapping, claim
+from ...aws_tags import LAB_TAG, as_items, as_mapping, claim
 from ...errors import LabError
 from .session import code_of, refused
 

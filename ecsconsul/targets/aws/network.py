@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from ...config.lab import AwsSpec
 from ...errors import LabError
-from ...lab import AwsSpec
 from .session import code_of, tells_nothing
 
 EVERYWHERE = "0.0.0.0/0"

@@ -13,13 +13,14 @@ from typing import Any, Protocol
 
 from msgspec import structs
 
+from ...config.lab import AwsSpec, Lab
 from ...errors import LabError
-from ...lab import AwsSpec, Lab
 from ..base import Finding, failed, findings
-from . import machine, permissions
+from . import instance_type as machine
+from . import permissions
 from .network import Subnet, Vpc, find_subnets, find_vpc
 from .session import Identity, Session, code_of, refused, tells_nothing
-from .stack import stack_facts
+from .stack_info import stack_facts
 
 AT_ONCE = 8
 # answers with the caller's own IPv4 address and a line break

@@ -9,14 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from ...config.lab import Lab
+from ...docker.build_context import HASH_LENGTH
+from ...docker.builder import LAB_LABEL, REGISTRY_LABEL, DockerEngine, PushRefused, platform_of
 from ...errors import LabError
-from ...images import HASH_LENGTH
-from ...lab import Lab
 from ..base import Say
-from .credentials import Credentials, stored
-from .distribution import Denied, RegistryApi, split
-from .docker_engine import LAB_LABEL, REGISTRY_LABEL, DockerEngine, PushRefused, platform_of
+from .docker_login import Credentials, stored
 from .ecr import EcrRepositories
+from .registry_api import Denied, RegistryApi, split
 
 # builds and pushes side by side; more would only share the processors and the line
 AT_ONCE = 4

@@ -7,16 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from ...config.lab import Lab
 from ...errors import LabError
-from ...lab import Lab
 from ..base import ConsulAddress, Finding, LogLine, Patience, RunsAs, Say
-from . import host_keys, instances, logs, machine
-from .gossip import gossip_key
+from . import cloudwatch_logs as logs
+from . import ec2 as instances
+from . import host_keys
+from . import instance_type as machine
+from .consul_access import open_access
+from .gossip_key import gossip_key
 from .preflight import Preflight
 from .registry import RegistryImages
 from .session import Session
-from .stack import StackFacts, stack_facts
-from .tunnel import open_access
+from .stack_info import StackFacts, stack_facts
 
 
 class AwsTarget:
@@ -67,7 +70,7 @@ class AwsTarget:
         return found
 
     def intent(self, lab: Lab) -> str | None:
-        from .intent import intent
+        from .confirmation import intent
 
         return intent(lab, self._stack(), self._session.identity(), self.region)
 
@@ -155,8 +158,8 @@ class AwsTarget:
     # the rest
 
     def execute(self, service: str, argv: Sequence[str], *, task: str | None) -> int:
-        from ..running_task import running_container
-        from .execute import execute
+        from ..running_container import running_container
+        from .ecs_exec import execute
 
         running = running_container(self.client("ecs"), self._lab.name, service, task)
         return execute(self.client, self._lab.name, running, argv, self._session.profile or "")
@@ -170,7 +173,7 @@ class AwsTarget:
         return told | {name: value for name, value in also.items() if value}
 
     def remains(self, lab: Lab) -> list[str]:
-        from .remains import remains
+        from .leftovers import remains
 
         return remains(self.client, lab.name, [*(service.name for service in lab.services), "registrator"])
 

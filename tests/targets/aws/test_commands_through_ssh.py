@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
-from ecsconsul.claims import LAB_TAG
-from ecsconsul.targets.aws.instances import SERVER_TAG
+from ecsconsul.aws_tags import LAB_TAG
+from ecsconsul.targets.aws.ec2 import SERVER_TAG
 from tests.consul_server import consul_binary
 from tests.require import require
 from tests.ssh_server import SSHD, USER, ssh_server

@@ -11,8 +11,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from ecsconsul.config.lab import Lab
 from ecsconsul.errors import LabError
-from ecsconsul.lab import Lab
 from ecsconsul.targets.aws.ecr import KEPT_IMAGES, EcrRepositories
 from ecsconsul.targets.aws.registry import RegistryImages
 

@@ -13,18 +13,18 @@ from botocore import xform_name
 from msgspec import structs
 
 import ecsconsul
-from ecsconsul import walk
-from ecsconsul.cli.walks import all_steps
+from ecsconsul.cli.changes import all_steps
+from ecsconsul.config.lab import ConsulSpec, Lab
+from ecsconsul.deploy import executor as walk
+from ecsconsul.deploy.executor import Unwatched
 from ecsconsul.errors import LabError
-from ecsconsul.lab import ConsulSpec, Lab
-from ecsconsul.targets import Patience
-from ecsconsul.targets.aws import AwsTarget
 from ecsconsul.targets.aws.permissions import policy
 from ecsconsul.targets.aws.registry import RegistryImages
-from ecsconsul.walk import Unwatched
+from ecsconsul.targets.aws.target import AwsTarget
+from ecsconsul.targets.base import Patience
 from tests.aws_calls import NotedCalls
+from tests.deploy.world import serve
 from tests.moto_account import moto_application
-from tests.steps.world import serve
 from tests.targets.aws.conftest import lab_of
 
 Account = Callable[[str], Any]

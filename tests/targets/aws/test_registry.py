@@ -12,10 +12,10 @@ from uuid import uuid4
 
 import pytest
 
+from ecsconsul.config.lab import Lab, ServiceSpec
+from ecsconsul.docker.build_context import source_hash
+from ecsconsul.docker.builder import DockerEngine, PushRefused
 from ecsconsul.errors import LabError
-from ecsconsul.images import source_hash
-from ecsconsul.lab import Lab, ServiceSpec
-from ecsconsul.targets.aws.docker_engine import DockerEngine, PushRefused
 from ecsconsul.targets.aws.registry import RegistryImages
 from tests.docker_engine import REPOSITORY, base_image, docker, docker_engine
 from tests.docker_registry import PASSWORD, USER, Registry, docker_registry

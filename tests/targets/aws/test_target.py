@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from ecsconsul.config.lab import Lab
 from ecsconsul.errors import LabError, TargetAbsent
-from ecsconsul.lab import Lab
-from ecsconsul.targets.aws import AwsTarget, instances
-from ecsconsul.targets.aws.tunnel import ServerFacts
-from tests.steps.world import REGION, Said
+from ecsconsul.targets.aws import ec2 as instances
+from ecsconsul.targets.aws.consul_access import ServerFacts
+from ecsconsul.targets.aws.target import AwsTarget
+from tests.deploy.world import REGION, Said
 from tests.targets.aws.conftest import ACCOUNT, lab_of
 from tests.targets.aws.test_preflight import Engine, make_stack
 

@@ -1,0 +1,1 @@
+"""Consul: its catalog, its DNS, and the binary."""

@@ -1,0 +1,283 @@
+"""Finds the consul binary that the local region runs, and keeps the one that had to be fetched in a cache.
+
+How one is fetched is consul_release.py's work (the vendor's) and consul_package.py's (Debian's).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+from ..errors import LabError
+
+BINARY_VARIABLE = "ECSCONSUL_CONSUL_BIN"
+CACHE_VARIABLE = "ECSCONSUL_CACHE"
+CHECK_SECONDS = 10.0
+LOCK_LOOKS, LOCK_SECONDS = 9000, 0.1  # the slowest fetch ends within 15 minutes
+HINT = f"install Consul, or set {BINARY_VARIABLE} to the path of a consul binary"
+
+Say = Callable[[str], None]
+
+
+class Way(Protocol):
+    """One way to fetch a consul binary."""
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, in words."""
+
+    def fetch(self, folder: Path, say: Say) -> Path:
+        """Put a verified, executable consul below `folder`. Raises LabError with the reason why it can't."""
+
+
+@dataclass(frozen=True)
+class Consul:
+    """A binary that was seen to run; `version` is such as 1.8.7."""
+
+    path: Path
+    version: str
+
+
+Look = Callable[[], Consul]
+
+
+def find(say: Say, *, environ: Mapping[str, str] = os.environ, ways: Sequence[Way] | None = None) -> str:
+    """The absolute path of a consul binary that runs; `say` is told in one line which one, and why.
+
+    In order: ECSCONSUL_CONSUL_BIN, PATH, the cache, then `ways` to fetch one into the cache (the vendor's release,
+    Debian's package). Raises LabError when the one that was told does not run, or when no way leads to one.
+    """
+    failed: dict[str, str] = {}
+    found = _at_hand(environ, failed)
+    if found is None:
+        found = _fetched(_cache_folder(environ), _default_ways() if ways is None else ways, failed, say)
+    if found is None:
+        raise LabError("No Consul binary was found", where="this machine", why=_why(failed), hint=HINT)
+    return _chosen(*found, failed, say)
+
+
+def at_hand(environ: Mapping[str, str] = os.environ) -> str:
+    """The one that `find` would take at once, in words; empty when it would have to fetch one.
+
+    Raises LabError when the one that was told does not run.
+    """
+    found = _at_hand(environ, {})
+    return f"Consul {found[0].version} from {found[1]}: {found[0].path}" if found else ""
+
+
+def _at_hand(environ: Mapping[str, str], failed: dict[str, str]) -> tuple[Consul, str] | None:
+    if told := environ.get(BINARY_VARIABLE):
+        return _told(Path(told)), BINARY_VARIABLE
+    cache = _cache_folder(environ)
+    return _first({"PATH": lambda: _on_path(environ), "the cache": lambda: _in_cache(cache)}, failed)
+
+
+def cached(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The binary in the tool's cache, if there is one."""
+    binary = _cached_binary(_cache_folder(environ))
+    return binary if binary.is_file() else None
+
+
+def version_of(binary: Path, seconds: float = CHECK_SECONDS) -> str:
+    """The version that `binary` says it is, such as 1.8.7. Raises LabError when it does not run."""
+    try:
+        done = subprocess.run(
+            [binary, "version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise LabError(f"{binary} does not run", why=f"no answer to `version` within {seconds:g} s") from None
+    except OSError as error:
+        raise LabError(f"{binary} does not run", why=error.strerror or str(error)) from None
+    said = done.stdout.decode(errors="replace")
+    version = re.match(r"Consul v(\S+)", said)
+    if done.returncode or not version:
+        told = (done.stderr.decode(errors="replace").strip() or said.strip()).splitlines()
+        why = f"`version` ended with {done.returncode}" + (f": {told[-1]}" if told else "")
+        raise LabError(f"{binary} does not run", why=why)
+    return version[1]
+
+
+def _default_ways() -> Sequence[Way]:
+    # here, since most runs have a binary at hand and need neither HTTP nor zip
+    from .debian_package import DebianPackage
+    from .vendor_release import Release
+
+    return (Release(), DebianPackage())
+
+
+def _chosen(consul: Consul, place: str, failed: Mapping[str, str], say: Say) -> str:
+    why = f" ({_why(failed)})" if failed else ""
+    say(f"Consul {consul.version} from {place}: {consul.path}{why}")
+    return str(consul.path)
+
+
+def _why(failed: Mapping[str, str]) -> str:
+    return "; ".join(f"{place}: {reason}" for place, reason in failed.items())
+
+
+def _first(looks: Mapping[str, Look], failed: dict[str, str]) -> tuple[Consul, str] | None:
+    """The first Consul that is there, and its place; the reasons of the others go to `failed`."""
+    for place, look in looks.items():
+        try:
+            return look(), place
+        except LabError as error:
+            failed[place] = _reason(error)
+    return None
+
+
+def _reason(error: LabError) -> str:
+    """One line of what failed and why."""
+    return " ".join(": ".join(part for part in (error.what, error.where, error.why) if part).split())
+
+
+def _told(binary: Path) -> Consul:
+    # Never skipped: who names a binary wants that one, and wants to hear when it is not it.
+    path = binary.expanduser().absolute()
+    try:
+        return Consul(path, version_of(path))
+    except LabError as error:
+        hint = f"correct {BINARY_VARIABLE}, or unset it to have one found"
+        raise LabError(error.what, where=BINARY_VARIABLE, why=error.why, hint=hint) from None
+
+
+def _on_path(environ: Mapping[str, str]) -> Consul:
+    found = shutil.which("consul", path=environ.get("PATH", os.defpath))
+    if not found:
+        raise LabError("no consul there")
+    # Run each time, 30 ms: what is on PATH is not ours, and may be a script whose own file never changes.
+    path = Path(found).absolute()
+    return Consul(path, version_of(path))
+
+
+def _cache_folder(environ: Mapping[str, str]) -> Path:
+    if told := environ.get(CACHE_VARIABLE):
+        return Path(told).expanduser().absolute()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("ecsconsul")
+
+
+def _cached_binary(cache: Path) -> Path:
+    return cache / "consul" / "consul"
+
+
+def _in_cache(cache: Path) -> Consul:
+    binary = _cached_binary(cache)
+    if not os.access(binary, os.X_OK):
+        raise LabError("no consul there")
+    # What ran once and is the same file still runs; so a start does not pay for another `consul version`.
+    return Consul(binary, _remembered(binary) or version_of(binary))
+
+
+def _remember(binary: Path, version: str) -> None:
+    _memory(binary).write_text(f"{_identity(binary)} {version}\n")
+
+
+def _remembered(binary: Path) -> str | None:
+    memory = _memory(binary)
+    if not memory.is_file():
+        return None
+    identity, _, version = memory.read_text().strip().rpartition(" ")
+    return version if identity == _identity(binary) else None
+
+
+def _memory(binary: Path) -> Path:
+    return binary.with_name("checked")
+
+
+def _identity(binary: Path) -> str:
+    stat = binary.stat()
+    return f"{stat.st_mtime_ns} {stat.st_size}"
+
+
+def _fetched(cache: Path, ways: Sequence[Way], failed: dict[str, str], say: Say) -> tuple[Consul, str] | None:
+    """Fetch by the first way that works; what another ecsconsul has fetched meanwhile is taken as it is."""
+    try:
+        with _alone(cache, say), _fresh_folder(cache) as folder:
+            looks: dict[str, Look] = {"the cache": lambda: _in_cache_or_cleared(cache)}
+            for number, way in enumerate(ways):
+                looks[way.source] = _look(way, folder / str(number), cache, say)
+            return _first(looks, failed)
+    except OSError as error:
+        hint = f"set {CACHE_VARIABLE} to a folder that you may write to; or {HINT}"
+        raise LabError(
+            "Consul cannot be fetched into the cache", where=str(cache), why=str(error), hint=hint
+        ) from error
+
+
+def _look(way: Way, folder: Path, cache: Path, say: Say) -> Look:
+    def look() -> Consul:
+        folder.mkdir()
+        return _kept(way.fetch(folder, say), folder, cache)
+
+    return look
+
+
+def _kept(binary: Path, folder: Path, cache: Path) -> Consul:
+    """Move a fetched binary that runs into the cache, whole: a kill at any moment leaves it or none."""
+    version = version_of(binary)
+    complete = folder / "complete"
+    complete.mkdir()
+    _remember(binary.rename(complete / "consul"), version)
+    complete.rename(_cached_binary(cache).parent)
+    return Consul(_cached_binary(cache), version)
+
+
+def _in_cache_or_cleared(cache: Path) -> Consul:
+    try:
+        return _in_cache(cache)
+    except LabError:
+        place = _cached_binary(cache).parent
+        if place.is_dir():
+            shutil.rmtree(place)
+        raise
+
+
+@contextmanager
+def _fresh_folder(cache: Path) -> Iterator[Path]:
+    """A temporary folder in the cache, where a rename into place is atomic. Needs `_alone`."""
+    for left_by_a_kill in cache.glob("consul-fetch-*"):
+        shutil.rmtree(left_by_a_kill)
+    with tempfile.TemporaryDirectory(prefix="consul-fetch-", dir=cache) as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _alone(cache: Path, say: Say) -> Iterator[None]:
+    """While no other process fetches; the kernel ends a killed one's lock. Raises LabError after 15 minutes."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "consul.lock").open("a") as file:
+        if not _locked(file):
+            say("waiting for another ecsconsul, which is fetching Consul")
+            _wait_for_lock(file)
+        yield
+
+
+def _wait_for_lock(file: IO[str]) -> None:
+    from ..polling import wait_until
+    from ..targets.base import Patience
+
+    try:
+        wait_until(lambda: _locked(file) or None, Patience(LOCK_SECONDS, LOCK_LOOKS), time.sleep)
+    except TimeoutError as error:
+        hint = "end the other ecsconsul, or wait for it"
+        raise LabError("Another ecsconsul is fetching Consul", where=file.name, why=str(error), hint=hint) from None
+
+
+def _locked(file: IO[str]) -> bool:
+    # flock has no timeout, so it is asked, not waited for
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

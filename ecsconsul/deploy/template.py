@@ -1,0 +1,35 @@
+"""The CloudFormation template as it is sent: templates/consul-lab.yaml with the boot scripts beside it put into it.
+
+Without them the file is valid YAML and a valid template, but its instances would do nothing. What is a parameter and
+what a script does is left to the files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from ..paths import templates_dir
+
+_INCLUDE = re.compile(r"^( *)# include: (\S+)\n", re.MULTILINE)
+_SHEBANG = re.compile(r"\A#!.*\n")
+
+
+def stack_template() -> str:
+    """The text that CloudFormation is given."""
+    folder = templates_dir()
+    return with_scripts((folder / "consul-lab.yaml").read_text(), lambda name: (folder / name).read_text())
+
+
+def with_scripts(template: str, read: Callable[[str], str]) -> str:
+    """The template with each line `# include: NAME` replaced by that script, as deep as the line stands.
+
+    Such a line stands in the text of a Fn::Sub, to which `${name}` is a parameter of the template and `${!name}` a
+    variable of the script: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/intrinsic-function-reference-sub.html
+    """
+
+    def script(line: re.Match[str]) -> str:
+        text = _SHEBANG.sub("", read(line[2])).replace("${", "${!")
+        return "".join(line[1] + each if each.strip() else each for each in text.splitlines(keepends=True))
+
+    return _INCLUDE.sub(script, template)

@@ -1,0 +1,1 @@
+"""Docker: the engine, build contexts, and image builds."""

@@ -1,1 +1,0 @@
-"""A tiny AWS region on this machine: moto's AWS API, with real Consul agents and real tasks behind it."""

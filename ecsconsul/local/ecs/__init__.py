@@ -1,1 +1,0 @@
-"""Amazon ECS's services, tasks and container instances, true to what really runs on this machine."""

@@ -1,0 +1,1 @@
+"""A tiny AWS region in one background process."""

@@ -1,0 +1,1 @@
+"""What both runtimes share: their interface, the lab directory, addresses, and processes."""

@@ -1,0 +1,169 @@
+"""Runs the machines' Consul agents as containers: the consul binary of this machine on a base image of the services.
+
+Each has a fixed address on the lab's network and answers DNS at port 53, where Docker's DNS settings lead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ....docker.engine import INSTANCE_LABEL
+from ....errors import LabError
+from ...instances import CannotRun, ConsulPorts, Machine, Role
+from ..addresses import HOME, Ports, claim_consul_at_home
+from ..lab_dir import LabHome
+from .bridge_network import LabNetwork
+from .engine_container import EngineContainer
+from .log_copy import LOG_CONFIG, LogCopy
+from .security import SECURITY
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+DNS_PORT = 53
+BINARY, CONFIG, DATA = "/ecsconsul/consul", "/ecsconsul/consul.json", "/ecsconsul/data"
+# where the addresses of name servers stand that a container can reach: systemd-resolved's own file first, as Docker
+RESOLV_CONFS = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
+CHECK_SECONDS = 30.0
+
+
+class ConsulContainers:
+    """The Consul agents of one lab, as containers."""
+
+    def __init__(
+        self,
+        docker: APIClient,
+        network: LabNetwork,
+        home: LabHome,
+        image: str,
+        binary: str,
+        labels: dict[str, str],
+        forgotten: Callable[[Machine], None],
+    ) -> None:
+        self._docker = docker
+        self._network = network
+        self._home = home
+        self._image = image
+        self._binary = binary
+        self._labels = labels
+        self._forgotten = forgotten
+        self._ports = Ports(network.gateway)
+        self._recursors = name_servers(RESOLV_CONFS)
+        self._containers: dict[str, EngineContainer] = {}
+
+    def make(self, instance_id: str, role: Role, folder: Path, *, lead: bool) -> Machine:
+        return Machine(
+            instance_id,
+            role,
+            self._network.take(),
+            ConsulPorts(dns=DNS_PORT),
+            self._ports,
+            folder,
+            own_address=False,
+            also_on_home=lead,
+            home_ports=self._home_ports() if lead else None,
+        )
+
+    def _home_ports(self) -> ConsulPorts:
+        """Consul's own ports at 127.0.0.1 where both are free, else free ones."""
+        if claim_consul_at_home(self):
+            return ConsulPorts()
+        free = Ports(HOME)
+        return ConsulPorts(http=free.take(), dns=free.take())
+
+    def settings(self, machine: Machine) -> dict[str, Any]:
+        # what is not below its own domain an agent asks of the name servers that this machine asks
+        return {"client_addr": "0.0.0.0", "data_dir": DATA, "recursors": self._recursors}
+
+    def start(self, machine: Machine) -> EngineContainer:
+        from docker.errors import APIError
+        from requests.exceptions import RequestException
+
+        try:
+            container = self._containers.get(machine.instance_id) or self._create(machine)
+            self._docker.start(container.id)
+        except APIError as error:
+            raise CannotRun(str(error.explanation)) from error
+        except RequestException as error:
+            raise CannotRun(str(error)) from error
+        # after a restart the copy goes on where the one before ended
+        tail = 0 if machine.agent else "all"
+        LogCopy(self._docker, container.id, self._home.logs / f"consul-{machine.instance_id}.log", tail=tail)
+        return container
+
+    def forget(self, machine: Machine) -> None:
+        self._forgotten(machine)
+        self._containers.pop(machine.instance_id, None)
+        self._network.give_back(machine.address)
+
+    def _create(self, machine: Machine) -> EngineContainer:
+        docker = self._docker
+        home = machine.home_ports
+        published = {} if home is None else {8500: home.http, "53/tcp": home.dns, "53/udp": home.dns}
+        config = machine.folder / "consul.json"
+        host = docker.create_host_config(
+            binds=[f"{self._binary}:{BINARY}:ro", f"{config}:{CONFIG}:ro"],
+            port_bindings={port: (HOME, number) for port, number in published.items()},
+            restart_policy={"Name": "always"},
+            log_config=LOG_CONFIG,
+            network_mode=self._network.id,
+            **SECURITY,
+        )
+        endpoint = docker.create_endpoint_config(ipv4_address=machine.address)
+        made = docker.create_container(
+            self._image,
+            entrypoint=[BINARY],
+            command=["agent", "-config-file", CONFIG],
+            name=f"{self._home.lab}-{machine.instance_id}",
+            hostname=machine.instance_id,
+            user="0:0",
+            ports=[8500, (53, "tcp"), (53, "udp")] if published else None,
+            # the machine's Registrator sees this one as well, and Consul registers itself
+            labels={**self._labels, INSTANCE_LABEL: machine.instance_id, "SERVICE_IGNORE": "true"},
+            host_config=host,
+            networking_config=docker.create_networking_config({self._network.id: endpoint}),
+            healthcheck={"test": ["NONE"]},
+        )
+        container = EngineContainer(docker, made["Id"])
+        self._containers[machine.instance_id] = container
+        return container
+
+
+def name_servers(files: tuple[Path, ...]) -> list[str]:
+    """The name servers of the first file that is there, without those on loopback, which no container can reach."""
+    for path in files:
+        with contextlib.suppress(OSError):
+            words = [line.split() for line in path.read_text().splitlines()]
+            found = [line[1] for line in words if len(line) > 1 and line[0] == "nameserver"]
+            return [address for address in found if not address.startswith("127.") and address != "::1"]
+    return []
+
+
+def check_binary(docker: APIClient, image: str, binary: str, labels: dict[str, str]) -> None:
+    """Raises LabError unless the consul binary runs on the image: a dynamically linked one needs the image's libc."""
+    from docker.errors import APIError, ContainerError
+
+    container = ""
+    try:
+        host = docker.create_host_config(binds=[f"{binary}:{BINARY}:ro"], network_mode="none", log_config=LOG_CONFIG)
+        container = docker.create_container(
+            image, entrypoint=[BINARY], command=["version"], host_config=host, labels=labels, user="0:0"
+        )["Id"]
+        docker.start(container)
+        code = docker.wait(container, timeout=CHECK_SECONDS)["StatusCode"]
+        said = docker.logs(container, tail=5).decode(errors="replace").strip()
+    except (APIError, ContainerError) as error:
+        code, said = 127, str(getattr(error, "explanation", "") or error)
+    finally:
+        if container:
+            EngineContainer(docker, container).remove()
+    if code:
+        raise LabError(
+            "The consul binary does not run in a container",
+            where=f"{binary} on {image}",
+            why=said or f"it ended with {code}",
+            hint="ECSCONSUL_CONSUL_BIN can name another one; the vendor's releases are linked statically",
+        )

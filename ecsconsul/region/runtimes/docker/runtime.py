@@ -1,0 +1,53 @@
+"""What a lab in containers stands on: its network, its machines' agents and its runtime; and how it is cleared."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from ....docker.build import remove
+from ....docker.engine import Engine, Left, client, labels
+from ...registrators import Registrators
+from ..lab_dir import LabHome
+from . import bridge_network as network
+from .consul_agents import ConsulContainers
+from .containers import ContainerRuntime
+from .engine_container import EngineContainer, gone_is_fine
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+CLEARED_AT_ONCE = 8
+
+
+class ContainerWorld:
+    """The containers of one region. Making it makes the network; raises LabError when the engine does not."""
+
+    def __init__(self, home: LabHome, url: str, agent_image: str, consul_binary: str) -> None:
+        self._home = home
+        self._engine = Engine(url)
+        self._docker = client(url)
+        marks = labels(home.lab, home.root)
+        net = network.create(self._docker, home.lab, marks)
+        self._registrators = Registrators(url.removeprefix("unix://"))
+        self.consuls = ConsulContainers(
+            self._docker, net, home, agent_image, consul_binary, marks, self._registrators.forget
+        )
+        self.runtime = ContainerRuntime(self._docker, net, marks, self._registrators)
+
+    def close(self) -> None:
+        """Take away what is left of the lab's containers, and its network."""
+        self._registrators.close()
+        clear(self._docker, self._engine.left(self._home.lab, self._home.root), images=False)
+        self._docker.close()
+
+
+def clear(docker: APIClient, left: Left, *, images: bool) -> None:
+    """Remove all of it; with `images` those too."""
+    with ThreadPoolExecutor(CLEARED_AT_ONCE) as pool:
+        list(pool.map(lambda found: EngineContainer(docker, found).remove(), left.containers))
+    for found in left.networks:
+        with gone_is_fine():
+            docker.remove_network(found)
+    for found in left.images if images else ():
+        remove(docker, found)

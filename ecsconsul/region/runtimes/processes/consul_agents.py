@@ -1,0 +1,72 @@
+"""Runs the machines' Consul agents as processes, each at an address of its own on loopback where there are several."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...instances import CannotRun, ConsulPorts, Machine, Role
+from .. import lab_processes as processes
+from ..addresses import Addresses, claim_consul_at_home
+from ..lab_dir import LabHome
+
+KILL_TIMEOUT = 5.0
+
+
+@dataclass(frozen=True)
+class AgentProcess:
+    """One process of the consul binary."""
+
+    process: subprocess.Popen[bytes]
+
+    def wait(self) -> int:
+        return self.process.wait()
+
+    def stop(self, timeout: float) -> None:
+        processes.stop(self.process, timeout)
+
+    def kill(self) -> None:
+        processes.signal_group(self.process.pid, signal.SIGKILL)
+        self.process.wait(KILL_TIMEOUT)
+
+
+class ConsulProcesses:
+    """The Consul agents of one lab, as processes."""
+
+    def __init__(self, home: LabHome, binary: str, addresses: Addresses) -> None:
+        self._home = home
+        self._binary = binary
+        self._addresses = addresses
+
+    def make(self, instance_id: str, role: Role, folder: Path, *, lead: bool) -> Machine:
+        address = self._addresses.take()
+        ports = self._addresses.ports(address)
+        lead = lead and claim_consul_at_home(self)
+        if not self._addresses.shared:
+            return Machine(instance_id, role, address, ConsulPorts(), ports, folder, also_on_home=lead)
+        if lead:
+            own = ConsulPorts(server=ports.take(), serf_lan=ports.take())
+        else:
+            own = ConsulPorts(ports.take(), ports.take(), ports.take(), ports.take())
+        return Machine(instance_id, role, address, own, ports, folder, own_address=False)
+
+    def settings(self, machine: Machine) -> dict[str, Any]:
+        return {}
+
+    def start(self, machine: Machine) -> AgentProcess:
+        try:
+            process = processes.start(
+                [self._binary, "agent", "-config-file", str(machine.folder / "consul.json")],
+                home=self._home.root,
+                log=self._home.logs / f"consul-{machine.instance_id}.log",
+                env={},
+            )
+        except OSError as error:
+            raise CannotRun(str(error)) from error
+        return AgentProcess(process)
+
+    def forget(self, machine: Machine) -> None:
+        self._addresses.give_back(machine.address)

@@ -1,0 +1,347 @@
+"""Tells one Consul agent what is due, and finds out what it has; what is wanted is put into the ledger by others.
+
+One telling at a time for each ID, several IDs side by side. An agent that is away is asked for until it is back, and
+then everything is compared anew; one that is there is compared now and then, for it may have lost what it was told.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from ..errors import LabError, Unreachable
+from .checks import Status
+from .consul_client import Agent
+from .desired_state import Deed, Ledger, Wanted
+from .loop import Loop
+from .ownership import ID_DIGITS, Marker, marked, read_marker
+from .probe_schedule import SHOWN_AFTER, Looking, looking_at, see
+
+log = logging.getLogger(__name__)
+
+TELLERS, LOOKERS = 8, 32
+COMPARE_SECONDS = 5.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+FIRST_REFUSAL_PAUSE, LONGEST_REFUSAL_PAUSE = 1.0, 60.0
+
+
+@dataclass
+class _Refused:
+    """A telling that Consul refused; it is tried again, but not at once."""
+
+    wanted: Marker | None
+    pause: float
+    until: float
+
+
+@dataclass
+class _Awaited:
+    """Somebody waits until something is so."""
+
+    is_so: Callable[[], bool]
+    done: threading.Event
+
+
+class Teller:
+    """`settle` and both `when_` are called in the loop; `moved` is called there with the agent's own address."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        ledger: Ledger,
+        loop: Loop,
+        moved: Callable[[str], None],
+        *,
+        asks_address: bool,
+        until_it_listens: bool,
+        period: float,
+    ) -> None:
+        self._agent = agent
+        self._ledger = ledger
+        self._loop = loop
+        self._moved = moved
+        self._asks_address = asks_address
+        self._until_it_listens = until_it_listens
+        self._period = min(period or COMPARE_SECONDS, COMPARE_SECONDS)
+        self._busy: set[str] = set()
+        self._told: dict[str, Marker | None] | None = None  # what was told since the comparison under way began
+        self._looks: dict[str, tuple[Marker, Looking]] = {}
+        self._doubted: set[str] = set()  # critical when the agent was asked first, be it only because it started anew
+        self._refused: dict[str, _Refused] = {}
+        self._awaited: list[_Awaited] = []
+        self._pause = FIRST_PAUSE
+        self._comparing = False
+        self._retrying = False
+        self._tellers = ThreadPoolExecutor(TELLERS, "tell-consul")
+        self._lookers = ThreadPoolExecutor(LOOKERS, "look")
+        self.tellings: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
+
+    @property
+    def agent_answers(self) -> bool:
+        return self._ledger.held is not None
+
+    def start(self) -> None:
+        """Ask the agent who it is and what it has, before the loop runs. Raises LabError."""
+        address = self._agent.address() if self._asks_address else ""
+        self._ledger.held = self._ask()
+        self._doubted = self._agent.critical()
+        if address:
+            self._moved(address)
+        self._loop.later(self._period, self._compare_again)
+
+    def close(self) -> None:
+        """When the loop has ended."""
+        self._tellers.shutdown(wait=False, cancel_futures=True)
+        self._lookers.shutdown(wait=False, cancel_futures=True)
+
+    # deciding, in the loop
+
+    def settle(self, ids: Iterable[str]) -> None:
+        """Do what is due for each of these IDs."""
+        for service_id in ids:
+            self._settle(service_id)
+
+    def when_gone(self, ids: tuple[str, ...], container: str, done: threading.Event) -> None:
+        """Set `done` when the agent has none of these services of the container any more."""
+        digits = container[:ID_DIGITS]
+        self._awaited.append(_Awaited(lambda: not any(self._may_have(one, digits) for one in ids), done))
+        self._tell_who_waits()
+
+    def when_settled(self, done: threading.Event) -> None:
+        """Set `done` when the agent was told all that was due to it."""
+        self._awaited.append(_Awaited(self._is_settled, done))
+        self._tell_who_waits()
+
+    def _settle(self, service_id: str) -> None:
+        deed = self._ledger.due(service_id)
+        wanted = self._ledger.wanted(service_id)
+        if wanted is None:
+            self._looks.pop(service_id, None)
+        if service_id in self._busy or self._is_put_off(service_id, wanted):
+            return
+        if deed is None:
+            self._look_at_doubted(service_id, wanted)
+            self._show_as_well(service_id, wanted)
+            return
+        if deed == "deregister":
+            self._tell(service_id, deed, None, partial(self._agent.deregister, service_id))
+            return
+        assert wanted is not None
+        looking = self._looking(service_id, wanted)
+        if looking is None or looking.is_decided(time.monotonic()):
+            self._register(service_id, wanted, looking)
+
+    def _register(self, service_id: str, wanted: Wanted, looking: Looking | None) -> None:
+        status: Status | None = (looking.status or "critical") if looking else None
+        if looking:
+            looking.shown = status
+        payload = marked(wanted.registration.payload(status), wanted.marker)
+        self._tell(service_id, "register", wanted.marker, partial(self._agent.register, payload))
+
+    def _is_put_off(self, service_id: str, wanted: Wanted | None) -> bool:
+        refused = self._refused.get(service_id)
+        if refused is None:
+            return False
+        if refused.wanted == (wanted and wanted.marker):
+            return time.monotonic() < refused.until
+        del self._refused[service_id]
+        return False
+
+    # telling
+
+    def _tell(self, service_id: str, deed: Deed, marker: Marker | None, call: Callable[[], None]) -> None:
+        self._busy.add(service_id)
+        self._tellers.submit(self._call, service_id, deed, marker, call)
+
+    def _call(self, service_id: str, deed: Deed, marker: Marker | None, call: Callable[[], None]) -> None:
+        """In a thread of its own."""
+        error: LabError | None = None
+        try:
+            call()
+        except LabError as failure:
+            error = failure
+        self._loop.post(partial(self._was_told, service_id, deed, marker, error))
+
+    def _was_told(self, service_id: str, deed: Deed, marker: Marker | None, error: LabError | None) -> None:
+        self._busy.discard(service_id)
+        if error is None:
+            self._keep(service_id, deed, marker)
+        elif isinstance(error, Unreachable):
+            self.failures[deed] += 1
+            self._away(error)
+        else:
+            self.failures[deed] += 1
+            self._was_refused(service_id, deed, marker, error)
+        self._settle(service_id)
+        self._tell_who_waits()
+
+    def _keep(self, service_id: str, deed: Deed, marker: Marker | None) -> None:
+        self.tellings[deed] += 1
+        self._refused.pop(service_id, None)
+        log.info("added" if deed == "register" else "removed", extra={"id": service_id})
+        if self._told is not None:
+            self._told[service_id] = marker
+        if self._ledger.held is None:
+            return
+        if marker is None:
+            self._ledger.held.pop(service_id, None)
+        else:
+            self._ledger.held[service_id] = marker
+
+    def _was_refused(self, service_id: str, deed: Deed, marker: Marker | None, error: LabError) -> None:
+        before = self._refused.get(service_id)
+        pause = min(before.pause * 2, LONGEST_REFUSAL_PAUSE) if before else FIRST_REFUSAL_PAUSE
+        self._refused[service_id] = _Refused(marker, pause, time.monotonic() + pause)
+        log.error("Consul refuses to %s", deed, extra={"id": service_id, "error": str(error), "again_in": pause})
+        self._loop.later(pause + 0.01, partial(self._settle, service_id))
+
+    def _tell_who_waits(self) -> None:
+        for one in list(self._awaited):
+            if one.is_so():
+                one.done.set()
+                self._awaited.remove(one)
+
+    def _may_have(self, service_id: str, container: str) -> bool:
+        if self._ledger.held is None or service_id in self._busy:
+            return True
+        marker = self._ledger.held.get(service_id)
+        return marker is not None and marker.container == container
+
+    def _is_settled(self) -> bool:
+        if self._ledger.held is None or self._busy:
+            return False
+        return not any(self._ledger.due(service_id) for service_id in self._ledger.ids())
+
+    # looking
+
+    def _looking(self, service_id: str, wanted: Wanted) -> Looking | None:
+        """The looks at a service, begun when there were none yet."""
+        marker, looking = self._looks.get(service_id, (None, None))
+        if marker != wanted.marker or looking is None:
+            now = time.monotonic()
+            looking = looking_at(wanted.registration, now, until_it_listens=self._until_it_listens)
+            if looking is not None:
+                self._looks[service_id] = (wanted.marker, looking)
+                self._look(service_id, looking)
+                self._loop.later(SHOWN_AFTER, partial(self._settle, service_id))
+        return looking
+
+    def _look(self, service_id: str, looking: Looking) -> None:
+        if self._is_current(service_id, looking):
+            self._lookers.submit(self._see, service_id, looking)
+
+    def _see(self, service_id: str, looking: Looking) -> None:
+        """In a thread of its own."""
+        status = see(looking.probe, looking.behind)
+        self._loop.post(partial(self._saw, service_id, looking, status))
+
+    def _saw(self, service_id: str, looking: Looking, status: Status) -> None:
+        if not self._is_current(service_id, looking):
+            return
+        looking.status = status
+        if (pause := looking.next_pause(time.monotonic())) is not None:
+            self._loop.later(pause, partial(self._look, service_id, looking))
+        self._settle(service_id)
+
+    def _is_current(self, service_id: str, looking: Looking) -> bool:
+        return self._looks.get(service_id, (None, None))[1] is looking
+
+    def _look_at_doubted(self, service_id: str, wanted: Wanted | None) -> None:
+        """Consul's own next look may be a whole interval away."""
+        if wanted is not None and service_id in self._doubted:
+            self._doubted.discard(service_id)
+            looking = self._looking(service_id, wanted)
+            if looking is not None:
+                looking.shown = "critical"
+
+    def _show_as_well(self, service_id: str, wanted: Wanted | None) -> None:
+        """What is shown as critical, and is well, is registered anew, unless Consul has seen it itself.
+
+        Consul keeps the status of a check that it knows, so what is there must go first.
+        """
+        looking = self._looks.get(service_id, (None, None))[1]
+        if wanted is None or looking is None or not looking.is_shown_wrongly or self._ledger.held is None:
+            return
+        looking.shown = looking.status
+        payload = marked(wanted.registration.payload(looking.status), wanted.marker)
+
+        def renew() -> None:
+            if self._agent.is_critical(service_id):
+                self._agent.deregister(service_id)
+                self._agent.register(payload)
+
+        self._tell(service_id, "register", wanted.marker, renew)
+
+    # comparing
+
+    def _ask(self) -> dict[str, Marker | None]:
+        return {service_id: read_marker(service) for service_id, service in self._agent.services().items()}
+
+    def _compare_again(self) -> None:
+        self._loop.later(self._period, self._compare_again)
+        if not self._retrying:
+            self._compare()
+
+    def _compare(self) -> None:
+        self._retrying = False
+        if not self._comparing:
+            self._comparing = True
+            self._told = {}
+            self._tellers.submit(self._find, is_back=self._ledger.held is None)
+
+    def _find(self, *, is_back: bool) -> None:
+        """In a thread of its own. An agent that is back may be another one, and has forgotten what its checks saw."""
+        try:
+            address = self._agent.address() if is_back and self._asks_address else ""
+            found = self._ask()
+            critical = self._agent.critical() if is_back else set()
+        except LabError as error:
+            self._loop.post(partial(self._not_found, error))
+            return
+        self._loop.post(partial(self._found, found, critical, address))
+
+    def _not_found(self, error: LabError) -> None:
+        self._comparing = False
+        self._told = None
+        self._away(error)
+
+    def _found(self, found: dict[str, Marker | None], critical: set[str], address: str) -> None:
+        self._comparing = False
+        self._pause = FIRST_PAUSE
+        was_away = self._ledger.held is None
+        # what was told meanwhile, or is being told, is newer than the answer
+        before = self._ledger.held or {}
+        newer = {**{key: before[key] for key in self._busy & set(before)}, **(self._told or {})}
+        self._ledger.held = {key: value for key, value in found.items() if key not in self._busy or key in newer}
+        for service_id, marker in newer.items():
+            if marker is None:
+                self._ledger.held.pop(service_id, None)
+            else:
+                self._ledger.held[service_id] = marker
+        self._told = None
+        if was_away:
+            log.info("Consul is back", extra={"services": len(self._ledger.ours())})
+            # what was seen before it went says nothing of now
+            self._looks.clear()
+            self._doubted = critical
+        if address:
+            self._moved(address)
+        self.settle(self._ledger.ids())
+        self._tell_who_waits()
+
+    def _away(self, error: LabError) -> None:
+        """Ask again and again until it answers; what it has is not known before."""
+        if self._ledger.held is not None:
+            log.warning("Consul does not answer, trying again", extra={"error": str(error)})
+        self._ledger.held = None
+        if not self._retrying:
+            self._retrying = True
+            self._loop.later(self._pause, self._compare)
+            self._pause = min(self._pause * 2, LONGEST_PAUSE)

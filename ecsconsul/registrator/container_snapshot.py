@@ -1,0 +1,143 @@
+"""Reads what Docker's API says of a container or an event into small types of ours; asks nothing and decides nothing.
+
+From API 1.41 (Docker 20.10) to today's: only fields that all of them have are read, so `Action`, `Type` and `Actor` of
+an event and `Networks` of a container.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from .rules import Container, PortBinding
+
+DEFAULT_STOP_SIGNAL = "TERM"
+KILLED = 137
+# Signals that Docker names by number in its events: those that end a container, by their numbers on Linux.
+SIGNALS = {"1": "HUP", "2": "INT", "3": "QUIT", "9": "KILL", "10": "USR1", "12": "USR2", "15": "TERM", "28": "WINCH"}
+_TIME = re.compile(r"(\d+-\d+-\d+T\d+:\d+:\d+)(?:\.(\d+))?(Z|[+-]\d+:\d+)")
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened to a container. `at` in nanoseconds since 1970, by the engine's clock."""
+
+    action: str  # start, die, kill, pause, unpause, health_status, rename, destroy, connect, disconnect
+    container: str
+    at: int
+    signal: str = ""  # of a kill, without SIG
+    exit_code: int = 0  # of a die
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A container as Docker's inspect tells it. `started_at` in nanoseconds since 1970."""
+
+    container: Container
+    running: bool
+    paused: bool
+    health: str  # none, starting, healthy, unhealthy
+    started_at: int
+    exit_code: int
+    stop_signal: str  # without SIG
+    shares_network_of: str  # the container whose network it is in; "" when it has its own
+
+    @property
+    def id(self) -> str:
+        return self.container.id
+
+
+def event_of(told: Json) -> Event | None:
+    """An event of the stream; None for one that is not about a container's life."""
+    actor = told.get("Actor") or {}
+    attributes = actor.get("Attributes") or {}
+    is_network = told.get("Type") == "network"
+    container = attributes.get("container") if is_network else actor.get("ID")
+    if not container or told.get("Type") not in ("container", "network"):
+        return None
+    return Event(
+        action=str(told.get("Action", "")).partition(":")[0],
+        container=container,
+        at=int(told.get("timeNano") or 0),
+        signal=signal_name(str(attributes.get("signal", ""))),
+        exit_code=_whole(attributes.get("exitCode"), KILLED),
+    )
+
+
+def facts_of(told: Json) -> Facts:
+    """An inspected container. What it shares with another one's network is not in here: see `with_address`."""
+    config, state = told.get("Config") or {}, told.get("State") or {}
+    mode = (told.get("HostConfig") or {}).get("NetworkMode") or "default"
+    settings = told.get("NetworkSettings") or {}
+    container = Container(
+        id=told["Id"],
+        name=told.get("Name") or "",
+        image=config.get("Image") or "",
+        environment=tuple(config.get("Env") or ()),
+        labels=config.get("Labels") or {},
+        ports=tuple(_ports(config.get("ExposedPorts") or {}, settings.get("Ports") or {})),
+        ip=address_of(told),
+        network_mode=mode,
+    )
+    return Facts(
+        container=container,
+        running=bool(state.get("Running")) and not state.get("Restarting"),
+        paused=bool(state.get("Paused")),
+        health=(state.get("Health") or {}).get("Status") or "none",
+        started_at=nanoseconds(state.get("StartedAt") or ""),
+        exit_code=int(state.get("ExitCode") or 0),
+        stop_signal=signal_name(config.get("StopSignal") or "") or DEFAULT_STOP_SIGNAL,
+        shares_network_of=mode.partition(":")[2] if container.shares_network else "",
+    )
+
+
+def address_of(told: Json) -> str:
+    """The address in the network that the container was started in, else in the first that gave it one."""
+    networks: Mapping[str, Json] = (told.get("NetworkSettings") or {}).get("Networks") or {}
+    mode = (told.get("HostConfig") or {}).get("NetworkMode") or "default"
+    own = "bridge" if mode == "default" else mode
+    ranked = sorted(networks.items(), key=lambda item: (own not in (item[0], item[1].get("NetworkID")), item[0]))
+    addresses = [one.get("IPAddress") or one.get("GlobalIPv6Address") or "" for _, one in ranked]
+    return next(filter(None, addresses), "")
+
+
+def signal_name(text: str) -> str:
+    """`15`, `SIGTERM` and `TERM` are TERM."""
+    return SIGNALS.get(text, text.upper().removeprefix("SIG"))
+
+
+def nanoseconds(text: str) -> int:
+    """A moment as Docker writes it (RFC 3339) in nanoseconds since 1970; 0 for none."""
+    match = _TIME.fullmatch(text)
+    if not match or text.startswith("0001-"):
+        return 0
+    whole, fraction, zone = match.groups()
+    moment = datetime.fromisoformat(whole + ("+00:00" if zone == "Z" else zone))
+    since = moment - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    return (since.days * 86400 + since.seconds) * 10**9 + int((fraction or "0").ljust(9, "0")[:9])
+
+
+def _ports(exposed: Json, published: Mapping[str, Any]) -> Iterator[PortBinding]:
+    """Every exposed port, and then where each is published; the first of a port's bindings comes first."""
+    for text in exposed:
+        yield PortBinding(*_port(text))
+    for text, bindings in published.items():
+        for binding in bindings or ():
+            yield PortBinding(*_port(text), _whole(binding.get("HostPort"), 0) or None, binding.get("HostIp") or "")
+
+
+def _port(text: str) -> tuple[int, str]:
+    number, _, protocol = text.partition("/")
+    return int(number), protocol or "tcp"
+
+
+def _whole(text: Any, default: int) -> int:
+    try:
+        return int(text)
+    except (TypeError, ValueError):
+        return default

@@ -1,0 +1,23 @@
+"""The key that encrypts Consul's gossip: a secret parameter of SSM, made before the stack and read by the instances.
+
+It is in no stack parameter, no UserData and on no command line.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from typing import Any
+
+from .ssm_parameter import LabParameter
+
+KEY_BYTES = 32
+
+
+def gossip_key(ssm: Any, lab: str) -> LabParameter:
+    """The key of one lab; the members of the lab hold it, so one that is there stays."""
+    return LabParameter(ssm, lab, "gossip-key", "Encrypts the gossip of the lab's Consul", _key, kind="SecureString")
+
+
+def _key() -> str:
+    return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()

@@ -1,0 +1,87 @@
+"""What is known of an instance type: its architecture, the AMI for it, and the zones that have it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ...errors import LabError
+from .session import code_of
+from .ssm_parameter import LabParameter
+
+X86, ARM = "x86_64", "arm64"
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/retrieve-ecs-optimized_AMI.html
+_AMI = "/aws/service/ecs/optimized-ami/amazon-linux-2023/{}recommended/image_id"
+_NO_AMI = "ami-00000000000000000"
+# a1, and every family with a g for Graviton behind its generation: t4g, m7gd, c6gn
+_GRAVITON = re.compile(r"^(a1|[a-z]+\d+g[a-z]*)\.")
+
+
+def ami_parameter(architecture: str) -> str:
+    """The public SSM parameter that holds the current ECS-optimized Amazon Linux 2023."""
+    return _AMI.format("arm64/" if architecture == ARM else "")
+
+
+def architecture_of(ec2: Any, instance_type: str) -> str:
+    """x86_64 or arm64. Raises LabError when the region does not know the type."""
+    from botocore.exceptions import ClientError
+
+    try:
+        found = ec2.describe_instance_types(InstanceTypes=[instance_type])["InstanceTypes"]
+    except ClientError as error:
+        if code_of(error) != "InvalidInstanceType":
+            # who may not ask, or whom nobody answers, goes by the name
+            return by_name(instance_type)
+        found = None
+    if found is None:
+        raise LabError(
+            f"There is no instance type {instance_type} in this region",
+            where="config, aws.instance_type",
+            hint="`aws ec2 describe-instance-types` lists those that there are; t3.small is nearly everywhere",
+        )
+    known = found[0].get("ProcessorInfo", {}).get("SupportedArchitectures", []) if found else []
+    fitting = [one for one in (X86, ARM) if one in known]
+    return fitting[0] if fitting else by_name(instance_type)
+
+
+def by_name(instance_type: str) -> str:
+    """The architecture that an instance type's name tells."""
+    return ARM if _GRAVITON.match(instance_type) else X86
+
+
+def zones_with(ec2: Any, instance_type: str) -> set[str] | None:
+    """The Availability Zones that have an instance type; None when that is not told."""
+    from botocore.exceptions import ClientError
+
+    asked = [{"Name": "instance-type", "Values": [instance_type]}]
+    pages = ec2.get_paginator("describe_instance_type_offerings")
+    try:
+        found = [
+            offer["Location"]
+            for page in pages.paginate(LocationType="availability-zone", Filters=asked)
+            for offer in page["InstanceTypeOfferings"]
+        ]
+    except ClientError:
+        return None
+    return set(found) or None
+
+
+def ami(ssm: Any, parameter: str) -> str:
+    """The AMI that the parameter holds. Raises LabError when there is none."""
+    try:
+        return str(ssm.get_parameter(Name=parameter)["Parameter"]["Value"])
+    except ssm.exceptions.ParameterNotFound as error:
+        raise LabError(
+            "This region has no ECS-optimized Amazon Linux 2023",
+            where=f"SSM parameter {parameter}",
+            why=str(error),
+            hint="choose another region (--region)",
+        ) from error
+
+
+def stand_in_ami(ssm: Any, lab: str) -> LabParameter:
+    """What takes the place of AWS's parameter in an emulator that has none: such a one boots nothing, whatever the AMI.
+
+    In AWS names below /aws/ are AWS's own, and emulators let nobody make one either.
+    """
+    return LabParameter(ssm, lab, "ecs-ami", "Stands in for AWS's AMI, which this emulator lacks", lambda: _NO_AMI)

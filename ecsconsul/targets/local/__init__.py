@@ -1,0 +1,1 @@
+"""The local target: a lab on this machine."""

@@ -1,0 +1,67 @@
+"""The images of a local lab: on the Docker engine where its region runs containers, else in its own store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...region.runtimes.lab_dir import LabHome
+
+if TYPE_CHECKING:
+    from ...region.runtimes.docker.images import EngineImages
+    from ...region.runtimes.processes.images import ImageStore
+
+Say = Callable[[str], None]
+
+
+class LabImages:
+    """The images of one lab, where its region looks for them; without a region there are those of its own store.
+
+    With a `runtime`, those that a region of another one has do not count.
+    """
+
+    def __init__(self, lab: str, home: LabHome, runtime: str | None = None) -> None:
+        self._lab = lab
+        self._home = home
+        self._runtime = runtime
+
+    def reference(self, service: str, tag: str) -> str:
+        return f"{self._lab}/{service}:{tag}"
+
+    def tags(self, service: str) -> list[str]:
+        facts = self._home.facts()
+        if facts and not facts.runs(self._runtime):
+            return []
+        engine = self._engine()
+        return self._built(engine).tags(service) if engine else self._copied().tags(service)
+
+    def publish(self, service: str, tag: str, source: Path, build_args: Mapping[str, str], say: Say) -> None:
+        engine = self._engine()
+        if engine:
+            self._built(engine).publish(service, tag, source, build_args, say)
+            return
+        # there is no base image here on which the build arguments could work
+        say(f"copying {source}")
+        self._copied().publish(service, tag, source)
+
+    def delete(self, service: str) -> None:
+        engine = self._engine()
+        if engine:
+            self._built(engine).delete(service)
+        else:
+            self._copied().delete(service)
+
+    def _engine(self) -> str:
+        facts = self._home.facts()
+        return facts.engine if facts else ""
+
+    def _built(self, engine: str) -> EngineImages:
+        from ...region.runtimes.docker.images import EngineImages
+
+        return EngineImages(self._lab, self._home.root, engine)
+
+    def _copied(self) -> ImageStore:
+        from ...region.runtimes.processes.images import ImageStore
+
+        return ImageStore(self._home)

@@ -1,0 +1,395 @@
+"""What the view prints: tables that can be read at 80 and at 140 columns, and nothing that a service can forge."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from ecsconsul.cli.output import Progress, View
+from ecsconsul.deploy.step import Change, Part
+
+Json = dict[str, Any]
+ESCAPE = "\x1b"
+
+
+def instance(number: int, status: str = "passing", output: str = "HTTP GET: 200 OK", **more: Any) -> Json:
+    checks = [
+        {"name": "Service 'weather' check", "status": status, "output": output},
+        {"name": "Serf Health Status", "status": "passing", "output": "Agent alive and reachable"},
+    ]
+    return {
+        "id": f"i-0a1b:weather:{number}", "node": "i-0a1b2c3d4e5f60718", "address": f"127.0.9.{number}",
+        "port": 32768 + number, "status": status, "tags": ["http"], "checks": checks, **more,
+    }  # fmt: skip
+
+
+def service(name: str = "weather", desired: int = 1, running: int = 1, *instances: Json) -> Json:
+    passing = sum(one["status"] == "passing" for one in instances)
+    return {
+        "name": name, "tags": ["http"], "desired": desired, "running": running, "passing": passing,
+        "instances": list(instances),
+    }  # fmt: skip
+
+
+def status(*services: Json, **more: Any) -> Json:
+    members = [
+        {"name": "i-0a1b2c3d4e5f60718", "address": "127.0.9.2", "role": "client", "status": "alive"},
+        {"name": "i-0ffffffffffffffff", "address": "127.0.9.1", "role": "server", "status": "alive"},
+    ]
+    return {
+        "lab": "consul-lab", "target": "local", "healthy": True, "portal": "http://127.0.0.1:8080/",
+        "aws": {"endpoint": "http://127.0.0.1:5566", "region": "us-east-1"},
+        "consul": {"http": "http://127.0.0.1:8500", "dns": "127.0.0.1:8600", "leader": "127.0.9.1:8300",
+                   "members": members},
+        "steps": [{"name": "cluster", "op": "keep", "detail": "ACTIVE"}],
+        "services": list(services), "others": [], **more,
+    }  # fmt: skip
+
+
+def walked(*steps: tuple[str, str, str], **more: Any) -> Json:
+    counted = {"created": 0, "updated": 0, "kept": 0, "destroyed": 0}
+    for _, op, _ in steps:
+        counted[{"create": "created", "update": "updated", "destroy": "destroyed"}.get(op, "kept")] += 1
+    named = [{"name": name, "op": op, "detail": detail, "seconds": 0.2} for name, op, detail in steps]
+    return {"lab": "consul-lab", "target": "local", "seconds": 3.42, "changes": counted, "steps": named, **more}
+
+
+class Shown:
+    """What the view prints of a document, at a width."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._capsys, self._monkeypatch = capsys, monkeypatch
+
+    def __call__(self, verb: str, document: Json, columns: int = 140) -> str:
+        self._monkeypatch.setenv("COLUMNS", str(columns))
+        getattr(View(as_json=False, no_color=False), verb)(document)
+        text = self._capsys.readouterr().out
+        assert ESCAPE not in text
+        assert max(len(line) for line in text.splitlines()) <= columns
+        return text
+
+
+@pytest.fixture
+def shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shown:
+    return Shown(capsys, monkeypatch)
+
+
+def words(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+WIDTHS = pytest.mark.parametrize("columns", [80, 140])
+
+
+# --- status
+
+
+@WIDTHS
+def test_status_of_a_healthy_lab(shown: Shown, columns: int) -> None:
+    found = words(shown("status", status(service("weather", 1, 1, instance(1))), columns))
+    assert found[0] == ["consul-lab", "(local)", "healthy"]
+    assert ["portal", "http://127.0.0.1:8080/"] in found
+    assert ["aws", "http://127.0.0.1:5566", "(us-east-1)"] in found
+    assert ["consul", "http://127.0.0.1:8500,", "DNS", "127.0.0.1:8600"] in found
+    assert ["i-0ffffffffffffffff", "127.0.9.1", "server,", "leader", "alive"] in found
+    assert ["weather", "1/1", "1/1", "127.0.9.1:32769", "i-0a1b2c3d4e5f60718", "passing"] in found
+
+
+@WIDTHS
+def test_every_instance_has_a_line_and_the_service_is_named_once(shown: Shown, columns: int) -> None:
+    found = words(shown("status", status(service("weather", 2, 2, instance(1), instance(2))), columns))
+    assert ["weather", "2/2", "2/2", "127.0.9.1:32769", "i-0a1b2c3d4e5f60718", "passing"] in found
+    assert ["127.0.9.2:32770", "i-0a1b2c3d4e5f60718", "passing"] in found
+
+
+@WIDTHS
+def test_what_is_copied_stays_whole_beside_long_names_and_outputs(shown: Shown, columns: int) -> None:
+    long = instance(1, "critical", "x" * 500, address="127.127.127.127")
+    text = shown("status", status(service("a-service-of-thirty-two-letters-", 1, 1, long)), columns)
+    assert "127.127.127.127:32769" in text
+    assert words(text).count(["i-0a1b2c3d4e5f60718"]) == 0
+    assert "i-0a1b2c3d4e5f60718" in text.partition("endpoint")[2]
+
+
+def test_counts_are_of_what_is_wanted(shown: Shown) -> None:
+    three = service("weather", 3, 2, instance(1), instance(2, "critical"))
+    assert ["weather", "2/3", "1/3"] in [line[:3] for line in words(shown("status", status(three)))]
+
+
+def test_a_failing_check_says_what_it_saw_in_one_line(shown: Shown) -> None:
+    output = "HTTP GET http://127.0.9.1:32769/health: 500 Internal Server Error\nOutput: <html>\n<body>"
+    text = shown("status", status(service("weather", 1, 1, instance(1, "critical", output)), healthy=False))
+    assert "critical  HTTP GET http://127.0.9.1:32769/health: 500" in " ".join(text.split("\n"))
+    assert "<html>" not in text
+
+
+@WIDTHS
+def test_a_long_check_output_is_cut(shown: Shown, columns: int) -> None:
+    text = shown("status", status(service("weather", 1, 1, instance(1, "critical", "x" * 5000))), columns)
+    assert 0 < text.count("x") < 150
+
+
+@pytest.mark.parametrize("output", ["", " ", "\n", "\n\n \t"])
+def test_a_check_that_says_nothing(shown: Shown, output: str) -> None:
+    text = shown("status", status(service("weather", 1, 1, instance(1, "critical", output))))
+    assert words(text)[-1][-1] == "critical"
+
+
+@WIDTHS
+def test_a_ghost_and_a_missing_task_are_marked(shown: Shown, columns: int) -> None:
+    one = {**service("weather", 2, 2, instance(1)), "ghosts": [instance(1)["id"]], "missing": ["0123456789abcdef"]}
+    text = " ".join(shown("status", status(one, healthy=False), columns).split())
+    assert "passing a ghost" in text
+    assert "task 01234567" in text
+
+
+def test_a_service_that_consul_does_not_know(shown: Shown) -> None:
+    assert "none in Consul" in shown("status", status(service("weather", 1, 1)))
+
+
+def test_a_service_of_which_none_are_wanted_is_not_missed(shown: Shown) -> None:
+    text = shown("status", status(service("weather", 0, 0)))
+    assert ["weather", "0/0", "0/0", "none", "wanted"] in words(text)
+
+
+def test_what_is_pending_is_told_and_what_is_kept_is_not(shown: Shown) -> None:
+    steps = [
+        {"name": "cluster", "op": "keep", "detail": "ACTIVE"},
+        {"name": "services/weather", "op": "update", "detail": "2/2 running"},
+    ]
+    text = shown("status", status(service("weather", 1, 1, instance(1)), steps=steps, healthy=False))
+    assert ["~", "update", "services/weather", "2/2", "running"] in words(text)
+    assert "ACTIVE" not in text
+    assert "not healthy" in text
+
+
+def test_a_consul_that_does_not_answer_is_told(shown: Shown) -> None:
+    consul = {"http": "http://127.0.0.1:8500", "dns": "127.0.0.1:8600", "leader": "", "members": []}
+    consul["error"] = "Consul does not answer: Connection refused"
+    text = shown("status", status(service("weather", 1, 1), consul=consul, healthy=False))
+    assert ["error", "Consul", "does", "not", "answer:", "Connection", "refused"] in words(text)
+    assert "consul member" not in text
+
+
+def test_of_many_other_services_ten_are_named(shown: Shown) -> None:
+    text = shown("status", status(others=[f"other-{n:03}" for n in range(200)]))
+    assert "other-009 and 190 more" in text
+    assert "other-010" not in text
+
+
+# --- what a service can write there
+
+
+HOSTILE = "[red]not red[/red] [/] :warning: \x1b[2J\x1b]0;title\x07 \x9b31m \x00"
+
+
+def test_nothing_that_a_service_says_is_taken_for_markup_or_control(shown: Shown) -> None:
+    bad = instance(1, "critical", HOSTILE, address="[bold]10.0.0.1", node="[blink]node[/blink]:warning:")
+    member = {"name": "[link=x]m", "address": "[b]a", "role": "client", "status": "[red]alive"}
+    consul = {"http": "h", "dns": "d", "leader": "", "members": [member], "error": HOSTILE}
+    steps = [{"name": "stack", "op": "wait", "detail": HOSTILE}]
+    text = shown("status", status(service("weather", 1, 1, bad), consul=consul, steps=steps, others=["[red]other"]))
+    for said in ("[red]not red[/red] [/] :warning:", "[bold]10.0.0.1", "[link=x]m", "[b]a", "[red]alive", "[red]other"):
+        assert said in text
+    assert "[blink]node[/blink]:warning:" in text
+    assert re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text) == []
+
+
+def test_details_of_steps_are_plain_text_too(shown: Shown) -> None:
+    for verb in ("plan", "up", "scale"):
+        text = shown(verb, walked(("stack", "create", HOSTILE), portal=None))
+        assert verb == "up" or "[red]not red[/red] [/] :warning:" in text
+        assert re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text) == []
+
+
+def test_a_path_in_brackets_is_left_whole(shown: Shown) -> None:
+    text = shown("down", walked(("cluster", "destroy", "deleted"), left=["/tmp/[red]/lab"], kept=["logs: /tmp/[b]/x"]))
+    assert "/tmp/[red]/lab" in text
+
+
+def test_json_is_what_was_found_to_the_letter(capsys: pytest.CaptureFixture[str]) -> None:
+    document = status(service("weather", 1, 1, instance(1, "critical", HOSTILE)))
+    View(as_json=True, no_color=False).status(document)
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == document
+    assert printed.err == ""
+
+
+# --- plan, up, scale, down
+
+
+@WIDTHS
+def test_plan(shown: Shown, columns: int) -> None:
+    steps = (("cluster", "keep", "ACTIVE"), ("stack", "update", "CREATE_COMPLETE"), ("tasks/weather", "create", ""))
+    found = words(shown("plan", walked(*steps), columns))
+    assert ["=", "keep", "cluster", "ACTIVE"] in found
+    assert ["~", "update", "stack", "CREATE_COMPLETE"] in found
+    assert ["+", "create", "tasks/weather"] in found
+    assert found[-1] == ["1", "to", "be", "created,", "1", "to", "be", "updated,", "1", "kept"]
+
+
+@pytest.mark.parametrize(
+    ("ops", "said"),
+    [
+        ((), "Nothing to change"),
+        (("keep", "keep"), "Nothing to change"),
+        (("create",), "1 to be created"),
+        (("destroy", "keep"), "1 to be destroyed, 1 kept"),
+    ],
+)
+def test_a_plan_ends_with_its_sum(shown: Shown, ops: tuple[str, ...], said: str) -> None:
+    text = shown("plan", walked(*((f"step-{n}", op, "") for n, op in enumerate(ops))))
+    assert text.splitlines()[-1].strip() == said
+
+
+def test_up_ends_with_where_the_portal_is_and_what_to_type(shown: Shown) -> None:
+    steps = (("cluster", "create", "ACTIVE"), ("services/weather", "create", "1/1 running"))
+    text = shown("up", walked(*steps, portal="http://127.0.0.1:8080/"))
+    assert "2 created in 3.4 s" in text
+    assert "http://127.0.0.1:8080/" in text
+    assert "dig weather" in text
+
+
+def test_up_without_a_portal_says_nothing_of_one(shown: Shown) -> None:
+    text = shown("up", walked(("cluster", "keep", "ACTIVE"), portal=None))
+    assert "Nothing changed in 3.4 s" in text
+    assert "Portal" not in text
+
+
+def test_down_says_that_nothing_is_left_or_what(shown: Shown) -> None:
+    gone = walked(("cluster", "destroy", "deleted"))
+    assert "Nothing is left." in shown("down", {**gone, "left": [], "kept": []})
+    assert "logs: /x" in shown("down", {**gone, "left": [], "kept": ["logs: /x"]})
+    text = shown("down", {**gone, "left": ["process 12"], "kept": []})
+    assert "process 12" in text
+    assert "Nothing is left" not in text
+
+
+# --- progress
+
+
+def progress(view: View) -> None:
+    with view.progress() as observer:
+        observer.begins("stack", "create")
+        observer.says("stack", "waiting [red]now\x1b[2J")
+        observer.ends(Change("stack", "create", "[b]CREATE_COMPLETE\x1b", 1.25))
+        observer.ends(Change("cluster", "keep", "ACTIVE"))
+        observer.fails("services/weather", ValueError("no [b]room\x1b\nat all"))
+
+
+def test_progress_goes_to_stderr_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+    progress(View(as_json=False, no_color=False))
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert ESCAPE not in printed.err
+    said, ended, failed = words(printed.err)
+    assert said[-2:] == ["waiting", "[red]now�[2J"]
+    assert ended == ["+", "create", "1.2", "s", "stack", "[b]CREATE_COMPLETE�"]
+    assert failed == ["!", "failed", "services/weather", "no", "[b]room�"]
+
+
+def test_parts_are_plain_lines_where_nothing_is_redrawn(capsys: pytest.CaptureFixture[str]) -> None:
+    with View(as_json=False, no_color=False).progress() as observer:
+        observer.begins("stack", "create")
+        observer.tells("stack", Part("ConsulServer", "runs", "CREATE_IN_PROGRESS AWS::EC2::Instance"))
+        observer.tells("stack", Part("ConsulServer", "failed", "CREATE_FAILED AWS::EC2::Instance no \x1b[2J room"))
+        observer.leaves("stack", "stack blue: ROLLBACK_IN_PROGRESS")
+    printed = capsys.readouterr().err
+    assert ESCAPE not in printed
+    assert words(printed) == [
+        ["…", "create", "stack", "ConsulServer", "CREATE_IN_PROGRESS", "AWS::EC2::Instance"],
+        ["!", "create", "stack", "ConsulServer", "CREATE_FAILED", "AWS::EC2::Instance", "no", "�[2J", "room"],
+        ["…", "goes", "on", "stack", "stack", "blue:", "ROLLBACK_IN_PROGRESS"],
+    ]
+
+
+def test_a_terminal_sees_a_tree_of_what_runs_and_failed() -> None:
+    console = Console(width=120, file=io.StringIO())
+    progress = Progress(console, live=True)
+    progress.begins("stack", "create")
+    progress.begins("images/weather", "create")
+    progress.says("images/weather", "pushing")
+    for name, state in (("Role", "runs"), ("Server", "runs"), ("Role", "done"), ("Group", "failed")):
+        progress.tells("stack", Part(name, state, f"{state} AWS::X::{name}"))  # type: ignore[arg-type]
+    console.print(progress.running())
+    assert words(console.file.getvalue()) == [  # type: ignore[attr-defined]
+        ["…", "create", "stack", "1", "done"],
+        ["├", "…", "Server", "runs", "AWS::X::Server"],
+        ["└", "!", "Group", "failed", "AWS::X::Group"],
+        ["…", "create", "images/weather", "pushing"],
+    ]
+    progress.ends(Change("stack", "create", "CREATE_COMPLETE", 180.0))
+    assert len(progress.running().renderables) == 1
+
+
+# --- terminals
+
+
+SCRIPT = """
+import json, sys
+from ecsconsul.view import View
+from tests.test_view import progress, status, service, instance
+view = View(as_json=False, no_color="--no-color" in sys.argv)
+progress(view)
+view.status(status(service("weather", 1, 1, instance(1, "critical", "x" * 300))))
+"""
+COLOUR = re.compile(r"\x1b\[[0-9;]*[34][0-9][0-9;]*m")
+REDRAWN = re.compile(r"\x1b\[[0-9]*[AKJ]|\x1b\[\?25l")
+
+
+def run(*arguments: str, stdout_is_terminal: bool, **environment: str) -> tuple[str, str]:
+    """stdout and what a terminal of 80 columns got, of a script whose stderr is that terminal."""
+    ours, theirs = pty.openpty()
+    env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, *arguments],
+        stdout=theirs if stdout_is_terminal else subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+        env={**env, "TERM": "xterm-256color", **environment},
+    )
+    os.close(theirs)
+    seen = b"".join(iter(lambda: _read(ours), b""))
+    out, _ = process.communicate(timeout=20)
+    os.close(ours)
+    assert process.returncode == 0, seen.decode()
+    return out or "", seen.decode()
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # Linux says so when the other side is closed
+        return b""
+
+
+def test_a_terminal_gets_colour_and_its_progress_is_redrawn() -> None:
+    _, seen = run(stdout_is_terminal=True)
+    assert COLOUR.search(seen)
+    assert REDRAWN.search(seen)
+
+
+@pytest.mark.parametrize(("arguments", "environment"), [(("--no-color",), {}), ((), {"NO_COLOR": "1"})])
+def test_without_colour_a_terminal_gets_none(arguments: tuple[str, ...], environment: dict[str, str]) -> None:
+    _, seen = run(*arguments, stdout_is_terminal=True, **environment)
+    assert "critical" in seen
+    assert COLOUR.findall(seen) == []
+
+
+def test_where_stdout_is_no_terminal_nothing_is_redrawn_and_no_escape_comes() -> None:
+    out, seen = run(stdout_is_terminal=False)
+    assert "critical" in out
+    assert ESCAPE not in out
+    assert "waiting" in seen
+    assert REDRAWN.findall(seen) == []

@@ -1,0 +1,113 @@
+"""The editors' schema: the shipped file is the generated one, and it agrees with the loader."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+import ecsconsul
+from ecsconsul.config import json_schema as config_schema
+from ecsconsul.config import loader as config
+
+SCHEMA = json.loads((Path(ecsconsul.__path__[0]) / "config.schema.json").read_text())
+EXAMPLE = Path(__file__).parent.parent / "config.example.yaml"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "Dockerfile").touch()
+    return tmp_path
+
+
+def test_the_shipped_schema_is_the_generated_one():
+    shipped = (Path(ecsconsul.__path__[0]) / "config.schema.json").read_text()
+    assert shipped == config_schema.text(), "python -m ecsconsul.config.json_schema > ecsconsul/config.schema.json"
+
+
+def test_it_is_a_schema_and_describes_every_key():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    for struct in SCHEMA["$defs"].values():
+        for name, field in struct["properties"].items():
+            assert field.get("description"), name
+
+
+def test_the_example_names_every_key_of_the_schema():
+    text = EXAMPLE.read_text()
+    for struct in SCHEMA["$defs"].values():
+        for key in struct["properties"]:
+            assert f"{key}:" in text, key
+
+
+@pytest.mark.parametrize("text", [EXAMPLE.read_text(), config.init_text(None)], ids=["example", "init"])
+def test_it_accepts_what_we_ship(text):
+    jsonschema.validate(yaml.safe_load(text), SCHEMA)
+
+
+RIGHT = [
+    "{path: web}",
+    "{path: web, check: /health}",
+    "{path: web, check: {tcp: true, interval: 500ms}}",
+    "{path: web, check: {http: /, tcp: false}}",
+    "{path: web, check: {ttl: 30s}}",
+    "{path: web, environment: {A: 1, B: 1.5, C: true, D: text}}",
+    "{path: web, tags: http}",
+    "{path: web, tags: ['a,b', c]}",
+    "{path: web, host_port: 80, count: 0}",
+]
+WRONG = [
+    "{}",
+    "null",
+    "[]",
+    "{path: web, cuont: 1}",
+    "{path: web, name: web}",
+    "{path: web, count: '3'}",
+    "{path: web, count: 3.5}",
+    "{path: web, count: null}",
+    "{path: web, host_port: null}",
+    "{path: web, memory: 3}",
+    "{path: web, port: 65536}",
+    "{path: web, check: health}",
+    "{path: web, check: null}",
+    "{path: web, check: {}}",
+    "{path: web, check: {tcp: false}}",
+    "{path: web, check: {http: /, tcp: true}}",
+    "{path: web, check: {http: /, interval: 10}}",
+    "{path: web, check: {http: /, timeout: 0s}}",
+    "{path: web, environment: {A: null}}",
+    "{path: web, environment: {1A: b}}",
+    "{path: web, environment: [A=b]}",
+    "{path: web, tags: [a, a]}",
+    "{path: web, tags: 'a,b'}",
+    "{path: web, tags: [1]}",
+    "{path: web, tags: ''}",
+]
+
+
+@pytest.mark.parametrize("service", RIGHT)
+def test_schema_and_loader_accept(folder, service):
+    text = f"services:\n  web: {service}\n"
+    jsonschema.validate(yaml.safe_load(text), SCHEMA)
+    assert config.parse(text.encode(), "config.yaml", folder).services
+
+
+@pytest.mark.parametrize("service", WRONG)
+def test_schema_and_loader_refuse(folder, service):
+    text = f"services:\n  web: {service}\n"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(yaml.safe_load(text), SCHEMA)
+    with pytest.raises(config.ConfigMistakes):
+        config.parse(text.encode(), "config.yaml", folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "services: {}", "lab: A", "services: {Web: {path: web}}", "target: moon", "consul: {servers: 2}"],
+)
+def test_both_refuse_files_that_are_no_lab(folder, text):
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(yaml.safe_load(text), SCHEMA)
+    with pytest.raises(config.ConfigMistakes):
+        config.parse(text.encode(), "config.yaml", folder)

@@ -1,0 +1,370 @@
+"""The Consul client against a real agent, and against small HTTP servers for what a real one will not do."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import requests
+
+from ecsconsul.consul.catalog import CheckState, Consul, Instance, Member, next_index, worst
+from ecsconsul.errors import LabError, Unreachable
+from tests.consul_server import ConsulServer, consul_server
+
+SERF = CheckState("Serf Health Status", "passing", "Agent alive and reachable")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ConsulServer]:
+    with consul_server() as server:
+        yield server
+
+
+@pytest.fixture
+def consul(server: ConsulServer) -> Iterator[Consul]:
+    consul = Consul(server.host, server.http)
+    yield consul
+    for service_id in consul.agent_services():
+        consul.deregister(service_id)
+
+
+# --- what is pure
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        ([], "passing"),
+        (["passing", "passing"], "passing"),
+        (["passing", "warning"], "warning"),
+        (["critical", "warning", "passing"], "critical"),
+    ],
+)
+def test_worst(statuses: list[str], expected: str) -> None:
+    assert worst(tuple(CheckState("c", status, "") for status in statuses)) == expected
+
+
+def test_an_index_that_goes_backwards_begins_anew() -> None:
+    assert [next_index(5, 7), next_index(5, 5), next_index(5, 3)] == [7, 5, 0]
+
+
+# --- a real agent
+
+
+def test_leader_and_members(server: ConsulServer, consul: Consul) -> None:
+    assert consul.leader().startswith(f"{server.host}:")
+    assert consul.members() == [Member(server.node, server.host, "server", "alive")]
+
+
+def test_an_instance_in_the_catalog(server: ConsulServer, consul: Consul) -> None:
+    check = {"Name": "answers", "TTL": "60s", "Status": "warning", "Notes": "n"}
+    consul.register(
+        {
+            "ID": "w1",
+            "Name": "weather",
+            "Address": "127.0.9.2",
+            "Port": 32768,
+            "Tags": ["http"],
+            "Check": check,
+        }
+    )
+    assert consul.catalog()["weather"] == [
+        Instance(
+            id="w1",
+            node=server.node,
+            address="127.0.9.2",
+            port=32768,
+            status="warning",
+            tags=("http",),
+            checks=(CheckState("answers", "warning", ""), SERF),
+        )
+    ]
+
+
+def test_without_address_tags_and_checks_it_has_its_nodes(server: ConsulServer, consul: Consul) -> None:
+    consul.register({"ID": "w1", "Name": "weather", "Port": 80})
+    (found,) = consul.catalog()["weather"]
+    assert (found.address, found.tags, found.checks, found.status) == (server.host, (), (SERF,), "passing")
+
+
+def test_checks_belong_to_their_own_instance(consul: Consul) -> None:
+    for name, status in (("a", "critical"), ("b", "passing")):
+        check = {"Name": f"check {name}", "TTL": "60s", "Status": status}
+        consul.register({"ID": name, "Name": "twins", "Port": 80, "Check": check})
+    found = {i.id: (i.status, i.checks[0].name) for i in consul.catalog()["twins"]}
+    assert found == {"a": ("critical", "check a"), "b": ("passing", "check b")}
+
+
+def test_a_critical_node_makes_its_instances_critical(server: ConsulServer, consul: Consul) -> None:
+    with away_node(server):
+        (found,) = consul.catalog()["elsewhere"]
+        assert (found.node, found.address, found.status) == ("away", "192.0.2.1", "critical")
+        assert found.checks == (CheckState("alive", "critical", "gone"),)
+        assert consul.passing("elsewhere")[1] == []
+
+
+@contextmanager
+def away_node(server: ConsulServer) -> Iterator[None]:
+    """A node without an agent, put into the catalog directly, and its service."""
+    api = f"http://{server.host}:{server.http}/v1/catalog"
+    node = {"Node": "away", "Address": "192.0.2.1"}
+    check = {"Node": "away", "CheckID": "alive", "Name": "alive", "Status": "critical", "Output": "gone"}
+    service = {"ID": "e1", "Service": "elsewhere", "Port": 80}
+    requests.put(f"{api}/register", json=node | {"Service": service, "Check": check}, timeout=5).raise_for_status()
+    try:
+        yield
+    finally:
+        requests.put(f"{api}/deregister", json={"Node": "away"}, timeout=5).raise_for_status()
+
+
+def test_registering_again_replaces_the_checks(consul: Consul) -> None:
+    check = {"Name": "old", "TTL": "60s", "Status": "critical"}
+    consul.register({"ID": "w1", "Name": "weather", "Port": 80, "Check": check})
+    consul.register({"ID": "w1", "Name": "weather", "Port": 81})
+    (found,) = consul.catalog()["weather"]
+    assert (found.port, found.status, found.checks) == (81, "passing", (SERF,))
+
+
+@pytest.mark.parametrize("service_id", ["w1", "i-0a1b:ecs-weather-1:80", "a/b c?d=e#f%20"])
+def test_register_and_deregister(consul: Consul, service_id: str) -> None:
+    consul.register({"ID": service_id, "Name": "weather", "Port": 80})
+    assert consul.agent_services()[service_id]["Port"] == 80
+    consul.deregister(service_id)
+    assert service_id not in consul.agent_services()
+    assert "weather" not in consul.catalog()
+
+
+def test_deregistering_what_is_not_there_is_fine(consul: Consul) -> None:
+    consul.deregister("never-was")
+
+
+def test_a_refusal_is_in_consuls_own_words(consul: Consul) -> None:
+    with pytest.raises(LabError) as caught:
+        consul.register({"ID": "w1"})
+    assert "400 Missing service name" in caught.value.why
+    assert caught.value.where.endswith("/v1/agent/service/register")
+
+
+def test_a_blocking_query_wakes_on_a_change(consul: Consul) -> None:
+    index, before = consul.passing("weather")
+    assert before == []
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(consul.passing, "weather", index, 20)
+        consul.register({"ID": "w1", "Name": "weather", "Port": 80})
+        later, found = waiting.result(10)
+    assert [instance.id for instance in found] == ["w1"]
+    assert later > index
+
+
+def test_a_blocking_query_ends_with_its_wait(consul: Consul) -> None:
+    consul.register({"ID": "w1", "Name": "weather", "Port": 80})
+    index, _ = consul.passing("weather")
+    started = time.monotonic()
+    again, found = consul.passing("weather", index, 0.2)
+    assert 0.15 < time.monotonic() - started < 5
+    assert (again, len(found)) == (index, 1)
+
+
+def test_wait_for_sees_what_it_waits_for(consul: Consul) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(consul.wait_for, "weather", lambda found: len(found) == 3, 20)
+        for i in range(3):
+            consul.register({"ID": f"w{i}", "Name": "weather", "Port": 80 + i})
+        assert sorted(instance.port for instance in waiting.result(10)) == [80, 81, 82]
+
+
+def test_wait_for_gives_up_and_says_what_it_saw(consul: Consul) -> None:
+    consul.register({"ID": "w1", "Name": "weather", "Port": 80})
+    assert [i.id for i in consul.wait_for("weather", lambda found: len(found) == 2, 0.2)] == ["w1"]
+
+
+def test_threads_share_one_consul(consul: Consul) -> None:
+    ids = [f"t{i}" for i in range(60)]
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda i: consul.register({"ID": i, "Name": "many", "Port": 80, "Tags": [i]}), ids))
+        services = list(pool.map(lambda _: consul.agent_services(), ids))[-1]
+        list(pool.map(consul.deregister, ids))
+    assert {i: services[i]["Tags"] for i in ids} == {i: [i] for i in ids}
+
+
+def test_the_shells_environment_does_not_redirect_it(server: ConsulServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    assert Consul(server.host, server.http).leader().startswith(server.host)
+
+
+# --- servers that are not Consul
+
+
+@contextmanager
+def http_server(
+    body: bytes, code: int = 200, drop: tuple[int, ...] = (), delay: float = 0.0
+) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Answers every request with that, but closes the connection of those in `drop` (the first is 0) instead.
+
+    Yields its port and the requests that it saw.
+    """
+    seen: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.close_connection = len(seen) in drop
+            seen.append({"method": self.command, "path": self.path, "token": self.headers.get("X-Consul-Token")})
+            if self.close_connection:
+                return
+            threading.Event().wait(delay)
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_PUT = do_GET
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        httpd.daemon_threads = True
+        thread = threading.Thread(target=httpd.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield httpd.server_port, seen
+        finally:
+            httpd.shutdown()
+            thread.join(5)
+
+
+def big_catalog(services: int, nodes: int) -> bytes:
+    def node(n: int) -> dict[str, Any]:
+        ids = [f"svc{i}-{n}" for i in range(services)]
+        held = [{"ID": i, "Service": i.split("-")[0], "Address": "", "Port": 80, "Tags": ["t"]} for i in ids]
+        checks = [{"Name": "c", "Status": "passing", "Output": "OK", "ServiceID": i} for i in ids]
+        return {"Node": f"n{n}", "Address": f"127.0.10.{n}", "Services": held, "Checks": checks}
+
+    return json.dumps([node(n) for n in range(nodes)]).encode()
+
+
+def test_the_whole_catalog_is_one_request_however_big() -> None:
+    with http_server(big_catalog(200, 10)) as (port, seen):
+        catalog = Consul("127.0.0.1", port).catalog()
+    assert len(seen) == 1
+    assert (len(catalog), {len(instances) for instances in catalog.values()}) == (200, {10})
+
+
+def test_a_node_without_services_and_checks() -> None:
+    with http_server(b'[{"Node": "n", "Address": "a", "Services": null, "Checks": null}]') as (port, _):
+        assert Consul("127.0.0.1", port).catalog() == {}
+
+
+def test_a_status_that_consul_does_not_have_yet_is_critical() -> None:
+    check = {"Name": "c", "Status": "unwell", "Output": "", "ServiceID": "w"}
+    service = {"ID": "w", "Service": "weather", "Address": "", "Port": 80, "Tags": None}
+    node = {"Node": "n", "Address": "127.0.9.1", "Services": [service], "Checks": [check]}
+    with http_server(json.dumps([node]).encode()) as (port, _):
+        (found,) = Consul("127.0.0.1", port).catalog()["weather"]
+    assert (found.status, found.checks[0].status) == ("critical", "critical")
+
+
+def test_the_roles_and_states_of_members() -> None:
+    members = [
+        {"Name": f"m{i}", "Addr": "127.0.9.1", "Status": i, "Tags": {"role": role}}
+        for i, role in enumerate(["node", "consul", "node", "node", "node"])
+    ]
+    with http_server(json.dumps(members).encode()) as (port, _):
+        found = Consul("127.0.0.1", port).members()
+    assert [m.status for m in found] == ["none", "alive", "leaving", "left", "failed"]
+    assert [m.role for m in found] == ["client", "server", "client", "client", "client"]
+
+
+def test_no_leader_is_empty_and_the_token_is_sent() -> None:
+    with http_server(b'""') as (port, seen):
+        assert Consul("127.0.0.1", port, token="secret").leader() == ""
+    assert seen[0]["token"] == "secret"
+
+
+def test_a_kept_connection_that_consul_closes_at_the_moment_of_a_request_is_made_anew() -> None:
+    with http_server(b'"127.0.0.1:8300"', drop=(1,)) as (port, seen):
+        consul = Consul("127.0.0.1", port)
+        assert consul.leader() == consul.leader() == "127.0.0.1:8300"
+    assert len(seen) == 3
+
+
+def test_an_agent_that_closes_every_connection_is_asked_twice_and_is_unreachable() -> None:
+    with http_server(b"", drop=(0, 1)) as (port, seen), pytest.raises(Unreachable) as caught:
+        Consul("127.0.0.1", port).leader()
+    assert len(seen) == 2
+    assert "closed" in caught.value.why
+
+
+def test_an_agent_that_is_slow_is_not_asked_twice() -> None:
+    with http_server(b'""', delay=0.3) as (port, seen):
+        with pytest.raises(Unreachable, match="no answer in time"):
+            Consul("127.0.0.1", port, timeout=0.1).leader()
+        end = time.monotonic() + 60
+        while not seen and time.monotonic() < end:
+            # the server's thread may be behind the client, which has given up
+            time.sleep(0.005)
+    assert len(seen) == 1
+
+
+def test_leave_is_asked_of_the_agent_and_may_take_longer_than_other_requests() -> None:
+    """A real one takes 4 to 11 seconds to leave, longer than a fast test may."""
+    with http_server(b"", delay=0.3) as (port, seen):
+        Consul("127.0.0.1", port, timeout=0.1).leave()
+    assert [(request["method"], request["path"]) for request in seen] == [("PUT", "/v1/agent/leave")]
+
+
+def test_newer_consuls_404_for_an_unknown_service_is_fine() -> None:
+    with http_server(b'Unknown service ID "w1"', code=404) as (port, _):
+        Consul("127.0.0.1", port).deregister("w1")
+
+
+def test_any_other_refusal_of_a_deregistration_is_not() -> None:
+    with http_server(b"Permission denied", code=403) as (port, _), pytest.raises(LabError) as caught:
+        Consul("127.0.0.1", port).deregister("w1")
+    assert caught.value.why == "403 Permission denied"
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b"3"])
+def test_what_is_not_consuls_answer_is_said_to_be_none(body: bytes) -> None:
+    with http_server(body) as (port, _), pytest.raises(LabError, match="not what Consul"):
+        Consul("127.0.0.1", port).catalog()
+
+
+def test_where_nothing_listens_it_is_unreachable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(Unreachable) as caught:
+        Consul("127.0.0.1", port).leader()
+    assert caught.value.why == "Connection refused"
+    assert f"127.0.0.1:{port}/v1/status/leader" in caught.value.where
+    assert caught.value.hint
+
+
+def test_silence_is_unreachable_within_the_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        consul = Consul("127.0.0.1", silent.getsockname()[1], timeout=0.2)
+        started = time.monotonic()
+        with pytest.raises(Unreachable, match="no answer in time"):
+            consul.leader()
+        with pytest.raises(Unreachable, match="no answer in time"):
+            consul.passing("weather", 5, 0.2)
+        assert 0.5 < time.monotonic() - started < 5
+
+
+def test_importing_it_loads_nothing_heavy() -> None:
+    script = "import sys, ecsconsul.consul; sys.exit(' '.join({'requests', 'consul', 'dns'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20)
+    assert done.stderr.strip() == ""

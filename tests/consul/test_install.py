@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ecsconsul.consul.install import Say, cached, find, version_of
+from ecsconsul.consul.vendor_release import Release
+from ecsconsul.errors import LabError
+from tests.consul.release_server import VERSION, ZIP_PATH, ReleaseServer, release_server, zipped
+
+SECONDS = 60.0
+FETCHED = "Consul 9.9.9 from the vendor's release: {} (PATH: no consul there; the cache: no consul there)"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ReleaseServer]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")  # the machine's own proxy is not what is tested
+    with release_server() as running:
+        yield running
+
+
+class Machine:
+    """A machine's environment with an empty PATH and an empty cache, and what `find` says on it."""
+
+    def __init__(self, root: Path) -> None:
+        self.cache = root / "cache"
+        self.bin = root / "bin"
+        self.bin.mkdir()
+        self.environ = {"PATH": str(self.bin), "ECSCONSUL_CACHE": str(self.cache)}
+        self.said: list[str] = []
+
+    def find(self, *ways: Release) -> str:
+        return find(self.said.append, environ=self.environ, ways=ways)
+
+    def left(self) -> set[str]:
+        return {path.name for path in self.cache.iterdir()}
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def script(path: Path, body: str = 'echo "Consul v1.2.3"') -> Path:
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return path
+
+
+class Nowhere:
+    """A way that leads nowhere."""
+
+    source = "nowhere"
+
+    def fetch(self, folder: Path, say: Say) -> Path:
+        raise LabError("there is none", why="it is\nnowhere")
+
+
+def test_the_one_that_is_told_goes_first(machine: Machine, tmp_path: Path) -> None:
+    script(machine.bin / "consul", 'echo "Consul v1.0.0"')
+    told = script(tmp_path / "mine")
+    machine.environ["ECSCONSUL_CONSUL_BIN"] = str(told)
+    assert machine.find() == str(told)
+    assert machine.said == [f"Consul 1.2.3 from ECSCONSUL_CONSUL_BIN: {told}"]
+    assert not machine.cache.exists()
+
+
+def test_a_relative_path_that_is_told_becomes_absolute(machine: Machine, tmp_path: Path) -> None:
+    told = script(tmp_path / "mine")
+    machine.environ["ECSCONSUL_CONSUL_BIN"] = os.path.relpath(told)
+    assert os.path.realpath(machine.find()) == os.path.realpath(told)
+    assert Path(machine.find()).is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("echo boom >&2; exit 3", "ended with 3: boom"),
+        ("echo Vault v1.2.3", "ended with 0: Vault v1.2.3"),
+        (None, "No such file"),
+    ],
+)
+def test_one_that_is_told_and_does_not_run_is_an_error(
+    machine: Machine, tmp_path: Path, body: str | None, why: str
+) -> None:
+    script(machine.bin / "consul")
+    told = script(tmp_path / "mine", body) if body else tmp_path / "mine"
+    machine.environ["ECSCONSUL_CONSUL_BIN"] = str(told)
+    with pytest.raises(LabError) as raised:
+        machine.find()
+    assert raised.value.what == f"{told} does not run"
+    assert raised.value.where == "ECSCONSUL_CONSUL_BIN"
+    assert why in raised.value.why
+    assert "unset it" in raised.value.hint
+
+
+def test_path_goes_before_the_cache(machine: Machine, server: ReleaseServer) -> None:
+    machine.find(server.way)
+    on_path = script(machine.bin / "consul")
+    assert machine.find() == str(on_path)
+    assert machine.said[-1] == f"Consul 1.2.3 from PATH: {on_path}"
+
+
+def test_a_broken_one_on_path_is_skipped_and_named(machine: Machine, server: ReleaseServer) -> None:
+    broken = script(machine.bin / "consul", "exit 1")
+    found = machine.find(server.way)
+    assert found == str(cached(machine.environ))
+    assert f"PATH: {broken} does not run: `version` ended with 1; the cache" in machine.said[-1]
+
+
+def test_a_binary_for_another_machine_is_told(tmp_path: Path) -> None:
+    foreign = tmp_path / "consul"
+    foreign.write_bytes(b"\x7fELF for nobody")
+    foreign.chmod(0o755)
+    with pytest.raises(LabError, match="Exec format error"):
+        version_of(foreign)
+
+
+def test_a_binary_that_hangs_is_given_up(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=r"no answer to `version` within 0\.2 s"):
+        version_of(script(tmp_path / "consul", "exec sleep 30"), seconds=0.2)
+
+
+def test_what_was_fetched_is_kept_and_found_again(machine: Machine, server: ReleaseServer) -> None:
+    assert cached(machine.environ) is None
+    first = machine.find(server.way)
+    assert cached(machine.environ) == Path(first)
+    assert machine.said[-1] == FETCHED.format(first)
+    asked = len(server.asked)
+    assert machine.find(server.way) == first
+    assert len(server.asked) == asked, "the second time nothing is fetched"
+    assert machine.said[-1] == f"Consul 9.9.9 from the cache: {first} (PATH: no consul there)"
+    assert machine.left() == {"consul", "consul.lock"}
+
+
+def test_a_cached_one_that_ran_is_not_run_again(machine: Machine, server: ReleaseServer, tmp_path: Path) -> None:
+    """A start must not pay for `consul version` each time."""
+    runs = tmp_path / "runs"
+    counting = f'#!/bin/sh\necho run >> {runs}\necho "Consul v9.9.9"\n'
+    server.publish(zipped(counting))
+    for _ in range(3):
+        machine.find(server.way)
+    assert runs.read_text() == "run\n"
+
+
+def test_a_cached_one_that_broke_is_removed_and_fetched_anew(machine: Machine, server: ReleaseServer) -> None:
+    found = Path(machine.find(server.way))
+    found.write_bytes(b"half a binar")
+    assert machine.find(server.way) == str(found)
+    assert version_of(found) == VERSION
+    assert f"the cache: {found} does not run" in machine.said[-1]
+
+
+def test_a_cached_one_that_broke_is_removed_though_none_is_to_be_had(machine: Machine, server: ReleaseServer) -> None:
+    found = Path(machine.find(server.way))
+    found.chmod(0o644)
+    with pytest.raises(LabError):
+        machine.find()
+    assert cached(machine.environ) is None
+    assert machine.left() == {"consul.lock"}
+
+
+def test_a_way_that_fails_gives_way_to_the_next(machine: Machine, server: ReleaseServer) -> None:
+    found = find(machine.said.append, environ=machine.environ, ways=(Nowhere(), server.way))
+    assert version_of(Path(found)) == VERSION
+    assert machine.said[-1].endswith("; nowhere: there is none: it is nowhere)")
+
+
+def test_when_no_way_leads_to_one_each_is_told(machine: Machine, server: ReleaseServer) -> None:
+    server.publish(zipped(), checksum="f" * 64)
+    with pytest.raises(LabError) as raised:
+        find(machine.said.append, environ=machine.environ, ways=(server.way, Nowhere()))
+    for part in ("PATH: no consul there", "the cache: no", "the vendor's release: consul_9.9.9", "nowhere: "):
+        assert part in raised.value.why
+    assert "is not what was published: its SHA-256 is" in raised.value.why
+    assert "ECSCONSUL_CONSUL_BIN" in raised.value.hint
+    assert cached(machine.environ) is None
+    assert machine.left() == {"consul.lock"}
+
+
+def test_what_was_fetched_and_does_not_run_is_not_kept(machine: Machine, server: ReleaseServer) -> None:
+    server.publish(zipped("#!/bin/sh\nexit 7\n"))
+    with pytest.raises(LabError, match="ended with 7"):
+        machine.find(server.way)
+    assert machine.left() == {"consul.lock"}
+
+
+def test_a_cache_that_cannot_be_written_is_told(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    machine.environ["ECSCONSUL_CACHE"] = str(tmp_path / "file" / "cache")
+    with pytest.raises(LabError) as raised:
+        machine.find()
+    assert raised.value.where == str(tmp_path / "file" / "cache")
+    assert "ECSCONSUL_CACHE" in raised.value.hint
+
+
+def test_two_at_once_fetch_one(machine: Machine, server: ReleaseServer) -> None:
+    server.held = ZIP_PATH
+    waits = threading.Event()
+    found: list[str] = []
+
+    def look() -> None:
+        def say(line: str) -> None:
+            machine.said.append(line)
+            if line.startswith("waiting for another"):
+                waits.set()
+
+        found.append(find(say, environ=machine.environ, ways=(server.way,)))
+
+    threads = [threading.Thread(target=look) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert waits.wait(SECONDS) and server.reached.wait(SECONDS)
+    server.release.set()
+    for thread in threads:
+        thread.join(SECONDS)
+    assert found == [str(cached(machine.environ))] * 2
+    assert server.asked.count(ZIP_PATH) == 1
+    assert machine.left() == {"consul", "consul.lock"}
+
+
+def test_a_kill_in_the_middle_leaves_none_and_the_next_run_cleans_up(machine: Machine, server: ReleaseServer) -> None:
+    server.held = ZIP_PATH
+    code = (
+        "from ecsconsul.consul.install import find\n"
+        "from ecsconsul.consul.vendor_release import Release\n"
+        f"find(print, ways=[Release({server.base!r}, {VERSION!r}, answer_seconds=60.0)])\n"
+    )
+    environ = {**machine.environ, "no_proxy": "127.0.0.1"}
+    with subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=subprocess.DEVNULL) as process:
+        try:
+            assert server.reached.wait(SECONDS)
+        finally:
+            process.send_signal(signal.SIGKILL)
+    assert any(name.startswith("consul-fetch-") for name in machine.left())
+    assert cached(machine.environ) is None
+    server.held = ""
+    machine.find(server.way)
+    assert machine.left() == {"consul", "consul.lock"}

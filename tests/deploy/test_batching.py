@@ -1,0 +1,114 @@
+"""Steps that ask at the same time share a request, and nobody is answered by an older one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+import pytest
+
+from ecsconsul.deploy.batching import Rounds, in_groups
+
+PATIENCE = 10.0
+
+
+class Asked:
+    """Answers each name with itself and the number of the request; the first request waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.requests: list[list[str]] = []
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.error: Exception | None = None
+
+    def __call__(self, names: list[str]) -> dict[str, str]:
+        self.requests.append(names)
+        self.begun.set()
+        assert self.go_on.wait(PATIENCE)
+        if self.error:
+            raise self.error
+        return {name: f"{name} {len(self.requests)}" for name in names if name != "absent"}
+
+
+@pytest.fixture
+def asked() -> Asked:
+    return Asked()
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(64) as pool:
+        yield pool
+
+
+def crowd(pool: ThreadPoolExecutor, rounds: Rounds[str], asked: Asked, names: list[str]) -> list[Future[str | None]]:
+    """The names are asked while a request for `first` is under way."""
+    first = pool.submit(rounds.answer, "first")
+    assert asked.begun.wait(PATIENCE)
+    others = [pool.submit(rounds.answer, name) for name in names]
+    while len(rounds._waiting) < len(names):
+        threading.Event().wait(0.001)
+    asked.go_on.set()
+    wait([first, *others], PATIENCE)
+    return [first, *others]
+
+
+def test_one_who_asks_alone_is_answered_at_once(asked: Asked) -> None:
+    asked.go_on.set()
+    rounds = Rounds(asked, 10)
+    assert (rounds.answer("a"), rounds.answer("a"), rounds.answer("absent")) == ("a 1", "a 2", None)
+
+
+def test_those_who_come_meanwhile_are_answered_together_by_the_next(pool: ThreadPoolExecutor, asked: Asked) -> None:
+    names = [f"n{number}" for number in range(25)]
+    found = crowd(pool, Rounds(asked, 10), asked, [*names, "n3"])
+    assert [len(request) for request in asked.requests] == [1, 10, 10, 5]
+    assert found[0].result() == "first 1"
+    assert {future.result() for future in found[1:11]} <= {f"{name} {n}" for name in names for n in (2, 3, 4)}
+
+
+def test_an_error_is_raised_to_all_whom_it_concerns(pool: ThreadPoolExecutor, asked: Asked) -> None:
+    asked.error = OSError("no network")
+    for future in crowd(pool, Rounds(asked, 10), asked, ["a", "b"]):
+        with pytest.raises(OSError, match="no network"):
+            future.result()
+
+
+def test_one_pause_is_made_for_all(pool: ThreadPoolExecutor, asked: Asked) -> None:
+    asked.go_on.set()
+    rounds = Rounds(asked, 10)
+    names = [f"n{number}" for number in range(10)]
+    pauses = []
+
+    def pause() -> None:
+        pauses.append(1)
+        while len(rounds._waiting) < len(names):
+            threading.Event().wait(0.001)
+
+    wait([pool.submit(rounds.answer, name, pause) for name in names], PATIENCE)
+    assert (len(pauses), [len(request) for request in asked.requests]) == (1, [10])
+
+
+def test_when_the_one_who_pauses_is_interrupted_another_asks(pool: ThreadPoolExecutor, asked: Asked) -> None:
+    asked.go_on.set()
+    rounds = Rounds(asked, 10)
+    paused, go_on = threading.Event(), threading.Event()
+
+    def interrupted() -> None:
+        paused.set()
+        assert go_on.wait(PATIENCE)
+        raise InterruptedError
+
+    first = pool.submit(rounds.answer, "first", interrupted)
+    assert paused.wait(PATIENCE)
+    second = pool.submit(rounds.answer, "second")
+    go_on.set()
+    with pytest.raises(InterruptedError):
+        first.result(PATIENCE)
+    assert second.result(PATIENCE) == "second 1"
+    assert asked.requests == [["second"]]
+
+
+def test_groups() -> None:
+    assert in_groups("abcde", 2) == [["a", "b"], ["c", "d"], ["e"]]
+    assert in_groups((), 2) == []

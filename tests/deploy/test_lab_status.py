@@ -1,0 +1,300 @@
+"""What `status` says: the steps, ECS and a real Consul joined, and in how many requests."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from ecsconsul.config.lab import Lab, ServiceSpec
+from ecsconsul.consul.catalog import Consul
+from ecsconsul.deploy import executor as walk
+from ecsconsul.deploy.executor import Unwatched
+from ecsconsul.deploy.lab_status import collect
+from ecsconsul.deploy.lab_steps import steps_for
+from ecsconsul.targets.base import ConsulAddress
+from tests.consul_server import ConsulServer, consul_server
+from tests.deploy.world import World, WorldTarget
+
+Json = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one look brings along stays fresh, however slow the machine of the tests is."""
+    monkeypatch.setattr("ecsconsul.deploy.service_poller.FRESH", 60.0)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ConsulServer]:
+    with consul_server() as server:
+        yield server
+
+
+@pytest.fixture
+def consul(server: ConsulServer) -> Iterator[Consul]:
+    consul = Consul(server.host, server.http)
+    yield consul
+    for service_id in consul.agent_services():
+        consul.deregister(service_id)
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    world = World()
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    services = (
+        ServiceSpec(name="weather", path=str(tmp_path), count=2),
+        ServiceSpec(name="portal", path=str(tmp_path)),
+    )
+    return Lab(name="blue", services=services)
+
+
+def address_of(server: ConsulServer) -> ConsulAddress:
+    return ConsulAddress(server.host, server.http, server.host, server.dns)
+
+
+@pytest.fixture
+def target(world: World, server: ConsulServer, consul: Consul, lab: Lab) -> WorldTarget:
+    """The lab, made and seen by Consul."""
+    world.reset()
+    world.add_instance(lab.name)
+    target = WorldTarget(world.endpoint("region"), address_of(server))
+    for service_id, name in (("w1", "weather"), ("w2", "weather"), ("p1", "portal")):
+        register(consul, service_id, name)
+    walk.up(steps_for(lab, target), Unwatched())
+    target.asked.clear()
+    return target
+
+
+def register(consul: Consul, service_id: str, name: str, status: str = "passing") -> None:
+    check = {"Name": "HTTP", "TTL": "600s", "Status": status}
+    consul.register({"ID": service_id, "Name": name, "Address": "127.0.9.2", "Port": 32768, "Check": check})
+
+
+def service(document: Json, name: str) -> Json:
+    found: Json = next(one for one in document["services"] if one["name"] == name)
+    return found
+
+
+def ops(document: Json) -> dict[str, str]:
+    return {step["name"]: step["op"] for step in document["steps"]}
+
+
+# --- joined
+
+
+def test_a_lab_as_wanted_is_healthy(target: WorldTarget, lab: Lab, server: ConsulServer) -> None:
+    found = collect(lab, target)
+    assert found["healthy"] is True
+    assert set(ops(found).values()) == {"keep"}
+    assert found["consul"]["http"] == f"http://{server.host}:{server.http}"
+    assert found["consul"]["leader"].startswith(server.host)
+    assert [(m["name"], m["role"], m["status"]) for m in found["consul"]["members"]] == [
+        (server.node, "server", "alive")
+    ]
+    weather = service(found, "weather")
+    assert (weather["desired"], weather["running"], weather["passing"]) == (2, 2, 2)
+    assert {one["id"] for one in weather["instances"]} == {"w1", "w2"}
+    first = weather["instances"][0]
+    assert (first["node"], first["address"], first["port"]) == (server.node, "127.0.9.2", 32768)
+    assert [check["name"] for check in first["checks"]] == ["HTTP", "Serf Health Status"]
+    json.dumps(found)
+
+
+def test_what_else_is_in_consul_is_named(target: WorldTarget, lab: Lab, consul: Consul) -> None:
+    register(consul, "x1", "theirs", "critical")
+    found = collect(lab, target)
+    assert (found["others"], found["healthy"]) == (["theirs"], True)
+
+
+def test_a_count_that_was_scaled_is_what_is_desired(target: WorldTarget, lab: Lab, consul: Consul) -> None:
+    target.client("ecs").update_service(cluster="blue", service="weather", desiredCount=3)
+    register(consul, "w3", "weather")
+    found = collect(lab, target)
+    assert (service(found, "weather")["desired"], found["healthy"]) == (3, True)
+    assert ops(found)["services/weather"] == "update"
+    assert ops(found)["discovery"] == "keep", "Consul sees what ECS is to run"
+
+
+# --- not healthy
+
+
+def test_an_instance_that_is_critical(target: WorldTarget, lab: Lab, consul: Consul) -> None:
+    consul.deregister("w2")
+    register(consul, "w3", "weather", "critical")
+    found = collect(lab, target)
+    assert found["healthy"] is False
+    assert (service(found, "weather")["running"], service(found, "weather")["passing"]) == (2, 1)
+
+
+def test_a_task_that_runs_and_that_consul_does_not_know(target: WorldTarget, lab: Lab, consul: Consul) -> None:
+    consul.deregister("p1")
+    found = collect(lab, target)
+    assert (found["healthy"], service(found, "portal")["instances"]) == (False, [])
+
+
+def test_a_ghost_that_passes_is_one_too_many(target: WorldTarget, lab: Lab, consul: Consul) -> None:
+    """In Consul, and no task stands behind it."""
+    register(consul, "w3", "weather")
+    found = collect(lab, target)
+    assert found["healthy"] is False
+    assert service(found, "weather")["passing"] == 3
+
+
+def test_a_service_that_was_deleted(target: WorldTarget, lab: Lab) -> None:
+    target.client("ecs").delete_service(cluster="blue", service="portal", force=True)
+    found = collect(lab, target)
+    assert (found["healthy"], service(found, "portal")["running"]) == (False, 0)
+    assert ops(found)["services/portal"] == "create"
+
+
+def test_a_cluster_that_is_gone(target: WorldTarget, lab: Lab) -> None:
+    for name in ("weather", "portal"):
+        target.client("ecs").delete_service(cluster="blue", service=name, force=True)
+    found = collect(replace(lab, name="green"), target)
+    assert found["healthy"] is False
+    assert ops(found)["cluster"] == "create"
+
+
+def test_a_consul_that_is_away_is_told_with_what_aws_knows(target: WorldTarget, lab: Lab) -> None:
+    target.consul_address = ConsulAddress("127.0.0.1", 9, "127.0.0.1", 9)
+    found = collect(lab, target)
+    assert found["healthy"] is False
+    assert "Connection refused" in found["consul"]["error"]
+    assert found["consul"]["http"] == "http://127.0.0.1:9"
+    assert service(found, "weather")["running"] == 2
+
+
+def test_a_registry_that_is_away_is_told_with_all_else(target: WorldTarget, lab: Lab) -> None:
+    target.images.away = True
+    found = collect(lab, target)
+    assert {name for name, op in ops(found).items() if op == "wait"} == {"images/weather", "images/portal"}
+    assert (found["healthy"], service(found, "weather")["passing"]) == (False, 2)
+
+
+def test_a_world_that_does_not_exist(lab: Lab) -> None:
+    found = collect(lab, WorldTarget(None))
+    assert found["healthy"] is False
+    assert set(ops(found).values()) == {"create"}
+    assert found["consul"] == {"http": None, "dns": None, "leader": "", "members": []}
+    assert [service["desired"] for service in found["services"]] == [2, 1]
+
+
+def test_where_ecs_cannot_be_asked_nothing_is_called_a_ghost(target: WorldTarget, lab: Lab) -> None:
+    """As when the region's process hangs: tasks and Consul go on."""
+    found = collect(lab, WorldTarget(None, target.consul_address))
+    assert (found["healthy"], found["aws"]["error"]) == (False, "there is no such world")
+    weather = service(found, "weather")
+    assert (weather["passing"], weather["ghosts"], weather["missing"]) == (2, None, None)
+
+
+# --- a Consul between us and the real one
+
+
+@contextmanager
+def between(server: ConsulServer, leader: bool = True) -> Iterator[tuple[ConsulAddress, Counter[str]]]:
+    """Counts the requests that it hands on. Without a `leader` it is as a server that has lost the others.
+
+    Such a one says so, knows the members, and does not answer what needs a leader (Consul 1.8.7, for 10 s and more).
+    """
+    asked: Counter[str] = Counter()
+    ended = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            asked[path] += 1
+            if not leader and path == "/v1/status/leader":
+                return self._answer(b'""', {})
+            if not leader and not path.startswith("/v1/agent/"):
+                ended.wait()
+                return None
+            with urllib.request.urlopen(f"http://{server.host}:{server.http}{self.path}", timeout=10) as answer:
+                self._answer(answer.read(), dict(answer.headers))
+
+        def _answer(self, body: bytes, headers: dict[str, str]) -> None:
+            self.send_response(200)
+            for name in headers.keys() & {"X-Consul-Index", "Content-Type"}:
+                self.send_header(name, headers[name])
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        try:
+            yield ConsulAddress("127.0.0.1", proxy.server_port, "127.0.0.1", server.dns), asked
+        finally:
+            ended.set()
+            proxy.shutdown()
+            thread.join()
+
+
+def test_without_a_leader_it_is_told_at_once_with_the_members(
+    target: WorldTarget, lab: Lab, server: ConsulServer
+) -> None:
+    with between(server, leader=False) as (address, asked):
+        target.consul_address = address
+        found = collect(lab, target)
+    assert found["healthy"] is False
+    assert "Consul has no leader" in found["consul"]["error"]
+    assert [member["name"] for member in found["consul"]["members"]] == [server.node]
+    assert asked.keys() == {"/v1/status/leader", "/v1/agent/members"}
+
+
+def fill(server: ConsulServer, services: int, instances: int) -> None:
+    """So many services with so many instances each, on ten nodes."""
+    nodes = [{"Node": {"Verb": "set", "Node": {"Node": f"n{n}", "Address": f"192.0.2.{n}"}}} for n in range(10)]
+    entries = [
+        {
+            "Service": {
+                "Verb": "set",
+                "Node": f"n{i % 10}",
+                "Service": {"ID": f"s{s}-{i}", "Service": f"s{s}", "Port": i},
+            }
+        }
+        for s in range(services)
+        for i in range(instances)
+    ]
+    for start in range(0, len(entries), 50):
+        body = json.dumps([*nodes, *entries[start : start + 50]]).encode()
+        request = urllib.request.Request(f"http://{server.host}:{server.http}/v1/txn", body, method="PUT")
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert json.load(answer)["Errors"] is None
+
+
+def test_a_catalog_of_200_services_with_10_instances_costs_no_request_more(
+    target: WorldTarget, lab: Lab, server: ConsulServer
+) -> None:
+    with between(server) as (address, asked):
+        target.consul_address = address
+        collect(lab, target)
+        few, aws = Counter(asked), target.counted()
+        fill(server, 200, 10)
+        asked.clear()
+        target.asked.clear()
+        found = collect(lab, target)
+    assert (found["healthy"], len(found["others"])) == (True, 200)
+    assert asked == few
+    assert set(asked.values()) == {1}
+    assert len(asked) == 3
+    assert target.counted() == aws

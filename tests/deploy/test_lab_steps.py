@@ -1,0 +1,96 @@
+"""THE list of steps: in the lab's order, each with what it needs; and the ground that they stand on."""
+
+from __future__ import annotations
+
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from ecsconsul.config.lab import Lab, ServiceSpec
+from ecsconsul.deploy import executor as walk
+from ecsconsul.deploy.lab_steps import scaling_steps, steps_for
+from ecsconsul.deploy.prerequisites import Ground
+from ecsconsul.deploy.step import decide
+from ecsconsul.errors import LabError
+from tests.deploy.world import Said, WorldTarget
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    services = tuple(ServiceSpec(name=name, path=str(tmp_path)) for name in ("weather", "portal"))
+    return Lab(name="blue", services=services)
+
+
+def test_the_steps_stand_in_the_order_of_the_labs_text(lab: Lab) -> None:
+    assert [step.name for step in steps_for(lab, WorldTarget(None))] == [
+        "ground",
+        "cluster",
+        "stack",
+        "images/weather",
+        "images/portal",
+        "tasks/weather",
+        "tasks/portal",
+        "services/weather",
+        "services/portal",
+        "discovery",
+    ]
+
+
+def test_every_need_is_a_step_that_stands_before(lab: Lab) -> None:
+    steps = steps_for(lab, WorldTarget(None))
+    names = [step.name for step in steps]
+    for number, step in enumerate(steps):
+        assert set(step.needs) <= set(names[:number]), step.name
+    TopologicalSorter({step.name: step.needs for step in steps}).prepare()
+
+
+def needed_by(lab: Lab, name: str) -> set[str]:
+    """All that a step waits for, over as many others as it may be."""
+    by_name = {step.name: step for step in steps_for(lab, WorldTarget(None))}
+    direct = set(by_name[name].needs)
+    return direct.union(*(needed_by(lab, need) for need in direct))
+
+
+def test_everything_stands_on_the_ground_and_discovery_on_everything(lab: Lab) -> None:
+    names = {step.name for step in steps_for(lab, WorldTarget(None))}
+    assert needed_by(lab, "discovery") == names - {"discovery"}
+    assert all("ground" in needed_by(lab, name) for name in names - {"ground"})
+
+
+def test_images_are_built_while_the_stack_is_created(lab: Lab) -> None:
+    assert "images/weather" not in needed_by(lab, "stack")
+    assert needed_by(lab, "images/weather").isdisjoint({"stack", "cluster"})
+
+
+def test_no_step_asks_anything_before_it_is_walked(lab: Lab) -> None:
+    target = WorldTarget("http://127.0.0.1:9")
+    for step in steps_for(lab, target):
+        step.wanted()
+    assert target.asked == []
+
+
+def test_in_a_world_that_does_not_exist_all_is_to_be_created(lab: Lab) -> None:
+    assert {change.op for change in walk.plan(steps_for(lab, WorldTarget(None)))} == {"create"}
+
+
+def test_scale_walks_the_services_that_change_and_what_consul_sees_of_them(lab: Lab) -> None:
+    steps = scaling_steps(lab, {"portal": 3}, WorldTarget(None))
+    assert [step.name for step in steps] == ["services/portal", "discovery"]
+    assert steps[-1].wanted() == {"passing": {"portal": 3}}
+
+
+# --- the ground
+
+
+def test_the_ground_is_the_targets(lab: Lab, report: Said) -> None:
+    target = WorldTarget("http://127.0.0.1:9")
+    ground = Ground(lab, target)
+    assert decide(ground.wanted(), ground.found()) == "keep"
+    ground.destroy(report)
+    assert ground.found() is None
+
+
+def test_what_speaks_against_the_ground_is_told(lab: Lab) -> None:
+    taken = LabError("port taken")
+    assert walk.objections(steps_for(lab, WorldTarget(None, against=[taken]))) == [taken]

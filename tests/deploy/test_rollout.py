@@ -1,0 +1,407 @@
+"""A rollout that fails: found at once, and told with its root cause. ECS's answers are in the API's own shapes."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import ANY, Stubber
+
+from ecsconsul.config.lab import Lab, ServiceSpec
+from ecsconsul.consul.catalog import Consul
+from ecsconsul.deploy.rollout import Rollout, counts, is_stable
+from ecsconsul.deploy.service_poller import ServiceWatch
+from ecsconsul.errors import StepFailed
+from ecsconsul.targets.base import ConsulAddress, LogLine
+from tests.consul_server import ConsulServer, consul_server
+from tests.deploy.world import Said, WorldTarget
+
+OLD, NEW = "arn:aws:ecs:us-east-1:1:task-definition/weather:1", "arn:aws:ecs:us-east-1:1:task-definition/weather:2"
+TASK = "0123456789abcdef0123456789abcdef"
+NOW = datetime.now(timezone.utc)
+SPEC = ServiceSpec(name="weather", path="/lab/services/weather")
+
+
+def deployment(definition: str = NEW, running: int = 1, **more: Any) -> dict[str, Any]:
+    return {"taskDefinition": definition, "runningCount": running, "rolloutState": "COMPLETED", **more}
+
+
+def service(*deployments: dict[str, Any], running: int = 1, desired: int = 1, **more: Any) -> dict[str, Any]:
+    return {
+        "serviceName": "weather", "status": "ACTIVE", "taskDefinition": NEW, "events": [],
+        "runningCount": running, "desiredCount": desired, "deployments": list(deployments or [deployment()]), **more,
+    }  # fmt: skip
+
+
+def task(minute: int, **more: Any) -> dict[str, Any]:
+    return {
+        "taskArn": f"arn:aws:ecs:us-east-1:1:task/blue/{TASK}", "taskDefinitionArn": NEW, "lastStatus": "STOPPED",
+        "stopCode": "EssentialContainerExited", "stoppedReason": "Essential container in task exited",
+        "stoppedAt": NOW + timedelta(minutes=minute), "containers": [{"name": "weather", "exitCode": 3}], **more,
+    }  # fmt: skip
+
+
+class Answers:
+    """An ECS that gives the answers it was told, in that order, and takes no other question."""
+
+    def __init__(self) -> None:
+        credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        self.client = boto3.client("ecs", region_name="us-east-1", **credentials)
+        self._stubber = Stubber(self.client)
+        self._stubber.activate()
+        self.target = WorldTarget(None, given={"ecs": self.client})
+        self.rollout = Rollout(Lab(name="blue"), SPEC, NEW, self.target, ServiceWatch(self.target, "blue"))
+
+    def shows(self, *services: dict[str, Any]) -> None:
+        """Each is the answer to one look."""
+        for one in services:
+            self._stubber.add_response("describe_services", {"services": [one]})
+
+    def stopped(self, *tasks: dict[str, Any]) -> None:
+        asked = {"cluster": "blue", "serviceName": "weather", "desiredStatus": "STOPPED"}
+        self._stubber.add_response("list_tasks", {"taskArns": [one["taskArn"] for one in tasks]}, asked)
+        if tasks:
+            self._stubber.add_response("describe_tasks", {"tasks": list(tasks)}, {"cluster": "blue", "tasks": ANY})
+
+    def joined(self, instances: int) -> None:
+        cluster = {"clusterName": "blue", "registeredContainerInstancesCount": instances}
+        self._stubber.add_response("describe_clusters", {"clusters": [cluster]})
+
+    def gone(self) -> None:
+        self._stubber.add_response("describe_services", {"services": []})
+
+    def failure(self, since: float | None = None) -> StepFailed:
+        with pytest.raises(StepFailed) as raised:
+            self.rollout.await_stable(Said(), time.time() if since is None else since)
+        self._stubber.assert_no_pending_responses()
+        return raised.value
+
+
+@pytest.fixture
+def ecs() -> Answers:
+    return Answers()
+
+
+# --- what is seen of a service
+
+
+@pytest.mark.parametrize(
+    ("found", "stable"),
+    [
+        (service(), True),
+        (service(running=0, desired=0), True),
+        (service(running=1, desired=2), False),
+        (service(running=2, desired=1), False),
+        (service(deployment(), deployment(OLD)), False),
+        (service(deployment(rolloutState="IN_PROGRESS")), False),
+        (service(deployment(rolloutState="FAILED")), False),
+        (service(status="DRAINING"), False),
+    ],
+)
+def test_when_a_service_is_stable(found: dict[str, Any], stable: bool) -> None:
+    assert is_stable(found) == stable
+
+
+def test_counts() -> None:
+    assert counts(service(running=2, desired=3)) == "2/3 running"
+    assert counts(service(deployment(), deployment(OLD))) == "1/1 running, deploying"
+
+
+# --- a rollout that comes to its end
+
+
+def test_it_is_waited_for_and_its_progress_told_once_each(ecs: Answers) -> None:
+    begins = deployment(running=0, rolloutState="IN_PROGRESS")
+    half = deployment(running=1, rolloutState="IN_PROGRESS")
+    ecs.shows(
+        service(begins, running=0, desired=2),
+        service(begins, running=0, desired=2),
+        service(half, running=1, desired=2),
+        service(running=2, desired=2),
+    )
+    report = Said()
+    assert ecs.rollout.await_stable(report, time.time()) == "2/2 running"
+    assert report.texts == ["0/2 running", "1/2 running"]
+
+
+def test_a_first_failed_task_may_be_followed_by_one_that_runs(ecs: Answers) -> None:
+    """It may have missed what comes up with it."""
+    ecs.shows(service(deployment(running=0, rolloutState="IN_PROGRESS", failedTasks=1), running=0), service())
+    assert ecs.rollout.await_stable(Said(), time.time()) == "1/1 running"
+
+
+def test_an_answer_that_is_older_than_the_request_is_not_heeded(ecs: Answers) -> None:
+    """ECS is consistent only after a while: what ran before is stable, and no sign of the new one yet."""
+    before = service(deployment(OLD, id="old"), taskDefinition=OLD)
+    coming = service(deployment(running=0, rolloutState="IN_PROGRESS", id="new"), running=0)
+    after = service(deployment(id="new"))
+    ecs.rollout.began_as(coming)
+    ecs.shows(before, before, coming, after)
+    assert ecs.rollout.await_stable(Said(), time.time()) == "1/1 running"
+
+
+def test_another_count_may_be_seen_late_as_well(ecs: Answers) -> None:
+    before, after = service(deployment(id="one")), service(deployment(id="one", running=2), running=2, desired=2)
+    ecs.rollout.began_as(service(deployment(id="one"), desired=2))
+    ecs.shows(before, after)
+    assert ecs.rollout.await_stable(Said(), time.time()) == "2/2 running"
+
+
+def test_a_rollout_that_never_shows_is_heeded_in_the_end(ecs: Answers) -> None:
+    ecs.rollout.began_as(service(deployment(id="new")))
+    ecs.shows(service(deployment(OLD, id="old"), taskDefinition=OLD))
+    ecs.stopped(task(1))
+    assert ecs.failure(since=time.time() - 20).what == "The service weather does not start"
+
+
+# --- one that cannot
+
+
+CRASHES = service(deployment(running=0, rolloutState="IN_PROGRESS", failedTasks=2), running=0)
+
+
+def test_a_service_that_crashes_fails_with_exit_code_and_last_lines(ecs: Answers) -> None:
+    ecs.target.logs += [LogLine(TASK[:8], "Traceback"), LogLine(TASK[:8], "KeyError: 'API_KEY'"), LogLine("ff", "no")]
+    ecs.shows(CRASHES)
+    ecs.stopped(task(1))
+    failure = ecs.failure()
+    assert failure.what == "The service weather does not start"
+    assert failure.where == "step services/weather, /lab/services/weather"
+    assert failure.why.splitlines() == [
+        "task 01234567: Essential container in task exited",
+        "weather exited with code 3",
+        "its last log lines:",
+        "  Traceback",
+        "  KeyError: 'API_KEY'",
+    ]
+    assert "ecsconsul logs weather" in failure.hint
+
+
+def test_a_task_without_a_log_says_so_with_ecss_reason(ecs: Answers) -> None:
+    reason = "CannotPullContainerError: pull access denied"
+    ecs.shows(CRASHES)
+    ecs.stopped(
+        task(1, stopCode="TaskFailedToStart", stoppedReason="Task failed to start", containers=[
+            {"name": "weather", "reason": reason}]),
+    )  # fmt: skip
+    assert ecs.failure().why.splitlines() == ["task 01234567: Task failed to start", reason, "it wrote no log"]
+
+
+def test_the_last_task_that_failed_tells_and_not_one_that_was_scaled_in(ecs: Answers) -> None:
+    ecs.shows(CRASHES)
+    ecs.stopped(
+        task(1, containers=[{"name": "weather", "exitCode": 1}]),
+        task(2, containers=[{"name": "weather", "exitCode": 2}]),
+        task(3, stopCode="ServiceSchedulerInitiated", containers=[{"name": "weather", "exitCode": 143}]),
+        task(4, taskDefinitionArn=OLD, containers=[{"name": "weather", "exitCode": 9}]),
+    )
+    assert "exited with code 2" in ecs.failure().why
+
+
+def test_a_task_that_is_still_stopping_has_no_end_yet(ecs: Answers) -> None:
+    stopping = task(5, lastStatus="DEPROVISIONING", containers=[{"name": "weather", "exitCode": 4}])
+    del stopping["stoppedAt"]
+    ecs.shows(CRASHES)
+    ecs.stopped(task(1), stopping)
+    assert "exited with code" in ecs.failure().why
+
+
+def test_only_tasks_that_are_still_stopping_tell_as_well(ecs: Answers) -> None:
+    stopping = task(5, lastStatus="DEPROVISIONING", containers=[{"name": "weather", "exitCode": 4}])
+    del stopping["stoppedAt"]
+    ecs.shows(CRASHES)
+    ecs.stopped(stopping)
+    assert "exited with code 4" in ecs.failure().why
+
+
+def test_a_crash_without_any_stopped_task_says_so(ecs: Answers) -> None:
+    ecs.shows(CRASHES)
+    ecs.stopped()
+    assert ecs.failure().why == "no stopped task tells why"
+
+
+def test_a_deployment_that_the_circuit_breaker_gave_up_is_not_waited_for(ecs: Answers) -> None:
+    ecs.shows(service(deployment(running=0, rolloutState="FAILED", failedTasks=3), running=0))
+    ecs.stopped(task(1))
+    assert ecs.failure().what == "The service weather does not start"
+
+
+def test_a_service_that_was_rolled_back_is_not_taken_for_ready(ecs: Answers) -> None:
+    """It is stable, with what ran before."""
+    ecs.shows(service(deployment(OLD), taskDefinition=OLD))
+    ecs.stopped(task(1))
+    assert "exited with code 3" in ecs.failure().why
+
+
+def test_a_service_without_room_fails_with_ecss_words(ecs: Answers) -> None:
+    words = "(service weather) was unable to place a task because no container instance met all of its requirements."
+    begun = time.time() - 60
+    event = {"id": "1", "createdAt": datetime.fromtimestamp(begun + 1, timezone.utc), "message": words}
+    ecs.shows(service(deployment(running=0, rolloutState="IN_PROGRESS"), running=0, events=[event]))
+    ecs.joined(2)
+    failure = ecs.failure(since=begun)
+    assert (failure.what, failure.why) == ("The service weather has no place to run", words)
+
+
+def happened(seconds_ago: float, message: str) -> dict[str, Any]:
+    at = datetime.fromtimestamp(time.time() - seconds_ago, timezone.utc)
+    return {"id": message, "createdAt": at, "message": f"(service weather) {message}"}
+
+
+NO_INSTANCES = (
+    "was unable to place a task because no container instance met all of its requirements. "
+    "Reason: No Container Instances were found in your cluster."
+)
+BEGINS = deployment(running=0, rolloutState="IN_PROGRESS")
+
+
+def test_instances_that_are_yet_to_join_are_waited_for(ecs: Answers) -> None:
+    """Their ECS agents start when the boot scripts have ended: some seconds after the stack is complete."""
+    waiting = service(BEGINS, running=0, events=[happened(20, NO_INSTANCES)])
+    ecs.shows(waiting)
+    ecs.joined(0)
+    ecs.shows(waiting)
+    ecs.joined(1)
+    ecs.shows(service())
+    assert ecs.rollout.await_stable(Said(), time.time() - 30) == "1/1 running"
+
+
+def test_a_task_without_a_place_among_all_instances_is_not(ecs: Answers) -> None:
+    ecs.shows(service(BEGINS, running=0, events=[happened(20, NO_INSTANCES)]))
+    ecs.joined(2)
+    assert ecs.failure(since=time.time() - 30).what == "The service weather has no place to run"
+
+
+def test_instances_that_were_added_have_yet_to_boot(ecs: Answers) -> None:
+    waiting = service(BEGINS, running=0, events=[happened(200, NO_INSTANCES)])
+    ecs.shows(waiting)
+    ecs.joined(1)
+    ecs.shows(service())
+    assert ecs.rollout.await_stable(Said(), time.time() - 300) == "1/1 running"
+
+
+NO_ROOM = "was unable to place a task because no container instance met all of its requirements. Reason: its port."
+UNDER_WAY = (deployment(running=1, rolloutState="IN_PROGRESS"), deployment(OLD, running=2))
+
+
+@pytest.mark.parametrize(
+    ("running", "pending", "seconds"),
+    [
+        pytest.param(2, 1, 200, id="its image is pulled"),
+        pytest.param(3, 0, 200, id="it runs, and an old one will be stopped"),
+        pytest.param(1, 0, 60, id="an old one is being stopped"),
+    ],
+)
+def test_room_that_is_being_made_is_waited_for(ecs: Answers, running: int, pending: int, seconds: float) -> None:
+    events = [happened(seconds, NO_ROOM)]
+    on_its_way = service(*UNDER_WAY, running=running, desired=2, pendingCount=pending, events=events)
+    ecs.shows(on_its_way, service(running=2, desired=2))
+    assert ecs.rollout.await_stable(Said(), time.time() - 250) == "2/2 running"
+
+
+@pytest.mark.parametrize(("running", "seconds"), [(2, 20), (1, 120)])
+def test_room_that_nobody_makes_is_not(ecs: Answers, running: int, seconds: float) -> None:
+    ecs.shows(service(*UNDER_WAY, running=running, desired=2, pendingCount=0, events=[happened(seconds, NO_ROOM)]))
+    ecs.joined(2)
+    assert "its port" in ecs.failure(since=time.time() - 250).why
+
+
+def test_a_cluster_that_no_instance_joins_is_the_answer_after_a_minute(ecs: Answers) -> None:
+    ecs.shows(service(BEGINS, running=0))
+    ecs.joined(0)
+    failure = ecs.failure(since=time.time() - 61)
+    assert failure.what == "The service weather has no place to run"
+    assert re.match(r"no instance has joined the cluster blue within 6\d s", failure.why)
+
+
+STARTED = "has started 1 tasks: (task 0123456789abcdef)."
+
+
+def test_tasks_that_run_for_a_moment_and_crash_are_seen_by_the_events(ecs: Answers) -> None:
+    """ECS stops counting failures as soon as a task has run."""
+    once = service(BEGINS, running=0, events=[happened(9, STARTED)])
+    twice = service(BEGINS, running=0, events=[happened(1, STARTED), happened(9, STARTED)])
+    ecs.shows(once)
+    ecs.stopped(task(1))
+    ecs.shows(once, twice)
+    ecs.stopped(task(1), task(2))
+    failure = ecs.failure(since=time.time() - 20)
+    assert failure.what == "The service weather does not start"
+    assert "exited with code 3" in failure.why
+
+
+def test_a_lost_task_that_is_still_stopping_is_asked_once_more_for_its_last_words(ecs: Answers) -> None:
+    twice = service(BEGINS, running=0, events=[happened(1, STARTED), happened(9, STARTED)])
+    stopping = task(1)
+    del stopping["stoppedAt"]
+    ecs.shows(twice)
+    ecs.stopped(stopping)
+    ecs.shows(twice)
+    ecs.target.logs = [LogLine(TASK[:8], "no database here")]
+    ecs.stopped(task(1))
+    assert "no database here" in ecs.failure(since=time.time() - 20).why
+
+
+def test_tasks_that_are_on_their_way_are_not_lost(ecs: Answers) -> None:
+    coming = deployment(running=0, rolloutState="IN_PROGRESS", pendingCount=1)
+    ecs.shows(service(coming, running=0, desired=1, events=[happened(1, STARTED)]), service())
+    assert ecs.rollout.await_stable(Said(), time.time() - 20) == "1/1 running"
+
+
+def test_tasks_of_an_earlier_deployment_are_not_lost(ecs: Answers) -> None:
+    ecs.shows(service(BEGINS, running=0, events=[happened(60, STARTED), happened(61, STARTED)]), service())
+    assert ecs.rollout.await_stable(Said(), time.time() - 20) == "1/1 running"
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "CannotPullContainerError: manifest unknown",
+        "CannotPullContainerError: weather:1: not found",
+        "CannotStartContainerError: exec /bin/server: exec format error",
+    ],
+)
+def test_what_no_second_task_does_better_is_told_at_the_first(ecs: Answers, reason: str) -> None:
+    ecs.shows(service(BEGINS, running=0, events=[happened(9, STARTED)]))
+    ecs.stopped(task(1, containers=[{"name": "weather", "reason": reason}]))
+    assert reason in ecs.failure(since=time.time() - 20).why
+
+
+def test_a_service_that_someone_deletes_meanwhile(ecs: Answers) -> None:
+    ecs.gone()
+    assert "was deleted while it was waited for" in ecs.failure().what
+
+
+# --- one that only does not become healthy: Consul knows why
+
+
+@pytest.fixture(scope="module")
+def consul() -> Iterator[ConsulServer]:
+    with consul_server() as server:
+        yield server
+
+
+def test_a_service_that_consul_does_not_see_passing(ecs: Answers, consul: ConsulServer) -> None:
+    ecs.target.consul_address = ConsulAddress(consul.host, consul.http, consul.host, consul.dns)
+    check = {"Name": "HTTP", "TTL": "60s", "Status": "critical", "Notes": ""}
+    Consul(consul.host, consul.http).register({"ID": "w:1", "Name": "weather", "Port": 80, "Check": check})
+    waiting = service(deployment(rolloutState="IN_PROGRESS"), events=[{"id": "1", "createdAt": NOW, "message": "(hm)"}])
+    ecs.shows(*[waiting] * ecs.target.patience.attempts)
+    failure = ecs.failure()
+    assert failure.what == "The service weather does not become healthy"
+    assert failure.why.splitlines()[0].startswith("1/1 running; not after")
+    assert "ECS says: (hm)" in failure.why
+    assert failure.why.splitlines()[-3:] == ["Consul's checks:", "  w:1: critical: ", "it wrote no log"]
+
+
+def test_when_consul_is_away_too_the_first_error_stays(ecs: Answers) -> None:
+    ecs.target.consul_address = ConsulAddress("127.0.0.1", 9, "127.0.0.1", 9)
+    ecs.shows(*[service(deployment(rolloutState="IN_PROGRESS"))] * ecs.target.patience.attempts)
+    failure = ecs.failure()
+    assert failure.what == "The service weather does not become healthy"
+    assert "Consul does not answer" in failure.why

@@ -1,0 +1,112 @@
+"""Looks at many services in few requests; what one look brought along serves once, and not for long."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from ecsconsul.deploy.service_poller import ServiceWatch
+from tests.deploy.cloudformation import refusal
+from tests.deploy.world import Said, WorldTarget
+
+NAMES = [f"s{number}" for number in range(25)]
+
+
+class Ecs:
+    """Services whose running count is the number of the request that asks for them."""
+
+    class exceptions:
+        class ClusterNotFoundException(Exception):
+            pass
+
+    def __init__(self) -> None:
+        self.requests: list[list[str]] = []
+        self.refusals: list[ClientError] = []
+        self.status = "ACTIVE"
+
+    def describe_services(self, cluster: str, services: list[str], include: list[str]) -> dict[str, Any]:
+        self.requests.append(services)
+        if self.refusals:
+            raise self.refusals.pop()
+        count = len(self.requests)
+        found = [{"serviceName": name, "status": self.status, "runningCount": count} for name in services]
+        return {"services": found}
+
+
+@pytest.fixture
+def ecs() -> Ecs:
+    return Ecs()
+
+
+@pytest.fixture
+def target(ecs: Ecs) -> WorldTarget:
+    return WorldTarget(None, given={"ecs": ecs})
+
+
+def test_the_first_look_brings_all_along_ten_in_a_request(target: WorldTarget, ecs: Ecs) -> None:
+    watch = ServiceWatch(target, "blue", NAMES)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(watch.look, NAMES))
+    assert [service and service["serviceName"] for service in found] == NAMES
+    assert [len(request) for request in ecs.requests] == [10, 10, 5]
+
+
+def test_a_second_look_is_a_new_one(target: WorldTarget, ecs: Ecs) -> None:
+    watch = ServiceWatch(target, "blue", ["a", "b"])
+    first, again, other = (watch.look(name) for name in ("a", "a", "b"))
+    assert ecs.requests == [["a", "b"], ["a"]]
+    assert [service and service["runningCount"] for service in (first, again, other)] == [1, 2, 1]
+
+
+def test_what_was_not_named_is_asked_for_alone(target: WorldTarget, ecs: Ecs) -> None:
+    watch = ServiceWatch(target, "blue", ["a"])
+    assert watch.look("theirs")
+    assert ecs.requests == [["theirs"]]
+
+
+def test_a_deleted_one_is_absent(target: WorldTarget, ecs: Ecs) -> None:
+    ecs.status = "INACTIVE"
+    assert ServiceWatch(target, "blue", ["a"]).look("a") is None
+
+
+class Pausing(Said):
+    """A report whose pauses take time, in which the others come to the same point."""
+
+    def pause(self, seconds: float) -> None:
+        threading.Event().wait(0.1)
+
+
+def test_those_who_wait_look_together(target: WorldTarget, ecs: Ecs) -> None:
+    """25 services that need three looks each: the second and the third are made for all, in tens."""
+    watch = ServiceWatch(target, "blue")
+    seen = dict.fromkeys(NAMES, 0)
+
+    def third(service: dict[str, Any] | None) -> str | None:
+        assert service
+        name = service["serviceName"]
+        seen[name] += 1
+        return name if seen[name] == 3 else None
+
+    with ThreadPoolExecutor(len(NAMES)) as pool:
+        assert sorted(pool.map(lambda name: watch.until(name, third, Pausing()), NAMES)) == sorted(NAMES)
+    assert len(ecs.requests) < 2 * len(NAMES)
+    assert max(len(request) for request in ecs.requests) <= 10
+
+
+def test_throttling_is_waited_out_and_another_refusal_is_not(target: WorldTarget, ecs: Ecs) -> None:
+    watch = ServiceWatch(target, "blue")
+    ecs.refusals = [refusal("ThrottlingException", "Rate exceeded") for _ in range(3)]
+    assert watch.until("a", lambda service: service, Said())["runningCount"] == 4
+    ecs.refusals = [refusal("AccessDeniedException", "not you")]
+    with pytest.raises(ClientError, match="not you"):
+        watch.until("a", lambda service: service, Said())
+
+
+def test_it_does_not_wait_for_ever(target: WorldTarget, ecs: Ecs) -> None:
+    with pytest.raises(TimeoutError):
+        ServiceWatch(target, "blue").until("a", lambda service: None, Said())
+    assert len(ecs.requests) == target.patience.attempts

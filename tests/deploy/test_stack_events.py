@@ -1,0 +1,36 @@
+"""What a stack's events tell when the stack itself is no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from ecsconsul.deploy.stack_events import StackEvents
+
+
+class Refusing:
+    """A CloudFormation that answers each question for events with this refusal."""
+
+    def __init__(self, words: str) -> None:
+        self._words = words
+
+    def get_paginator(self, name: str) -> Refusing:
+        return self
+
+    def paginate(self, **asked: Any) -> Iterator[Any]:
+        raise ClientError({"Error": {"Code": "ValidationError", "Message": self._words}}, "DescribeStackEvents")
+
+
+def test_a_stack_that_was_just_deleted_tells_nothing_more() -> None:
+    """Between the look at its status and the one at its events it may have gone."""
+    events = StackEvents(Refusing("Stack [blue] does not exist"), "blue")
+    assert events.fresh() == []
+    assert events.first_failure() is None
+
+
+def test_any_other_refusal_is_one() -> None:
+    with pytest.raises(ClientError, match="Rate exceeded"):
+        StackEvents(Refusing("Rate exceeded"), "blue").fresh()

@@ -1,0 +1,132 @@
+"""The cluster, in both worlds."""
+
+from __future__ import annotations
+
+import pytest
+from botocore.exceptions import ClientError
+
+from ecsconsul.config.lab import Lab
+from ecsconsul.deploy.step import FINGERPRINT_TAG, LAB_TAG, as_mapping, decide, fingerprint
+from ecsconsul.deploy.step1_cluster import Cluster
+from ecsconsul.errors import LabError, StepFailed
+from tests.deploy.world import Said, World, WorldTarget
+
+LAB = Lab(name="blue")
+NO_ROLE = "Unable to assume the service linked role. Please verify that the ECS service linked role exists."
+
+
+def op(step: Cluster) -> str:
+    return decide(step.wanted(), step.found())
+
+
+def test_absent_created_kept_deleted(target: WorldTarget, report: Said) -> None:
+    step = Cluster(LAB, target)
+    assert op(step) == "create"
+    assert step.apply(None, report) == "ACTIVE"
+    assert op(step) == "keep"
+    assert step.destroy(report) == "deleted"
+    assert op(step) == "create"
+    assert step.destroy(report) == "absent"
+
+
+class NewAccount:
+    """An ECS whose own role IAM does not know before it was asked so many times."""
+
+    def __init__(self, refusals: int, code: str = "InvalidParameterException", words: str = NO_ROLE) -> None:
+        self._refusals = refusals
+        self._error = {"Error": {"Code": code, "Message": words}}
+
+    def create_cluster(self, **asked: object) -> dict[str, dict[str, str]]:
+        self._refusals -= 1
+        if self._refusals >= 0:
+            raise ClientError(self._error, "CreateCluster")
+        return {"cluster": {"status": "ACTIVE"}}
+
+
+def test_the_role_that_an_accounts_first_cluster_brings_is_waited_for(report: Said) -> None:
+    assert Cluster(LAB, WorldTarget(None, given={"ecs": NewAccount(2)})).apply(None, report) == "ACTIVE"
+    assert report.texts == ["waiting for the role of ECS, which is new in this account"]
+
+
+def test_a_role_that_never_comes_is_the_answer(report: Said) -> None:
+    with pytest.raises(StepFailed, match="cannot be created") as raised:
+        Cluster(LAB, WorldTarget(None, given={"ecs": NewAccount(1000)})).apply(None, report)
+    assert NO_ROLE in raised.value.why and "CreateServiceLinkedRole" in raised.value.hint
+
+
+def test_any_other_refusal_is_not_waited_for(report: Said) -> None:
+    refusing = NewAccount(1000, "AccessDeniedException", "not you")
+    with pytest.raises(ClientError, match="not you"):
+        Cluster(LAB, WorldTarget(None, given={"ecs": refusing})).apply(None, report)
+
+
+def test_it_carries_the_lab_and_what_made_it(target: WorldTarget, report: Said) -> None:
+    step = Cluster(LAB, target)
+    step.apply(None, report)
+    (cluster,) = target.client("ecs").describe_clusters(clusters=["blue"], include=["TAGS"])["clusters"]
+    assert as_mapping(cluster["tags"]) == {LAB_TAG: "blue", FINGERPRINT_TAG: fingerprint(step.wanted())}
+
+
+def test_a_deleted_cluster_that_is_still_shown_counts_as_absent(target: WorldTarget, report: Said) -> None:
+    step = Cluster(LAB, target)
+    step.apply(None, report)
+    step.destroy(report)
+    (shown,) = target.client("ecs").describe_clusters(clusters=["blue"])["clusters"]
+    assert shown["status"] == "INACTIVE"
+    assert step.found() is None
+    step.apply(None, report)
+    assert op(step) == "keep"
+
+
+@pytest.mark.parametrize("tags", [[], [{"key": LAB_TAG, "value": "green"}]])
+def test_someone_elses_cluster_is_neither_taken_over_nor_deleted(
+    target: WorldTarget, report: Said, tags: list[dict[str, str]]
+) -> None:
+    target.client("ecs").create_cluster(clusterName="blue", tags=tags)
+    target.asked.clear()
+    step = Cluster(LAB, target)
+    with pytest.raises(LabError, match="this lab did not make it"):
+        step.found()
+    with pytest.raises(LabError, match="this lab did not make it"):
+        step.destroy(report)
+    assert target.writes() == []
+
+
+def test_a_cluster_that_holds_someone_elses_service_is_not_deleted(region: WorldTarget, report: Said) -> None:
+    """ECS refuses, and names neither the service nor what to do; the step does."""
+    step = Cluster(LAB, region)
+    step.apply(None, report)
+    ecs = region.client("ecs")
+    container = {"name": "x", "image": "x", "memory": 4}
+    ecs.register_task_definition(family="mine", containerDefinitions=[container])
+    ecs.create_service(cluster="blue", serviceName="my-own", taskDefinition="mine", desiredCount=0)
+    with pytest.raises(LabError) as raised:
+        step.destroy(report)
+    assert "my-own" in raised.value.why
+    assert "delete-service" in raised.value.hint
+    assert op(step) == "keep"
+
+
+def test_instances_that_take_their_leave_are_waited_for(world: World, region: WorldTarget, report: Said) -> None:
+    """They were terminated with the stack; ECS hears of it a little later."""
+    step = Cluster(LAB, region)
+    step.apply(None, report)
+    world.add_instance("blue")
+
+    class Leaving(Said):
+        def pause(self, seconds: float) -> None:
+            world.ecs.remove_instance("i-1")
+
+    leaving = Leaving()
+    assert step.destroy(leaving) == "deleted"
+    assert leaving.texts == ["ECS is not ready to: ClusterContainsContainerInstancesException"]
+
+
+def test_an_instance_that_never_leaves_is_the_answer(world: World, region: WorldTarget, report: Said) -> None:
+    step = Cluster(LAB, region)
+    step.apply(None, report)
+    world.add_instance("blue")
+    with pytest.raises(StepFailed) as raised:
+        step.destroy(report)
+    assert raised.value.what == "The cluster cannot be deleted"
+    assert "ClusterContainsContainerInstancesException" in raised.value.why

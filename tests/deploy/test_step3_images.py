@@ -1,0 +1,57 @@
+"""The image of a service: its tag is the hash of its source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ecsconsul.config.lab import ServiceSpec
+from ecsconsul.deploy.step import decide
+from ecsconsul.deploy.step3_images import ImageOf
+from ecsconsul.docker.build_context import source_hash
+from tests.deploy.world import Said, WorldTarget
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "Dockerfile").write_text('FROM python:3.12-slim\nCMD ["python"]\n')
+    return tmp_path
+
+
+@pytest.fixture
+def target() -> WorldTarget:
+    return WorldTarget(None)
+
+
+def image(source: Path, target: WorldTarget) -> ImageOf:
+    """A step as a command of its own would make it: what a source was before is not remembered."""
+    return ImageOf(ServiceSpec(name="weather", path=str(source)), target)
+
+
+def op(step: ImageOf) -> str:
+    return decide(step.wanted(), step.found())
+
+
+def test_absent_published_kept_deleted(source: Path, target: WorldTarget, report: Said) -> None:
+    assert op(image(source, target)) == "create"
+    assert image(source, target).apply(None, report) == source_hash(source)
+    assert op(image(source, target)) == "keep"
+    image(source, target).destroy(report)
+    assert op(image(source, target)) == "create"
+    image(source, target).destroy(report)
+
+
+def test_an_edit_is_an_update_and_taking_it_back_is_none(source: Path, target: WorldTarget, report: Said) -> None:
+    image(source, target).apply(None, report)
+    (source / "app.py").write_text("print()")
+    edited = image(source, target)
+    assert op(edited) == "update"
+    edited.apply(edited.found(), report)
+    assert op(image(source, target)) == "keep"
+    (source / "app.py").unlink()
+    assert op(image(source, target)) == "keep"
+
+
+def test_the_reference_names_the_source(source: Path, target: WorldTarget) -> None:
+    assert image(source, target).reference == f"registry.example/weather:{source_hash(source)}"

@@ -1,0 +1,218 @@
+"""Task definitions: what the lab's text writes, and their life in both worlds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from ecsconsul.config.lab import Check, Lab, ServiceSpec
+from ecsconsul.config.loader import load
+from ecsconsul.deploy.step import FINGERPRINT_TAG, LAB_TAG, as_mapping, decide, fingerprint
+from ecsconsul.deploy.step3_images import ImageOf
+from ecsconsul.deploy.step4_task_definitions import TaskDefinitionOf, container_definition, registrator_metadata
+from tests.deploy.world import Said, WorldTarget
+
+LAB = Lab(name="blue")
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> ServiceSpec:
+    return ServiceSpec(name="weather", path=str(tmp_path), tags=("http",), check=Check(http="/health"))
+
+
+def step_of(service: ServiceSpec, target: WorldTarget, lab: Lab = LAB) -> TaskDefinitionOf:
+    return TaskDefinitionOf(lab, service, ImageOf(service, target), target)
+
+
+def op(step: TaskDefinitionOf) -> str:
+    return decide(step.wanted(), step.found())
+
+
+# --- the lab's text, steps 8 to 10
+
+
+def text_of(name: str, environment: dict[str, str], **port: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "image": f"my_docker_hub_repo/{name}",
+        "cpu": 100,
+        "memory": 200,
+        "essential": True,
+        "portMappings": [{"containerPort": 4567, "protocol": "tcp", **port}],
+        "environment": environment,
+    }
+
+
+def metadata_of(name: str) -> dict[str, str]:
+    return {
+        "SERVICE_4567_NAME": name,
+        "SERVICE_4567_CHECK_HTTP": "/health",
+        "SERVICE_4567_CHECK_INTERVAL": "10s",
+        "SERVICE_TAGS": "http",
+    }
+
+
+@pytest.mark.parametrize("name", ["stock-price", "weather"])
+def test_the_built_in_lab_defines_its_tasks_as_the_labs_text_does(name: str) -> None:
+    spec = load(None).service(name)
+    assert spec is not None
+    found = container_definition(spec, f"my_docker_hub_repo/{name}")
+    environment = as_mapping(found["environment"], key="name")
+    metadata = {key: value for key, value in environment.items() if key.startswith("SERVICE_")}
+    assert {**found, "environment": metadata} == text_of(name, metadata_of(name))
+
+
+def test_the_portals_port_on_the_host_is_fixed() -> None:
+    spec = load(None).service("portal")
+    assert spec is not None
+    (mapping,) = container_definition(spec, "portal")["portMappings"]
+    assert mapping == {"containerPort": 4567, "protocol": "tcp", "hostPort": spec.host_port}
+
+
+# --- Registrator's metadata
+
+
+@pytest.mark.parametrize(
+    ("check", "expected"),
+    [
+        (None, {}),
+        (Check(http="/up"), {"HTTP": "/up", "INTERVAL": "10s"}),
+        (Check(http="/up", interval="2s", timeout="1s"), {"HTTP": "/up", "INTERVAL": "2s", "TIMEOUT": "1s"}),
+        (Check(tcp=True, interval="3s"), {"TCP": "true", "INTERVAL": "3s"}),
+        (Check(ttl="30s"), {"TTL": "30s"}),
+    ],
+)
+def test_a_check_as_registrator_reads_it(check: Check | None, expected: dict[str, str]) -> None:
+    spec = ServiceSpec(name="weather", path="/w", port=80, check=check)
+    assert registrator_metadata(spec) == {
+        "SERVICE_80_NAME": "weather",
+        **{f"SERVICE_80_CHECK_{key}": value for key, value in expected.items()},
+    }
+
+
+def test_a_comma_in_a_tag_is_not_two_tags() -> None:
+    spec = ServiceSpec(name="weather", path="/w", tags=("a,b", "c"))
+    assert registrator_metadata(spec)["SERVICE_TAGS"] == r"a\,b,c"
+
+
+def test_the_metadata_beats_what_the_user_set_of_the_same_name() -> None:
+    spec = ServiceSpec(name="weather", path="/w", environment={"SERVICE_4567_NAME": "other", "PROVIDER": "demo"})
+    environment = as_mapping(container_definition(spec, "i")["environment"], key="name")
+    assert environment == {"PROVIDER": "demo", "SERVICE_4567_NAME": "weather"}
+
+
+@pytest.mark.parametrize(
+    ("more", "told"), [({}, {"PORT": "5000"}), ({"environment": {"PORT": "5001"}}, {"PORT": "5001"})]
+)
+def test_one_that_listens_elsewhere_than_the_labs_is_told_where(more: dict[str, Any], told: dict[str, str]) -> None:
+    spec = ServiceSpec(name="weather", path="/w", port=5000, **more)
+    environment = as_mapping(container_definition(spec, "i")["environment"], key="name")
+    assert environment == {**told, "SERVICE_5000_NAME": "weather"}
+
+
+# --- in both worlds
+
+
+def test_absent_registered_kept_deleted(target: WorldTarget, report: Said, service: ServiceSpec) -> None:
+    step = step_of(service, target)
+    assert op(step) == "create"
+    assert step.apply(None, report) == "weather:1"
+    assert op(step) == "keep"
+    assert step.destroy(report) == "1 deleted"
+    assert op(step) == "create"
+    assert step.destroy(report) == "absent"
+
+
+def test_it_carries_the_lab_and_what_made_it(target: WorldTarget, report: Said, service: ServiceSpec) -> None:
+    step = step_of(service, target)
+    step.apply(None, report)
+    found = target.client("ecs").describe_task_definition(taskDefinition="weather", include=["TAGS"])
+    assert as_mapping(found["tags"]) == {LAB_TAG: "blue", FINGERPRINT_TAG: fingerprint(step.wanted())}
+
+
+def test_another_memory_is_another_revision_and_the_newest_counts(
+    target: WorldTarget, report: Said, service: ServiceSpec
+) -> None:
+    for memory in range(200, 212):
+        step = step_of(replace(service, memory=memory), target)
+        assert op(step) != "keep"
+        step.apply(step.found(), report)
+    arn = step.newest()
+    assert arn is not None
+    assert arn.endswith("weather:12")  # by number: as text, 9 would come after 12
+    assert op(step) == "keep"
+    assert step.destroy(report) == "12 deleted"
+
+
+def test_a_revision_that_someone_else_added_is_an_update(
+    target: WorldTarget, report: Said, service: ServiceSpec
+) -> None:
+    step = step_of(service, target)
+    step.apply(None, report)
+    target.client("ecs").register_task_definition(**{**step.wanted(), "networkMode": "host"})
+    assert op(step) == "update"
+    step.apply(step.found(), report)
+    assert op(step) == "keep"
+
+
+def test_someone_elses_revisions_are_not_deleted(target: WorldTarget, report: Said, service: ServiceSpec) -> None:
+    ecs = target.client("ecs")
+    theirs = ecs.register_task_definition(**step_of(service, target).wanted())["taskDefinition"]["taskDefinitionArn"]
+    step = step_of(service, target)
+    step.apply(step.found(), report)
+    assert step.destroy(report) == "1 deleted"
+    assert ecs.list_task_definitions(familyPrefix="weather")["taskDefinitionArns"] == [theirs]
+
+
+def test_a_family_whose_name_only_begins_so_is_another(target: WorldTarget, report: Said, service: ServiceSpec) -> None:
+    longer = step_of(replace(service, name="weather-map"), target)
+    longer.apply(None, report)
+    step = step_of(service, target)
+    assert step.newest() is None
+    step.destroy(report)
+    assert op(longer) == "keep"
+
+
+def test_a_source_edit_shows_before_anything_exists(target: WorldTarget, service: ServiceSpec) -> None:
+    before = step_of(service, target).wanted()
+    Path(service.path, "app.py").write_text("print()")
+    assert fingerprint(step_of(service, target).wanted()) != fingerprint(before)
+    assert target.asked == []
+
+
+def test_what_was_deregistered_and_not_deleted_goes_as_well(
+    target: WorldTarget, report: Said, service: ServiceSpec
+) -> None:
+    """A `down` that was killed between the two left it, and it would be there for ever."""
+    step = step_of(service, target)
+    step.apply(None, report)
+    target.client("ecs").deregister_task_definition(taskDefinition=step.newest())
+    assert step.destroy(report) == "1 deleted"
+    for status in ("ACTIVE", "INACTIVE"):
+        assert target.client("ecs").list_task_definitions(status=status)["taskDefinitionArns"] == []
+
+
+def test_two_labs_of_an_account_have_their_revisions_in_one_family(
+    target: WorldTarget, report: Said, service: ServiceSpec
+) -> None:
+    ours, theirs = step_of(service, target), step_of(service, target, Lab(name="green"))
+    ours.apply(None, report)
+    theirs.apply(None, report)
+    assert (op(ours), op(theirs)) == ("keep", "keep")
+    assert str(ours.newest()).endswith("weather:1")
+    assert theirs.destroy(report) == "1 deleted"
+    assert op(ours) == "keep"
+
+
+def test_what_was_just_registered_is_the_newest_whatever_a_list_says(
+    target: WorldTarget, report: Said, service: ServiceSpec
+) -> None:
+    """Lists follow writes with some delay, and a service must not get the revision before."""
+    step = step_of(service, target)
+    step.apply(None, report)
+    target.asked.clear()
+    assert str(step.newest()).endswith("weather:1")
+    assert target.asked == []

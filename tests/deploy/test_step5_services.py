@@ -1,0 +1,362 @@
+"""ECS services in the region that runs them: their life, drift, whose they are, and how many requests they cost."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from ecsconsul.config.lab import Lab, ServiceSpec
+from ecsconsul.deploy import executor as walk
+from ecsconsul.deploy.executor import Unwatched
+from ecsconsul.deploy.lab_steps import scaling_steps, steps_for
+from ecsconsul.deploy.orphans import removed_services
+from ecsconsul.deploy.service_poller import ServiceWatch
+from ecsconsul.deploy.step import LAB_TAG, Change, Step, decide
+from ecsconsul.deploy.step1_cluster import Cluster
+from ecsconsul.deploy.step3_images import ImageOf
+from ecsconsul.deploy.step4_task_definitions import TaskDefinitionOf
+from ecsconsul.deploy.step5_services import ScaledService, ServiceOf
+from ecsconsul.errors import LabError
+from tests.deploy.world import Said, World, WorldTarget, client
+
+WEATHER = ServiceSpec(name="weather", path="")
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(name="blue", services=(replace(WEATHER, path=str(tmp_path)),))
+
+
+@pytest.fixture
+def target(world: World, lab: Lab) -> WorldTarget:
+    """A cluster with room, on which services can be walked."""
+    target = WorldTarget(world.endpoint("region"))
+    Cluster(lab, target).apply(None, Said())
+    world.add_instance(lab.name, cpu=100_000, memory=100_000)
+    return target
+
+
+def steps_of(lab: Lab, target: WorldTarget) -> tuple[TaskDefinitionOf, ServiceOf]:
+    (spec,) = lab.services
+    task = TaskDefinitionOf(lab, spec, ImageOf(spec, target), target)
+    return task, ServiceOf(lab, spec, task, target, ServiceWatch(target, lab.name))
+
+
+def make(lab: Lab, target: WorldTarget) -> ServiceOf:
+    """The service as the lab wants it, by the steps that lead to it."""
+    walk.up(steps_of(lab, target), Unwatched())
+    return steps_of(lab, target)[1]
+
+
+def op(step: Step) -> str:
+    return decide(step.wanted(), step.found())
+
+
+def described(target: WorldTarget, name: str = "weather") -> dict[str, Any]:
+    found = target.client("ecs").describe_services(cluster="blue", services=[name], include=["TAGS"])["services"]
+    service: dict[str, Any] = found[0]
+    return service
+
+
+# --- its life
+
+
+def test_absent_created_kept_deleted(target: WorldTarget, lab: Lab, report: Said) -> None:
+    step = steps_of(lab, target)[1]
+    assert op(step) == "create"
+    made = make(lab, target)
+    assert op(made) == "keep"
+    assert made.found().detail == "1/1 running"  # type: ignore[union-attr]
+    assert made.destroy(report) == "deleted"
+    assert described(target)["status"] == "INACTIVE"
+    assert op(made) == "create"
+    assert made.destroy(report) == "absent"
+
+
+def test_one_that_was_deleted_is_made_anew(target: WorldTarget, lab: Lab, report: Said) -> None:
+    make(lab, target).destroy(report)
+    assert op(make(lab, target)) == "keep"
+
+
+def test_without_a_cluster_there_is_none(region: WorldTarget, lab: Lab, report: Said) -> None:
+    step = steps_of(lab, region)[1]
+    assert op(step) == "create"
+    assert step.destroy(report) == "absent"
+
+
+def test_a_second_time_writes_nothing(target: WorldTarget, lab: Lab) -> None:
+    make(lab, target)
+    target.asked.clear()
+    make(lab, target)
+    assert target.writes() == []
+
+
+def test_another_count_changes_that_service_and_nothing_else(target: WorldTarget, lab: Lab) -> None:
+    make(lab, target)
+    target.asked.clear()
+    make(lab.with_counts({"weather": 3}), target)
+    assert target.writes() == ["UpdateService", "TagResource"]
+    assert described(target)["runningCount"] == 3
+
+
+def test_an_edited_source_rolls_the_service_over(target: WorldTarget, lab: Lab) -> None:
+    make(lab, target)
+    Path(lab.services[0].path, "app.py").write_text("print()")
+    assert op(steps_of(lab, target)[1]) == "update"
+    assert op(make(lab, target)) == "keep"
+    assert described(target)["taskDefinition"].endswith("weather:2")
+
+
+def test_a_count_of_none_is_fine(target: WorldTarget, lab: Lab) -> None:
+    assert op(make(lab.with_counts({"weather": 0}), target)) == "keep"
+
+
+# --- drift
+
+
+def test_one_that_someone_scaled_is_taken_back(target: WorldTarget, lab: Lab) -> None:
+    step = make(lab, target)
+    target.client("ecs").update_service(cluster="blue", service="weather", desiredCount=2)
+    assert op(step) == "update"
+    assert op(make(lab, target)) == "keep"
+    assert described(target)["desiredCount"] == 1
+
+
+def test_one_that_someone_deployed_something_else_to_is_taken_back(target: WorldTarget, lab: Lab) -> None:
+    step = make(lab, target)
+    container = {"name": "other", "image": "other", "memory": 4}
+    target.client("ecs").register_task_definition(family="other", containerDefinitions=[container])
+    target.client("ecs").update_service(cluster="blue", service="weather", taskDefinition="other")
+    assert op(step) == "update"
+    assert op(make(lab, target)) == "keep"
+    assert described(target)["taskDefinition"].endswith("weather:1")
+
+
+def test_one_that_someone_only_restarted_is_kept(target: WorldTarget, lab: Lab) -> None:
+    step = make(lab, target)
+    target.client("ecs").update_service(cluster="blue", service="weather", forceNewDeployment=True)
+    assert op(step) == "keep"
+
+
+def test_one_that_ecs_gave_up_is_tried_anew_with_the_same_definition(
+    world: World, target: WorldTarget, lab: Lab
+) -> None:
+    step = make(lab, target)
+    with world.ecs.lock:
+        service = world.ecs.service("blue", "weather")
+        assert service
+        service.primary.rollout_state = "FAILED"
+        given_up = service.primary.id
+    assert op(step) == "update"
+    assert op(make(lab, target)) == "keep"
+    assert described(target)["deployments"][0]["id"] != given_up
+    assert described(target)["taskDefinition"].endswith("weather:1")
+
+
+# --- who was faster, and who does not end
+
+
+def test_another_up_that_creates_it_at_the_same_moment(target: WorldTarget, lab: Lab, report: Said) -> None:
+    task, step = steps_of(lab, target)
+    task.apply(None, report)
+
+    def other(**_: Any) -> None:
+        target.client("ecs").meta.events.unregister("before-call.ecs.CreateService", other)
+        steps_of(lab, target)[1].apply(None, report)
+
+    target.client("ecs").meta.events.register("before-call.ecs.CreateService", other)
+    assert step.apply(None, report) == "1/1 running"
+    assert op(step) == "keep"
+    assert len(target.client("ecs").list_services(cluster="blue")["serviceArns"]) == 1
+
+
+def test_someone_else_who_takes_the_name_at_the_same_moment(target: WorldTarget, lab: Lab, report: Said) -> None:
+    task, step = steps_of(lab, target)
+    task.apply(None, report)
+    ecs = target.client("ecs")
+
+    def other(**_: Any) -> None:
+        ecs.meta.events.unregister("before-call.ecs.CreateService", other)
+        ecs.create_service(cluster="blue", serviceName="weather", taskDefinition="weather", desiredCount=0)
+
+    ecs.meta.events.register("before-call.ecs.CreateService", other)
+    with pytest.raises(LabError, match="this lab did not make it"):
+        step.apply(None, report)
+
+
+def test_tasks_that_a_dead_instance_cannot_end_do_not_hold_the_stack(
+    world: World, target: WorldTarget, lab: Lab, report: Said
+) -> None:
+    """They go with their instance, and that with the stack, which stands behind the services in `down`."""
+    made = make(lab, target)
+    world.start_seconds = 1000.0
+    try:
+        assert made.destroy(report) == "still draining; its tasks go with the instances"
+    finally:
+        world.start_seconds = 0.0
+
+
+# --- whose it is
+
+
+@pytest.mark.parametrize("tags", [[], [{"key": LAB_TAG, "value": "green"}]])
+def test_someone_elses_service_is_neither_taken_over_nor_deleted(
+    target: WorldTarget, lab: Lab, report: Said, tags: list[dict[str, str]]
+) -> None:
+    task, step = steps_of(lab, target)
+    task.apply(None, report)
+    target.client("ecs").create_service(
+        cluster="blue", serviceName="weather", taskDefinition="weather", desiredCount=1, tags=tags
+    )
+    target.asked.clear()
+    with pytest.raises(LabError, match="this lab did not make it"):
+        step.found()
+    with pytest.raises(LabError, match="this lab did not make it"):
+        step.destroy(report)
+    assert target.writes() == []
+
+
+# --- scale
+
+
+def test_scale_changes_the_count_and_leaves_what_made_the_service(target: WorldTarget, lab: Lab, report: Said) -> None:
+    make(lab, target)
+    Path(lab.services[0].path, "app.py").write_text("print()")
+    target.asked.clear()
+    step = scaling_steps(lab, {"weather": 2}, target)[0]
+    assert isinstance(step, ScaledService)
+    assert op(step) == "update"
+    assert step.apply(step.found(), report) == "2/2 running"
+    assert target.writes() == ["UpdateService"]
+    assert op(steps_of(lab.with_counts({"weather": 2}), target)[1]) == "update"  # for the edit is not deployed
+
+
+def test_scale_of_a_service_that_is_not_there_says_what_to_do(target: WorldTarget, lab: Lab) -> None:
+    step = scaling_steps(lab, {"weather": 2}, target)[0]
+    with pytest.raises(LabError) as raised:
+        step.found()
+    assert raised.value.what == "The service weather is not running"
+    assert "ecsconsul up" in raised.value.hint
+
+
+# --- what the config dropped
+
+
+def test_a_service_that_the_config_dropped_goes_with_its_definition_and_images(
+    target: WorldTarget, lab: Lab, report: Said
+) -> None:
+    make(lab, target)
+    target.images.publish("weather", "abc", Path(), {}, report.say)
+    (removed,) = removed_services(replace(lab, services=()), target)
+    assert (removed.name, op(removed)) == ("services/weather", "destroy")
+    walk.up([removed], Unwatched())
+    assert described(target)["status"] == "INACTIVE"
+    assert target.client("ecs").list_task_definitions(familyPrefix="weather")["taskDefinitionArns"] == []
+    assert target.images.published == {}
+    assert op(removed) == "keep"
+    assert removed_services(replace(lab, services=()), target) == []
+
+
+def test_what_the_config_has_and_what_others_made_is_not_dropped(target: WorldTarget, lab: Lab, report: Said) -> None:
+    make(lab, target)
+    make(replace(lab, services=(replace(lab.services[0], name="stock-price"),)), target)
+    target.client("ecs").create_service(cluster="blue", serviceName="theirs", taskDefinition="weather", desiredCount=0)
+    assert [step.name for step in removed_services(lab, target)] == ["services/stock-price"]
+
+
+def test_without_a_cluster_nothing_was_dropped(region: WorldTarget, lab: Lab) -> None:
+    assert removed_services(lab, region) == []
+
+
+def test_down_takes_a_dropped_service_before_the_cluster_that_holds_it(
+    world: World, target: WorldTarget, lab: Lab, report: Said
+) -> None:
+    """ECS deletes no cluster with services in it, and one that drains takes its time."""
+    make(lab, target)
+    empty = replace(lab, services=())
+    (removed,) = removed_services(empty, target)
+    beneath = [step for step in steps_for(empty, target) if step.name in ("cluster", "stack")]
+    world.ecs.remove_instance("i-1")
+    told: list[str] = []
+
+    class Watch(Unwatched):
+        def begins(self, step: str, op: str) -> None:
+            told.append(f"{step} begins")
+
+        def ends(self, change: Change) -> None:
+            told.append(f"{change.name} ends")
+
+    walk.down([*beneath, removed], Watch())
+    assert told == [f"{name} {what}" for name in (removed.name, "stack", "cluster") for what in ("begins", "ends")]
+
+
+# --- what it costs
+
+
+def requests(target: WorldTarget, lab: Lab) -> dict[str, float]:
+    """The requests that a plan of all task definitions and services makes, for each service."""
+    target.asked.clear()
+    walk.plan([step for step in steps_for(lab, target) if step.name.startswith(("tasks/", "services/"))])
+    return {name: count / len(lab.services) for name, count in target.counted().items()}
+
+
+def test_a_service_costs_no_more_requests_among_50_than_among_3(
+    world: World, target: WorldTarget, tmp_path: Path
+) -> None:
+    labs = [Lab(name="blue", services=tuple(few(n, tmp_path))) for n in (3, 50)]
+    for lab in labs:
+        steps = [step for step in steps_for(lab, target) if step.name.startswith(("tasks/", "services/"))]
+        walk.up(steps, Unwatched())
+    few_cost, many_cost = (requests(target, lab) for lab in labs)
+    assert few_cost.keys() == many_cost.keys()
+    assert all(many_cost[name] <= few_cost[name] for name in few_cost)
+    assert sum(many_cost.values()) < 2.5
+
+
+def few(count: int, path: Path) -> list[ServiceSpec]:
+    return [ServiceSpec(name=f"service-{number}", path=str(path)) for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("host_port", "count", "instances", "least"),
+    [
+        (None, 3, 3, 100),
+        (8080, 1, 2, 100),
+        (8080, 0, 1, 100),
+        (8080, 1, 1, 0),
+        (8080, 2, 2, 50),
+        (8080, 3, 3, 66),
+        (8080, 7, 7, 85),
+    ],
+)
+def test_a_fixed_port_on_every_instance_leaves_room_for_one_to_go(
+    target: WorldTarget, lab: Lab, host_port: int | None, count: int, instances: int, least: int
+) -> None:
+    spec = replace(lab.services[0], host_port=host_port, count=count)
+    _, step = steps_of(replace(lab, services=(spec,), instances=instances), target)
+    assert step.scheduling()["deploymentConfiguration"]["minimumHealthyPercent"] == least
+    if least < 100:
+        assert math.ceil(count * least / 100) == count - 1
+
+
+def test_another_client_sees_what_the_steps_made(world: World, target: WorldTarget, lab: Lab) -> None:
+    make(lab, target)
+    ecs = client("ecs", world.endpoint("region"))
+    (arn,) = ecs.list_services(cluster="blue")["serviceArns"]
+    (service,) = ecs.describe_services(cluster="blue", services=[arn])["services"]
+    assert (service["launchType"], service["placementStrategy"]) == (
+        "EC2",
+        [{"type": "spread", "field": "instanceId"}],
+    )
+    assert (
+        service["deploymentConfiguration"].items()
+        >= {
+            "minimumHealthyPercent": 100,
+            "maximumPercent": 200,
+            "deploymentCircuitBreaker": {"enable": True, "rollback": True},
+        }.items()
+    )

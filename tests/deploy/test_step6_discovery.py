@@ -1,0 +1,170 @@
+"""Discovery, seen in a real Consul: every instance of every service passing, and what is said when not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ecsconsul.config.lab import Lab, ServiceSpec
+from ecsconsul.consul.catalog import Consul
+from ecsconsul.deploy import step6_discovery
+from ecsconsul.deploy.endpoints import Endpoint
+from ecsconsul.deploy.step import decide
+from ecsconsul.deploy.step6_discovery import Discovery
+from ecsconsul.errors import StepFailed, TargetAbsent
+from ecsconsul.targets.base import ConsulAddress, LogLine, Patience
+from tests.consul_server import ConsulServer, consul_server
+from tests.deploy.world import Said, WorldTarget
+
+LAB = Lab(
+    name="blue",
+    services=(ServiceSpec(name="weather", path="/w", count=2), ServiceSpec(name="portal", path="/p", count=1)),
+)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ConsulServer]:
+    with consul_server() as server:
+        yield server
+
+
+@pytest.fixture
+def consul(server: ConsulServer) -> Iterator[Consul]:
+    consul = Consul(server.host, server.http)
+    yield consul
+    for service_id in consul.agent_services():
+        consul.deregister(service_id)
+
+
+@pytest.fixture
+def target(server: ConsulServer) -> WorldTarget:
+    address = ConsulAddress(server.host, server.http, server.host, server.dns)
+    return WorldTarget(None, address, patience=Patience(delay=0.05, attempts=200))
+
+
+@pytest.fixture
+def step(target: WorldTarget) -> Discovery:
+    return Discovery(LAB, target, ())
+
+
+def register(consul: Consul, service_id: str, name: str, status: str = "passing", port: int = 80) -> None:
+    check = {"Name": "HTTP", "TTL": "60s", "Status": status}
+    consul.register({"ID": service_id, "Name": name, "Port": port, "Check": check})
+
+
+def seen(step: Discovery) -> tuple[str, str]:
+    """The decision, and what `status` says."""
+    found = step.found()
+    assert found is not None
+    return decide(step.wanted(), found), found.detail
+
+
+def test_every_instance_is_waited_for(step: Discovery, consul: Consul) -> None:
+    assert seen(step) == ("wait", "weather 0/2, portal 0/1 passing")
+    register(consul, "w1", "weather")
+    register(consul, "w2", "weather", "critical")
+    register(consul, "p1", "portal")
+    assert seen(step) == ("wait", "weather 1/2 passing")
+    consul.deregister("w2")
+    register(consul, "w3", "weather")
+    assert seen(step) == ("keep", "3 of 3 instances passing")
+
+
+def test_an_instance_too_many_is_not_as_wanted(step: Discovery, consul: Consul) -> None:
+    for service_id in ("w1", "w2", "w3"):
+        register(consul, service_id, "weather")
+    register(consul, "p1", "portal")
+    assert seen(step) == ("wait", "weather 3/2 passing")
+
+
+def test_it_ends_as_soon_as_consul_sees_the_last_one(step: Discovery, consul: Consul, report: Said) -> None:
+    register(consul, "w1", "weather")
+    register(consul, "p1", "portal")
+    later = threading.Timer(0.1, register, (consul, "w2", "weather"))
+    later.start()
+    try:
+        assert step.apply(None, report) == "3 of 3 instances passing"
+    finally:
+        later.join()
+
+
+def test_what_never_passes_is_told_with_its_checks(target: WorldTarget, consul: Consul, report: Said) -> None:
+    target.patience = Patience(delay=0.05, attempts=4)
+    step = Discovery(LAB, target, ())
+    register(consul, "w1", "weather")
+    register(consul, "w2", "weather", "critical")
+    with pytest.raises(StepFailed) as raised:
+        step.apply(None, report)
+    assert raised.value.what == "Consul does not see weather, portal as wanted"
+    assert raised.value.why.splitlines()[0] == "weather: 1 of 2 passing"
+    assert any(line.startswith("w2: HTTP: critical") for line in raised.value.why.splitlines())
+    assert report.texts == ["weather 1/2, portal 0/1 passing"]
+
+
+def test_what_only_one_side_knows_is_told_and_what_the_tasks_wrote_last(
+    target: WorldTarget, consul: Consul, report: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = [
+        Endpoint("0123456789", "weather", "i-0a1b", frozenset({80})),
+        Endpoint("9876543210", "weather", "i-0a1b", frozenset({81})),
+    ]
+    monkeypatch.setattr(step6_discovery, "endpoints_of", lambda ecs, cluster: tasks)
+    target.given["ecs"] = None
+    target.patience = Patience(delay=0.05, attempts=4)
+    target.logs = [LogLine("01234567", "no database here")]
+    register(consul, "w1", "weather")
+    register(consul, "w9", "weather", port=99)
+    register(consul, "w8", "weather", port=98)
+    register(consul, "p1", "portal")
+    with pytest.raises(StepFailed) as raised:
+        Discovery(LAB, target, ()).apply(None, report)
+    said = raised.value.why.splitlines()
+    assert said[0] == "weather: 3 of 2 passing"
+    assert set(said[1:-1]) == {
+        "w8: a ghost, no task stands behind it",
+        "w9: a ghost, no task stands behind it",
+        "task 98765432 runs, and Consul does not know it",
+        "the last log lines of weather:",
+        "  no database here",
+    }
+
+
+def test_what_stays_as_it_is_is_not_waited_for_until_all_patience_is_gone(
+    target: WorldTarget, consul: Consul, report: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step6_discovery, "STEADY_PATIENCE", 0.3)
+    target.patience = Patience(delay=0.05, attempts=100_000)
+    register(consul, "w1", "weather", "critical")
+    with pytest.raises(StepFailed, match="Consul does not see weather, portal as wanted") as raised:
+        Discovery(LAB, target, ()).apply(None, report)
+    assert raised.value.why.splitlines()[-1] in {f"not after {seconds} s" for seconds in range(10)}
+
+
+def test_a_consul_that_does_not_answer_is_waited_for_and_not_taken_for_absent() -> None:
+    step = Discovery(LAB, WorldTarget(None, ConsulAddress("127.0.0.1", 9, "127.0.0.1", 9)), ())
+    assert seen(step) == ("wait", "Consul does not answer: Connection refused")
+
+
+def test_a_consul_that_stays_away_is_what_the_error_says(report: Said) -> None:
+    target = WorldTarget(None, ConsulAddress("127.0.0.1", 9, "127.0.0.1", 9), patience=Patience(0.01, 100))
+    step = Discovery(LAB, target, ())
+    with pytest.raises(StepFailed) as raised:
+        step.apply(None, report)
+    assert raised.value.what == "Consul cannot be asked; the services may be well"
+    assert raised.value.where == "step discovery"
+    assert "Connection refused" in raised.value.why
+    assert report.texts == ["Consul does not answer: Connection refused"], "however often it was asked"
+
+
+def test_in_a_world_that_does_not_exist_there_is_nothing_to_see() -> None:
+    with pytest.raises(TargetAbsent):
+        Discovery(LAB, WorldTarget(None), ()).found()
+
+
+def test_there_is_nothing_to_take_away(step: Discovery, report: Said) -> None:
+    before: dict[str, Any] = dict(step.wanted())
+    assert step.destroy(report) == "nothing to take away"
+    assert step.wanted() == before

@@ -1,0 +1,30 @@
+"""The template as it is sent: scripts in the place of the lines that name them."""
+
+from __future__ import annotations
+
+from ecsconsul.deploy.template import stack_template, with_scripts
+from ecsconsul.paths import templates_dir
+
+SCRIPTS = {"one.sh": '#!/bin/bash\n# says\necho "$name ${name}"\n\nif true; then\n    :\nfi\n', "two.sh": "echo two\n"}
+
+
+def test_a_script_stands_as_deep_as_its_line_and_its_variables_are_its_own() -> None:
+    template = "a: !Sub |\n  LAB=${Lab}\n  # include: one.sh\n  # include: two.sh\nb: 1\n"
+    assert with_scripts(template, SCRIPTS.__getitem__) == (
+        "a: !Sub |\n  LAB=${Lab}\n"
+        '  # says\n  echo "$name ${!name}"\n\n  if true; then\n      :\n  fi\n'
+        "  echo two\nb: 1\n"
+    )
+
+
+def test_what_names_no_script_stays_as_it_is() -> None:
+    text = (templates_dir() / "boot.sh").read_text()
+    assert with_scripts(text, SCRIPTS.__getitem__) == text
+
+
+def test_the_shipped_template_has_all_its_scripts() -> None:
+    text = stack_template()
+    assert "# include:" not in text
+    for script in templates_dir().glob("*.sh"):
+        longest = max(script.read_text().splitlines(), key=len)
+        assert longest.replace("${", "${!") in text, script.name

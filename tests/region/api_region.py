@@ -1,0 +1,65 @@
+"""A region over HTTP on loopback: real moto, the real API and agent, with containers that are fake."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from ecsconsul.region.aws_api import AwsApi
+from ecsconsul.region.control_loop import Agent
+from ecsconsul.region.ecs.model import ContainerInstance
+from ecsconsul.region.ecs.state import Ecs
+from ecsconsul.region.moto import Moto
+from ecsconsul.region.runtimes.lab_dir import LabHome
+from tests.region.fakes import FakeRuntime, machine
+
+
+class _Quiet(WSGIRequestHandler):
+    def log(self, type: str, message: str, *args: object) -> None:
+        return
+
+
+class ApiWorld:
+    """Serves until `close`; `instances_changed` counts how often EC2 may have changed."""
+
+    def __init__(self, moto: Moto, home: LabHome) -> None:
+        self.moto = moto
+        self.ecs = Ecs(moto)
+        self.runtime = FakeRuntime()
+        self.agent = Agent(self.ecs, self.runtime, home)
+        self.agent.begin()
+        self.instances_changed = 0
+        self._server = make_server("127.0.0.1", 0, AwsApi(moto, self.ecs, self._count), True, request_handler=_Quiet)
+        self.endpoint = f"http://127.0.0.1:{self._server.port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def client(self, service: str, region: str = "") -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=self.endpoint,
+            region_name=region or self.moto.region,
+            aws_access_key_id="any",
+            aws_secret_access_key="any",
+            config=Config(proxies={}, retries={"total_max_attempts": 1}, read_timeout=60),
+        )
+
+    def add_instance(self, folder: Path, cluster: str, instance_id: str) -> None:
+        arn = self.ecs.arn("container-instance", cluster, instance_id.removeprefix("i-").zfill(32))
+        one = ContainerInstance(instance_id, arn, cluster, "127.0.0.1", 2048, 4096)
+        self.agent.join_instance(machine(folder, instance_id), one)
+
+    def close(self) -> None:
+        self.runtime.close()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+        self.agent.close()
+
+    def _count(self) -> None:
+        self.instances_changed += 1

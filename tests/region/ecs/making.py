@@ -1,0 +1,81 @@
+"""Makes the small pieces of an ECS that tests need: task definitions, tasks, services, and a region with no moto."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from ecsconsul.region.ecs.model import RUNNING, ContainerInstance, ContainerState, Deployment, Service, Task
+from ecsconsul.region.ecs.state import Ecs
+
+CLUSTER = "lab"
+ACCOUNT, REGION = "123456789012", "us-east-1"
+_numbers = itertools.count(1)
+
+
+class OneCluster:
+    """The part of moto that Ecs asks: one cluster, and the task definitions that a test put there."""
+
+    account, region = ACCOUNT, REGION
+
+    def __init__(self) -> None:
+        self.definitions: dict[str, dict[str, Any]] = {}
+
+    def has_cluster(self, name: str) -> bool:
+        return name == CLUSTER
+
+    def task_definition(self, name: str) -> dict[str, Any] | None:
+        return self.definitions.get(name)
+
+
+def container(name: str = "app", image: str = "steady", **more: Any) -> dict[str, Any]:
+    return {"name": name, "image": image, "cpu": 100, "memory": 200, "essential": True, **more}
+
+
+def definition(family: str = "weather", revision: int = 1, *containers: dict[str, Any], **more: Any) -> dict[str, Any]:
+    arn = f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/{family}:{revision}"
+    return {
+        "taskDefinitionArn": arn,
+        "family": family,
+        "revision": revision,
+        "status": "ACTIVE",
+        "containerDefinitions": list(containers) or [container()],
+        **more,
+    }
+
+
+def service(name: str = "weather", desired: int = 1, **more: Any) -> Service:
+    first = Deployment("ecs-svc/1", definition())
+    return Service(name, f"arn:{name}", CLUSTER, desired, [first], **more)
+
+
+def task(**more: Any) -> Task:
+    """A running task of the first deployment; `created_at` tells their order."""
+    number = next(_numbers)
+    what = more.pop("task_definition", definition())
+    known: dict[str, Any] = {
+        "id": f"task{number}",
+        "arn": f"arn:task{number}",
+        "cluster": CLUSTER,
+        "task_definition": what,
+        "instance_id": "i-1",
+        "containers": [ContainerState(one) for one in what["containerDefinitions"]],
+        "group": "service:weather",
+        "service": "weather",
+        "deployment_id": "ecs-svc/1",
+        "last_status": RUNNING,
+        "created_at": float(number),
+    }
+    return Task(**(known | more))
+
+
+def instance(instance_id: str = "i-1", cpu: int = 2048, memory: int = 4096, **more: Any) -> ContainerInstance:
+    arn = f"arn:aws:ecs:{REGION}:{ACCOUNT}:container-instance/{CLUSTER}/{instance_id}"
+    return ContainerInstance(instance_id, arn, CLUSTER, "127.0.0.1", cpu, memory, **more)
+
+
+def region(*instances: ContainerInstance) -> Ecs:
+    ecs = Ecs(OneCluster())
+    for one in instances:
+        ecs.add_instance(one)
+    return ecs

@@ -1,0 +1,78 @@
+"""Containers of tasks on an engine of which one request hangs."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from requests.exceptions import ReadTimeout
+
+from ecsconsul.region.runtimes.docker.bridge_network import LabNetwork
+from ecsconsul.region.runtimes.docker.containers import ContainerRuntime
+
+PATIENCE = 10.0
+
+
+class Engine:
+    """Takes what is asked of it; a container named `stuck` it cannot remove, and says so only when it is `given_up`."""
+
+    def __init__(self) -> None:
+        self.asked, self.given_up = threading.Event(), threading.Event()
+
+    def create_container(self, *_: Any, name: str, **__: Any) -> dict[str, str]:
+        return {"Id": f"{name}-000000000000"}
+
+    def start(self, container: str) -> None:
+        pass
+
+    def create_host_config(self, **_: Any) -> dict[str, Any]:
+        return {}
+
+    create_networking_config = create_endpoint_config = lambda self, *_, **__: {}
+
+    def inspect_container(self, container: str) -> dict[str, Any]:
+        return {"Config": {"Env": []}, "NetworkSettings": {"Ports": {}}}
+
+    def logs(self, *_: Any, **__: Any) -> Iterator[bytes]:
+        return iter(())
+
+    def remove_container(self, container: str, **_: Any) -> None:
+        if container.startswith("stuck"):
+            self.asked.set()
+            self.given_up.wait(PATIENCE)
+            raise ReadTimeout("read timed out")
+
+
+def task(name: str) -> Any:
+    definition = {"family": "f", "revision": 1}
+    names = {"id": name, "arn": "a", "cluster": "c", "task_definition": definition}
+    return SimpleNamespace(**names, container_name=lambda container: f"{name}-{container}")
+
+
+def test_a_container_that_cannot_be_removed_holds_up_no_other_task(tmp_path: Path) -> None:
+    engine: Any = Engine()
+    network = LabNetwork("n", ipaddress.IPv4Network("172.18.0.0/16"), "127.0.0.1")
+    registrators: Any = None
+    runtime = ContainerRuntime(engine, network, {}, registrators)
+    machine: Any = SimpleNamespace(instance_id="i-1", address="127.0.0.2")
+
+    def start(name: str) -> None:
+        runtime.start(task(name), {"name": "c", "image": "i"}, machine, tmp_path / name, {})
+
+    start("stuck")
+    start("other")
+    with ThreadPoolExecutor() as pool:
+        stuck = pool.submit(runtime.clean_up, "stuck", machine, ())
+        assert engine.asked.wait(PATIENCE)
+        try:
+            pool.submit(runtime.clean_up, "other", machine, ()).result(PATIENCE / 2)
+            pool.submit(start, "new").result(PATIENCE / 2)
+            assert not stuck.done()
+        finally:
+            engine.given_up.set()
+        stuck.result(PATIENCE)

@@ -1,0 +1,179 @@
+"""Images without Docker: whole or not there, as immutable as their hash, and with what they require."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import threading
+from pathlib import Path
+
+import pytest
+
+from ecsconsul.errors import LabError
+from ecsconsul.region.runtimes.lab_dir import LabHome
+from ecsconsul.region.runtimes.processes.images import ImageStore, copy_for_task, satisfied
+from ecsconsul.targets.local.lab_images import LabImages
+
+
+@pytest.fixture
+def store(home: LabHome) -> ImageStore:
+    return ImageStore(home)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text(
+        'FROM x\nENV A=1\nWORKDIR /app\nCOPY . .\nENTRYPOINT ["python"]\nCMD ["app.py"]\n'
+    )
+    (folder / "app.py").write_text("print('one')")
+    (folder / "run.sh").write_text("#!/bin/sh\n")
+    (folder / "run.sh").chmod(0o755)
+    (folder / "link").symlink_to("app.py")
+    (folder / "editor").symlink_to("nowhere")
+    return folder
+
+
+def test_a_published_image_is_a_copy_that_later_edits_do_not_reach(store: ImageStore, source: Path) -> None:
+    store.publish("weather", "abc", source)
+    (source / "app.py").write_text("print('two')")
+    image = store.get("lab/weather:abc")
+    assert image is not None
+    assert (image.folder / "app.py").read_text() == "print('one')"
+    assert (image.folder / "run.sh").stat().st_mode & 0o111
+    assert str((image.folder / "link").readlink()) == "app.py"
+    assert (image.dockerfile.entrypoint, image.dockerfile.command) == (("python",), ("app.py",))
+    assert image.dockerfile.environment == {"A": "1"}
+    assert image.programs == Path(sysconfig.get_path("scripts"))
+
+
+def make_older(repository: Path) -> None:
+    """By a second each: those that are published within one tick of the clock are of the same age."""
+    for folder in repository.glob("*"):
+        seen = folder.stat()
+        os.utime(folder, ns=(seen.st_atime_ns, seen.st_mtime_ns - 10**9))
+
+
+def test_tags_are_those_that_are_whole_oldest_first(store: ImageStore, source: Path, home: LabHome) -> None:
+    assert store.tags("weather") == []
+    for tag in ("b", "a", "c"):
+        make_older(home.images / "weather")
+        store.publish("weather", tag, source)
+    (home.images / "weather" / "half").mkdir()
+    assert store.tags("weather") == ["b", "a", "c"]
+    assert not list((home.images / "weather").glob(".building-*"))
+
+
+@pytest.mark.parametrize("reference", ["lab/weather:none", "lab/nothing:abc", "python", "", "docker.io/weather:3"])
+def test_what_was_never_published_is_not_there(store: ImageStore, source: Path, reference: str) -> None:
+    store.publish("weather", "abc", source)
+    assert store.get(reference) is None
+
+
+def test_publishing_again_or_deleting_twice_is_fine(store: ImageStore, source: Path) -> None:
+    store.publish("weather", "abc", source)
+    store.publish("weather", "abc", source)
+    assert store.tags("weather") == ["abc"]
+    store.delete("weather")
+    store.delete("weather")
+    assert store.tags("weather") == []
+
+
+def test_what_cannot_be_copied_is_said_and_leaves_nothing(store: ImageStore, source: Path, home: LabHome) -> None:
+    home.images.mkdir(parents=True)
+    (home.images / "weather").write_text("a file where a folder must be")
+    with pytest.raises(LabError, match="cannot be published") as caught:
+        store.publish("weather", "abc", source)
+    assert caught.value.where == str(source)
+    (source / "Dockerfile").unlink()
+    with pytest.raises(LabError, match="no Dockerfile"):
+        store.publish("other", "abc", source)
+    assert store.tags("other") == []
+
+
+def test_each_task_has_a_copy_of_its_own_to_write_in(store: ImageStore, source: Path, tmp_path: Path) -> None:
+    store.publish("weather", "abc", source)
+    image = store.get("lab/weather:abc")
+    assert image is not None
+    copy_for_task(image, tmp_path / "task" / "app")
+    (tmp_path / "task" / "app" / "app.py").write_text("changed")
+    assert sorted(path.name for path in (tmp_path / "task" / "app").iterdir()) == sorted(
+        ["Dockerfile", "app.py", "run.sh", "link", "editor"]
+    )
+    assert (image.folder / "app.py").read_text() == "print('one')"
+
+
+@pytest.mark.parametrize(
+    ("line", "met"),
+    [
+        ("flask>=1", True),
+        ("Flask", True),
+        ("flask>=1 # the framework", True),
+        ("# only a comment\n\n", True),
+        ('nothing-such; python_version < "3"', True),
+        ("flask<1", False),
+        ("nothing-such-as-this", False),
+        ("flask[async]", False),
+        ("flask @ https://example.com/flask.whl", False),
+        ("-r other.txt", False),
+        ("flask>=1 --hash=sha256:00", False),
+    ],
+)
+def test_requirements_are_met_only_when_it_is_certain(tmp_path: Path, line: str, met: bool) -> None:
+    (tmp_path / "requirements.txt").write_text(line + "\n")
+    assert satisfied(tmp_path / "requirements.txt") is met
+
+
+def test_what_is_required_and_not_there_is_installed_once(home: LabHome, source: Path, tmp_path: Path) -> None:
+    """From a folder, so that no index is asked; two services that require the same share it, published at once."""
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+        '[project]\nname = "greeting"\nversion = "1"\n'
+    )
+    (package / "backend.py").write_text(BACKEND)
+    (source / "requirements.txt").write_text(f"greeting @ {package.as_uri()}\n")
+    images = LabImages("lab", home)
+    publishing = [
+        threading.Thread(target=images.publish, args=(name, "1", source, {}, print)) for name in ("one", "two")
+    ]
+    for thread in publishing:
+        thread.start()
+    for thread in publishing:
+        thread.join(600)
+    store = ImageStore(home)
+    one, two = store.get("lab/one:1"), store.get("lab/two:1")
+    assert one is not None
+    assert two is not None
+    assert one.programs == two.programs != Path(sys.executable).parent
+    assert list(one.programs.parent.glob("lib/python*/site-packages/greeting.py"))
+    assert (package / "builds").read_text() == "built\n"
+
+
+def test_what_cannot_be_installed_is_told_in_pips_words(store: ImageStore, source: Path) -> None:
+    (source / "requirements.txt").write_text("greeting @ file:///nowhere/greeting\n")
+    with pytest.raises(LabError, match="cannot be installed") as caught:
+        store.publish("weather", "abc", source)
+    assert caught.value.where == str(source / "requirements.txt")
+    assert "nowhere" in caught.value.why
+    assert store.tags("weather") == []
+
+
+# the smallest backend that builds a wheel without any other package
+BACKEND = """
+import pathlib, zipfile
+
+def build_wheel(folder, settings=None, metadata=None):
+    with open("builds", "a") as builds:
+        builds.write("built\\n")
+    name = "greeting-1-py3-none-any.whl"
+    with zipfile.ZipFile(pathlib.Path(folder, name), "w") as wheel:
+        wheel.writestr("greeting.py", "")
+        wheel.writestr("greeting-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: greeting\\nVersion: 1\\n")
+        wheel.writestr("greeting-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nTag: py3-none-any\\n")
+        wheel.writestr("greeting-1.dist-info/RECORD", "")
+    return name
+"""

@@ -1,0 +1,241 @@
+"""Machines: what their Consul is configured as, how it is kept up, and real ones that find each other."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ecsconsul.consul.catalog import Consul
+from ecsconsul.errors import Unreachable
+from ecsconsul.region.instances import CannotRun, ConsulPorts, Machine, Machines, Role, consul_config, new_instance_id
+from ecsconsul.region.runtimes import lab_processes as processes
+from ecsconsul.region.runtimes.addresses import Addresses, Ports, one_address_only
+from ecsconsul.region.runtimes.lab_dir import LabHome
+from ecsconsul.region.runtimes.processes.consul_agents import ConsulProcesses
+from tests.consul_server import consul_binary
+
+Until = Callable[..., None]
+PATIENCE = 60.0
+
+
+@dataclass
+class FakeAgent:
+    """An agent that runs until it is ended."""
+
+    ended: threading.Event = field(default_factory=threading.Event)
+    stopped_within: float | None = None
+
+    def wait(self) -> int:
+        self.ended.wait()
+        return 1
+
+    def stop(self, timeout: float) -> None:
+        self.stopped_within = timeout
+        self.ended.set()
+
+    def kill(self) -> None:
+        self.ended.set()
+
+
+class FakeRunner:
+    """Starts fake agents; each start is told in `started`. While `broken`, nothing can be started."""
+
+    def __init__(self) -> None:
+        self.started: queue.Queue[FakeAgent] = queue.Queue()
+        self.forgotten: list[str] = []
+        self.broken = False
+        self._hosts = itertools.count(1)
+
+    def make(self, instance_id: str, role: Role, folder: Path, *, lead: bool) -> Machine:
+        address = f"127.77.0.{next(self._hosts)}"
+        return Machine(instance_id, role, address, ConsulPorts(), Ports(address), folder, also_on_home=lead)
+
+    def settings(self, machine: Machine) -> dict[str, Any]:
+        return {"log_level": "debug"}
+
+    def start(self, machine: Machine) -> FakeAgent:
+        if self.broken:
+            raise CannotRun("nothing starts today")
+        agent = FakeAgent()
+        self.started.put(agent)
+        return agent
+
+    def forget(self, machine: Machine) -> None:
+        self.forgotten.append(machine.instance_id)
+
+
+@pytest.fixture
+def runner() -> FakeRunner:
+    return FakeRunner()
+
+
+@pytest.fixture
+def machines(home: LabHome, runner: FakeRunner) -> Iterator[Machines]:
+    made = Machines(home, runner, "1.8.7", 3)
+    yield made
+    runner.broken = False
+    made.close()
+
+
+def a_machine(role: Role, host: int = 2, **more: Any) -> Machine:
+    address = f"127.77.0.{host}"
+    return Machine(f"i-{host}", role, address, ConsulPorts(), Ports(address), Path("/lab/i"), **more)
+
+
+def test_what_a_server_is_told() -> None:
+    join = ["127.77.0.2:8301", "127.77.0.3:8301"]
+    found = consul_config(a_machine("consul-server", also_on_home=True), join=join, expect=3, version="1.8.7")
+    assert (found["server"], found["bootstrap_expect"]) == (True, 3)
+    assert found["retry_join"] == ["127.77.0.3:8301"], "not itself"
+    assert found["bind_addr"] == "127.77.0.2"
+    assert found["client_addr"] == "127.77.0.2 127.0.0.1"
+    assert found["ports"]["serf_wan"] == -1
+    assert found["data_dir"] == "/lab/i/data"
+
+
+def test_what_a_client_is_told() -> None:
+    found = consul_config(a_machine("ecs-instance"), join=["127.77.0.3:8301"], expect=3, version="1.8.7")
+    assert "server" not in found
+    assert "bootstrap_expect" not in found
+    assert found["client_addr"] == "127.77.0.2"
+    assert found["leave_on_terminate"] is True
+
+
+def test_instance_ids_have_ec2s_form() -> None:
+    one, two = new_instance_id(), new_instance_id()
+    assert one != two
+    assert one.startswith("i-0")
+    assert len(one) == len("i-0123456789abcdef0")
+
+
+def test_warm_servers_are_claimed_by_the_instances_that_are_made_next(machines: Machines, runner: FakeRunner) -> None:
+    machines.warm_up()
+    warm = [machine.instance_id for machine in machines.servers()]
+    assert len(warm) == 3
+    assert [machine.also_on_home for machine in machines.servers()] == [True, False, False]
+    assert machines.all() == [], "no instance stands for them yet"
+    assert [machines.next_instance_id() for _ in range(3)] == warm
+    assert machines.next_instance_id() not in warm
+    launched = [machines.launch(instance_id, "consul-server") for instance_id in warm]
+    assert machines.all() == machines.servers() == launched
+    assert runner.started.qsize() == 3, "none was booted twice"
+
+
+def test_warm_instances_are_claimed_after_the_servers(machines: Machines, runner: FakeRunner) -> None:
+    machines.warm_up(ecs_instances=2)
+    servers = [machine.instance_id for machine in machines.servers()]
+    claimed = [machines.next_instance_id() for _ in range(5)]
+    assert claimed[:3] == servers
+    for instance_id in claimed[3:]:
+        assert machines.launch(instance_id, "ecs-instance").instance_id == instance_id
+    assert runner.started.qsize() == 5, "none was booted twice"
+    assert runner.forgotten == []
+
+
+def test_a_warm_server_that_was_claimed_as_something_else_makes_way(machines: Machines, runner: FakeRunner) -> None:
+    machines.warm_up()
+    claimed = machines.next_instance_id()
+    machine = machines.launch(claimed, "ecs-instance")
+    assert (machine.role, len(machines.servers())) == ("ecs-instance", 2)
+    assert runner.forgotten == [claimed]
+    assert machine.folder.is_dir()
+
+
+def test_an_agent_that_ends_is_started_again_and_that_is_told(
+    machines: Machines, runner: FakeRunner, until: Until
+) -> None:
+    told: list[str] = []
+    machines.on_restart = lambda machine: told.append(machine.instance_id)
+    machines.launch("i-1", "ecs-instance")
+    for number in (1, 2):
+        runner.started.get(timeout=PATIENCE).ended.set()
+        until(lambda number=number: told == ["i-1"] * number)
+
+
+def test_an_agent_is_kept_up_while_what_follows_its_last_start_goes_on(machines: Machines, runner: FakeRunner) -> None:
+    """Who is told waits for Consul to answer; a Consul that was killed again meanwhile would never do so."""
+    release = threading.Event()
+    machines.on_restart = lambda machine: release.wait(600) and None
+    machines.launch("i-1", "ecs-instance")
+    try:
+        for _ in range(3):
+            runner.started.get(timeout=PATIENCE).ended.set()
+    finally:
+        release.set()
+
+
+def test_a_start_that_fails_is_tried_again(machines: Machines, runner: FakeRunner, until: Until) -> None:
+    machine = machines.launch("i-1", "ecs-instance")
+    first = runner.started.get(timeout=PATIENCE)
+    runner.broken = True
+    first.ended.set()
+    threading.Event().wait(0.15)
+    runner.broken = False
+    runner.started.get(timeout=PATIENCE)
+    until(lambda: machine.agent is not first)
+
+
+def test_a_machine_that_goes_is_not_started_again(machines: Machines, runner: FakeRunner, until: Until) -> None:
+    machine = machines.launch("i-1", "ecs-instance")
+    agent = runner.started.get(timeout=PATIENCE)
+    assert machines.terminate("i-1") is machine
+    assert machine.stopping.is_set(), "from the moment on: nobody may count on it any more"
+    assert machines.all() == []
+    until(lambda: runner.forgotten == ["i-1"])
+    assert agent.stopped_within, "it has time to say farewell"
+    assert not machine.folder.exists()
+    with pytest.raises(queue.Empty):
+        runner.started.get(timeout=0.3)
+    assert machines.terminate("i-1") is None
+
+
+def test_closing_ends_them_all_at_once(home: LabHome, runner: FakeRunner) -> None:
+    machines = Machines(home, runner, "1.8.7", 1)
+    machines.warm_up()
+    machines.launch("i-1", "ecs-instance")
+    machines.close()
+    agents = [runner.started.get(timeout=PATIENCE) for _ in "12"]
+    assert all(agent.ended.is_set() and agent.stopped_within is None for agent in agents)
+    assert machines.all() == machines.servers() == []
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_real_agents_find_each_other_and_come_back(home: LabHome, until: Until, shared: bool) -> None:
+    """A server and an instance; the instance's agent is killed, is back, and leaves in the end."""
+    if one_address_only() and not shared:
+        pytest.skip("there is one address only")
+    runner = ConsulProcesses(home, consul_binary(), Addresses("machines-test", shared))
+    machines = Machines(home, runner, "1.8.7", 1)
+    back = threading.Event()
+    machines.on_restart = lambda machine: back.set()
+    try:
+        machines.warm_up()
+        server = machines.launch(machines.next_instance_id(), "consul-server")
+        client = machines.launch(machines.next_instance_id(), "ecs-instance")
+        both = {server.instance_id, client.instance_id}
+        consul, there = (Consul(one.address, one.consul.http) for one in (server, client))
+
+        def members(consul: Consul, status: str = "alive") -> set[str]:
+            try:
+                return {one.name for one in consul.members() if one.status == status}
+            except Unreachable:
+                return set()
+
+        until(lambda: members(consul) == members(there) == both)
+        assert (server.address == client.address) is shared
+        assert client.agent is not None
+        client.agent.kill()
+        assert back.wait(PATIENCE)
+        until(lambda: members(consul) == members(there) == both)
+        machines.terminate(client.instance_id)
+        until(lambda: client.instance_id in members(consul, "left"))
+    finally:
+        machines.close()
+        processes.end_survivors(home.root)

@@ -1,0 +1,113 @@
+"""What the region reads from behind moto, and what moto is made to do as AWS does."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ecsconsul.region.instances import new_instance_id
+from ecsconsul.region.moto import Moto
+from tests.region.api_region import ApiWorld
+
+
+@pytest.fixture(scope="module")
+def world(moto: Moto, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    from ecsconsul.region.runtimes.lab_dir import LabHome
+
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ECSCONSUL_HOME", str(tmp_path_factory.mktemp("home")))
+        made = ApiWorld(moto, LabHome("lab"))
+        yield made
+        made.close()
+
+
+def test_clusters_are_there_until_they_are_deleted(moto: Moto, world: ApiWorld) -> None:
+    ecs = world.client("ecs")
+    assert not moto.has_cluster("moto-lab")
+    ecs.create_cluster(clusterName="moto-lab")
+    assert moto.has_cluster("moto-lab")
+    ecs.delete_cluster(cluster="moto-lab")
+    assert not moto.has_cluster("moto-lab")
+
+
+def test_a_task_definition_by_family_revision_or_arn(moto: Moto, world: ApiWorld) -> None:
+    ecs = world.client("ecs")
+    app = {"name": "app", "image": "x", "memory": 8}
+    first, second = (
+        ecs.register_task_definition(family="moto-fam", containerDefinitions=[app])["taskDefinition"] for _ in "12"
+    )
+    for name, revision in (("moto-fam", 2), ("moto-fam:1", 1), (first["taskDefinitionArn"], 1)):
+        found = moto.task_definition(name)
+        assert found is not None
+        assert (found["family"], found["revision"], found["status"]) == ("moto-fam", revision, "ACTIVE")
+        assert found["containerDefinitions"][0]["name"] == "app"
+    assert moto.task_definition("moto-fam:3") is None
+    assert moto.task_definition("nothing") is None
+    ecs.deregister_task_definition(taskDefinition=second["taskDefinitionArn"])
+    gone = moto.task_definition(second["taskDefinitionArn"])
+    assert gone is None or gone["status"] == "INACTIVE"
+
+
+def test_instances_have_the_ids_that_were_given_and_the_figures_of_their_type(moto: Moto, world: ApiWorld) -> None:
+    ec2 = world.client("ec2")
+    before = world.instances_changed
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": "ecsconsul:role", "Value": "ecs-instance"}]}]
+    (made,) = ec2.run_instances(
+        ImageId="ami-12345678", MinCount=1, MaxCount=1, InstanceType="t3.medium", TagSpecifications=tags
+    )["Instances"]
+    assert world.instances_changed > before, "the region looks after each request that may have made one"
+    assert len(made["InstanceId"]) == len(new_instance_id())
+    (found,) = [one for one in moto.instances() if one.id == made["InstanceId"]]
+    assert (found.cpu, found.tags) == (2048, {"ecsconsul:role": "ecs-instance"})
+    assert 3500 < found.memory < 4096
+    moto.set_address(found.id, "127.9.9.9")
+    (shown,) = ec2.describe_instances(InstanceIds=[found.id])["Reservations"][0]["Instances"]
+    assert shown["PrivateIpAddress"] == "127.9.9.9"
+    ec2.terminate_instances(InstanceIds=[found.id])
+    assert found.id not in [one.id for one in moto.instances()]
+    moto.set_address(found.id, "127.9.9.9")
+
+
+def test_the_default_network(moto: Moto, world: ApiWorld) -> None:
+    vpc, subnets = moto.default_network()
+    described = world.client("ec2").describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["Subnets"]
+    assert sorted(subnets) == sorted(subnet["SubnetId"] for subnet in described)
+    assert subnets
+
+
+def test_a_stack_update_changes_a_group_in_place(world: ApiWorld, moto: Moto) -> None:
+    """moto alone would delete the group, its instances with it, and make another."""
+    _, (subnet, *_) = moto.default_network()
+
+    def template(size: int) -> str:
+        launch = {"LaunchTemplateId": {"Ref": "Launch"}, "Version": {"Fn::GetAtt": ["Launch", "LatestVersionNumber"]}}
+        data = {"ImageId": "ami-12345678", "InstanceType": "t3.micro"}
+        group = {"MinSize": "0", "MaxSize": "5", "DesiredCapacity": str(size), "VPCZoneIdentifier": [subnet]}
+        group |= {"AutoScalingGroupName": "moto-group"}
+        resources = {
+            "Launch": {"Type": "AWS::EC2::LaunchTemplate", "Properties": {"LaunchTemplateData": data}},
+            "Group": {
+                "Type": "AWS::AutoScaling::AutoScalingGroup",
+                "Properties": {**group, "LaunchTemplate": launch},
+            },
+        }
+        return json.dumps({"Resources": resources})
+
+    cloudformation, scaling = world.client("cloudformation"), world.client("autoscaling")
+
+    def instances() -> list[str]:
+        found = scaling.describe_auto_scaling_groups(AutoScalingGroupNames=["moto-group"])
+        groups = found["AutoScalingGroups"]
+        return sorted(one["InstanceId"] for group in groups for one in group["Instances"])
+
+    cloudformation.create_stack(StackName="moto-stack", TemplateBody=template(2))
+    before = instances()
+    assert len(before) == 2
+    cloudformation.update_stack(StackName="moto-stack", TemplateBody=template(3))
+    assert set(before) < set(instances())
+    cloudformation.update_stack(StackName="moto-stack", TemplateBody=template(1))
+    assert len(instances()) == 1
+    cloudformation.delete_stack(StackName="moto-stack")
+    assert instances() == []

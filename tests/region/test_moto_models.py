@@ -1,0 +1,35 @@
+"""The models that botocore reads with our decoder are those that it reads with its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import botocore
+import pytest
+from botocore import loaders
+
+from ecsconsul.region import moto
+
+DATA = Path(botocore.__file__).parent / "data"
+
+
+@pytest.fixture
+def quick() -> Iterator[loaders.JSONFileLoader]:
+    own = loaders.Loader.FILE_LOADER_CLASS
+    moto._decode_models_quickly()
+    yield loaders.Loader().file_loader
+    loaders.Loader.FILE_LOADER_CLASS = own
+
+
+@pytest.mark.parametrize("name", ["endpoints", "ecs/2014-11-13/service-2", "ec2/2016-11-15/paginators-1"])
+def test_a_model_is_the_same(quick: loaders.JSONFileLoader, name: str) -> None:
+    own = loaders.JSONFileLoader()
+    assert type(quick) is not type(own)
+    model = quick.load_file(str(DATA / name))
+    assert model
+    assert model == own.load_file(str(DATA / name))
+
+
+def test_a_model_that_is_not_there_is_none(quick: loaders.JSONFileLoader) -> None:
+    assert quick.load_file(str(DATA / "no-such-model")) is None

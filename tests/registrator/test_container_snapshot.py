@@ -1,0 +1,137 @@
+"""What Docker says, in its words of API 1.41 and of 1.52, is understood alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ecsconsul.registrator.container_snapshot import Event, Facts, event_of, facts_of, nanoseconds
+from ecsconsul.registrator.rules import Container, PortBinding
+
+INSPECTED: dict[str, Any] = {
+    "Id": "c1",
+    "Name": "/web",
+    "Config": {
+        "Image": "shop/web:1",
+        "Env": ["A=b"],
+        "Labels": {"l": "v"},
+        "ExposedPorts": {"80/tcp": {}, "53/udp": {}},
+        "StopSignal": "SIGQUIT",
+    },
+    "HostConfig": {"NetworkMode": "default"},
+    "NetworkSettings": {
+        "Ports": {
+            "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "32768"}, {"HostIp": "::", "HostPort": "32769"}],
+            "53/udp": None,
+        },
+        "Networks": {"other": {"IPAddress": "10.1.0.2"}, "bridge": {"IPAddress": "172.17.0.2", "NetworkID": "n1"}},
+    },
+    "State": {
+        "Running": True,
+        "Paused": False,
+        "StartedAt": "2026-05-07T21:09:36.5Z",
+        "ExitCode": 0,
+        "Health": {"Status": "starting"},
+    },
+}
+
+
+def changed(**parts: dict[str, Any]) -> Facts:
+    return facts_of({**INSPECTED, **{name: {**INSPECTED[name], **told} for name, told in parts.items()}})
+
+
+def test_an_inspected_container() -> None:
+    assert facts_of(INSPECTED) == Facts(
+        container=Container(
+            id="c1",
+            name="/web",
+            image="shop/web:1",
+            environment=("A=b",),
+            labels={"l": "v"},
+            ports=(
+                PortBinding(80),
+                PortBinding(53, "udp"),
+                PortBinding(80, "tcp", 32768, "0.0.0.0"),
+                PortBinding(80, "tcp", 32769, "::"),
+            ),
+            ip="172.17.0.2",
+            network_mode="default",
+        ),
+        running=True,
+        paused=False,
+        health="starting",
+        started_at=nanoseconds("2026-05-07T21:09:36Z") + 500_000_000,
+        exit_code=0,
+        stop_signal="QUIT",
+        shares_network_of="",
+    )
+
+
+def test_a_container_of_which_little_is_said() -> None:
+    facts = facts_of({"Id": "c1"})
+    assert facts.container == Container(id="c1", name="", image="", network_mode="default")
+    assert (facts.running, facts.health, facts.started_at, facts.stop_signal) == (False, "none", 0, "TERM")
+
+
+@pytest.mark.parametrize(
+    ("mode", "address"), [("default", "172.17.0.2"), ("other", "10.1.0.2"), ("n1", "172.17.0.2"), ("x", "172.17.0.2")]
+)
+def test_the_address_is_that_of_the_network_it_was_started_in(mode: str, address: str) -> None:
+    assert changed(HostConfig={"NetworkMode": mode}).container.ip == address
+
+
+def test_another_containers_network() -> None:
+    facts = changed(HostConfig={"NetworkMode": "container:c0"}, NetworkSettings={"Networks": {}, "Ports": {}})
+    assert (facts.shares_network_of, facts.container.shares_network, facts.container.ip) == ("c0", True, "")
+
+
+def test_one_that_is_being_restarted_does_not_run() -> None:
+    assert not changed(State={"Restarting": True}).running
+
+
+@pytest.mark.parametrize(
+    ("told", "event"),
+    [
+        ({"Type": "container", "Action": "start", "Actor": {"ID": "c1"}, "timeNano": 5}, Event("start", "c1", 5)),
+        (
+            {"Type": "container", "Action": "die", "Actor": {"ID": "c1", "Attributes": {"exitCode": "3"}}},
+            Event("die", "c1", 0, exit_code=3),
+        ),
+        (
+            {"Type": "container", "Action": "kill", "Actor": {"ID": "c1", "Attributes": {"signal": "15"}}},
+            Event("kill", "c1", 0, signal="TERM", exit_code=137),
+        ),
+        (
+            {"Type": "container", "Action": "kill", "Actor": {"ID": "c1", "Attributes": {"signal": "SIGINT"}}},
+            Event("kill", "c1", 0, signal="INT", exit_code=137),
+        ),
+        (
+            {"Type": "container", "Action": "health_status: unhealthy", "Actor": {"ID": "c1", "Attributes": {}}},
+            Event("health_status", "c1", 0, exit_code=137),
+        ),
+        (
+            {"Type": "network", "Action": "connect", "Actor": {"ID": "n1", "Attributes": {"container": "c1"}}},
+            Event("connect", "c1", 0, exit_code=137),
+        ),
+        # those of the images, of networks without a container, and what nobody knows yet
+        ({"Type": "network", "Action": "create", "Actor": {"ID": "n1", "Attributes": {}}}, None),
+        ({"Type": "image", "Action": "pull", "Actor": {"ID": "i1"}}, None),
+        ({"status": "start", "id": "c1", "from": "web"}, None),
+        ({}, None),
+    ],
+)
+def test_events(told: dict[str, Any], event: Event | None) -> None:
+    found = event_of(told)
+    if event is not None and event.action == "start":
+        assert found is not None
+        assert (found.action, found.container, found.at) == ("start", "c1", 5)
+    else:
+        assert found == event
+
+
+def test_moments() -> None:
+    assert nanoseconds("1970-01-01T00:00:01Z") == 10**9
+    assert nanoseconds("1970-01-01T01:00:00.000000001+01:00") == 1
+    assert nanoseconds("2026-11-24T22:12:24.140123456Z") % 10**9 == 140123456
+    assert nanoseconds("0001-01-01T00:00:00Z") == nanoseconds("") == 0

@@ -1,0 +1,101 @@
+"""What tasks wrote, read from CloudWatch as moto plays it."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ecsconsul.targets.aws.cloudwatch_logs import configuration, follow, last_lines
+from ecsconsul.targets.base import LogLine
+
+Account = Callable[[str], Any]
+GROUP = "/ecsconsul/blue"
+
+
+class Writer:
+    """Writes as the awslogs driver does: a stream for each task, a millisecond later each time."""
+
+    def __init__(self, logs: Any) -> None:
+        self._logs = logs
+        self._clock = itertools.count(int(time.time() * 1000) - 60_000)
+        logs.create_log_group(logGroupName=GROUP)
+
+    def begin(self, service: str, task: str) -> None:
+        self._logs.create_log_stream(logGroupName=GROUP, logStreamName=f"{service}/{service}/{task}")
+
+    def write(self, service: str, task: str, *lines: str) -> None:
+        events = [{"timestamp": next(self._clock), "message": line} for line in lines]
+        name = f"{service}/{service}/{task}"
+        self._logs.put_log_events(logGroupName=GROUP, logStreamName=name, logEvents=events)
+
+
+@pytest.fixture
+def logs(account: Account) -> Any:
+    return account("logs")
+
+
+@pytest.fixture
+def writer(logs: Any) -> Writer:
+    found = Writer(logs)
+    for service, task in (("weather", "1111aaaabbbb"), ("weather", "2222aaaabbbb"), ("weather-2", "3333aaaabbbb")):
+        found.begin(service, task)
+    found.write("weather", "1111aaaabbbb", "one", "two", "three")
+    found.write("weather", "2222aaaabbbb", "four")
+    found.write("weather-2", "3333aaaabbbb", "not of weather")
+    return found
+
+
+def test_the_last_lines_of_each_task(logs: Any, writer: Writer) -> None:
+    assert last_lines(logs, "blue", "weather", 2) == [
+        LogLine("1111aaaa", "two"), LogLine("1111aaaa", "three"), LogLine("2222aaaa", "four"),
+    ]  # fmt: skip
+    assert last_lines(logs, "blue", "weather", 0) == []
+
+
+def test_the_last_lines_of_one_task(logs: Any, writer: Writer) -> None:
+    assert last_lines(logs, "blue", "weather", 1, "1111aaaabbbb") == [LogLine("1111aaaa", "three")]
+    assert last_lines(logs, "blue", "weather", 5, "2222") == [LogLine("2222aaaa", "four")]
+    assert last_lines(logs, "blue", "weather", 5, "9999") == []
+
+
+def test_a_lab_without_a_log_group_has_no_lines(logs: Any) -> None:
+    assert last_lines(logs, "blue", "weather", 5) == []
+
+
+class Enough(Exception):
+    """Ends the following."""
+
+
+def test_following_begins_with_the_last_lines_and_goes_on_with_each_new_one(logs: Any, writer: Writer) -> None:
+    rounds = itertools.count()
+
+    def pause(_: float) -> None:
+        now = next(rounds)
+        if now == 0:
+            writer.write("weather", "1111aaaabbbb", "five")
+        elif now == 1:
+            writer.begin("weather", "4444aaaabbbb")
+            writer.write("weather", "4444aaaabbbb", "six", "seven")
+            writer.write("weather-2", "3333aaaabbbb", "not of weather")
+        elif now == 3:
+            raise Enough
+
+    followed = follow(logs, "blue", "weather", 1, pause)
+    assert [line.text for line in itertools.islice(followed, 5)] == ["three", "four", "five", "six", "seven"]
+    with pytest.raises(Enough):
+        next(followed)
+
+
+def test_what_a_container_is_told_leads_to_these_streams() -> None:
+    assert configuration("blue", "eu-west-1", "weather") == {
+        "logDriver": "awslogs",
+        "options": {
+            "awslogs-group": GROUP,
+            "awslogs-region": "eu-west-1",
+            "awslogs-stream-prefix": "weather",
+        },
+    }

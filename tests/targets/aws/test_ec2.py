@@ -1,0 +1,162 @@
+"""What EC2 tells of the lab's instances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from ecsconsul.errors import TargetAbsent, Unreachable
+from ecsconsul.targets.aws import ec2 as instances
+from ecsconsul.targets.aws.consul_access import ServerFacts
+from ecsconsul.targets.aws.stack_info import StackFacts
+
+Account = Callable[[str], Any]
+
+CONSOLE = """\
+[    0.000000] Linux version 6.1\r
+\x1b[32m[  OK  ]\x1b[0m Started something\r
+-----BEGIN SSH HOST KEY FINGERPRINTS-----\r
+256 SHA256:abc root@ip-10-0-0-1 (ED25519)\r
+-----END SSH HOST KEY FINGERPRINTS-----\r
+-----BEGIN SSH HOST KEY KEYS-----\r
+ecdsa-sha2-nistp256 AAAAE2Vj root@ip-10-0-0-1.ec2.internal\r
+ssh-ed25519 AAAAC3Nz root@ip-10-0-0-1.ec2.internal\r
+-----END SSH HOST KEY KEYS-----\r
+\r
+Cloud-init v. 22.2.2 finished\r
+"""
+
+
+class FakeEc2:
+    """Tells of one instance, and of its console what it was given, by whether the latest was asked for."""
+
+    def __init__(self, latest: str | None = None, last: str | None = None, **instance: str) -> None:
+        self._told = {True: latest, False: last}
+        self._instance = instance
+
+    def get_console_output(self, *, InstanceId: str, Latest: bool = False) -> dict[str, str]:
+        told = self._told[Latest]
+        if told is None:
+            raise ClientError({"Error": {"Code": "UnsupportedOperation"}}, "GetConsoleOutput")
+        return {"Output": told} if told else {}
+
+    def describe_instances(self, *, InstanceIds: list[str]) -> Any:
+        return {"Reservations": [{"Instances": [{"InstanceId": InstanceIds[0], **self._instance}]}]}
+
+
+def test_host_keys_are_read_from_the_console() -> None:
+    assert instances.host_keys(CONSOLE) == ("ecdsa-sha2-nistp256 AAAAE2Vj", "ssh-ed25519 AAAAC3Nz")
+    assert instances.host_keys("") == ()
+    assert instances.host_keys(CONSOLE.split("-----END SSH HOST KEY KEYS")[0]) == ()
+
+
+def test_after_another_boot_the_last_ones_count() -> None:
+    again = CONSOLE.replace("AAAAC3Nz", "AAAANEW")
+    assert instances.host_keys(CONSOLE + again)[1] == "ssh-ed25519 AAAANEW"
+
+
+def test_the_last_lines_of_a_boot() -> None:
+    assert instances.boot_lines(CONSOLE, 2) == ["-----END SSH HOST KEY KEYS-----", "Cloud-init v. 22.2.2 finished"]
+    assert "[  OK  ] Started something" in instances.boot_lines(CONSOLE, 100)
+    assert instances.boot_lines(CONSOLE, 0) == []
+    assert instances.boot_lines("", 5) == []
+
+
+@pytest.mark.parametrize(
+    ("latest", "last", "told"),
+    [("now", "then", "now"), (None, "then", "then"), ("", "then", "then"), ("", "", ""), (None, None, "")],
+)
+def test_the_latest_output_is_asked_for_where_there_is_one(latest: str | None, last: str | None, told: str) -> None:
+    assert instances.console(FakeEc2(latest, last), "i-1") == told
+
+
+COMPLETE = StackFacts("CREATE_COMPLETE", {}, {"ConsulServer": "a group"})
+
+
+class Servers(FakeEc2):
+    """Tells of the running instances with a lab's tag, by when they were launched."""
+
+    def __init__(self, **launched: int) -> None:
+        super().__init__(CONSOLE)
+        self._launched = launched
+
+    def describe_instances(self, *, Filters: list[dict[str, Any]]) -> Any:  # type: ignore[override]
+        asked = {one["Name"]: one["Values"] for one in Filters}
+        assert asked == {"tag:ecsconsul:consul-server-of": ["blue"], "instance-state-name": ["running"]}
+        return {
+            "Reservations": [
+                {
+                    "Instances": [
+                        {
+                            "InstanceId": name,
+                            "LaunchTime": moment,
+                            "PublicDnsName": "" if name == "numbered" else f"{name}.example",
+                            "PublicIpAddress": "203.0.113.9",
+                        }
+                    ]
+                }
+                for name, moment in self._launched.items()
+            ]
+        }
+
+
+def test_the_server_is_the_eldest_that_runs() -> None:
+    assert instances.server_facts(Servers(i2=7, i1=5, i3=9), COMPLETE, "blue", keys=False) == ServerFacts(
+        "i1", "i1.example", ()
+    )
+
+
+def test_its_host_keys_are_told_where_they_are_wanted() -> None:
+    assert len(instances.server_facts(Servers(i1=5), COMPLETE, "blue", keys=True).host_keys) == 2
+
+
+def test_a_server_without_a_name_has_its_address() -> None:
+    assert instances.server_facts(Servers(numbered=5), COMPLETE, "blue", keys=False).public_name == "203.0.113.9"
+
+
+def test_a_lab_none_of_whose_servers_runs() -> None:
+    with pytest.raises(Unreachable, match="No Consul server of the lab blue runs"):
+        instances.server_facts(Servers(), COMPLETE, "blue", keys=True)
+
+
+@pytest.mark.parametrize(
+    ("stack", "why"),
+    [(None, "it has no stack"), (StackFacts("CREATE_IN_PROGRESS", {}, {}), "its stack is in CREATE_IN_PROGRESS")],
+)
+def test_without_a_server_there_is_no_consul(stack: StackFacts | None, why: str) -> None:
+    with pytest.raises(TargetAbsent, match="The lab blue has no Consul yet") as raised:
+        instances.server_facts(FakeEc2(), stack, "blue", keys=True)
+    assert raised.value.why == why
+
+
+class FakeEcs:
+    """A service whose tasks run on one container instance."""
+
+    def __init__(self, *statuses: str) -> None:
+        self._statuses = statuses
+
+    def list_tasks(self, **asked: str) -> dict[str, list[str]]:
+        assert asked == {"cluster": "blue", "serviceName": "portal", "desiredStatus": "RUNNING"}
+        return {"taskArns": list(self._statuses)}
+
+    def describe_tasks(self, *, cluster: str, tasks: list[str]) -> dict[str, Any]:
+        return {"tasks": [{"lastStatus": one, "containerInstanceArn": "arn:c"} for one in tasks]}
+
+    def describe_container_instances(self, *, cluster: str, containerInstances: list[str]) -> dict[str, Any]:
+        assert containerInstances == ["arn:c"]
+        return {"containerInstances": [{"ec2InstanceId": "i-1"}]}
+
+
+def test_the_portal_is_where_a_task_of_it_runs() -> None:
+    ec2 = FakeEc2(PublicDnsName="ec2-1.example")
+    assert instances.portal_address(FakeEcs("PENDING", "RUNNING"), ec2, "blue", "portal") == "ec2-1.example"
+    assert instances.portal_address(FakeEcs("PENDING"), ec2, "blue", "portal") == ""
+    assert instances.portal_address(FakeEcs(), ec2, "blue", "portal") == ""
+
+
+def test_without_a_cluster_there_is_no_portal(account: Account) -> None:
+    assert instances.portal_address(account("ecs"), account("ec2"), "blue", "portal") == ""
+    assert instances.address_of(account("ec2"), "i-0123456789abcdef0") == ""

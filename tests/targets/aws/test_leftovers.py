@@ -1,0 +1,106 @@
+"""What of a lab is found in an account, and what is not its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from ecsconsul.targets.aws.gossip_key import gossip_key
+from ecsconsul.targets.aws.leftovers import remains
+from tests.targets.aws.test_preflight import make_stack
+
+Account = Callable[[str], Any]
+EC2_TAGS = [{"Key": "ecsconsul:lab", "Value": "blue"}]
+TAGS = [{"key": "ecsconsul:lab", "value": "blue"}]
+FAMILY = {"family": "weather", "containerDefinitions": [{"name": "w", "image": "i", "memory": 8}]}
+
+
+def left(account: Account) -> list[str]:
+    return remains(account, "blue", ["weather", "portal"])
+
+
+def test_of_an_empty_account_nothing_is_left(account: Account) -> None:
+    assert left(account) == []
+
+
+def test_everything_that_a_lab_makes_is_found(account: Account) -> None:
+    make_stack(account, "blue", InstanceCount="2")
+    account("ecs").create_cluster(clusterName="blue", tags=TAGS)
+    account("ecs").register_task_definition(**FAMILY, tags=TAGS)
+    account("ecr").create_repository(repositoryName="blue/weather", tags=EC2_TAGS)
+    account("logs").create_log_group(logGroupName="/ecsconsul/blue")
+    gossip_key(account("ssm"), "blue").make()
+    ec2 = account("ec2")
+    ami = ec2.describe_images()["Images"][0]["ImageId"]
+    specification = [{"ResourceType": "instance", "Tags": EC2_TAGS}]
+    instance = ec2.run_instances(ImageId=ami, MinCount=1, MaxCount=1, TagSpecifications=specification)["Instances"][0]
+    specification = [{"ResourceType": "volume", "Tags": EC2_TAGS}]
+    volume = ec2.create_volume(Size=1, AvailabilityZone="us-east-1a", TagSpecifications=specification)
+    specification = [{"ResourceType": "security-group", "Tags": EC2_TAGS}]
+    group = ec2.create_security_group(GroupName="g", Description="d", TagSpecifications=specification)
+    specification = [{"ResourceType": "launch-template", "Tags": EC2_TAGS}]
+    template = ec2.create_launch_template(
+        LaunchTemplateName="t", LaunchTemplateData={}, TagSpecifications=specification
+    )["LaunchTemplate"]
+    assert sorted(left(account)) == sorted(
+        [
+            "stack blue: CREATE_COMPLETE",
+            "ECS cluster blue: ACTIVE",
+            "task definition weather:1: ACTIVE",
+            "ECR repository blue/weather",
+            "log group /ecsconsul/blue",
+            "SSM parameter /ecsconsul/blue/gossip-key",
+            f"instance {instance['InstanceId']}: {instance['State']['Name'].replace('pending', 'running')}",
+            f"volume {volume['VolumeId']}: available",
+            f"security group {group['GroupId']}",
+            f"launch template {template['LaunchTemplateId']}",
+        ]
+    )
+
+
+def test_a_revision_that_was_deregistered_and_not_deleted_is_left(account: Account) -> None:
+    ecs = account("ecs")
+    arn = ecs.register_task_definition(**FAMILY, tags=TAGS)["taskDefinition"]["taskDefinitionArn"]
+    ecs.deregister_task_definition(taskDefinition=arn)
+    assert left(account) == ["task definition weather:1: INACTIVE"]
+    ecs.delete_task_definitions(taskDefinitions=[arn])
+    assert left(account) == []
+
+
+def test_what_others_made_is_not_the_labs(account: Account) -> None:
+    account("ecs").create_cluster(clusterName="blue")
+    account("ecs").register_task_definition(**FAMILY)
+    account("ecr").create_repository(repositoryName="blue/weather")
+    account("ecr").create_repository(repositoryName="bluest/weather", tags=EC2_TAGS)
+    account("logs").create_log_group(logGroupName="/ecsconsul/blue-2")
+    account("ssm").put_parameter(Name="/ecsconsul/blue/gossip-key", Type="String", Value="theirs")
+    template = "Resources:\n  T:\n    Type: AWS::SNS::Topic\n"
+    account("cloudformation").create_stack(StackName="blue", TemplateBody=template)
+    ec2 = account("ec2")
+    ec2.create_volume(Size=1, AvailabilityZone="us-east-1a")
+    assert left(account) == []
+
+
+def test_what_only_the_tagging_api_knows_is_told(account: Account) -> None:
+    arn = account("sqs").create_queue(QueueName="q", tags={"ecsconsul:lab": "blue"})["QueueUrl"]
+    try:
+        assert left(account) == ["arn:aws:sqs:us-east-1:123456789012:q"]
+    finally:
+        account("sqs").delete_queue(QueueUrl=arn)
+
+
+def test_what_may_not_be_asked_is_said_and_what_an_emulator_lacks_is_not(account: Account) -> None:
+    class Refusing:
+        def __init__(self, code: str) -> None:
+            self._code = code
+
+        def get_paginator(self, name: str) -> Any:
+            raise ClientError({"Error": {"Code": self._code, "Message": "no"}}, name)
+
+    for code, lines in (("AccessDeniedException", 1), ("UnknownOperationException", 0)):
+        refusing = Refusing(code)
+        found = remains(lambda name: refusing if name == "ecr" else account(name), "blue", [])  # noqa: B023
+        assert len(found) == lines
+        assert all("describe_repositories" in line for line in found)

@@ -1,0 +1,325 @@
+"""Consul through a real SSH server: what goes through, what goes wrong, and that nothing of a tunnel is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from ecsconsul.config.lab import AwsSpec, Lab, SshSpec
+from ecsconsul.consul.catalog import Consul
+from ecsconsul.consul.dns import lookup
+from ecsconsul.errors import Unreachable
+from ecsconsul.paths import HOME_VARIABLE
+from ecsconsul.targets.aws import host_keys
+from ecsconsul.targets.aws.consul_access import ServerFacts, open_access
+from ecsconsul.targets.base import ConsulAddress
+from tests.consul_server import ConsulServer, consul_server
+from tests.ssh_server import USER, SshServer, end, make_key, ssh_server
+
+INSTANCE = "i-0123456789abcdef0"
+SERVICE = 'service { name = "weather" port = 4567 }'
+GONE_SECONDS = 60.0
+
+
+@pytest.fixture(scope="module")
+def consul() -> Iterator[ConsulServer]:
+    with consul_server(SERVICE) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    with ssh_server(tmp_path_factory.mktemp("sshd")) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    return tmp_path / "home"
+
+
+def inside(consul: ConsulServer) -> ConsulAddress:
+    return ConsulAddress(consul.host, consul.http, consul.host, consul.dns)
+
+
+def lab_at(server: SshServer, **more: Any) -> Lab:
+    ssh = {"user": USER, "port": server.port, "key": str(server.key), "host": "127.0.0.1", **more}
+    return Lab(name="blue", target="aws", aws=AwsSpec(ssh=SshSpec(**ssh)))
+
+
+def facts(*keys: str) -> ServerFacts:
+    return ServerFacts(INSTANCE, "", keys)
+
+
+def nobody(service: str) -> Any:
+    raise AssertionError(f"AWS is asked for nothing here ({service})")
+
+
+def opened(
+    server: SshServer, consul: ConsulServer, *keys: str, said: list[str] | None = None, **more: Any
+) -> AbstractContextManager[ConsulAddress]:
+    say = (said if said is not None else []).append
+    return open_access(lab_at(server, **more), facts(*keys), nobody, say=say, inside=inside(consul))
+
+
+def processes(port: int) -> list[psutil.Process]:
+    """The ssh clients, and what watches over them, that have to do with a port."""
+    found = []
+    for process in psutil.process_iter(["name", "cmdline"]):
+        words = process.info["cmdline"] or []
+        if process.info["name"] in ("ssh", "sh") and any(f"127.0.0.1:{port}:" in word for word in words):
+            found.append(process)
+    return found
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+def await_gone(port: int) -> None:
+    left = processes(port)
+    _, alive = psutil.wait_procs(left, GONE_SECONDS)
+    assert alive == []
+    assert not is_open(port)
+
+
+# --- what goes through
+
+
+def test_http_and_dns_go_through_and_nothing_is_left(server: SshServer, consul: ConsulServer, home: Path) -> None:
+    with opened(server, consul, server.host_key) as address:
+        assert "weather" in Consul(address.http_host, address.http_port).catalog()
+        assert address.dns_tcp_only
+        answer = lookup("weather.service.consul.", "SRV", address.dns_host, address.dns_port, tcp=True)
+        assert (answer.transport, [record.port for record in answer.answers]) == ("tcp", [4567])
+        assert len(processes(address.http_port)) == 2
+    await_gone(address.http_port)
+    await_gone(address.dns_port)
+    assert [path.name for path in home.rglob("*") if path.is_file()] == ["blue.known_hosts"]
+    host_keys.forget("blue")
+    assert [path for path in home.rglob("*") if path.is_file()] == []
+
+
+def test_two_tunnels_at_once(server: SshServer, consul: ConsulServer) -> None:
+    with opened(server, consul) as first, opened(server, consul) as second:
+        assert first != second
+        assert Consul(second.http_host, second.http_port).catalog()
+        assert Consul(first.http_host, first.http_port).catalog()
+
+
+def test_the_users_own_configuration_holds(
+    server: SshServer, consul: ConsulServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An alias whose address, port and key only ssh_config knows.
+
+    ssh finds that file by the user's entry among the system's, not by HOME; so it is named to it here.
+    """
+    script = tmp_path / "bin" / "ssh"
+    script.parent.mkdir()
+    config = tmp_path / "ssh_config"
+    config.write_text(f"Host front\n  HostName 127.0.0.1\n  Port {server.port}\n  IdentityFile {server.key}\n")
+    script.write_text(f'#!/bin/sh\nexec {ssh_path()} -F {config} "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(script.parent), prepend=":")
+    with opened(server, consul, host="front", port=22, key=None) as address:
+        assert Consul(address.http_host, address.http_port).catalog()
+
+
+def ssh_path() -> str:
+    import shutil
+
+    return str(shutil.which("ssh"))
+
+
+def test_a_key_in_the_agent_opens(server: SshServer, consul: ConsulServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = subprocess.run(["ssh-agent", "-s"], capture_output=True, text=True, timeout=10, check=True).stdout
+    variables = dict(part.strip().split("=", 1) for part in told.split(";") if "=" in part)
+    monkeypatch.setenv("SSH_AUTH_SOCK", variables["SSH_AUTH_SOCK"])
+    try:
+        subprocess.run(["ssh-add", "-q", str(server.key)], timeout=10, check=True)
+        with opened(server, consul, key=None) as address:
+            assert Consul(address.http_host, address.http_port).catalog()
+    finally:
+        os.kill(int(variables["SSH_AGENT_PID"]), signal.SIGTERM)
+
+
+# --- whom it is opened to
+
+
+def test_a_key_that_ec2_does_not_tell_is_trusted_at_first_sight_and_then_held_to(
+    server: SshServer, consul: ConsulServer, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    with opened(server, consul, said=said):
+        pass
+    print_ = subprocess.run(
+        ["ssh-keygen", "-lf", str(server.key.parent / "host_key.pub")], capture_output=True, text=True, check=True
+    ).stdout.split()[1]
+    (line,) = said
+    assert INSTANCE in line and print_ in line
+    with opened(server, consul, said=said):
+        pass
+    assert said == [line]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "authorized_keys").write_text((server.key.parent / "authorized_keys").read_text())
+    make_key(other / "user_key")
+    with ssh_server(other) as changed, pytest.raises(Unreachable) as raised:
+        opened(changed, consul, key=str(server.key)).__enter__()
+    assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in raised.value.why
+    assert str(tmp_path / "home" / ".aws" / "blue.known_hosts") in raised.value.hint
+
+
+def test_a_key_that_ec2_tells_is_checked_and_nothing_need_be_said(
+    server: SshServer, consul: ConsulServer, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    with opened(server, consul, server.host_key, said=said):
+        pass
+    assert said == []
+    with pytest.raises(Unreachable) as raised, opened(server, consul, make_key(tmp_path / "someone")):
+        pass
+    assert "Host key verification failed" in raised.value.why
+    assert "somebody may listen in" in raised.value.hint
+
+
+# --- what goes wrong
+
+
+def test_a_key_that_is_refused(server: SshServer, consul: ConsulServer, tmp_path: Path) -> None:
+    make_key(tmp_path / "strange")
+    with pytest.raises(Unreachable) as raised, opened(server, consul, key=str(tmp_path / "strange")):
+        pass
+    assert raised.value.what == "No SSH tunnel to the Consul server"
+    assert "Permission denied" in raised.value.why
+    assert "aws.ssh.key" in raised.value.hint
+
+
+def test_forwarding_that_is_forbidden(consul: ConsulServer, tmp_path: Path) -> None:
+    with ssh_server(tmp_path / "strict", "AllowTcpForwarding no") as strict, pytest.raises(Unreachable) as raised:
+        opened(strict, consul).__enter__()
+    assert "administratively prohibited" in raised.value.why
+    assert "must allow TCP forwarding" in raised.value.hint
+
+
+def test_a_server_on_which_consul_does_not_run(server: SshServer) -> None:
+    """Port 9 (discard) of loopback has no server."""
+    nothing = ConsulAddress("127.0.0.1", 9, "127.0.0.1", 9)
+    with pytest.raises(Unreachable) as raised, open_access(lab_at(server), facts(), nobody, inside=nothing):
+        pass
+    assert "Connection refused" in raised.value.why
+    assert "Consul does not answer" in raised.value.hint
+
+
+def test_nobody_listens(server: SshServer, consul: ConsulServer) -> None:
+    with pytest.raises(Unreachable) as raised, opened(server, consul, port=9):
+        pass
+    assert "Connection refused" in raised.value.why
+    assert "aws.ssh_cidr" in raised.value.hint
+
+
+def test_a_server_without_a_public_name(consul: ConsulServer) -> None:
+    with pytest.raises(Unreachable, match="no public address"), open_access(Lab(), facts(), nobody):
+        pass
+
+
+def test_no_ssh_at_all(server: SshServer, consul: ConsulServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(Unreachable, match="There is no ssh on PATH"), opened(server, consul):
+        pass
+
+
+def test_a_server_that_goes_away_midway(consul: ConsulServer, tmp_path: Path) -> None:
+    with ssh_server(tmp_path / "mortal") as mortal:
+        with pytest.raises(Unreachable) as raised, opened(mortal, consul) as address:
+            asked = Consul(address.http_host, address.http_port)
+            assert asked.catalog()
+            end(mortal.process)
+            psutil.wait_procs([p for p in processes(address.http_port) if p.name() == "ssh"], GONE_SECONDS)
+            asked.catalog()
+        assert raised.value.what == "The SSH tunnel broke"
+        assert "closed" in raised.value.why
+    await_gone(address.http_port)
+
+
+# --- nothing is left, however it ends
+
+HOLD = """
+import json, sys, time
+from ecsconsul.lab import AwsSpec, Lab, SshSpec
+from ecsconsul.targets import ConsulAddress
+from ecsconsul.targets.aws.tunnel import ServerFacts, open_access
+told = json.loads(sys.argv[1])
+lab = Lab(name="blue", aws=AwsSpec(ssh=SshSpec(**told["ssh"])))
+inside = ConsulAddress(*told["inside"])
+with open_access(lab, ServerFacts("i-1", "", ()), lambda name: None, inside=inside) as address:
+    print(address.http_port, address.dns_port, flush=True)
+    time.sleep(600)
+"""
+
+
+@contextmanager
+def holder(server: SshServer, consul: ConsulServer) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A process that holds a tunnel, and the tunnel's port."""
+    ssh = {"user": USER, "port": server.port, "key": str(server.key), "host": "127.0.0.1"}
+    told = json.dumps({"ssh": ssh, "inside": [consul.host, consul.http, consul.host, consul.dns]})
+    argv = [sys.executable, "-c", HOLD, told]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout
+        try:
+            yield process, int(process.stdout.readline().split()[0])
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_whoever_holds_it_is_ended(server: SshServer, consul: ConsulServer, number: signal.Signals) -> None:
+    with holder(server, consul) as (process, port):
+        assert len(processes(port)) == 2
+        begun = time.monotonic()
+        process.send_signal(number)
+        await_gone(port)
+        assert time.monotonic() - begun < 5
+        process.wait(GONE_SECONDS)
+
+
+HANG = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from ecsconsul.lab import AwsSpec, Lab, SshSpec
+from ecsconsul.targets.aws.tunnel import ServerFacts, open_access
+lab = Lab(name="blue", aws=AwsSpec(ssh=SshSpec(host="127.0.0.1", port=int(sys.argv[1]))))
+with ThreadPoolExecutor(1) as pool:
+    pool.submit(open_access(lab, ServerFacts("i-1", "", ()), lambda name: None).__enter__).result()
+"""
+
+
+def test_a_ctrl_c_does_not_wait_for_a_server_that_says_nothing() -> None:
+    """As `status` asks it, in a thread of its own; a terminal sends SIGINT to all processes of the command."""
+    with socket.create_server(("127.0.0.1", 0)) as dumb:
+        dumb.settimeout(GONE_SECONDS)
+        port = str(dumb.getsockname()[1])
+        with subprocess.Popen(
+            [sys.executable, "-c", HANG, port], stderr=subprocess.DEVNULL, start_new_session=True
+        ) as process:
+            connection, _ = dumb.accept()
+            with connection:
+                begun = time.monotonic()
+                os.killpg(process.pid, signal.SIGINT)
+                process.wait(GONE_SECONDS)
+                assert time.monotonic() - begun < 5

@@ -1,0 +1,80 @@
+"""Containers or processes: what is chosen, and what it says of why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ecsconsul.config.lab import Lab, ServiceSpec
+from ecsconsul.docker import engine
+from ecsconsul.docker.engine import EngineUnusable
+from ecsconsul.targets.local.runtime_selection import Choice, bases_of, choose
+from tests.docker.engine_server import ENGINE, engine_server
+
+HAS_BOTH = {**ENGINE, "/images/debian:12/json": {}, "/images/golang:1/json": {}}
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine of these tests may be as slow as the machine that they run on."""
+    monkeypatch.setattr(engine, "LOOK_TIMEOUT", 60.0)
+
+
+@pytest.fixture
+def socket_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "docker.sock"
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+    return path
+
+
+def lab(folder: Path, runtime: str, base_image: str | None = None) -> Lab:
+    """One service in two stages, and one that takes a base image."""
+    texts = {"web": "FROM golang:1 AS build\nFROM debian:12\n", "api": "ARG BASE=debian:12\nFROM ${BASE}\n"}
+    for name, text in texts.items():
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / "Dockerfile").write_text(text)
+    services = tuple(ServiceSpec(name=name, path=str(folder / name)) for name in texts)
+    return Lab(services=services, runtime=runtime, base_image=base_image)  # type: ignore[arg-type]
+
+
+def test_auto_takes_docker_when_it_answers_and_has_the_base_images(socket_path: Path, tmp_path: Path) -> None:
+    with engine_server(socket_path, HAS_BOTH):
+        chosen = choose(lab(tmp_path, "auto"))
+    why = "the Docker engine answers, and has the base images"
+    assert chosen == Choice("docker", why, f"unix://{socket_path}", ("debian:12", "golang:1"))
+
+
+def test_auto_takes_processes_where_an_image_would_have_to_be_pulled(socket_path: Path, tmp_path: Path) -> None:
+    with engine_server(socket_path, {**ENGINE, "/images/debian:12/json": {}}):
+        chosen = choose(lab(tmp_path, "auto"))
+    assert chosen == Choice("processes", "the Docker engine has no golang:1, and would have to pull it")
+
+
+def test_auto_takes_processes_where_there_is_no_engine(socket_path: Path, tmp_path: Path) -> None:
+    assert choose(lab(tmp_path, "auto")) == Choice("processes", f"there is no {socket_path}")
+
+
+def test_docker_that_was_asked_for_may_pull(socket_path: Path, tmp_path: Path) -> None:
+    with engine_server(socket_path, ENGINE):
+        assert choose(lab(tmp_path, "docker")).runtime == "docker"
+
+
+def test_docker_that_was_asked_for_and_cannot_be_is_an_error(socket_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(EngineUnusable):
+        choose(lab(tmp_path, "docker"))
+
+
+def test_processes_ask_no_engine(socket_path: Path, tmp_path: Path) -> None:
+    with engine_server(socket_path, HAS_BOTH) as asked:
+        assert choose(lab(tmp_path, "processes")).runtime == "processes"
+    assert asked == []
+
+
+def test_the_base_image_of_the_config_is_one_of_the_bases(tmp_path: Path) -> None:
+    assert bases_of(lab(tmp_path, "auto", "mine:1")) == ("debian:12", "golang:1", "mine:1")
+
+
+def test_what_the_first_service_runs_on_is_the_first_base(tmp_path: Path) -> None:
+    """Consul's agents run on it; the image that only builds has what a builder has."""
+    assert bases_of(lab(tmp_path, "auto"))[0] == "debian:12"

@@ -1,0 +1,271 @@
+"""The local target beside a region that is only told of: which one it works with, and what it says of it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from ecsconsul import __version__
+from ecsconsul.config.lab import Lab, ServiceSpec
+from ecsconsul.consul.install import BINARY_VARIABLE, CACHE_VARIABLE, at_hand
+from ecsconsul.errors import LabError, TargetAbsent
+from ecsconsul.region.runtimes.lab_dir import HOME_VARIABLE, LabHome, RegionFacts
+from ecsconsul.targets.local.target import LocalTarget
+
+Tell = Callable[..., RegionFacts]
+
+
+class Answers(BaseHTTPRequestHandler):
+    """A region that answers when it is asked whether it does."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabHome:
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
+    return LabHome("blue")
+
+
+@pytest.fixture
+def tell(home: LabHome, endpoint: str) -> Iterator[Tell]:
+    """Let a region of the lab be told of, as long as the test lasts; it holds the lab's lock."""
+    with ExitStack() as stack:
+
+        def tell(**more: object) -> RegionFacts:
+            known = {
+                "pid": 1, "version": __version__, "lab": "blue", "region": "eu-west-1", "endpoint": endpoint,
+                "consul_http": "127.0.9.1:8500", "consul_dns": "127.0.9.1:8600", "vpc_id": "vpc-1",
+                "subnet_ids": ("subnet-1", "subnet-2"), "doors": (8123,),
+            }  # fmt: skip
+            facts = RegionFacts(**{**known, **more})  # type: ignore[arg-type]
+            stack.enter_context(home.lock_region())
+            home.write_facts(facts)
+            return facts
+
+        yield tell
+
+
+# --- which region it works with
+
+
+def test_a_region_that_answers(tell: Tell, endpoint: str) -> None:
+    tell()
+    target = LocalTarget("blue", region="us-west-2")
+    assert target.ground() == f"region eu-west-1 at {endpoint}"
+    assert (target.region, target.endpoint) == ("eu-west-1", endpoint)
+    assert target.stack_parameters(Lab()) == {"VpcId": "vpc-1", "SubnetIds": "subnet-1,subnet-2"}
+    assert target.client("ecs").meta.endpoint_url == endpoint
+    assert target.client("ecs") is target.client("ecs")
+
+
+def test_the_word_of_a_region_that_died_does_not_count(home: LabHome, tell: Tell) -> None:
+    facts = tell()
+    dead = LabHome("green")
+    dead.write_facts(facts)
+    dead.lock_region().close()
+    assert LocalTarget("green").ground() is None
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ({"version": "0.0.1"}, f"its region was started by version 0.0.1; this is {__version__}"),
+        ({"endpoint": "http://127.0.0.1:9"}, "Connection refused"),
+        ({"runtime": "docker"}, "its tasks run with the runtime docker, and processes is wanted"),
+    ],
+)
+def test_a_region_that_is_of_no_use_counts_as_absent(tell: Tell, told: dict[str, str], why: str) -> None:
+    tell(**told)
+    target = LocalTarget("blue", runtime="processes")
+    assert target.ground() is None
+    with pytest.raises(TargetAbsent) as raised:
+        target.client("ecs")
+    assert why in raised.value.why
+    assert "ecsconsul up" in raised.value.hint
+
+
+# --- Consul
+
+
+def test_consul_is_where_the_region_says(tell: Tell) -> None:
+    tell()
+    with LocalTarget("blue").consul() as address:
+        assert (address.http, address.dns) == ("http://127.0.9.1:8500", "127.0.9.1:8600")
+
+
+def test_a_region_whose_stack_is_not_made_has_no_consul_yet(tell: Tell) -> None:
+    """An `up` that was killed left it so."""
+    tell(consul_http="", consul_dns="")
+    with pytest.raises(TargetAbsent, match="Consul"), LocalTarget("blue").consul():
+        pass
+
+
+def test_a_lab_that_is_to_be_made_anew_has_no_consul_yet(tell: Tell) -> None:
+    tell(runtime="docker")
+    with pytest.raises(TargetAbsent, match="not running"), LocalTarget("blue", runtime="processes").consul():
+        pass
+
+
+def test_a_consul_is_asked_though_its_region_hangs(tell: Tell) -> None:
+    tell(endpoint="http://127.0.0.1:9")
+    with LocalTarget("blue").consul() as address:
+        assert address.http == "http://127.0.9.1:8500"
+
+
+def test_without_a_region_there_is_none(home: LabHome) -> None:
+    with pytest.raises(TargetAbsent), LocalTarget("blue").consul():
+        pass
+
+
+# --- one at a time
+
+
+def test_one_command_at_a_time_changes_a_lab(home: LabHome) -> None:
+    with LocalTarget("blue").exclusive():
+        with pytest.raises(LabError, match="Another command is changing this lab"), LocalTarget("blue").exclusive():
+            pass
+        with LocalTarget("green").exclusive():
+            pass
+    with LocalTarget("blue").exclusive():
+        pass
+
+
+# --- objections
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "Dockerfile").write_text('FROM python:3.12-slim\nCMD ["python"]\n')
+    return tmp_path
+
+
+def lab_of(source: Path, **more: int) -> Lab:
+    return Lab(name="blue", runtime="processes", services=(ServiceSpec(name="portal", path=str(source), **more),))
+
+
+def test_nothing_speaks_against_a_lab_that_can_run(home: LabHome, source: Path) -> None:
+    assert LocalTarget("blue").objections(lab_of(source)) == []
+
+
+def test_a_port_that_someone_holds_is_told_with_its_holder(home: LabHome, source: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        (objection,) = LocalTarget("blue").objections(lab_of(source, host_port=port))
+    assert objection.what == f"Port {port} is taken"
+    assert objection.where == f"service portal, host_port {port}"
+    assert "listens there" in objection.why
+
+
+def test_a_port_that_the_labs_own_region_holds_is_not_taken(tell: Tell, source: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        tell(doors=(port,))
+        assert LocalTarget("blue").objections(lab_of(source, host_port=port)) == []
+
+
+def test_a_folder_without_a_dockerfile_is_told(home: LabHome, tmp_path: Path) -> None:
+    (objection,) = LocalTarget("blue").objections(lab_of(tmp_path / "nowhere"))
+    assert "nowhere/Dockerfile" in objection.where
+
+
+def test_what_was_looked_at_is_told_also_where_it_is_well(home: LabHome, source: Path) -> None:
+    found = LocalTarget("blue").examine(lab_of(source))
+    assert [(one.name, one.state, one.detail) for one in found] == [
+        ("runtime", "ok", "processes: as told"),
+        ("consul", "ok", at_hand()),
+        ("host ports", "ok", "none is fixed"),
+    ]
+
+
+def test_what_failed_is_told_with_its_hint(home: LabHome, source: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        found = LocalTarget("blue").examine(lab_of(source, host_port=held.getsockname()[1]))
+    assert [(one.name, one.state, bool(one.hint)) for one in found] == [
+        ("runtime", "ok", False),
+        ("consul", "ok", False),
+        ("host ports", "failed", True),
+    ]
+
+
+def test_a_consul_binary_that_does_not_run_is_in_the_way(
+    home: LabHome, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(BINARY_VARIABLE, "/nope")
+    found = {one.name: one for one in LocalTarget("blue").examine(lab_of(source))}["consul"]
+    assert (found.state, found.detail) == (
+        "failed",
+        f"/nope does not run ({BINARY_VARIABLE}): No such file or directory",
+    )
+    assert [str(one) for one in LocalTarget("blue").objections(lab_of(source))] == [found.detail]
+
+
+def test_without_a_consul_binary_one_is_fetched(home: LabHome, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(BINARY_VARIABLE)
+    monkeypatch.setenv(CACHE_VARIABLE, str(source))
+    monkeypatch.setenv("PATH", str(source))
+    found = {one.name: one for one in LocalTarget("blue").examine(lab_of(source))}["consul"]
+    assert (found.state, found.detail) == ("ok", "none is at hand; `up` fetches one")
+
+
+def test_there_is_nothing_to_ask_before_a_lab_of_this_machine(home: LabHome, source: Path) -> None:
+    target = LocalTarget("blue")
+    assert target.registers_itself
+    assert target.intent(lab_of(source)) is None
+    assert target.log_configuration(lab_of(source), "portal") is None
+    assert target.boot_log("i-1", 10) == []
+
+
+# --- what it tells others
+
+
+def test_what_other_clients_need(tell: Tell, endpoint: str) -> None:
+    tell()
+    assert (
+        LocalTarget("blue").environment().items()
+        >= {
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_REGION": "eu-west-1",
+            "CONSUL_HTTP_ADDR": "http://127.0.9.1:8500",
+        }.items()
+    )
+
+
+def test_of_a_consul_that_is_not_there_yet_other_clients_are_told_nothing(tell: Tell) -> None:
+    tell(consul_http="", consul_dns="")
+    assert "CONSUL_HTTP_ADDR" not in LocalTarget("blue").environment()
+
+
+@pytest.mark.parametrize(
+    ("services", "url"),
+    [
+        ((("weather", None),), None),
+        ((("weather", 8001), ("portal", 8002)), "http://127.0.0.1:8002/"),
+        ((("weather", 8001), ("other", 8002)), "http://127.0.0.1:8001/"),
+    ],
+)
+def test_where_the_portal_is(home: LabHome, services: tuple[tuple[str, int | None], ...], url: str | None) -> None:
+    specs = tuple(ServiceSpec(name=name, path="/x", host_port=port) for name, port in services)
+    assert LocalTarget("blue").portal_url(Lab(services=specs)) == url
