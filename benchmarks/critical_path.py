@@ -8,9 +8,9 @@ from pathlib import Path
 
 from benchmarks.measure import Result, Seconds, median, spread
 from ecsconsul.deploy import executor as walk
-from ecsconsul.deploy.executor import Unwatched
+from ecsconsul.deploy.executor import NullObserver
 from tests.deploy.slow_account import all_but_consul, lab_of, slow_account
-from tests.deploy.world import World
+from tests.deploy.world import Runtime
 
 SCALE = 1 / 30
 ROUNDS = 3
@@ -18,7 +18,7 @@ LIMIT = 1.15
 
 
 def measure(folder: Path) -> Iterator[Result]:
-    world = World()
+    world = Runtime()
     try:
         # the first one loads what AWS's API is played by
         _up(world, folder, SCALE / 100)
@@ -29,9 +29,9 @@ def measure(folder: Path) -> Iterator[Result]:
     yield Result("up, slow account", median(ours), "its longest path", longest, LIMIT, remark=spread(ours))
 
 
-def _up(world: World, folder: Path, scale: float) -> tuple[Seconds, Seconds]:
+def _up(world: Runtime, folder: Path, scale: float) -> tuple[Seconds, Seconds]:
     account = slow_account(world, scale)
     steps = all_but_consul(lab_of(3, folder), account)
     begun = time.perf_counter()
-    walk.up(steps, Unwatched())
+    walk.up(steps, NullObserver())
     return time.perf_counter() - begun, account.longest_path

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from .targets.base import Patience
+from .targets.base import PollingPolicy
 
 T = TypeVar("T")
 Pause = Callable[[float], None]
 
 
-def wait_until(look: Callable[[], T | None], patience: Patience, pause: Pause) -> T:
+def wait_until(look: Callable[[], T | None], patience: PollingPolicy, pause: Pause) -> T:
     """The first answer of `look` that is not None.
 
     `pause` is called with seconds between two looks; it may raise to end the waiting. Raises TimeoutError after

@@ -198,7 +198,7 @@ def loaded(*arguments: str, folder: Path | None = None, environment: dict[str, s
         "import atexit, json, sys\n"
         "names = lambda: sorted({m.partition('.')[0] for m in sys.modules})\n"
         "atexit.register(lambda: print(json.dumps(names()), file=sys.stderr))\n"
-        "from ecsconsul.cli import main\n"
+        "from ecsconsul.cli.app import main\n"
         f"sys.argv = ['ecsconsul', *{arguments!r}]\n"
         "main()\n"
     )

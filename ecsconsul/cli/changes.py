@@ -21,20 +21,20 @@ COUNTED = {"create": "created", "update": "updated", "keep": "kept", "destroy": 
 def all_steps(lab: Lab, target: Target) -> list[Step]:
     """The lab's steps, and one for each service that the lab made and the config has dropped."""
     from ..deploy.lab_steps import steps_for
-    from ..deploy.orphans import removed_services
+    from ..deploy.orphans import orphaned_services
 
     try:
-        removed = removed_services(lab, target)
+        removed = orphaned_services(lab, target)
     except TargetAbsent:
         removed = []
     return [*steps_for(lab, target), *removed]
 
 
-def refuse_if_objected(steps: Sequence[Step]) -> None:
+def refuse_if_blocked(steps: Sequence[Step]) -> None:
     """Raises one LabError with all that speaks against beginning, before anything is begun."""
-    from ..deploy.executor import objections
+    from ..deploy.executor import blockers
 
-    found = objections(steps)
+    found = blockers(steps)
     if len(found) == 1:
         raise found[0]
     if found:

@@ -28,7 +28,7 @@ def command(yes: bool) -> int:
     settings().begun = True
     with target.exclusive(), view.progress() as observer:
         changes = walk.down(all_steps(lab, target), observer)
-    left = target.remains(lab)
+    left = target.leftovers(lab)
     found = document(lab, target, changes, time.monotonic() - begun)
     view.down({**found, "left": left, "kept": target.kept()})
     return ExitCode.FAILED if left else ExitCode.DONE

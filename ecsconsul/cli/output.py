@@ -20,7 +20,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ..deploy.step import Change, Part
+from ..deploy.step import Change, SubResource
 from .printable import printable
 
 Json = dict[str, Any]
@@ -178,8 +178,8 @@ class Progress:
         if not self._live:
             self._line("…", running.op, step, text)
 
-    def tells(self, step: str, part: Part) -> None:
-        part = Part(printable(part.name), part.state, printable(part.detail))
+    def tells(self, step: str, part: SubResource) -> None:
+        part = SubResource(printable(part.name), part.state, printable(part.detail))
         with self._lock:
             running = self._running.setdefault(step, _Running("wait"))
             running.parts[part.name] = (part, time.monotonic())
@@ -223,7 +223,7 @@ class _Running:
     op: str
     text: str = ""
     begun: float = field(default_factory=time.monotonic)
-    parts: dict[str, tuple[Part, float]] = field(default_factory=dict)
+    parts: dict[str, tuple[SubResource, float]] = field(default_factory=dict)
 
     def lines(self, step: str) -> list[Text]:
         """As a tree."""
@@ -236,7 +236,7 @@ class _Running:
         return [head, *(_branch(part, took, last=(part, took) == shown[-1]) for part, took in shown)]
 
 
-def _branch(part: Part, took: str, *, last: bool) -> Text:
+def _branch(part: SubResource, took: str, *, last: bool) -> Text:
     mark, style = PARTS[part.state]
     return Text.assemble(
         f"{'':12}",

@@ -7,7 +7,7 @@ import time
 import click
 
 from ..errors import ExitCode
-from .changes import agreed, all_steps, document, refuse_if_objected
+from .changes import agreed, all_steps, document, refuse_if_blocked
 from .common import common_options, runtime_option, settings
 
 
@@ -26,13 +26,13 @@ def command(yes: bool) -> int:
     view = settings().view()
     with target.exclusive():
         steps = all_steps(lab, target)
-        refuse_if_objected(steps)
-        intent = None if yes else target.intent(lab)
-        if intent and not agreed(f"{intent}\nMake it?", "up"):
+        refuse_if_blocked(steps)
+        confirmation = None if yes else target.confirmation(lab)
+        if confirmation and not agreed(f"{confirmation}\nMake it?", "up"):
             click.echo("Nothing was made.", err=True)
             return ExitCode.FAILED
         # how long somebody thought about it is nobody's business
-        begun = time.monotonic() if intent else begun
+        begun = time.monotonic() if confirmation else begun
         settings().begun = True
         with view.progress() as observer:
             changes = walk.up(steps, observer)

@@ -265,10 +265,10 @@ def _alone(cache: Path, say: Say) -> Iterator[None]:
 
 def _wait_for_lock(file: IO[str]) -> None:
     from ..polling import wait_until
-    from ..targets.base import Patience
+    from ..targets.base import PollingPolicy
 
     try:
-        wait_until(lambda: _locked(file) or None, Patience(LOCK_SECONDS, LOCK_LOOKS), time.sleep)
+        wait_until(lambda: _locked(file) or None, PollingPolicy(LOCK_SECONDS, LOCK_LOOKS), time.sleep)
     except TimeoutError as error:
         hint = "end the other ecsconsul, or wait for it"
         raise LabError("Another ecsconsul is fetching Consul", where=file.name, why=str(error), hint=hint) from None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from ..errors import LabError
 
 
-class PlainStep:
+class BaseStep:
     """A step against which nothing speaks before it is tried."""
 
     name: str
     needs: tuple[str, ...] = ()
 
-    def objections(self) -> list[LabError]:
+    def blockers(self) -> list[LabError]:
         """None."""
         return []

@@ -25,7 +25,7 @@ class _Question(Generic[T]):
         return self.answer
 
 
-class Rounds(Generic[T]):
+class Batcher(Generic[T]):
     """Questions that come while a round is under way are answered together by the next one.
 
     One of those who ask leads the round: it asks for all, `most` names in a request. Nobody waits longer than a

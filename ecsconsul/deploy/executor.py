@@ -17,9 +17,9 @@ from graphlib import TopologicalSorter
 from typing import Protocol
 
 from ..errors import LabError, StepFailed, TargetAbsent
-from .step import Change, Found, Part, Report, Step, decide
+from .step import Actual, Change, Report, Step, SubResource, decide
 
-LOOKERS = 8
+INSPECTORS = 8
 
 
 class Interrupted(Exception):
@@ -34,24 +34,24 @@ class Observer(Protocol):
 
     def begins(self, step: str, op: str) -> None: ...
     def says(self, step: str, text: str) -> None: ...
-    def tells(self, step: str, part: Part) -> None: ...
+    def tells(self, step: str, part: SubResource) -> None: ...
     def ends(self, change: Change) -> None: ...
     def fails(self, step: str, error: BaseException) -> None: ...
     def leaves(self, step: str, text: str) -> None: ...
 
 
-class Unwatched:
+class NullObserver:
     """Nobody watches."""
 
     def begins(self, step: str, op: str) -> None: ...
     def says(self, step: str, text: str) -> None: ...
-    def tells(self, step: str, part: Part) -> None: ...
+    def tells(self, step: str, part: SubResource) -> None: ...
     def ends(self, change: Change) -> None: ...
     def fails(self, step: str, error: BaseException) -> None: ...
     def leaves(self, step: str, text: str) -> None: ...
 
 
-def look(step: Step) -> Found | None:
+def look(step: Step) -> Actual | None:
     """What is there; a world that does not exist yet holds nothing."""
     try:
         return step.found()
@@ -59,23 +59,23 @@ def look(step: Step) -> Found | None:
         return None
 
 
-def objections(steps: Iterable[Step]) -> list[LabError]:
+def blockers(steps: Iterable[Step]) -> list[LabError]:
     """All that speaks against beginning."""
-    return [objection for step in steps for objection in step.objections()]
+    return [objection for step in steps for objection in step.blockers()]
 
 
 def plan(steps: Sequence[Step]) -> list[Change]:
     """What `up` would do, in the order of the list; nothing is changed."""
-    with ThreadPoolExecutor(LOOKERS) as pool:
+    with ThreadPoolExecutor(INSPECTORS) as pool:
         return list(pool.map(_planned, steps))
 
 
-def sight(steps: Sequence[Step]) -> list[Change]:
+def inspect_all(steps: Sequence[Step]) -> list[Change]:
     """As `plan`, but a step that finds no answer (of a registry that is away) is waited for, and says why.
 
     Raises LabError when that is the first, on which all others stand, and StepFailed for what nobody foresaw.
     """
-    with ThreadPoolExecutor(LOOKERS) as pool:
+    with ThreadPoolExecutor(INSPECTORS) as pool:
         first, *others = [pool.submit(_planned, step) for step in steps]
         return [first.result(), *map(_seen, others, [step.name for step in steps[1:]])]
 
@@ -163,7 +163,7 @@ class _Reporter:
     def say(self, text: str) -> None:
         self.observer.says(self.step, text)
 
-    def part(self, part: Part) -> None:
+    def part(self, part: SubResource) -> None:
         self.observer.tells(self.step, part)
 
     def under_way(self, text: str) -> None:

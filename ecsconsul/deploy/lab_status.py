@@ -14,8 +14,8 @@ from ..consul.catalog import Consul, Instance
 from ..errors import LabError, TargetAbsent, Unreachable
 from ..targets.base import Target
 from .endpoints import Endpoint, endpoints_of, ghosts_and_missing
-from .executor import sight
-from .lab_steps import DISCOVERY, steps_for, watch_for
+from .executor import inspect_all
+from .lab_steps import DISCOVERY, poller_for, steps_for
 from .step import Change, decide
 from .step6_discovery import Discovery
 
@@ -25,12 +25,12 @@ Catalog = Mapping[str, Sequence[Instance]]
 def collect(lab: Lab, target: Target) -> dict[str, Any]:
     """The JSON document of `status` (docs/cli.md)."""
     # the catalog is asked for once: discovery is judged by it here, and not looked for by its step
-    watch = watch_for(lab, target)
+    watch = poller_for(lab, target)
     steps = [step for step in steps_for(lab, target, watch) if step.name != DISCOVERY]
     with ThreadPoolExecutor(3) as pool:
         # the catalog first: Consul takes the longest over it, and the others have the time to themselves
         seen = pool.submit(_consul, target)
-        looked = pool.submit(sight, steps)
+        looked = pool.submit(inspect_all, steps)
         tasks = pool.submit(_endpoints, lab, target)
         changes, (consul, catalog, error) = looked.result(), seen.result()
     counts = {spec.name: _counts(spec, watch.seen.get(spec.name)) for spec in lab.services}
@@ -58,7 +58,7 @@ def collect(lab: Lab, target: Target) -> dict[str, Any]:
 
 def runtime_of(target: Target) -> dict[str, Any]:
     """What the tasks that are there run as, and why; null when nothing is there."""
-    found = target.runs_as
+    found = target.runtime_info
     return {"runtime": found.runtime if found else None, "runtime_why": found.why if found else None}
 
 

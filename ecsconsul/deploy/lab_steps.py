@@ -6,35 +6,35 @@ from msgspec import structs
 
 from ..config.lab import Lab
 from ..targets.base import Target
-from .prerequisites import Ground
+from .prerequisites import PrerequisitesStep
 from .registrator_steps import registrator_steps, service_names
-from .service_poller import ServiceWatch
+from .service_poller import ServicePoller
 from .step import Step
 from .step1_cluster import Cluster
 from .step2_stack import Stack
-from .step3_images import ImageOf
-from .step4_task_definitions import TaskDefinitionOf
-from .step5_services import ScaledService, ServiceOf
+from .step3_images import ImageStep
+from .step4_task_definitions import TaskDefinitionStep
+from .step5_services import ScaleStep, ServiceStep
 from .step6_discovery import DISCOVERY, Discovery
 
-__all__ = ["DISCOVERY", "scaling_steps", "steps_for", "watch_for"]
+__all__ = ["DISCOVERY", "poller_for", "scaling_steps", "steps_for"]
 
 
-def watch_for(lab: Lab, target: Target) -> ServiceWatch:
+def poller_for(lab: Lab, target: Target) -> ServicePoller:
     """What looks at the ECS services for all steps."""
-    return ServiceWatch(target, lab.name, service_names(lab, target))
+    return ServicePoller(target, lab.name, service_names(lab, target))
 
 
-def steps_for(lab: Lab, target: Target, watch: ServiceWatch | None = None) -> list[Step]:
+def steps_for(lab: Lab, target: Target, watch: ServicePoller | None = None) -> list[Step]:
     """THE ordered list: one step for each resource of the lab."""
-    watch = watch or watch_for(lab, target)
+    watch = watch or poller_for(lab, target)
     its_image, its_task, its_service = registrator_steps(lab, target, watch)
-    images = [ImageOf(service, target, lab.base_image) for service in lab.services]
-    tasks = [TaskDefinitionOf(lab, s, image, target) for s, image in zip(lab.services, images, strict=True)]
-    services = [ServiceOf(lab, s, task, target, watch) for s, task in zip(lab.services, tasks, strict=True)]
+    images = [ImageStep(service, target, lab.base_image) for service in lab.services]
+    tasks = [TaskDefinitionStep(lab, s, image, target) for s, image in zip(lab.services, images, strict=True)]
+    services = [ServiceStep(lab, s, task, target, watch) for s, task in zip(lab.services, tasks, strict=True)]
     services += its_service
     return [
-        Ground(lab, target),
+        PrerequisitesStep(lab, target),
         Cluster(lab, target),
         Stack(lab, target),
         *images,
@@ -48,8 +48,8 @@ def steps_for(lab: Lab, target: Target, watch: ServiceWatch | None = None) -> li
 
 def scaling_steps(lab: Lab, counts: dict[str, int], target: Target) -> list[Step]:
     """What `scale` walks: the services that get another count, and what Consul then sees of them."""
-    watch = ServiceWatch(target, lab.name)
+    watch = ServicePoller(target, lab.name)
     services = [service for service in lab.with_counts(counts).services if service.name in counts]
-    steps = [ScaledService(lab, service, target, watch) for service in services]
+    steps = [ScaleStep(lab, service, target, watch) for service in services]
     only_those = structs.replace(lab, services=tuple(services))
     return [*steps, Discovery(only_those, target, needs=tuple(step.name for step in steps))]

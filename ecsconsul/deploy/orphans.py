@@ -5,22 +5,22 @@ from __future__ import annotations
 from ..config.lab import Lab
 from ..errors import LabError
 from ..targets.base import Target
-from .base_step import PlainStep
+from .base_step import BaseStep
 from .registrator_steps import service_names
 from .rollout import counts
-from .service_poller import ServiceWatch, is_of, services_of
-from .step import Found, Report
+from .service_poller import ServicePoller, is_of, services_of
+from .step import Actual, Report
 from .step4_task_definitions import delete_family
 from .step5_services import delete_service
 
 
-class RemovedService(PlainStep):
+class OrphanStep(BaseStep):
     """A service that the lab made and that the config no longer wants; goes with its task definition and images."""
 
     # `down` goes backwards: the cluster can only be deleted when this one is out of it
     needs = ("stack",)
 
-    def __init__(self, lab: Lab, service: str, target: Target, watch: ServiceWatch) -> None:
+    def __init__(self, lab: Lab, service: str, target: Target, watch: ServicePoller) -> None:
         self.name = f"services/{service}"
         self._lab = lab
         self._service = service
@@ -30,11 +30,11 @@ class RemovedService(PlainStep):
     def wanted(self) -> None:
         return None
 
-    def found(self) -> Found | None:
+    def found(self) -> Actual | None:
         service = self._watch.look(self._service)
-        return Found(None, True, f"{counts(service)}, not in the config") if service else None
+        return Actual(None, True, f"{counts(service)}, not in the config") if service else None
 
-    def apply(self, found: Found | None, report: Report) -> str:
+    def apply(self, found: Actual | None, report: Report) -> str:
         raise LabError(f"{self.name} is not wanted")
 
     def destroy(self, report: Report) -> str:
@@ -44,8 +44,8 @@ class RemovedService(PlainStep):
         return delete_service(self._lab, self._service, self._target, self._watch, report)
 
 
-def removed_services(lab: Lab, target: Target) -> list[RemovedService]:
+def orphaned_services(lab: Lab, target: Target) -> list[OrphanStep]:
     """The services of the cluster that carry the lab's tag and that it does not want. Raises TargetAbsent."""
-    watch = ServiceWatch(target, lab.name)
+    watch = ServicePoller(target, lab.name)
     unknown = services_of(target, lab.name, but=service_names(lab, target))
-    return [RemovedService(lab, s["serviceName"], target, watch) for s in unknown if is_of(lab.name, s)]
+    return [OrphanStep(lab, s["serviceName"], target, watch) for s in unknown if is_of(lab.name, s)]

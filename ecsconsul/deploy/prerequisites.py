@@ -7,10 +7,10 @@ from typing import Any
 from ..config.lab import Lab
 from ..errors import LabError
 from ..targets.base import Target
-from .step import Found, Report, fingerprint
+from .step import Actual, Report, fingerprint
 
 
-class Ground:
+class PrerequisitesStep:
     """The target itself: what it stands on, and whatever speaks against beginning."""
 
     name = "ground"
@@ -20,17 +20,17 @@ class Ground:
         self._lab = lab
         self._target = target
 
-    def objections(self) -> list[LabError]:
-        return self._target.objections(self._lab)
+    def blockers(self) -> list[LabError]:
+        return self._target.blockers(self._lab)
 
     def wanted(self) -> dict[str, Any]:
         return {"target": self._target.name}
 
-    def found(self) -> Found | None:
+    def found(self) -> Actual | None:
         ground = self._target.ground()
-        return Found(fingerprint(self.wanted()), True, ground) if ground else None
+        return Actual(fingerprint(self.wanted()), True, ground) if ground else None
 
-    def apply(self, found: Found | None, report: Report) -> str:
+    def apply(self, found: Actual | None, report: Report) -> str:
         return self._target.prepare(self._lab, report.say)
 
     def destroy(self, report: Report) -> str:

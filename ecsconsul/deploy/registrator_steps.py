@@ -8,11 +8,11 @@ from ..config.lab import Lab, ServiceSpec
 from ..errors import LabError
 from ..paths import registrator_source
 from ..targets.base import Target
-from .prerequisites import Ground
-from .service_poller import ServiceWatch
-from .step3_images import ImageOf
-from .step4_task_definitions import Image, TaskDefinitionOf
-from .step5_services import ServiceOf
+from .prerequisites import PrerequisitesStep
+from .service_poller import ServicePoller
+from .step3_images import ImageStep
+from .step4_task_definitions import Image, TaskDefinitionStep
+from .step5_services import ServiceStep
 
 REGISTRATOR = "registrator"
 # the agent of the instance: both are in its network
@@ -26,16 +26,16 @@ CPU, MEMORY = 50, 128
 REPLACED = {"minimumHealthyPercent": 0, "maximumPercent": 100}
 
 
-class GivenImage:
+class ExternalImage:
     """An image that is somewhere already; what needs it can begin with the ground."""
 
-    name = Ground.name
+    name = PrerequisitesStep.name
 
     def __init__(self, reference: str) -> None:
         self.reference = reference
 
 
-class RegistratorTask(TaskDefinitionOf):
+class RegistratorTaskDefinitionStep(TaskDefinitionStep):
     """Its task definition: in the network of its instance, and with the socket of its Docker engine."""
 
     def running(self) -> dict[str, Any]:
@@ -59,10 +59,10 @@ class RegistratorTask(TaskDefinitionOf):
         }
 
 
-class RegistratorService(ServiceOf):
+class RegistratorServiceStep(ServiceStep):
     """Its ECS service: a DAEMON, which ECS starts on each instance that joins."""
 
-    def objections(self) -> list[LabError]:
+    def blockers(self) -> list[LabError]:
         if self._lab.service(REGISTRATOR) is None:
             return []
         return [
@@ -85,16 +85,16 @@ def service_names(lab: Lab, target: Target) -> list[str]:
     return [*(service.name for service in lab.services), *([] if target.registers_itself else [REGISTRATOR])]
 
 
-RegistratorSteps = tuple[list[ImageOf], list[TaskDefinitionOf], list[ServiceOf]]
+RegistratorSteps = tuple[list[ImageStep], list[TaskDefinitionStep], list[ServiceStep]]
 
 
-def registrator_steps(lab: Lab, target: Target, watch: ServiceWatch) -> RegistratorSteps:
+def registrator_steps(lab: Lab, target: Target, watch: ServicePoller) -> RegistratorSteps:
     """Its image, task definition and service: none where it is not needed, no image where the config names one."""
     if target.registers_itself:
         return [], [], []
     spec = ServiceSpec(name=REGISTRATOR, path=str(registrator_source()))
     given = lab.registrator.image
-    own = None if given else ImageOf(spec, target, lab.base_image)
-    image: Image = own or GivenImage(str(given))
-    task = RegistratorTask(lab, spec, image, target)
-    return [own] if own else [], [task], [RegistratorService(lab, spec, task, target, watch)]
+    own = None if given else ImageStep(spec, target, lab.base_image)
+    image: Image = own or ExternalImage(str(given))
+    task = RegistratorTaskDefinitionStep(lab, spec, image, target)
+    return [own] if own else [], [task], [RegistratorServiceStep(lab, spec, task, target, watch)]

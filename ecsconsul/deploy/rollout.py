@@ -10,7 +10,7 @@ from typing import Any
 from ..config.lab import Lab, ServiceSpec
 from ..errors import LabError, StepFailed
 from ..targets.base import Target
-from .service_poller import ServiceWatch
+from .service_poller import ServicePoller
 from .step import Report
 
 # A first task may fail for want of something that comes up with it; a second one that fails tells.
@@ -33,7 +33,7 @@ class Rollout:
     """The rollout of one task definition of a service."""
 
     def __init__(
-        self, lab: Lab, service: ServiceSpec, task_definition: str | None, target: Target, watch: ServiceWatch
+        self, lab: Lab, service: ServiceSpec, task_definition: str | None, target: Target, watch: ServicePoller
     ) -> None:
         self._target = target
         self._watch = watch

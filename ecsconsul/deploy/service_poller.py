@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ..polling import wait_until
 from ..targets.base import Target
-from .batching import Rounds, in_groups
+from .batching import Batcher, in_groups
 from .step import LAB_TAG, Report, as_mapping
 from .throttling import unless_throttled
 
@@ -23,7 +23,7 @@ SERVICES_AT_ONCE = 10
 FRESH = 2.0
 
 
-class ServiceWatch:
+class ServicePoller:
     """The services of one cluster. Steps that wait look together: once a pause, however many they are."""
 
     def __init__(self, target: Target, cluster: str, names: Iterable[str] = ()) -> None:
@@ -31,8 +31,8 @@ class ServiceWatch:
         """Each service that was there when it was looked at last."""
         self._target = target
         self._cluster = cluster
-        self._now = Rounds(self._describe, SERVICES_AT_ONCE)
-        self._later = Rounds(self._describe, SERVICES_AT_ONCE)
+        self._now = Batcher(self._describe, SERVICES_AT_ONCE)
+        self._later = Batcher(self._describe, SERVICES_AT_ONCE)
         self._first = _FirstLook(self._describe, names)
 
     def look(self, name: str) -> Service | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from .step import Part
+from .step import SubResource
 
 Event = dict[str, Any]
 
@@ -88,7 +88,7 @@ def is_of_group(failure: Event) -> bool:
     return bool(failure["ResourceType"] == "AWS::AutoScaling::AutoScalingGroup")
 
 
-def as_parts(events: Sequence[Event]) -> Iterator[Part]:
+def as_parts(events: Sequence[Event]) -> Iterator[SubResource]:
     """What happened to the stack's resources; not the stack's own events, and no state twice in a row."""
     last: dict[str, str] = {}
     for event in events:
@@ -97,7 +97,7 @@ def as_parts(events: Sequence[Event]) -> Iterator[Part]:
         if _is_of_stack(event) or (last.get(name) == status and not reason):
             continue
         last[name] = status
-        yield Part(name, _state(status), " ".join(filter(None, (status, event["ResourceType"], reason))))
+        yield SubResource(name, _state(status), " ".join(filter(None, (status, event["ResourceType"], reason))))
 
 
 def _state(status: str) -> Any:

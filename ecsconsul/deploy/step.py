@@ -12,8 +12,19 @@ from ..aws_tags import LAB_TAG, as_items, as_mapping, claim
 from ..errors import LabError
 
 __all__ = [
-    "FINGERPRINT_TAG", "LAB_TAG", "Change", "Found", "Op", "Report", "Step",
-    "as_items", "as_mapping", "claim", "decide", "fingerprint", "tags_for",
+    "FINGERPRINT_TAG",
+    "LAB_TAG",
+    "Actual",
+    "Change",
+    "Op",
+    "Report",
+    "Step",
+    "as_items",
+    "as_mapping",
+    "claim",
+    "decide",
+    "fingerprint",
+    "tags_for",
 ]  # fmt: skip
 
 Op = Literal["create", "update", "wait", "keep", "destroy"]
@@ -22,7 +33,7 @@ FINGERPRINT_TAG = "ecsconsul:fingerprint"
 
 
 @dataclass(frozen=True)
-class Found:
+class Actual:
     """What is there. `fingerprint` is that of what made it, None when that no longer tells what is there."""
 
     fingerprint: str | None
@@ -41,7 +52,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Part:
+class SubResource:
     """What happens to one of the things that a step makes, such as a resource of the stack."""
 
     name: str
@@ -55,7 +66,7 @@ class Report(Protocol):
     def say(self, text: str) -> None:
         """Tell the user what happens now."""
 
-    def part(self, part: Part) -> None:
+    def part(self, part: SubResource) -> None:
         """Tell the user what happens now to a part of it."""
 
     def under_way(self, text: str) -> None:
@@ -76,16 +87,16 @@ class Step(Protocol):
     def needs(self) -> tuple[str, ...]:
         """The names of the steps that it waits for."""
 
-    def objections(self) -> list[LabError]:
+    def blockers(self) -> list[LabError]:
         """What speaks against beginning; found without changing anything, before anything is changed."""
 
     def wanted(self) -> Mapping[str, Any] | None:
         """What is wanted, from the config and the target's facts alone; None: it must go."""
 
-    def found(self) -> Found | None:
+    def found(self) -> Actual | None:
         """What is there; None when there is nothing. Read-only. Raises TargetAbsent, LabError."""
 
-    def apply(self, found: Found | None, report: Report) -> str:
+    def apply(self, found: Actual | None, report: Report) -> str:
         """Make it as wanted and wait until it is ready; what it is then, in a few words. Raises LabError."""
 
     def destroy(self, report: Report) -> str:
@@ -98,7 +109,7 @@ def fingerprint(wanted: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def decide(wanted: Mapping[str, Any] | None, found: Found | None) -> Op:
+def decide(wanted: Mapping[str, Any] | None, found: Actual | None) -> Op:
     """The one decision: absent -> create; made from something else -> update; not ready -> wait; else keep."""
     if wanted is None:
         return "keep" if found is None else "destroy"

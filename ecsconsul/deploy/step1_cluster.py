@@ -8,9 +8,9 @@ from ..config.lab import Lab
 from ..errors import StepFailed
 from ..polling import wait_until
 from ..targets.base import Target
-from .base_step import PlainStep
+from .base_step import BaseStep
 from .service_poller import is_of, services_of
-from .step import FINGERPRINT_TAG, Found, Report, as_items, as_mapping, claim, tags_for
+from .step import FINGERPRINT_TAG, Actual, Report, as_items, as_mapping, claim, tags_for
 from .throttling import error_code, unless_throttled
 
 # An account's first cluster brings ECS's own role along, which IAM knows a little later: until then ECS refuses.
@@ -28,7 +28,7 @@ _BUSY = frozenset(
 )
 
 
-class Cluster(PlainStep):
+class Cluster(BaseStep):
     """The cluster that instances join and services run in; it has the lab's name."""
 
     name = "cluster"
@@ -42,15 +42,15 @@ class Cluster(PlainStep):
     def wanted(self) -> dict[str, Any]:
         return {"clusterName": self._lab.name}
 
-    def found(self) -> Found | None:
+    def found(self) -> Actual | None:
         cluster = self._describe()
         if cluster is None:
             return None
         tags = as_mapping(cluster.get("tags"))
         claim("cluster", self._lab.name, self._lab.name, tags)
-        return Found(tags.get(FINGERPRINT_TAG), True, cluster["status"])
+        return Actual(tags.get(FINGERPRINT_TAG), True, cluster["status"])
 
-    def apply(self, found: Found | None, report: Report) -> str:
+    def apply(self, found: Actual | None, report: Report) -> str:
         patience = self._target.patience.at_most(ROLE_SECONDS)
         try:
             return wait_until(lambda: self._created(report), patience, report.pause)

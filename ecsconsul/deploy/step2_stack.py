@@ -10,9 +10,9 @@ from ..config.lab import Lab
 from ..errors import StepFailed
 from ..polling import wait_until
 from ..targets.base import Target
-from .base_step import PlainStep
+from .base_step import BaseStep
 from .stack_events import StackEvents, as_parts, in_words, is_of_group
-from .step import FINGERPRINT_TAG, Found, Report, as_items, as_mapping, claim, fingerprint, tags_for
+from .step import FINGERPRINT_TAG, Actual, Report, as_items, as_mapping, claim, fingerprint, tags_for
 from .template import stack_template
 from .throttling import error_code, unless_throttled
 
@@ -32,7 +32,7 @@ ATTEMPTS = 5
 BOOT_LINES = 25
 
 
-class Stack(PlainStep):
+class Stack(BaseStep):
     """The stack; it has the lab's name."""
 
     name = "stack"
@@ -46,7 +46,7 @@ class Stack(PlainStep):
         template = hashlib.sha256(stack_template().encode()).hexdigest()
         return {"template": template, "parameters": self._parameters_of_the_lab()}
 
-    def found(self) -> Found | None:
+    def found(self) -> Actual | None:
         stack = self._describe()
         if stack is None:
             return None
@@ -54,9 +54,9 @@ class Stack(PlainStep):
         claim("stack", self._lab.name, self._lab.name, tags)
         status = stack["StackStatus"]
         made_of = None if status in DEAD or "ROLLBACK" in status else tags.get(FINGERPRINT_TAG)
-        return Found(made_of, status in READY, status)
+        return Actual(made_of, status in READY, status)
 
-    def apply(self, found: Found | None, report: Report) -> str:
+    def apply(self, found: Actual | None, report: Report) -> str:
         for _ in range(ATTEMPTS):
             if found and found.detail in GOES_WELL and self._is_as_wanted(found):
                 # an `up` that was killed has begun it
@@ -80,7 +80,7 @@ class Stack(PlainStep):
 
     # what is there already
 
-    def _settled(self, found: Found | None, report: Report) -> Found | None:
+    def _settled(self, found: Actual | None, report: Report) -> Actual | None:
         """The stack when nothing is under way any more and it can be built upon; None: there is none."""
         continued = False
         for _ in range(ATTEMPTS):
@@ -107,12 +107,12 @@ class Stack(PlainStep):
 
         self._wait(ended, report)
 
-    def _is_as_wanted(self, found: Found) -> bool:
+    def _is_as_wanted(self, found: Actual) -> bool:
         return found.fingerprint == fingerprint(self.wanted())
 
     # what is done
 
-    def _begin(self, found: Found | None) -> str:
+    def _begin(self, found: Actual | None) -> str:
         """Ask for the stack as wanted: begun, nothing to do, or it is not what it was when we looked.
 
         What fails is rolled back, as by default: its events outlive that, and so does what instances wrote.

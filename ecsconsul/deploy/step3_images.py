@@ -9,14 +9,14 @@ from typing import Any
 from ..config.lab import ServiceSpec
 from ..docker.build_context import source_hash
 from ..targets.base import Target
-from .base_step import PlainStep
-from .step import Found, Report, fingerprint
+from .base_step import BaseStep
+from .step import Actual, Report, fingerprint
 
 # the build argument by which a Dockerfile takes the lab's base image
 BASE = "BASE"
 
 
-class ImageOf(PlainStep):
+class ImageStep(BaseStep):
     """One service's image; its tag is the hash of what it was made of, so the tag is the fingerprint."""
 
     def __init__(self, service: ServiceSpec, target: Target, base_image: str | None = None) -> None:
@@ -39,15 +39,15 @@ class ImageOf(PlainStep):
     def wanted(self) -> dict[str, Any]:
         return {"image": self.reference}
 
-    def found(self) -> Found | None:
+    def found(self) -> Actual | None:
         tags = self._target.images.tags(self._service.name)
         if not tags:
             return None
         if self.tag in tags:
-            return Found(fingerprint(self.wanted()), True, self.tag)
-        return Found(None, True, tags[-1])
+            return Actual(fingerprint(self.wanted()), True, self.tag)
+        return Actual(None, True, tags[-1])
 
-    def apply(self, found: Found | None, report: Report) -> str:
+    def apply(self, found: Actual | None, report: Report) -> str:
         source = Path(self._service.path)
         self._target.images.publish(self._service.name, self.tag, source, self._build_args, report.say)
         return self.tag

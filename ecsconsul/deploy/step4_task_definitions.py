@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from ..config.lab import LAB_PORT, Check, Lab, ServiceSpec
 from ..targets.base import Target
-from .base_step import PlainStep
+from .base_step import BaseStep
 from .batching import in_groups
-from .step import FINGERPRINT_TAG, LAB_TAG, Found, Report, as_items, as_mapping, tags_for
+from .step import FINGERPRINT_TAG, LAB_TAG, Actual, Report, as_items, as_mapping, tags_for
 
 # DeleteTaskDefinitions takes ten at a time
 DELETED_AT_ONCE = 10
@@ -27,7 +27,7 @@ class Image(Protocol):
         """The name under which it is asked for."""
 
 
-class TaskDefinitionOf(PlainStep):
+class TaskDefinitionStep(BaseStep):
     """One service's task definition: a family with the service's name, of which the newest active revision counts."""
 
     def __init__(self, lab: Lab, service: ServiceSpec, image: Image, target: Target) -> None:
@@ -63,16 +63,16 @@ class TaskDefinitionOf(PlainStep):
         """What runs in it."""
         return container_definition(self._service, self.image)
 
-    def found(self) -> Found | None:
+    def found(self) -> Actual | None:
         newest = self._newest()
         if newest is None:
             return None
         definition, tags = newest
         made_by_us = tags.get(LAB_TAG) == self._lab.name and is_as_made(definition, self.wanted())
         arn = definition["taskDefinitionArn"]
-        return Found(tags.get(FINGERPRINT_TAG) if made_by_us else None, True, _revision(arn))
+        return Actual(tags.get(FINGERPRINT_TAG) if made_by_us else None, True, _revision(arn))
 
-    def apply(self, found: Found | None, report: Report) -> str:
+    def apply(self, found: Actual | None, report: Report) -> str:
         tags = as_items(tags_for(self._lab.name, self.wanted()))
         made = self._target.client("ecs").register_task_definition(**self.wanted(), tags=tags)
         self._registered = str(made["taskDefinition"]["taskDefinitionArn"])

@@ -10,11 +10,11 @@ from typing import Any
 from ..config.lab import Lab, ServiceSpec
 from ..errors import LabError
 from ..targets.base import Target
-from .base_step import PlainStep
+from .base_step import BaseStep
 from .rollout import Rollout, counts, has_failed, is_stable
-from .service_poller import ServiceWatch
-from .step import FINGERPRINT_TAG, Found, Report, as_items, as_mapping, claim, fingerprint, tags_for
-from .step4_task_definitions import TaskDefinitionOf
+from .service_poller import ServicePoller
+from .step import FINGERPRINT_TAG, Actual, Report, as_items, as_mapping, claim, fingerprint, tags_for
+from .step4_task_definitions import TaskDefinitionStep
 from .throttling import error_code
 
 # which task definition the lab gave the service: another one in its place was put there by someone else
@@ -30,11 +30,11 @@ ROLLING = {
 DRAIN_PATIENCE = 180.0
 
 
-class ServiceOf(PlainStep):
+class ServiceStep(BaseStep):
     """One ECS service; ready when its deployment is complete and as many tasks run as wanted."""
 
     def __init__(
-        self, lab: Lab, service: ServiceSpec, task: TaskDefinitionOf, target: Target, watch: ServiceWatch
+        self, lab: Lab, service: ServiceSpec, task: TaskDefinitionStep, target: Target, watch: ServicePoller
     ) -> None:
         self.name = f"services/{service.name}"
         self.needs = ("stack", task.name)
@@ -69,16 +69,16 @@ class ServiceOf(PlainStep):
         """What can be said only when the service is created."""
         return {"placementStrategy": [{"type": "spread", "field": "instanceId"}]}
 
-    def found(self) -> Found | None:
+    def found(self) -> Actual | None:
         service = self._watch.look(self._service.name)
         if service is None:
             return None
         claim_service(self._lab, service)
         tags = as_mapping(service.get("tags"))
         made_of = tags.get(FINGERPRINT_TAG) if self._is_as_made(service, tags) else None
-        return Found(made_of, is_stable(service), counts(service))
+        return Actual(made_of, is_stable(service), counts(service))
 
-    def apply(self, found: Found | None, report: Report) -> str:
+    def apply(self, found: Actual | None, report: Report) -> str:
         since = time.time()
         arn = self._task.newest()
         rollout = Rollout(self._lab, self._service, arn, self._target, self._watch)
@@ -139,10 +139,10 @@ class ServiceOf(PlainStep):
         return bool(same_definition and same_count and service["status"] == "ACTIVE")
 
 
-class ScaledService(PlainStep):
+class ScaleStep(BaseStep):
     """Another desired count for a service, and nothing else: what made the service stays written on it."""
 
-    def __init__(self, lab: Lab, service: ServiceSpec, target: Target, watch: ServiceWatch) -> None:
+    def __init__(self, lab: Lab, service: ServiceSpec, target: Target, watch: ServicePoller) -> None:
         self.name = f"services/{service.name}"
         self._lab = lab
         self._service = service
@@ -152,12 +152,12 @@ class ScaledService(PlainStep):
     def wanted(self) -> dict[str, Any]:
         return {"desiredCount": self._service.count}
 
-    def found(self) -> Found | None:
+    def found(self) -> Actual | None:
         service = self._describe()
         made_of = fingerprint({"desiredCount": service["desiredCount"]})
-        return Found(made_of, is_stable(service), counts(service))
+        return Actual(made_of, is_stable(service), counts(service))
 
-    def apply(self, found: Found | None, report: Report) -> str:
+    def apply(self, found: Actual | None, report: Report) -> str:
         service, since = self._describe(), time.time()
         rollout = Rollout(self._lab, self._service, service["taskDefinition"], self._target, self._watch)
         if service["desiredCount"] != self._service.count:
@@ -182,7 +182,7 @@ class ScaledService(PlainStep):
         return service
 
 
-def delete_service(lab: Lab, name: str, target: Target, watch: ServiceWatch, report: Report) -> str:
+def delete_service(lab: Lab, name: str, target: Target, watch: ServicePoller, report: Report) -> str:
     """Drain and delete a service that the lab made."""
     service = watch.look(name)
     if service is None:
@@ -197,7 +197,7 @@ def delete_service(lab: Lab, name: str, target: Target, watch: ServiceWatch, rep
     return "deleted"
 
 
-def await_gone(name: str, watch: ServiceWatch, report: Report, seconds: float | None = None) -> None:
+def await_gone(name: str, watch: ServicePoller, report: Report, seconds: float | None = None) -> None:
     """Wait until a deleted service has no task left. Raises TimeoutError."""
 
     def gone(service: Mapping[str, Any] | None) -> bool | None:

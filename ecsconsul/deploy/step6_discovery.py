@@ -10,9 +10,9 @@ from ..config.lab import Lab, ServiceSpec
 from ..consul.catalog import Consul, Instance, Refused
 from ..errors import LabError, StepFailed, TargetAbsent, Unreachable
 from ..targets.base import Target
-from .base_step import PlainStep
+from .base_step import BaseStep
 from .endpoints import Endpoint, endpoints_of, ghosts_and_missing
-from .step import Found, Report, fingerprint
+from .step import Actual, Report, fingerprint
 
 DISCOVERY = "discovery"
 # one blocking query; between two of them a Ctrl-C is heard
@@ -24,7 +24,7 @@ STEADY_PATIENCE = 120.0
 LOG_LINES = 5
 
 
-class Discovery(PlainStep):
+class Discovery(BaseStep):
     """Nothing that is made: what all the other steps are for, looked at from where a client looks."""
 
     name = DISCOVERY
@@ -37,7 +37,7 @@ class Discovery(PlainStep):
     def wanted(self) -> dict[str, Any]:
         return {"passing": {service.name: service.count for service in self._lab.services}}
 
-    def found(self) -> Found | None:
+    def found(self) -> Actual | None:
         try:
             with self._target.consul() as address:
                 return self.judge(Consul(address.http_host, address.http_port).catalog())
@@ -46,39 +46,39 @@ class Discovery(PlainStep):
         except LabError as error:
             return self.unseen(error)
 
-    def unseen(self, error: LabError) -> Found:
+    def unseen(self, error: LabError) -> Actual:
         """What is said when Consul says nothing."""
-        return Found(fingerprint(self.wanted()), False, f"{error.what}: {error.why}")
+        return Actual(fingerprint(self.wanted()), False, f"{error.what}: {error.why}")
 
-    def judge(self, catalog: Mapping[str, Sequence[Instance]]) -> Found:
+    def judge(self, catalog: Mapping[str, Sequence[Instance]]) -> Actual:
         """What a catalog, as consul.catalog() gives it, says of the lab."""
         seen = {s.name: _passing(catalog.get(s.name, [])) for s in self._lab.services}
         ready = all(seen[service.name] == service.count for service in self._lab.services)
-        return Found(fingerprint(self.wanted()), ready, _detail(seen, self.wanted()["passing"]))
+        return Actual(fingerprint(self.wanted()), ready, _detail(seen, self.wanted()["passing"]))
 
-    def apply(self, found: Found | None, report: Report) -> str:
-        sight = _Sight(self._target.patience.seconds, {service.name for service in self._lab.services})
-        while sight.lasts():
+    def apply(self, found: Actual | None, report: Report) -> str:
+        seen_so_far = _Sight(self._target.patience.seconds, {service.name for service in self._lab.services})
+        while seen_so_far.lasts():
             try:
                 with self._target.consul() as address:
-                    if detail := self._await_passing(Consul(address.http_host, address.http_port), sight, report):
+                    if detail := self._await_passing(Consul(address.http_host, address.http_port), seen_so_far, report):
                         return detail
             except (Unreachable, Refused) as error:
                 # what leads to Consul may have broken, and is opened anew
-                if sight.lost(error):
+                if seen_so_far.lost(error):
                     report.say(f"{error.what}: {error.why}")
                 report.pause(self._target.patience.delay)
-        raise self._failure(sight)
+        raise self._failure(seen_so_far)
 
     def destroy(self, report: Report) -> str:
         return "nothing to take away"
 
-    def _await_passing(self, consul: Consul, sight: _Sight, report: Report) -> str | None:
+    def _await_passing(self, consul: Consul, seen_so_far: _Sight, report: Report) -> str | None:
         """What is seen when every service is as wanted, None when time is over. One query tells of all services."""
         index, said = 0, ""
-        while sight.lasts():
+        while seen_so_far.lasts():
             index, catalog = consul.next_catalog(index, min(WAIT_SECONDS, self._target.patience.seconds))
-            sight.saw(catalog)
+            seen_so_far.saw(catalog)
             found = self.judge(catalog)
             if found.ready:
                 return found.detail
@@ -89,20 +89,20 @@ class Discovery(PlainStep):
             report.pause(min(self._target.patience.delay, WAIT_SECONDS / 10))
         return None
 
-    def _failure(self, sight: _Sight) -> StepFailed:
-        if sight.error:
+    def _failure(self, seen_so_far: _Sight) -> StepFailed:
+        if seen_so_far.error:
             return StepFailed(
                 "Consul cannot be asked; the services may be well",
                 where=f"step {self.name}",
-                why=f"{sight.error}\nsince {sight.seconds_lost():.0f} s",
-                hint=sight.error.hint or "`ecsconsul doctor` looks at what leads to it",
+                why=f"{seen_so_far.error}\nsince {seen_so_far.seconds_lost():.0f} s",
+                hint=seen_so_far.error.hint or "`ecsconsul doctor` looks at what leads to it",
             )
-        seen = {service.name: sight.catalog.get(service.name, []) for service in self._lab.services}
+        seen = {service.name: seen_so_far.catalog.get(service.name, []) for service in self._lab.services}
         wrong = [service for service in self._lab.services if _passing(seen[service.name]) != service.count]
         return StepFailed(
             f"Consul does not see {', '.join(service.name for service in wrong)} as wanted",
             where=f"step {self.name}",
-            why="\n".join([*self._reasons(wrong, seen), f"not after {sight.seconds():.0f} s"]),
+            why="\n".join([*self._reasons(wrong, seen), f"not after {seen_so_far.seconds():.0f} s"]),
             hint="`ecsconsul status` shows every instance and its checks",
         )
 

@@ -13,10 +13,10 @@ from .ecs import scheduler
 from .ecs.model import DRAINING, STOPPED, ContainerInstance, Service, Task
 from .ecs.placement import Unplaceable
 from .ecs.state import Ecs
-from .instances import Machine
-from .runtimes.lab_dir import LabHome
-from .runtimes.processes.containers import Runtime
-from .task_supervisor import AgentBack, StopAsked, TaskRun
+from .instances import Ec2Instance
+from .runtimes.lab_dir import LabDir
+from .runtimes.processes.containers import ContainerRunner
+from .task_supervisor import AgentBack, StopAsked, TaskSupervisor
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +29,12 @@ FAULT_PAUSE = 1.0
 class Agent:
     """The scheduler's hands: one thread that advances all services, and one for each running task."""
 
-    def __init__(self, ecs: Ecs, runtime: Runtime, home: LabHome) -> None:
+    def __init__(self, ecs: Ecs, runtime: ContainerRunner, home: LabDir) -> None:
         self._ecs = ecs
         self._runtime = runtime
         self._home = home
-        self._machines: dict[str, Machine] = {}
-        self._runs: dict[str, TaskRun] = {}
+        self._machines: dict[str, Ec2Instance] = {}
+        self._runs: dict[str, TaskSupervisor] = {}
         self._closing = threading.Event()
         self.on_pass: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
@@ -43,7 +43,7 @@ class Agent:
         """Start to act."""
         self._thread.start()
 
-    def join_instance(self, machine: Machine, instance: ContainerInstance) -> None:
+    def join_instance(self, machine: Ec2Instance, instance: ContainerInstance) -> None:
         """A machine is ready for tasks; one that goes away already is not."""
         with self._ecs.lock:
             if machine.stopping.is_set():
@@ -59,7 +59,7 @@ class Agent:
         with self._ecs.lock:
             self._machines.pop(instance_id, None)
 
-    def consul_is_back(self, machine: Machine) -> None:
+    def consul_is_back(self, machine: Ec2Instance) -> None:
         """The machine's Consul agent was started anew: say again what runs there, and take back what does not."""
         if not self.await_consul(machine):
             return
@@ -191,22 +191,22 @@ class Agent:
         if machine is None or not task.wanted:
             self._ecs.end_unstarted(task)
             return
-        run = TaskRun(task, machine, self._runtime, self._home, self._ecs.changed.set)
+        run = TaskSupervisor(task, machine, self._runtime, self._home, self._ecs.changed.set)
         self._runs[task.id] = run
         run.begin()
 
-    def _all_runs(self) -> list[TaskRun]:
+    def _all_runs(self) -> list[TaskSupervisor]:
         with self._ecs.lock:
             return list(self._runs.values())
 
-    def _runs_on(self, instance_id: str) -> list[TaskRun]:
+    def _runs_on(self, instance_id: str) -> list[TaskSupervisor]:
         return [run for run in self._all_runs() if run.task.instance_id == instance_id]
 
-    def _wait_for_end(self, runs: Iterable[TaskRun]) -> None:
+    def _wait_for_end(self, runs: Iterable[TaskSupervisor]) -> None:
         for run in runs:
             run.join(run.longest_stop)
 
-    def await_consul(self, machine: Machine) -> bool:
+    def await_consul(self, machine: Ec2Instance) -> bool:
         """Wait until the machine's agent answers; False when it does not, or the lab is closing."""
         consul = Consul(machine.address, machine.consul.http)
         end = time.monotonic() + AGENT_PATIENCE
@@ -221,7 +221,7 @@ class Agent:
                 return True
         return False
 
-    def _drop_ghosts(self, machine: Machine) -> None:
+    def _drop_ghosts(self, machine: Ec2Instance) -> None:
         """An agent remembers its services on disk, those included whose task ended while it was away."""
         consul = Consul(machine.address, machine.consul.http)
         try:

@@ -1,6 +1,6 @@
 """Plays EC2: each instance that the stack made gets a real Consul server or agent with an address of its own.
 
-What the boot scripts do in AWS (an agent as a container that Docker restarts) is done here by a `ConsulRunner`, with
+What the boot scripts do in AWS (an agent as a container that Docker restarts) is done here by a `ConsulAgents`, with
 processes or with containers.
 """
 
@@ -20,7 +20,7 @@ from typing import Any, Literal, Protocol, get_args
 from ..consul.catalog import Consul, Refused
 from ..errors import Unreachable
 from .runtimes.addresses import CONSUL_DNS_PORT, CONSUL_HTTP_PORT, HOME, Ports
-from .runtimes.lab_dir import LabHome, remove
+from .runtimes.lab_dir import LabDir, remove
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class ConsulPorts:
     serf_lan: int = 8301
 
 
-class RunningAgent(Protocol):
+class AgentHandle(Protocol):
     """A Consul agent that was started."""
 
     def wait(self) -> int:
@@ -61,24 +61,24 @@ class CannotRun(Exception):
     """A Consul agent that cannot be started now."""
 
 
-class ConsulRunner(Protocol):
+class ConsulAgents(Protocol):
     """How and where the machines' Consul agents run."""
 
-    def make(self, instance_id: str, role: Role, folder: Path, *, lead: bool) -> Machine:
+    def make(self, instance_id: str, role: Role, folder: Path, *, lead: bool) -> Ec2Instance:
         """A machine with an address of its own; `lead`: it may be the one that also answers at 127.0.0.1."""
 
-    def settings(self, machine: Machine) -> dict[str, Any]:
+    def settings(self, machine: Ec2Instance) -> dict[str, Any]:
         """What must stand otherwise in its configuration."""
 
-    def start(self, machine: Machine) -> RunningAgent:
+    def start(self, machine: Ec2Instance) -> AgentHandle:
         """Start its agent, for the first time or again. Raises CannotRun."""
 
-    def forget(self, machine: Machine) -> None:
+    def forget(self, machine: Ec2Instance) -> None:
         """Its agent has ended for good; its address may serve another."""
 
 
 @dataclass
-class Machine:
+class Ec2Instance:
     """One instance: its address and the Consul agent on it.
 
     Its tasks' host ports are those of `host_address`, which others may share. With `also_on_home` Consul answers at
@@ -92,9 +92,9 @@ class Machine:
     ports: Ports
     folder: Path
     own_address: bool = True
-    also_on_home: bool = False
-    home_ports: ConsulPorts | None = None
-    agent: RunningAgent | None = None
+    also_on_loopback: bool = False
+    loopback_ports: ConsulPorts | None = None
+    agent: AgentHandle | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -110,13 +110,13 @@ class Machine:
         return f"{self.address}:{self.consul.dns}"
 
 
-def consul_config(machine: Machine, *, join: list[str], expect: int, version: str) -> dict[str, Any]:
+def consul_config(machine: Ec2Instance, *, join: list[str], expect: int, version: str) -> dict[str, Any]:
     """The configuration of the machine's Consul agent.
 
     `join` are the serf addresses of all servers, `expect` is how many of them make the first quorum.
     https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file
     """
-    listen = f"{machine.address} {HOME}" if machine.also_on_home else machine.address
+    listen = f"{machine.address} {HOME}" if machine.also_on_loopback else machine.address
     config: dict[str, Any] = {
         "node_name": machine.instance_id,
         "data_dir": str(machine.folder / "data"),
@@ -157,20 +157,20 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
 
 
-class Machines:
+class Ec2Instances:
     """All instances of the lab that run; boots them, keeps their Consul up, and takes them away."""
 
-    def __init__(self, home: LabHome, runner: ConsulRunner, consul_version: str, expect: int) -> None:
+    def __init__(self, home: LabDir, runner: ConsulAgents, consul_version: str, expect: int) -> None:
         self._home = home
         self._runner = runner
         self._version = consul_version
         self._expect = expect
-        self._machines: dict[str, Machine] = {}
-        self._warm: list[Machine] = []
+        self._machines: dict[str, Ec2Instance] = {}
+        self._warm: list[Ec2Instance] = []
         self._claimed: set[str] = set()
         self._lock = threading.RLock()
         self._leaving = threading.Lock()
-        self.on_restart: Callable[[Machine], None] = lambda machine: None
+        self.on_restart: Callable[[Ec2Instance], None] = lambda machine: None
 
     def warm_up(self, ecs_instances: int = 0) -> None:
         """Boot the Consul servers, and then so many ECS instances, ahead of the stack that will ask for them in turn.
@@ -193,7 +193,7 @@ class Machines:
             self._claimed.add(chosen)
             return chosen
 
-    def launch(self, instance_id: str, role: Role) -> Machine:
+    def launch(self, instance_id: str, role: Role) -> Ec2Instance:
         """The machine of an instance; booted now unless a warm one waits under this id in this role."""
         with self._lock:
             warm = next((m for m in self._warm if m.instance_id == instance_id), None)
@@ -208,7 +208,7 @@ class Machines:
             self._boot(machine)
             return machine
 
-    def terminate(self, instance_id: str) -> Machine | None:
+    def terminate(self, instance_id: str) -> Ec2Instance | None:
         """Take the machine away. Its agent says farewell to the other ones for some seconds, which nobody waits for."""
         with self._lock:
             machine = self._machines.pop(instance_id, None)
@@ -217,12 +217,12 @@ class Machines:
             threading.Thread(target=self._leave, args=(machine,), daemon=True).start()
         return machine
 
-    def all(self) -> list[Machine]:
+    def all(self) -> list[Ec2Instance]:
         """Every machine that an instance stands for, in the order in which they came."""
         with self._lock:
             return list(self._machines.values())
 
-    def servers(self) -> list[Machine]:
+    def servers(self) -> list[Ec2Instance]:
         """The Consul servers, the warm ones that wait to be claimed included."""
         with self._lock:
             return [m for m in (*self._machines.values(), *self._warm) if m.role == "consul-server"]
@@ -238,11 +238,11 @@ class Machines:
         with ThreadPoolExecutor(len(agents) or 1) as pool:
             list(pool.map(lambda agent: agent.kill(), agents))
 
-    def _make(self, instance_id: str, role: Role) -> Machine:
+    def _make(self, instance_id: str, role: Role) -> Ec2Instance:
         lead = role == "consul-server" and not self.servers()
         return self._runner.make(instance_id, role, self._home.machines / instance_id, lead=lead)
 
-    def _boot(self, machine: Machine) -> None:
+    def _boot(self, machine: Ec2Instance) -> None:
         machine.folder.mkdir(parents=True, exist_ok=True)
         known = {m.instance_id: m.serf for m in (*self.servers(), machine) if m.role == "consul-server"}
         config = consul_config(machine, join=list(known.values()), expect=self._expect, version=self._version)
@@ -251,7 +251,7 @@ class Machines:
         machine.agent = self._runner.start(machine)
         threading.Thread(target=self._keep_up, args=(machine,), name=machine.instance_id, daemon=True).start()
 
-    def _keep_up(self, machine: Machine) -> None:
+    def _keep_up(self, machine: Ec2Instance) -> None:
         """Start the machine's Consul again whenever it ends, with Docker's own pauses."""
         pause = FIRST_RESTART_PAUSE
         while True:
@@ -268,7 +268,7 @@ class Machines:
                 # who is told waits for Consul to answer; one that ends again meanwhile must not wait for that
                 threading.Thread(target=self.on_restart, args=(machine,), daemon=True).start()
 
-    def _restart(self, machine: Machine) -> bool:
+    def _restart(self, machine: Ec2Instance) -> bool:
         with self._lock:
             if machine.stopping.is_set():
                 return False
@@ -279,7 +279,7 @@ class Machines:
                 return False
         return True
 
-    def _leave(self, machine: Machine) -> None:
+    def _leave(self, machine: Ec2Instance) -> None:
         """Servers leave one by one, each while there is a leader to let it go: two at once would end the quorum."""
         if machine.role != "consul-server":
             self._end(machine)
@@ -288,7 +288,7 @@ class Machines:
             _await_leader(machine)
             self._end(machine)
 
-    def _end(self, machine: Machine) -> None:
+    def _end(self, machine: Ec2Instance) -> None:
         with self._lock:
             machine.stopping.set()
         if machine.agent:
@@ -297,7 +297,7 @@ class Machines:
         self._runner.forget(machine)
 
 
-def _await_leader(machine: Machine) -> None:
+def _await_leader(machine: Ec2Instance) -> None:
     """Wait until the machine's Consul knows a leader; not for long, since there may be nobody left to be one."""
     consul = Consul(machine.address, machine.consul.http)
     end = time.monotonic() + LEADER_PATIENCE

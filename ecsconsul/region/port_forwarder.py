@@ -23,7 +23,7 @@ CONNECT_TIMEOUT = 2.0
 CHUNK = 65536
 
 
-class Doors:
+class PortForwarder:
     """All doors of a lab, in one event loop. `behind` tells the endpoints of a port, the best first."""
 
     def __init__(self, behind: Callable[[int], list[Endpoint]]) -> None:

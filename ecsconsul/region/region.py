@@ -27,13 +27,13 @@ from .aws_api import AwsApi
 from .control_loop import Agent
 from .ecs.model import RUNNING, ContainerInstance, Task, fixed_ports
 from .ecs.state import Ecs
-from .instances import ROLES, Machine, Machines, Role
+from .instances import ROLES, Ec2Instance, Ec2Instances, Role
 from .moto import Instance, Moto
-from .port_forwarder import Doors
+from .port_forwarder import PortForwarder
 from .runtimes import lab_processes as processes
 from .runtimes.addresses import HOME
-from .runtimes.lab_dir import DOCKER, LabHome, RegionFacts, RegionSpec
-from .runtimes.processes.runtime import ProcessWorld, World
+from .runtimes.lab_dir import DOCKER, LabDir, RegionInfo, RegionSpec
+from .runtimes.processes.runtime import ProcessRuntime, Runtime
 
 log = logging.getLogger(__name__)
 
@@ -47,17 +47,17 @@ ROLE_TAG, CLUSTER_TAG = "ecsconsul:role", "ecsconsul:cluster"
 class Region:
     """Puts the parts together; each part knows only those it is given."""
 
-    def __init__(self, spec: RegionSpec, home: LabHome) -> None:
+    def __init__(self, spec: RegionSpec, home: LabDir) -> None:
         self._spec = spec
         self._home = home
         self._world = _world(spec, home)
         version = version_of(Path(spec.consul_binary))
-        self._machines = Machines(home, self._world.consuls, version, spec.consul_servers)
+        self._machines = Ec2Instances(home, self._world.consuls, version, spec.consul_servers)
         self._machines.on_restart = self._consul_restarted
         self._instances_lock = threading.Lock()
         self._facts_lock = threading.Lock()
-        self._facts: RegionFacts | None = None
-        self._published: RegionFacts | None = None
+        self._facts: RegionInfo | None = None
+        self._published: RegionInfo | None = None
 
     def run(self, ready: IO[str]) -> None:
         """Serve until SIGTERM. One line goes to `ready` when the API listens."""
@@ -67,7 +67,7 @@ class Region:
         self._moto = Moto(self._spec.region, self._machines.next_instance_id)
         self._ecs = Ecs(self._moto)
         self._agent = Agent(self._ecs, self._world.runtime, self._home)
-        self._doors = Doors(self._behind_door)
+        self._doors = PortForwarder(self._behind_door)
         self._agent.on_pass = self._services_changed
         self._agent.begin()
         api = AwsApi(self._moto, self._ecs, self._instances_changed)
@@ -92,9 +92,9 @@ class Region:
         self._machines.close()
         self._world.close()
 
-    def _first_facts(self, port: int) -> RegionFacts:
+    def _first_facts(self, port: int) -> RegionInfo:
         vpc, subnets = self._moto.default_network()
-        return RegionFacts(
+        return RegionInfo(
             pid=os.getpid(),
             version=__version__,
             lab=self._spec.lab,
@@ -117,12 +117,12 @@ class Region:
             facts = replace(self._facts, doors=self._doors.ports())
             servers = self._machines.servers()
             if servers:
-                lead = next((m for m in servers if m.also_on_home), servers[0])
-                address = HOME if lead.also_on_home else lead.address
-                ports = lead.home_ports or lead.consul
+                lead = next((m for m in servers if m.also_on_loopback), servers[0])
+                address = HOME if lead.also_on_loopback else lead.address
+                ports = lead.loopback_ports or lead.consul
                 facts = replace(facts, consul_http=f"{address}:{ports.http}", consul_dns=f"{address}:{ports.dns}")
             if facts != self._published:
-                self._home.write_facts(facts)
+                self._home.write_info(facts)
                 self._published = facts
 
     # EC2
@@ -151,7 +151,7 @@ class Region:
         joining.start()
         return joining
 
-    def _join_when_ready(self, machine: Machine, one: Instance) -> None:
+    def _join_when_ready(self, machine: Ec2Instance, one: Instance) -> None:
         """An instance registers with its cluster when its Consul agent answers, as the boot script would have it."""
         if not self._agent.await_consul(machine):
             log.error("the Consul agent of %s does not answer", one.id)
@@ -163,13 +163,13 @@ class Region:
         instance = ContainerInstance(one.id, arn, cluster, machine.host_address, one.cpu, one.memory)
         self._agent.join_instance(machine, instance)
 
-    def _terminate(self, machine: Machine) -> None:
+    def _terminate(self, machine: Ec2Instance) -> None:
         # one whose Consul has just answered must not join after it was lost
         machine.stopping.set()
         self._agent.lose_instance(machine.instance_id)
         self._machines.terminate(machine.instance_id)
 
-    def _consul_restarted(self, machine: Machine) -> None:
+    def _consul_restarted(self, machine: Ec2Instance) -> None:
         if machine.role == "ecs-instance":
             self._agent.consul_is_back(machine)
 
@@ -196,13 +196,13 @@ class Region:
         return [(address, binding.host_port) for binding in bindings if binding.outside_port == port]
 
 
-def _world(spec: RegionSpec, home: LabHome) -> World:
+def _world(spec: RegionSpec, home: LabDir) -> Runtime:
     """The one place where a region is of one runtime or the other."""
     if spec.runtime == DOCKER:
-        from .runtimes.docker.runtime import ContainerWorld
+        from .runtimes.docker.runtime import DockerRuntime
 
-        return ContainerWorld(home, spec.engine, spec.agent_image, spec.consul_binary)
-    return ProcessWorld(home, spec.consul_binary, shared_address=spec.shared_address)
+        return DockerRuntime(home, spec.engine, spec.agent_image, spec.consul_binary)
+    return ProcessRuntime(home, spec.consul_binary, shared_address=spec.shared_address)
 
 
 def _quiet_handler() -> type:
@@ -237,7 +237,7 @@ def _on_terminate(shut_down: object) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _take_lock(home: LabHome) -> IO[str]:
+def _take_lock(home: LabDir) -> IO[str]:
     """The lab's lock; someone who only looks may hold it for a moment. Raises BlockingIOError."""
     end = time.monotonic() + LOCK_PATIENCE
     while True:
@@ -252,7 +252,7 @@ def _take_lock(home: LabHome) -> IO[str]:
 def main() -> int:
     """Read the specification, run the region, and clear up after it."""
     spec = RegionSpec(**json.load(sys.stdin))
-    home = LabHome(spec.lab)
+    home = LabDir(spec.lab)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(threadName)s %(message)s")
     logging.getLogger("botocore").setLevel(logging.WARNING)
     try:

@@ -14,11 +14,11 @@ from ..docker.engine import INSTANCE_LABEL
 from ..errors import LabError
 from ..registrator.consul_client import Agent
 from ..registrator.docker_client import Engine
-from ..registrator.reconciler import Sync, SyncOptions
+from ..registrator.reconciler import Reconciler, ReconcilerOptions
 from ..registrator.rules import Options, Registration
 from ..registrator.settings import Server
 from .ecs.model import ContainerState
-from .instances import Machine
+from .instances import Ec2Instance
 from .runtimes.registration import Service, await_unlisted
 
 CLOSE_SECONDS = 2.0
@@ -31,10 +31,10 @@ class Registrators:
     """One for each machine, started when its first task is; threads may share it."""
 
     socket: str
-    _of: dict[str, Sync] = field(default_factory=dict)
+    _of: dict[str, Reconciler] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def of(self, machine: Machine) -> Sync:
+    def of(self, machine: Ec2Instance) -> Reconciler:
         """That of a machine. Raises LabError when it cannot begin now: the engine or the agent does not answer."""
         with self._lock:
             found = self._of.get(machine.instance_id)
@@ -42,7 +42,7 @@ class Registrators:
                 found = self._of[machine.instance_id] = self._start(machine)
             return found
 
-    def forget(self, machine: Machine) -> None:
+    def forget(self, machine: Ec2Instance) -> None:
         """The machine is gone, and its agent with all that it knew."""
         with self._lock:
             sync = self._of.pop(machine.instance_id, None)
@@ -56,13 +56,13 @@ class Registrators:
         for sync in ending:
             sync.close(keep=True, seconds=CLOSE_SECONDS)
 
-    def _start(self, machine: Machine) -> Sync:
+    def _start(self, machine: Ec2Instance) -> Reconciler:
         label = f"{INSTANCE_LABEL}={machine.instance_id}"
         rules = Options(hostname=machine.instance_id, host_address=machine.host_address)
-        sync = Sync(
+        sync = Reconciler(
             Engine(Server(socket=self.socket), label),
             Agent(Server(machine.address, machine.consul.http)),
-            SyncOptions(rules, stop_timeout=STOP_SECONDS, until_it_listens=True),
+            ReconcilerOptions(rules, stop_timeout=STOP_SECONDS, until_it_listens=True),
         )
         try:
             sync.start()
@@ -75,7 +75,7 @@ class Registrators:
 class WatchedRegistration:
     """A task whose containers a Registrator watches: that is asked how far it is, and told of an end that is near."""
 
-    def __init__(self, registrators: Registrators, machine: Machine) -> None:
+    def __init__(self, registrators: Registrators, machine: Ec2Instance) -> None:
         self._registrators = registrators
         self._machine = machine
 

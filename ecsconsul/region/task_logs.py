@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from .runtimes.lab_dir import LabHome
+from .runtimes.lab_dir import LabDir
 
 FOLLOW_PAUSE = 0.2
 # a large file is read from its end on, in pieces of so many bytes
@@ -18,13 +18,13 @@ Line = tuple[str, str]
 """The first digits of a task's id, and the text."""
 
 
-def last_lines(home: LabHome, service: str, lines: int, task: str | None = None) -> list[Line]:
+def last_lines(home: LabDir, service: str, lines: int, task: str | None = None) -> list[Line]:
     """The last lines of each of a service's tasks (or of one), the task that began first first."""
     paths = [path for path in _files(home, service) if task is None or path.stem.startswith(task)]
     return [(path.stem[:8], text) for path in paths for text in tail(path, lines)]
 
 
-def follow(home: LabHome, service: str, lines: int) -> Iterator[Line]:
+def follow(home: LabDir, service: str, lines: int) -> Iterator[Line]:
     """The last lines, and then each new one; ends only with the caller."""
     places: dict[Path, int] = {}
     for path in _files(home, service):
@@ -60,5 +60,5 @@ def _last(log: BinaryIO, lines: int) -> list[str]:
     return read.decode(errors="replace").splitlines()[-lines:]
 
 
-def _files(home: LabHome, service: str) -> list[Path]:
+def _files(home: LabDir, service: str) -> list[Path]:
     return sorted(home.service_logs(service).glob("*.log"), key=lambda path: path.stat().st_mtime)

@@ -17,9 +17,9 @@ from pathlib import Path
 from ..errors import LabError, Unreachable
 from ..registrator.rules import Container, Options, PortBinding, Registration, registrations
 from .ecs.model import DEPROVISIONING, RUNNING, STOPPED, ContainerState, Task
-from .instances import Machine
-from .runtimes.lab_dir import LabHome
-from .runtimes.processes.containers import CannotStart, RunningContainer, Runtime
+from .instances import Ec2Instance
+from .runtimes.lab_dir import LabDir
+from .runtimes.processes.containers import CannotStart, ContainerRunner, RunningContainer
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +58,13 @@ Event = Exited | StopAsked | AgentBack
 
 
 @dataclass
-class TaskRun:
+class TaskSupervisor:
     """Runs one task in a thread of its own. `changed` is called, without any lock, whenever the task's state is new."""
 
     task: Task
-    machine: Machine
-    runtime: Runtime
-    home: LabHome
+    machine: Ec2Instance
+    runtime: ContainerRunner
+    home: LabDir
     changed: Callable[[], None]
     _events: queue.Queue[Event] = field(default_factory=queue.Queue)
     _running: dict[str, RunningContainer] = field(default_factory=dict)

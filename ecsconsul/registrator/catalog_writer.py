@@ -18,14 +18,14 @@ from functools import partial
 from ..errors import LabError, Unreachable
 from .checks import Status
 from .consul_client import Agent
-from .desired_state import Deed, Ledger, Wanted
+from .desired_state import Deed, DesiredState, Wanted
 from .loop import Loop
-from .ownership import ID_DIGITS, Marker, marked, read_marker
+from .ownership import ID_DIGITS, OwnershipTag, marked, read_ownership_tag
 from .probe_schedule import SHOWN_AFTER, Looking, looking_at, see
 
 log = logging.getLogger(__name__)
 
-TELLERS, LOOKERS = 8, 32
+TELLERS, INSPECTORS = 8, 32
 COMPARE_SECONDS = 5.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 FIRST_REFUSAL_PAUSE, LONGEST_REFUSAL_PAUSE = 1.0, 60.0
@@ -35,7 +35,7 @@ FIRST_REFUSAL_PAUSE, LONGEST_REFUSAL_PAUSE = 1.0, 60.0
 class _Refused:
     """A telling that Consul refused; it is tried again, but not at once."""
 
-    wanted: Marker | None
+    wanted: OwnershipTag | None
     pause: float
     until: float
 
@@ -48,13 +48,13 @@ class _Awaited:
     done: threading.Event
 
 
-class Teller:
+class CatalogWriter:
     """`settle` and both `when_` are called in the loop; `moved` is called there with the agent's own address."""
 
     def __init__(
         self,
         agent: Agent,
-        ledger: Ledger,
+        ledger: DesiredState,
         loop: Loop,
         moved: Callable[[str], None],
         *,
@@ -70,8 +70,8 @@ class Teller:
         self._until_it_listens = until_it_listens
         self._period = min(period or COMPARE_SECONDS, COMPARE_SECONDS)
         self._busy: set[str] = set()
-        self._told: dict[str, Marker | None] | None = None  # what was told since the comparison under way began
-        self._looks: dict[str, tuple[Marker, Looking]] = {}
+        self._told: dict[str, OwnershipTag | None] | None = None  # what was told since the comparison under way began
+        self._looks: dict[str, tuple[OwnershipTag, Looking]] = {}
         self._doubted: set[str] = set()  # critical when the agent was asked first, be it only because it started anew
         self._refused: dict[str, _Refused] = {}
         self._awaited: list[_Awaited] = []
@@ -79,7 +79,7 @@ class Teller:
         self._comparing = False
         self._retrying = False
         self._tellers = ThreadPoolExecutor(TELLERS, "tell-consul")
-        self._lookers = ThreadPoolExecutor(LOOKERS, "look")
+        self._lookers = ThreadPoolExecutor(INSPECTORS, "look")
         self.tellings: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
 
@@ -156,11 +156,11 @@ class Teller:
 
     # telling
 
-    def _tell(self, service_id: str, deed: Deed, marker: Marker | None, call: Callable[[], None]) -> None:
+    def _tell(self, service_id: str, deed: Deed, marker: OwnershipTag | None, call: Callable[[], None]) -> None:
         self._busy.add(service_id)
         self._tellers.submit(self._call, service_id, deed, marker, call)
 
-    def _call(self, service_id: str, deed: Deed, marker: Marker | None, call: Callable[[], None]) -> None:
+    def _call(self, service_id: str, deed: Deed, marker: OwnershipTag | None, call: Callable[[], None]) -> None:
         """In a thread of its own."""
         error: LabError | None = None
         try:
@@ -169,7 +169,7 @@ class Teller:
             error = failure
         self._loop.post(partial(self._was_told, service_id, deed, marker, error))
 
-    def _was_told(self, service_id: str, deed: Deed, marker: Marker | None, error: LabError | None) -> None:
+    def _was_told(self, service_id: str, deed: Deed, marker: OwnershipTag | None, error: LabError | None) -> None:
         self._busy.discard(service_id)
         if error is None:
             self._keep(service_id, deed, marker)
@@ -182,7 +182,7 @@ class Teller:
         self._settle(service_id)
         self._tell_who_waits()
 
-    def _keep(self, service_id: str, deed: Deed, marker: Marker | None) -> None:
+    def _keep(self, service_id: str, deed: Deed, marker: OwnershipTag | None) -> None:
         self.tellings[deed] += 1
         self._refused.pop(service_id, None)
         log.info("added" if deed == "register" else "removed", extra={"id": service_id})
@@ -195,7 +195,7 @@ class Teller:
         else:
             self._ledger.held[service_id] = marker
 
-    def _was_refused(self, service_id: str, deed: Deed, marker: Marker | None, error: LabError) -> None:
+    def _was_refused(self, service_id: str, deed: Deed, marker: OwnershipTag | None, error: LabError) -> None:
         before = self._refused.get(service_id)
         pause = min(before.pause * 2, LONGEST_REFUSAL_PAUSE) if before else FIRST_REFUSAL_PAUSE
         self._refused[service_id] = _Refused(marker, pause, time.monotonic() + pause)
@@ -281,8 +281,8 @@ class Teller:
 
     # comparing
 
-    def _ask(self) -> dict[str, Marker | None]:
-        return {service_id: read_marker(service) for service_id, service in self._agent.services().items()}
+    def _ask(self) -> dict[str, OwnershipTag | None]:
+        return {service_id: read_ownership_tag(service) for service_id, service in self._agent.services().items()}
 
     def _compare_again(self) -> None:
         self._loop.later(self._period, self._compare_again)
@@ -312,7 +312,7 @@ class Teller:
         self._told = None
         self._away(error)
 
-    def _found(self, found: dict[str, Marker | None], critical: set[str], address: str) -> None:
+    def _found(self, found: dict[str, OwnershipTag | None], critical: set[str], address: str) -> None:
         self._comparing = False
         self._pause = FIRST_PAUSE
         was_away = self._ledger.held is None

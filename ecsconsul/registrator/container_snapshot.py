@@ -35,7 +35,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Facts:
+class ContainerSnapshot:
     """A container as Docker's inspect tells it. `started_at` in nanoseconds since 1970."""
 
     container: Container
@@ -69,7 +69,7 @@ def event_of(told: Json) -> Event | None:
     )
 
 
-def facts_of(told: Json) -> Facts:
+def snapshot_of(told: Json) -> ContainerSnapshot:
     """An inspected container. What it shares with another one's network is not in here: see `with_address`."""
     config, state = told.get("Config") or {}, told.get("State") or {}
     mode = (told.get("HostConfig") or {}).get("NetworkMode") or "default"
@@ -84,7 +84,7 @@ def facts_of(told: Json) -> Facts:
         ip=address_of(told),
         network_mode=mode,
     )
-    return Facts(
+    return ContainerSnapshot(
         container=container,
         running=bool(state.get("Running")) and not state.get("Restarting"),
         paused=bool(state.get("Paused")),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from .container_snapshot import KILLED, Event, Facts
+from .container_snapshot import KILLED, ContainerSnapshot, Event
 
 # How a container ends that was stopped or killed, or was done (-deregister on-success).
 GOOD_EXITS = (0, KILLED, 143)
@@ -40,7 +40,7 @@ class Next(Enum):
 class Watched:
     """One container; `version` is that of the inspection that is awaited, and the answer to any other is stale."""
 
-    facts: Facts | None = None
+    facts: ContainerSnapshot | None = None
     version: int = 0
     signals: list[tuple[int, str]] = field(default_factory=list)
     survived: int = 0  # signals up to this moment did not end it, however often they are told
@@ -62,7 +62,7 @@ class Watched:
             return Next.APPLY
         return Next.INSPECT
 
-    def learn(self, facts: Facts) -> None:
+    def learn(self, facts: ContainerSnapshot) -> None:
         """Take what an inspection saw."""
         self.facts = facts
         self.signals = [(at, signal) for at, signal in self.signals if at >= facts.started_at]

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .ownership import ID_DIGITS, Marker, host_of
+from .ownership import ID_DIGITS, OwnershipTag, host_of
 from .rules import Registration
 
 Deed = Literal["register", "deregister"]
@@ -21,18 +21,18 @@ class Wanted:
     """A service that is to be in the catalog; `started_at` is its container's."""
 
     registration: Registration
-    marker: Marker
+    marker: OwnershipTag
     started_at: int
 
 
 @dataclass
-class Ledger:
+class DesiredState:
     """`held` is what the agent has; None while that is not known, and then nothing is decided."""
 
     hostname: str
     cleanup: bool = False
     owner: str = ""
-    held: dict[str, Marker | None] | None = None
+    held: dict[str, OwnershipTag | None] | None = None
     complete: bool = False  # every container was looked at once, so what none of them wants is a ghost
     _wanted: dict[str, dict[str, Wanted]] = field(default_factory=dict)
     _of_container: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -88,12 +88,12 @@ class Ledger:
             return None if self.held.get(service_id) == wanted.marker else "register"
         return "deregister" if service_id in self.held and self._is_ghost(service_id, self.held[service_id]) else None
 
-    def _marker(self, service_id: str) -> Marker:
+    def _marker(self, service_id: str) -> OwnershipTag:
         marker = (self.held or {})[service_id]
         assert marker is not None
         return marker
 
-    def _is_ghost(self, service_id: str, marker: Marker | None) -> bool:
+    def _is_ghost(self, service_id: str, marker: OwnershipTag | None) -> bool:
         if marker is not None:
             is_known = self.complete or marker.container in self._known
             return is_known and marker.owner == self.owner and marker.container not in self._left_alone

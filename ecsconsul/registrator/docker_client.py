@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from ..errors import LabError
-from .container_snapshot import Event, Facts, address_of, event_of, facts_of
+from .container_snapshot import ContainerSnapshot, Event, address_of, event_of, snapshot_of
 from .http_transport import HttpClient, Stream
 from .settings import Server
 
@@ -49,12 +49,12 @@ class Engine:
         """The ids of the containers that have ended and are still there."""
         return self._ids({"status": ["exited", "dead"]})
 
-    def inspect(self, container: str) -> Facts | None:
+    def inspect(self, container: str) -> ContainerSnapshot | None:
         """None: there is no such container (any more)."""
         told = self._inspect(container)
         if told is None:
             return None
-        facts = facts_of(told)
+        facts = snapshot_of(told)
         if facts.shares_network_of and (other := self._inspect(facts.shares_network_of)):
             return replace(facts, container=replace(facts.container, ip=address_of(other)))
         return facts

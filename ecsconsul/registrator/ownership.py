@@ -24,7 +24,7 @@ _ID = re.compile(r"(?P<host>.+?):(?P<name>[a-zA-Z0-9][a-zA-Z0-9_.-]+):[0-9]+(?::
 
 
 @dataclass(frozen=True)
-class Marker:
+class OwnershipTag:
     """`owner` is the engine that the container is of, `digest` stands for all that was registered but the status."""
 
     owner: str
@@ -35,23 +35,23 @@ class Marker:
         return f"{self.owner}/{self.container}/{self.digest}"
 
 
-def marker_of(owner: str, container: str, registration: Registration) -> Marker:
+def ownership_tag(owner: str, container: str, registration: Registration) -> OwnershipTag:
     """The mark of a registration."""
     text = json.dumps(registration.payload(), sort_keys=True)
-    return Marker(owner, container[:ID_DIGITS], hashlib.sha256(text.encode()).hexdigest()[:DIGEST_DIGITS])
+    return OwnershipTag(owner, container[:ID_DIGITS], hashlib.sha256(text.encode()).hexdigest()[:DIGEST_DIGITS])
 
 
-def marked(payload: dict[str, object], marker: Marker) -> dict[str, object]:
+def marked(payload: dict[str, object], marker: OwnershipTag) -> dict[str, object]:
     """The payload with the mark."""
     return {**payload, "TaggedAddresses": {KEY: {"Address": str(marker), "Port": 0}}}
 
 
-def read_marker(service: Mapping[str, Any]) -> Marker | None:
+def read_ownership_tag(service: Mapping[str, Any]) -> OwnershipTag | None:
     """The mark of a service as the agent holds it; None where it is not one of ours."""
     told = ((service.get("TaggedAddresses") or {}).get(KEY) or {}).get("Address") or ""
     owner, _, rest = told.partition("/")
     container, _, digest = rest.partition("/")
-    return Marker(owner, container, digest) if digest else None
+    return OwnershipTag(owner, container, digest) if digest else None
 
 
 def owner_of(engine: str, label: str) -> str:

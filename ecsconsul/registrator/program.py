@@ -18,7 +18,7 @@ from .docker_client import Engine
 from .flags import BadFlags, HelpWanted
 from .log_format import set_up
 from .privileges import become
-from .reconciler import Sync, SyncOptions
+from .reconciler import Reconciler, ReconcilerOptions
 from .settings import FOREVER, Retry, Settings, VersionWanted, help_text, read_settings
 from .status_page import StatusPage
 
@@ -61,7 +61,7 @@ def _serve(settings: Settings) -> int:
     engine = Engine(settings.docker, settings.label)
     if settings.user:
         become(settings.user, filter(None, (settings.docker.socket, settings.consul.socket)))
-    sync = Sync(engine, agent, sync_options(settings))
+    sync = Reconciler(engine, agent, sync_options(settings))
     page = StatusPage(*settings.status, sync.state) if settings.status else None
     log.info("starting", extra={"version": __version__, "consul": settings.consul, "docker": settings.docker})
     if not keep_trying(sync.start, settings.retry, asked_to_end):
@@ -74,14 +74,14 @@ def _serve(settings: Settings) -> int:
     return ExitCode.FAILED if broken else ExitCode.DONE
 
 
-def sync_options(settings: Settings) -> SyncOptions:
+def sync_options(settings: Settings) -> ReconcilerOptions:
     """What the sync needs of the settings."""
     rules = replace(
         settings.options,
         hostname=settings.options.hostname or socket.gethostname(),
         host_address="" if settings.options.internal else settings.options.ip,
     )
-    return SyncOptions(
+    return ReconcilerOptions(
         rules=rules,
         deregister_failed=settings.deregister_failed,
         cleanup=settings.cleanup,

@@ -16,15 +16,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ..errors import LabError
-from .catalog_writer import Teller
+from .catalog_writer import CatalogWriter
 from .consul_client import Agent
-from .container_snapshot import Event, Facts
+from .container_snapshot import ContainerSnapshot, Event
 from .container_state import Next, Presence, Watched
-from .desired_state import Ledger, Wanted
+from .desired_state import DesiredState, Wanted
 from .docker_client import Engine
 from .event_stream import Feed, Listing, list_containers
 from .loop import Loop
-from .ownership import ID_DIGITS, marker_of, owner_of
+from .ownership import ID_DIGITS, owner_of, ownership_tag
 from .rules import Options, Registration, registrations
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ LIST_SECONDS = 60.0  # between two listings when nobody told; events say all, bu
 
 
 @dataclass(frozen=True)
-class SyncOptions:
+class ReconcilerOptions:
     """What to keep in step, and how. `rules.host_address` "": the Consul agent's own address, asked of it."""
 
     rules: Options
@@ -46,13 +46,13 @@ class SyncOptions:
     until_it_listens: bool = False
 
 
-class Sync:
+class Reconciler:
     """Start it once, close it once; every other method may be called by any thread at any time between.
 
     Several may share an engine when each engine object is given a label of its own.
     """
 
-    def __init__(self, engine: Engine, agent: Agent, options: SyncOptions) -> None:
+    def __init__(self, engine: Engine, agent: Agent, options: ReconcilerOptions) -> None:
         self._engine = engine
         self._agent = agent
         self._options = options
@@ -62,8 +62,8 @@ class Sync:
         self._version = 0
         self._services: dict[str, tuple[Registration, ...]] = {}  # replaced whole, so any thread may read it
         self._loop = Loop("registrator")
-        self._ledger = Ledger(options.rules.hostname, options.cleanup)
-        self._teller = Teller(
+        self._ledger = DesiredState(options.rules.hostname, options.cleanup)
+        self._teller = CatalogWriter(
             agent,
             self._ledger,
             self._loop,
@@ -218,7 +218,7 @@ class Sync:
         if (watched := self._watched.get(container)) and watched.version == version:
             self._inspectors.submit(self._ask, container, version)
 
-    def _inspected(self, container: str, version: int, facts: Facts | None) -> None:
+    def _inspected(self, container: str, version: int, facts: ContainerSnapshot | None) -> None:
         watched = self._watched.get(container)
         if watched is not None and watched.version == version:
             if facts is None:
@@ -264,7 +264,7 @@ class Sync:
         if services is None and watched.facts and not watched.facts.running:
             del self._watched[container]
 
-    def _services_of(self, facts: Facts) -> tuple[Registration, ...]:
+    def _services_of(self, facts: ContainerSnapshot) -> tuple[Registration, ...]:
         options = replace(self._options.rules, host_address=self._host_address)
         decision = registrations(facts.container, options)
         if facts.id not in self._services:
@@ -275,7 +275,7 @@ class Sync:
 
     def _wanted(self, container: str, watched: Watched, registration: Registration) -> Wanted:
         started_at = watched.facts.started_at if watched.facts else 0
-        return Wanted(registration, marker_of(self._ledger.owner, container, registration), started_at)
+        return Wanted(registration, ownership_tag(self._ledger.owner, container, registration), started_at)
 
     def _show(self, container: str, services: tuple[Registration, ...] | None) -> None:
         if self._services.get(container) == services:
@@ -347,7 +347,7 @@ class State:
 class _Listener:
     """Hands what the feed's thread hears to the loop."""
 
-    def __init__(self, sync: Sync) -> None:
+    def __init__(self, sync: Reconciler) -> None:
         self._sync = sync
 
     def connected(self, listing: Listing) -> None:

@@ -16,7 +16,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Patience:
+class PollingPolicy:
     """How long to wait for something: `attempts` looks, `delay` seconds apart."""
 
     delay: float
@@ -27,11 +27,11 @@ class Patience:
         """How long that is, the looks themselves taken for nothing."""
         return self.delay * self.attempts
 
-    def at_most(self, seconds: float | None) -> Patience:
+    def at_most(self, seconds: float | None) -> PollingPolicy:
         """The same delay, and no more attempts than there is time for."""
         if seconds is None or seconds >= self.seconds:
             return self
-        return Patience(self.delay, max(1, round(seconds / self.delay)))
+        return PollingPolicy(self.delay, max(1, round(seconds / self.delay)))
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class ConsulAddress:
 
 
 @dataclass(frozen=True)
-class RunsAs:
+class RuntimeInfo:
     """What the tasks that are there run as (docker or processes), and why so."""
 
     runtime: str
@@ -126,11 +126,11 @@ class Target(Protocol):
         """The URL of the AWS API, where it is not AWS's own."""
 
     @property
-    def runs_as(self) -> RunsAs | None:
+    def runtime_info(self) -> RuntimeInfo | None:
         """What tasks run as; None where nothing runs yet."""
 
     @property
-    def patience(self) -> Patience:
+    def patience(self) -> PollingPolicy:
         """How often to look while something is made, and for how long."""
 
     @property
@@ -144,13 +144,13 @@ class Target(Protocol):
     def client(self, service: str) -> Any:
         """A boto3 client. Raises TargetAbsent when this world does not exist (yet)."""
 
-    def objections(self, lab: Lab) -> list[LabError]:
+    def blockers(self, lab: Lab) -> list[LabError]:
         """Whatever speaks against beginning at all, found without changing anything."""
 
-    def examine(self, lab: Lab) -> list[Finding]:
+    def diagnostics(self, lab: Lab) -> list[Finding]:
         """All that is looked at before beginning, well or not; `objections` are those that failed."""
 
-    def intent(self, lab: Lab) -> str | None:
+    def confirmation(self, lab: Lab) -> str | None:
         """What `up` would make and where, to be confirmed once; None when there is nothing to ask."""
 
     def exclusive(self) -> AbstractContextManager[None]:
@@ -195,7 +195,7 @@ class Target(Protocol):
     def environment(self) -> Mapping[str, str]:
         """What another AWS or Consul client needs to know to use this lab. Raises TargetAbsent."""
 
-    def remains(self, lab: Lab) -> list[str]:
+    def leftovers(self, lab: Lab) -> list[str]:
         """What of the lab is still there, a line each."""
 
     def kept(self) -> list[str]:

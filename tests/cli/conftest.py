@@ -18,9 +18,9 @@ import pytest
 from ecsconsul import __version__
 from ecsconsul.cli.app import main
 from ecsconsul.consul.catalog import Consul
-from ecsconsul.region.runtimes.lab_dir import HOME_VARIABLE, LabHome, RegionFacts
+from ecsconsul.region.runtimes.lab_dir import HOME_VARIABLE, LabDir, RegionInfo
 from tests.consul_server import ConsulServer, consul_server
-from tests.deploy.world import REGION, World
+from tests.deploy.world import REGION, Runtime
 
 PATIENCE = 60.0
 CONFIG = """\
@@ -120,7 +120,7 @@ class Running(Shell):
     """A lab on a region that is served by the tests, so that commands find it, and Consul's real answers."""
 
     consul: Consul | None = None
-    world: World | None = None
+    world: Runtime | None = None
 
     def register(self, service_id: str, name: str, status: str = "passing", output: str = "") -> None:
         check = {"Name": "HTTP", "TTL": "600s", "Status": status, "Notes": output}
@@ -131,27 +131,27 @@ class Running(Shell):
 
 
 @pytest.fixture(scope="session")
-def region_and_consul() -> Iterator[tuple[World, ConsulServer]]:
-    world = World()
+def region_and_consul() -> Iterator[tuple[Runtime, ConsulServer]]:
+    world = Runtime()
     with consul_server() as server:
         yield world, server
     world.close()
 
 
 @pytest.fixture
-def running(tmp_path: Path, region_and_consul: tuple[World, ConsulServer], monkeypatch: Any) -> Iterator[Running]:
+def running(tmp_path: Path, region_and_consul: tuple[Runtime, ConsulServer], monkeypatch: Any) -> Iterator[Running]:
     """A lab that `up` can make in no time: the region answers, every task runs at once, Consul sees all passing."""
     world, server = region_and_consul
     world.reset()
     world.add_instance("cli-lab")
     shell = _shell(tmp_path)
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
-    home = LabHome("cli-lab")
+    home = LabDir("cli-lab")
     vpc, subnets = world.moto.default_network()
     consul = Consul(server.host, server.http)
     with home.lock_region():
-        home.write_facts(
-            RegionFacts(
+        home.write_info(
+            RegionInfo(
                 pid=0,
                 version=__version__,
                 lab="cli-lab",

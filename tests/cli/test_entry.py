@@ -8,7 +8,7 @@ import sys
 # as if Ctrl-C came while click is imported: nothing of ours is there yet that could catch it
 SCRIPT = """
 import builtins, os, signal, sys
-from ecsconsul.entry import main
+from ecsconsul.cli.entry import main
 find = builtins.__import__
 def interrupted(name, *more):
     if name == "click":

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from ecsconsul.cli.output import Progress, View
-from ecsconsul.deploy.step import Change, Part
+from ecsconsul.deploy.step import Change, SubResource
 
 Json = dict[str, Any]
 ESCAPE = "\x1b"
@@ -301,8 +301,10 @@ def test_progress_goes_to_stderr_line_by_line(capsys: pytest.CaptureFixture[str]
 def test_parts_are_plain_lines_where_nothing_is_redrawn(capsys: pytest.CaptureFixture[str]) -> None:
     with View(as_json=False, no_color=False).progress() as observer:
         observer.begins("stack", "create")
-        observer.tells("stack", Part("ConsulServer", "runs", "CREATE_IN_PROGRESS AWS::EC2::Instance"))
-        observer.tells("stack", Part("ConsulServer", "failed", "CREATE_FAILED AWS::EC2::Instance no \x1b[2J room"))
+        observer.tells("stack", SubResource("ConsulServer", "runs", "CREATE_IN_PROGRESS AWS::EC2::Instance"))
+        observer.tells(
+            "stack", SubResource("ConsulServer", "failed", "CREATE_FAILED AWS::EC2::Instance no \x1b[2J room")
+        )
         observer.leaves("stack", "stack blue: ROLLBACK_IN_PROGRESS")
     printed = capsys.readouterr().err
     assert ESCAPE not in printed
@@ -320,7 +322,7 @@ def test_a_terminal_sees_a_tree_of_what_runs_and_failed() -> None:
     progress.begins("images/weather", "create")
     progress.says("images/weather", "pushing")
     for name, state in (("Role", "runs"), ("Server", "runs"), ("Role", "done"), ("Group", "failed")):
-        progress.tells("stack", Part(name, state, f"{state} AWS::X::{name}"))  # type: ignore[arg-type]
+        progress.tells("stack", SubResource(name, state, f"{state} AWS::X::{name}"))  # type: ignore[arg-type]
     console.print(progress.running())
     assert words(console.file.getvalue()) == [  # type: ignore[attr-defined]
         ["…", "create", "stack", "1", "done"],
@@ -337,7 +339,7 @@ def test_a_terminal_sees_a_tree_of_what_runs_and_failed() -> None:
 
 SCRIPT = """
 import json, sys
-from ecsconsul.view import View
+from ecsconsul.cli.output import View
 from tests.test_view import progress, status, service, instance
 view = View(as_json=False, no_color="--no-color" in sys.argv)
 progress(view)
@@ -356,7 +358,7 @@ def run(*arguments: str, stdout_is_terminal: bool, **environment: str) -> tuple[
         stdout=theirs if stdout_is_terminal else subprocess.PIPE,
         stderr=theirs,
         text=True,
-        cwd=Path(__file__).parent.parent,
+        cwd=Path(__file__).parents[2],
         env={**env, "TERM": "xterm-256color", **environment},
     )
     os.close(theirs)

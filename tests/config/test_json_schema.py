@@ -12,7 +12,7 @@ from ecsconsul.config import json_schema as config_schema
 from ecsconsul.config import loader as config
 
 SCHEMA = json.loads((Path(ecsconsul.__path__[0]) / "config.schema.json").read_text())
-EXAMPLE = Path(__file__).parent.parent / "config.example.yaml"
+EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ KEYWORDS = (
     *("http", "tcp", "ttl", "interval", "timeout"),
 )
 TOP_KEYS = "lab, target, runtime, base_image, instances, consul, registry, registrator, aws, services"
-EXAMPLE = Path(__file__).parent.parent / "config.example.yaml"
+EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ReleaseServer]:
         yield running
 
 
-class Machine:
+class Ec2Instance:
     """A machine's environment with an empty PATH and an empty cache, and what `find` says on it."""
 
     def __init__(self, root: Path) -> None:
@@ -44,8 +44,8 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path)
+def machine(tmp_path: Path) -> Ec2Instance:
+    return Ec2Instance(tmp_path)
 
 
 def script(path: Path, body: str = 'echo "Consul v1.2.3"') -> Path:
@@ -63,7 +63,7 @@ class Nowhere:
         raise LabError("there is none", why="it is\nnowhere")
 
 
-def test_the_one_that_is_told_goes_first(machine: Machine, tmp_path: Path) -> None:
+def test_the_one_that_is_told_goes_first(machine: Ec2Instance, tmp_path: Path) -> None:
     script(machine.bin / "consul", 'echo "Consul v1.0.0"')
     told = script(tmp_path / "mine")
     machine.environ["ECSCONSUL_CONSUL_BIN"] = str(told)
@@ -72,7 +72,7 @@ def test_the_one_that_is_told_goes_first(machine: Machine, tmp_path: Path) -> No
     assert not machine.cache.exists()
 
 
-def test_a_relative_path_that_is_told_becomes_absolute(machine: Machine, tmp_path: Path) -> None:
+def test_a_relative_path_that_is_told_becomes_absolute(machine: Ec2Instance, tmp_path: Path) -> None:
     told = script(tmp_path / "mine")
     machine.environ["ECSCONSUL_CONSUL_BIN"] = os.path.relpath(told)
     assert os.path.realpath(machine.find()) == os.path.realpath(told)
@@ -88,7 +88,7 @@ def test_a_relative_path_that_is_told_becomes_absolute(machine: Machine, tmp_pat
     ],
 )
 def test_one_that_is_told_and_does_not_run_is_an_error(
-    machine: Machine, tmp_path: Path, body: str | None, why: str
+    machine: Ec2Instance, tmp_path: Path, body: str | None, why: str
 ) -> None:
     script(machine.bin / "consul")
     told = script(tmp_path / "mine", body) if body else tmp_path / "mine"
@@ -101,14 +101,14 @@ def test_one_that_is_told_and_does_not_run_is_an_error(
     assert "unset it" in raised.value.hint
 
 
-def test_path_goes_before_the_cache(machine: Machine, server: ReleaseServer) -> None:
+def test_path_goes_before_the_cache(machine: Ec2Instance, server: ReleaseServer) -> None:
     machine.find(server.way)
     on_path = script(machine.bin / "consul")
     assert machine.find() == str(on_path)
     assert machine.said[-1] == f"Consul 1.2.3 from PATH: {on_path}"
 
 
-def test_a_broken_one_on_path_is_skipped_and_named(machine: Machine, server: ReleaseServer) -> None:
+def test_a_broken_one_on_path_is_skipped_and_named(machine: Ec2Instance, server: ReleaseServer) -> None:
     broken = script(machine.bin / "consul", "exit 1")
     found = machine.find(server.way)
     assert found == str(cached(machine.environ))
@@ -128,7 +128,7 @@ def test_a_binary_that_hangs_is_given_up(tmp_path: Path) -> None:
         version_of(script(tmp_path / "consul", "exec sleep 30"), seconds=0.2)
 
 
-def test_what_was_fetched_is_kept_and_found_again(machine: Machine, server: ReleaseServer) -> None:
+def test_what_was_fetched_is_kept_and_found_again(machine: Ec2Instance, server: ReleaseServer) -> None:
     assert cached(machine.environ) is None
     first = machine.find(server.way)
     assert cached(machine.environ) == Path(first)
@@ -140,7 +140,7 @@ def test_what_was_fetched_is_kept_and_found_again(machine: Machine, server: Rele
     assert machine.left() == {"consul", "consul.lock"}
 
 
-def test_a_cached_one_that_ran_is_not_run_again(machine: Machine, server: ReleaseServer, tmp_path: Path) -> None:
+def test_a_cached_one_that_ran_is_not_run_again(machine: Ec2Instance, server: ReleaseServer, tmp_path: Path) -> None:
     """A start must not pay for `consul version` each time."""
     runs = tmp_path / "runs"
     counting = f'#!/bin/sh\necho run >> {runs}\necho "Consul v9.9.9"\n'
@@ -150,7 +150,7 @@ def test_a_cached_one_that_ran_is_not_run_again(machine: Machine, server: Releas
     assert runs.read_text() == "run\n"
 
 
-def test_a_cached_one_that_broke_is_removed_and_fetched_anew(machine: Machine, server: ReleaseServer) -> None:
+def test_a_cached_one_that_broke_is_removed_and_fetched_anew(machine: Ec2Instance, server: ReleaseServer) -> None:
     found = Path(machine.find(server.way))
     found.write_bytes(b"half a binar")
     assert machine.find(server.way) == str(found)
@@ -158,7 +158,9 @@ def test_a_cached_one_that_broke_is_removed_and_fetched_anew(machine: Machine, s
     assert f"the cache: {found} does not run" in machine.said[-1]
 
 
-def test_a_cached_one_that_broke_is_removed_though_none_is_to_be_had(machine: Machine, server: ReleaseServer) -> None:
+def test_a_cached_one_that_broke_is_removed_though_none_is_to_be_had(
+    machine: Ec2Instance, server: ReleaseServer
+) -> None:
     found = Path(machine.find(server.way))
     found.chmod(0o644)
     with pytest.raises(LabError):
@@ -167,13 +169,13 @@ def test_a_cached_one_that_broke_is_removed_though_none_is_to_be_had(machine: Ma
     assert machine.left() == {"consul.lock"}
 
 
-def test_a_way_that_fails_gives_way_to_the_next(machine: Machine, server: ReleaseServer) -> None:
+def test_a_way_that_fails_gives_way_to_the_next(machine: Ec2Instance, server: ReleaseServer) -> None:
     found = find(machine.said.append, environ=machine.environ, ways=(Nowhere(), server.way))
     assert version_of(Path(found)) == VERSION
     assert machine.said[-1].endswith("; nowhere: there is none: it is nowhere)")
 
 
-def test_when_no_way_leads_to_one_each_is_told(machine: Machine, server: ReleaseServer) -> None:
+def test_when_no_way_leads_to_one_each_is_told(machine: Ec2Instance, server: ReleaseServer) -> None:
     server.publish(zipped(), checksum="f" * 64)
     with pytest.raises(LabError) as raised:
         find(machine.said.append, environ=machine.environ, ways=(server.way, Nowhere()))
@@ -185,14 +187,14 @@ def test_when_no_way_leads_to_one_each_is_told(machine: Machine, server: Release
     assert machine.left() == {"consul.lock"}
 
 
-def test_what_was_fetched_and_does_not_run_is_not_kept(machine: Machine, server: ReleaseServer) -> None:
+def test_what_was_fetched_and_does_not_run_is_not_kept(machine: Ec2Instance, server: ReleaseServer) -> None:
     server.publish(zipped("#!/bin/sh\nexit 7\n"))
     with pytest.raises(LabError, match="ended with 7"):
         machine.find(server.way)
     assert machine.left() == {"consul.lock"}
 
 
-def test_a_cache_that_cannot_be_written_is_told(machine: Machine, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_told(machine: Ec2Instance, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     machine.environ["ECSCONSUL_CACHE"] = str(tmp_path / "file" / "cache")
     with pytest.raises(LabError) as raised:
@@ -201,7 +203,7 @@ def test_a_cache_that_cannot_be_written_is_told(machine: Machine, tmp_path: Path
     assert "ECSCONSUL_CACHE" in raised.value.hint
 
 
-def test_two_at_once_fetch_one(machine: Machine, server: ReleaseServer) -> None:
+def test_two_at_once_fetch_one(machine: Ec2Instance, server: ReleaseServer) -> None:
     server.held = ZIP_PATH
     waits = threading.Event()
     found: list[str] = []
@@ -226,7 +228,9 @@ def test_two_at_once_fetch_one(machine: Machine, server: ReleaseServer) -> None:
     assert machine.left() == {"consul", "consul.lock"}
 
 
-def test_a_kill_in_the_middle_leaves_none_and_the_next_run_cleans_up(machine: Machine, server: ReleaseServer) -> None:
+def test_a_kill_in_the_middle_leaves_none_and_the_next_run_cleans_up(
+    machine: Ec2Instance, server: ReleaseServer
+) -> None:
     server.held = ZIP_PATH
     code = (
         "from ecsconsul.consul.install import find\n"

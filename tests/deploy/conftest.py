@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.deploy.world import Said, World, WorldTarget
+from tests.deploy.world import Runtime, Said, WorldTarget
 
 
 @pytest.fixture(autouse=True)
@@ -16,27 +16,27 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def one_world() -> Iterator[World]:
+def one_world() -> Iterator[Runtime]:
     """For no longer than a module: others play AWS in this process as well, and moto forgets what was there before."""
-    world = World()
+    world = Runtime()
     yield world
     world.close()
 
 
 @pytest.fixture
-def world(one_world: World) -> World:
+def world(one_world: Runtime) -> Runtime:
     one_world.reset()
     return one_world
 
 
 @pytest.fixture(params=["plain", "region"])
-def target(world: World, request: pytest.FixtureRequest) -> WorldTarget:
+def target(world: Runtime, request: pytest.FixtureRequest) -> WorldTarget:
     """Both worlds, one after the other."""
     return WorldTarget(world.endpoint(request.param))
 
 
 @pytest.fixture
-def region(world: World) -> WorldTarget:
+def region(world: Runtime) -> WorldTarget:
     """The world that has ECS services that run."""
     return WorldTarget(world.endpoint("region"))
 

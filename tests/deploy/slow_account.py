@@ -10,10 +10,10 @@ from pathlib import Path
 from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.deploy.lab_steps import DISCOVERY, steps_for
 from ecsconsul.deploy.step import Step
-from ecsconsul.targets.base import Patience, Say
+from ecsconsul.targets.base import PollingPolicy, Say
 from tests.deploy.cloudformation import CREATED, CloudFormation, Scene
 from tests.deploy.network import Network
-from tests.deploy.world import MemoryImages, World, WorldTarget
+from tests.deploy.world import MemoryImages, Runtime, WorldTarget
 
 # what AWS and a registry take, in seconds, and how often the AWS target looks
 STACK, IMAGE, TASKS, LOOKS = 180.0, 90.0, 30.0, 2.0
@@ -40,7 +40,7 @@ class SlowAccount(WorldTarget):
     cloudformation: CloudFormation = field(default_factory=CloudFormation)
 
     def __post_init__(self) -> None:
-        self.patience = Patience(LOOKS * self.scale, 500)
+        self.patience = PollingPolicy(LOOKS * self.scale, 500)
         self.images = SlowImages(seconds=IMAGE * self.scale)
         middle = (Scene("CREATE_IN_PROGRESS"),) * (SCENES - 2)
         self.cloudformation.seconds = STACK * self.scale / (SCENES - 1)
@@ -53,7 +53,7 @@ class SlowAccount(WorldTarget):
         return (max(STACK, IMAGE) + TASKS) * self.scale
 
 
-def slow_account(world: World, scale: float) -> SlowAccount:
+def slow_account(world: Runtime, scale: float) -> SlowAccount:
     """An empty one, with room for any number of tasks."""
     world.reset()
     world.start_seconds = TASKS * scale

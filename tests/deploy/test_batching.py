@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import pytest
 
-from ecsconsul.deploy.batching import Rounds, in_groups
+from ecsconsul.deploy.batching import Batcher, in_groups
 
 PATIENCE = 10.0
 
@@ -41,7 +41,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def crowd(pool: ThreadPoolExecutor, rounds: Rounds[str], asked: Asked, names: list[str]) -> list[Future[str | None]]:
+def crowd(pool: ThreadPoolExecutor, rounds: Batcher[str], asked: Asked, names: list[str]) -> list[Future[str | None]]:
     """The names are asked while a request for `first` is under way."""
     first = pool.submit(rounds.answer, "first")
     assert asked.begun.wait(PATIENCE)
@@ -55,13 +55,13 @@ def crowd(pool: ThreadPoolExecutor, rounds: Rounds[str], asked: Asked, names: li
 
 def test_one_who_asks_alone_is_answered_at_once(asked: Asked) -> None:
     asked.go_on.set()
-    rounds = Rounds(asked, 10)
+    rounds = Batcher(asked, 10)
     assert (rounds.answer("a"), rounds.answer("a"), rounds.answer("absent")) == ("a 1", "a 2", None)
 
 
 def test_those_who_come_meanwhile_are_answered_together_by_the_next(pool: ThreadPoolExecutor, asked: Asked) -> None:
     names = [f"n{number}" for number in range(25)]
-    found = crowd(pool, Rounds(asked, 10), asked, [*names, "n3"])
+    found = crowd(pool, Batcher(asked, 10), asked, [*names, "n3"])
     assert [len(request) for request in asked.requests] == [1, 10, 10, 5]
     assert found[0].result() == "first 1"
     assert {future.result() for future in found[1:11]} <= {f"{name} {n}" for name in names for n in (2, 3, 4)}
@@ -69,14 +69,14 @@ def test_those_who_come_meanwhile_are_answered_together_by_the_next(pool: Thread
 
 def test_an_error_is_raised_to_all_whom_it_concerns(pool: ThreadPoolExecutor, asked: Asked) -> None:
     asked.error = OSError("no network")
-    for future in crowd(pool, Rounds(asked, 10), asked, ["a", "b"]):
+    for future in crowd(pool, Batcher(asked, 10), asked, ["a", "b"]):
         with pytest.raises(OSError, match="no network"):
             future.result()
 
 
 def test_one_pause_is_made_for_all(pool: ThreadPoolExecutor, asked: Asked) -> None:
     asked.go_on.set()
-    rounds = Rounds(asked, 10)
+    rounds = Batcher(asked, 10)
     names = [f"n{number}" for number in range(10)]
     pauses = []
 
@@ -91,7 +91,7 @@ def test_one_pause_is_made_for_all(pool: ThreadPoolExecutor, asked: Asked) -> No
 
 def test_when_the_one_who_pauses_is_interrupted_another_asks(pool: ThreadPoolExecutor, asked: Asked) -> None:
     asked.go_on.set()
-    rounds = Rounds(asked, 10)
+    rounds = Batcher(asked, 10)
     paused, go_on = threading.Event(), threading.Event()
 
     def interrupted() -> None:

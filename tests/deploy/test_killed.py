@@ -13,10 +13,10 @@ import pytest
 
 from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.deploy import executor as walk
-from ecsconsul.deploy.executor import Unwatched
+from ecsconsul.deploy.executor import NullObserver
 from ecsconsul.deploy.lab_steps import DISCOVERY, steps_for
 from ecsconsul.deploy.step import Step
-from tests.deploy.world import World, WorldTarget
+from tests.deploy.world import Runtime, WorldTarget
 
 ROOT = Path(__file__).parent.parent.parent
 MOMENTS = 4
@@ -24,14 +24,14 @@ PATIENCE = 60.0
 SCRIPT = """
 import sys
 from pathlib import Path
-from tests.steps.test_killed import account, lab_in, steps
-from ecsconsul import walk
+from tests.deploy.test_killed import account, lab_in, steps
+from ecsconsul.deploy import executor as walk
 
 verb, kind, endpoint, folder = sys.argv[1:]
 target = account(kind, endpoint)
 target.client("ecs"), target.client("cloudformation")
 print("begins", flush=True)
-getattr(walk, verb)(steps(lab_in(Path(folder), kind), target), walk.Unwatched())
+getattr(walk, verb)(steps(lab_in(Path(folder), kind), target), walk.NullObserver())
 """
 
 
@@ -53,7 +53,7 @@ def steps(lab: Lab, target: WorldTarget) -> list[Step]:
 class Walks:
     """Walks in processes of their own, in one world."""
 
-    def __init__(self, world: World, kind: str, folder: Path) -> None:
+    def __init__(self, world: Runtime, kind: str, folder: Path) -> None:
         self.world, self.kind, self.folder = world, kind, folder
         self.endpoint = world.endpoint(kind)
         self.seconds = 1.0
@@ -78,7 +78,7 @@ class Walks:
         target = account(self.kind, self.endpoint)
         begun = time.monotonic()
         self.has_instance(verb == "up")
-        getattr(walk, verb)(steps(lab_in(self.folder, self.kind), target), Unwatched())
+        getattr(walk, verb)(steps(lab_in(self.folder, self.kind), target), NullObserver())
         self.seconds = time.monotonic() - begun
         return account(self.kind, self.endpoint)
 
@@ -89,7 +89,7 @@ class Walks:
 
 
 @pytest.fixture(params=["plain", "region"])
-def walks(world: World, request: pytest.FixtureRequest, tmp_path: Path) -> Walks:
+def walks(world: Runtime, request: pytest.FixtureRequest, tmp_path: Path) -> Walks:
     return Walks(world, request.param, tmp_path)
 
 

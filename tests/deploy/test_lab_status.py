@@ -18,12 +18,12 @@ from msgspec.structs import replace
 from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.consul.catalog import Consul
 from ecsconsul.deploy import executor as walk
-from ecsconsul.deploy.executor import Unwatched
+from ecsconsul.deploy.executor import NullObserver
 from ecsconsul.deploy.lab_status import collect
 from ecsconsul.deploy.lab_steps import steps_for
 from ecsconsul.targets.base import ConsulAddress
 from tests.consul_server import ConsulServer, consul_server
-from tests.deploy.world import World, WorldTarget
+from tests.deploy.world import Runtime, WorldTarget
 
 Json = dict[str, Any]
 
@@ -49,8 +49,8 @@ def consul(server: ConsulServer) -> Iterator[Consul]:
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    world = World()
+def world() -> Iterator[Runtime]:
+    world = Runtime()
     yield world
     world.close()
 
@@ -69,14 +69,14 @@ def address_of(server: ConsulServer) -> ConsulAddress:
 
 
 @pytest.fixture
-def target(world: World, server: ConsulServer, consul: Consul, lab: Lab) -> WorldTarget:
+def target(world: Runtime, server: ConsulServer, consul: Consul, lab: Lab) -> WorldTarget:
     """The lab, made and seen by Consul."""
     world.reset()
     world.add_instance(lab.name)
     target = WorldTarget(world.endpoint("region"), address_of(server))
     for service_id, name in (("w1", "weather"), ("w2", "weather"), ("p1", "portal")):
         register(consul, service_id, name)
-    walk.up(steps_for(lab, target), Unwatched())
+    walk.up(steps_for(lab, target), NullObserver())
     target.asked.clear()
     return target
 

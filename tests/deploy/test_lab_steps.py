@@ -10,7 +10,7 @@ import pytest
 from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.deploy import executor as walk
 from ecsconsul.deploy.lab_steps import scaling_steps, steps_for
-from ecsconsul.deploy.prerequisites import Ground
+from ecsconsul.deploy.prerequisites import PrerequisitesStep
 from ecsconsul.deploy.step import decide
 from ecsconsul.errors import LabError
 from tests.deploy.world import Said, WorldTarget
@@ -85,7 +85,7 @@ def test_scale_walks_the_services_that_change_and_what_consul_sees_of_them(lab: 
 
 def test_the_ground_is_the_targets(lab: Lab, report: Said) -> None:
     target = WorldTarget("http://127.0.0.1:9")
-    ground = Ground(lab, target)
+    ground = PrerequisitesStep(lab, target)
     assert decide(ground.wanted(), ground.found()) == "keep"
     ground.destroy(report)
     assert ground.found() is None
@@ -93,4 +93,4 @@ def test_the_ground_is_the_targets(lab: Lab, report: Said) -> None:
 
 def test_what_speaks_against_the_ground_is_told(lab: Lab) -> None:
     taken = LabError("port taken")
-    assert walk.objections(steps_for(lab, WorldTarget(None, against=[taken]))) == [taken]
+    assert walk.blockers(steps_for(lab, WorldTarget(None, against=[taken]))) == [taken]

@@ -10,12 +10,12 @@ from msgspec.structs import replace
 
 from ecsconsul.config.lab import Lab, RegistratorSpec, ServiceSpec
 from ecsconsul.deploy import executor as walk
-from ecsconsul.deploy.executor import Unwatched
+from ecsconsul.deploy.executor import NullObserver
 from ecsconsul.deploy.lab_steps import steps_for
-from ecsconsul.deploy.orphans import removed_services
+from ecsconsul.deploy.orphans import orphaned_services
 from ecsconsul.deploy.step import LAB_TAG, Step, as_mapping
 from ecsconsul.paths import registrator_source
-from tests.deploy.world import Said, World, WorldTarget
+from tests.deploy.world import Runtime, Said, WorldTarget
 
 OURS = ("images/registrator", "tasks/registrator", "services/registrator")
 LOGS = {"logDriver": "awslogs", "options": {"awslogs-group": "/ecsconsul/blue", "awslogs-region": "us-east-1"}}
@@ -34,7 +34,7 @@ def lab(tmp_path: Path) -> Lab:
 
 
 @pytest.fixture
-def account(world: World) -> WorldTarget:
+def account(world: Runtime) -> WorldTarget:
     return Account(world.endpoint("plain"), registers_itself=False)
 
 
@@ -59,14 +59,14 @@ def test_discovery_waits_for_it_and_the_services_do_not(lab: Lab, account: World
 
 def test_it_is_made_kept_and_taken_away_as_the_services_are(lab: Lab, account: WorldTarget) -> None:
     every = ("cluster", "images/", "tasks/", "services/")
-    walk.up(only(lab, account, *every), Unwatched())
+    walk.up(only(lab, account, *every), NullObserver())
     assert {change.op for change in walk.plan(only(lab, account, *every))} == {"keep"}
     ecs = account.client("ecs")
     found = ecs.describe_services(cluster="blue", services=["registrator"], include=["TAGS"])
     (service,) = found["services"]
     assert (service["schedulingStrategy"], as_mapping(service["tags"])[LAB_TAG]) == ("DAEMON", "blue")
-    assert removed_services(lab, account) == []
-    walk.down(only(lab, account, *every), Unwatched())
+    assert orphaned_services(lab, account) == []
+    walk.down(only(lab, account, *every), NullObserver())
     assert {change.op for change in walk.plan(only(lab, account, *every))} == {"create"}
     assert ecs.list_task_definitions()["taskDefinitionArns"] == []
     assert account.images.published == {}
@@ -74,9 +74,9 @@ def test_it_is_made_kept_and_taken_away_as_the_services_are(lab: Lab, account: W
 
 def test_a_second_time_writes_nothing(lab: Lab, account: WorldTarget) -> None:
     every = ("cluster", "images/", "tasks/", "services/")
-    walk.up(only(lab, account, *every), Unwatched())
+    walk.up(only(lab, account, *every), NullObserver())
     account.asked.clear()
-    walk.up(only(lab, account, *every), Unwatched())
+    walk.up(only(lab, account, *every), NullObserver())
     assert account.writes() == []
 
 
@@ -129,6 +129,6 @@ def test_another_image_is_used_as_it_is(lab: Lab, account: WorldTarget) -> None:
 
 def test_a_service_of_its_name_is_objected_to(lab: Lab, account: WorldTarget) -> None:
     taken = replace(lab, services=(replace(lab.services[0], name="registrator"),))
-    (objection,) = walk.objections(steps_for(taken, account))
+    (objection,) = walk.blockers(steps_for(taken, account))
     assert "registrator" in objection.what
-    assert walk.objections(steps_for(taken, WorldTarget(None))) == []
+    assert walk.blockers(steps_for(taken, WorldTarget(None))) == []

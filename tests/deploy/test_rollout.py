@@ -15,7 +15,7 @@ from botocore.stub import ANY, Stubber
 from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.consul.catalog import Consul
 from ecsconsul.deploy.rollout import Rollout, counts, is_stable
-from ecsconsul.deploy.service_poller import ServiceWatch
+from ecsconsul.deploy.service_poller import ServicePoller
 from ecsconsul.errors import StepFailed
 from ecsconsul.targets.base import ConsulAddress, LogLine
 from tests.consul_server import ConsulServer, consul_server
@@ -55,7 +55,7 @@ class Answers:
         self._stubber = Stubber(self.client)
         self._stubber.activate()
         self.target = WorldTarget(None, given={"ecs": self.client})
-        self.rollout = Rollout(Lab(name="blue"), SPEC, NEW, self.target, ServiceWatch(self.target, "blue"))
+        self.rollout = Rollout(Lab(name="blue"), SPEC, NEW, self.target, ServicePoller(self.target, "blue"))
 
     def shows(self, *services: dict[str, Any]) -> None:
         """Each is the answer to one look."""

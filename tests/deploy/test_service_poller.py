@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from ecsconsul.deploy.service_poller import ServiceWatch
+from ecsconsul.deploy.service_poller import ServicePoller
 from tests.deploy.cloudformation import refusal
 from tests.deploy.world import Said, WorldTarget
 
@@ -48,7 +48,7 @@ def target(ecs: Ecs) -> WorldTarget:
 
 
 def test_the_first_look_brings_all_along_ten_in_a_request(target: WorldTarget, ecs: Ecs) -> None:
-    watch = ServiceWatch(target, "blue", NAMES)
+    watch = ServicePoller(target, "blue", NAMES)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(watch.look, NAMES))
     assert [service and service["serviceName"] for service in found] == NAMES
@@ -56,21 +56,21 @@ def test_the_first_look_brings_all_along_ten_in_a_request(target: WorldTarget, e
 
 
 def test_a_second_look_is_a_new_one(target: WorldTarget, ecs: Ecs) -> None:
-    watch = ServiceWatch(target, "blue", ["a", "b"])
+    watch = ServicePoller(target, "blue", ["a", "b"])
     first, again, other = (watch.look(name) for name in ("a", "a", "b"))
     assert ecs.requests == [["a", "b"], ["a"]]
     assert [service and service["runningCount"] for service in (first, again, other)] == [1, 2, 1]
 
 
 def test_what_was_not_named_is_asked_for_alone(target: WorldTarget, ecs: Ecs) -> None:
-    watch = ServiceWatch(target, "blue", ["a"])
+    watch = ServicePoller(target, "blue", ["a"])
     assert watch.look("theirs")
     assert ecs.requests == [["theirs"]]
 
 
 def test_a_deleted_one_is_absent(target: WorldTarget, ecs: Ecs) -> None:
     ecs.status = "INACTIVE"
-    assert ServiceWatch(target, "blue", ["a"]).look("a") is None
+    assert ServicePoller(target, "blue", ["a"]).look("a") is None
 
 
 class Pausing(Said):
@@ -82,7 +82,7 @@ class Pausing(Said):
 
 def test_those_who_wait_look_together(target: WorldTarget, ecs: Ecs) -> None:
     """25 services that need three looks each: the second and the third are made for all, in tens."""
-    watch = ServiceWatch(target, "blue")
+    watch = ServicePoller(target, "blue")
     seen = dict.fromkeys(NAMES, 0)
 
     def third(service: dict[str, Any] | None) -> str | None:
@@ -98,7 +98,7 @@ def test_those_who_wait_look_together(target: WorldTarget, ecs: Ecs) -> None:
 
 
 def test_throttling_is_waited_out_and_another_refusal_is_not(target: WorldTarget, ecs: Ecs) -> None:
-    watch = ServiceWatch(target, "blue")
+    watch = ServicePoller(target, "blue")
     ecs.refusals = [refusal("ThrottlingException", "Rate exceeded") for _ in range(3)]
     assert watch.until("a", lambda service: service, Said())["runningCount"] == 4
     ecs.refusals = [refusal("AccessDeniedException", "not you")]
@@ -108,5 +108,5 @@ def test_throttling_is_waited_out_and_another_refusal_is_not(target: WorldTarget
 
 def test_it_does_not_wait_for_ever(target: WorldTarget, ecs: Ecs) -> None:
     with pytest.raises(TimeoutError):
-        ServiceWatch(target, "blue").until("a", lambda service: None, Said())
+        ServicePoller(target, "blue").until("a", lambda service: None, Said())
     assert len(ecs.requests) == target.patience.attempts

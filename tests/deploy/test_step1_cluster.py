@@ -9,7 +9,7 @@ from ecsconsul.config.lab import Lab
 from ecsconsul.deploy.step import FINGERPRINT_TAG, LAB_TAG, as_mapping, decide, fingerprint
 from ecsconsul.deploy.step1_cluster import Cluster
 from ecsconsul.errors import LabError, StepFailed
-from tests.deploy.world import Said, World, WorldTarget
+from tests.deploy.world import Runtime, Said, WorldTarget
 
 LAB = Lab(name="blue")
 NO_ROLE = "Unable to assume the service linked role. Please verify that the ECS service linked role exists."
@@ -107,7 +107,7 @@ def test_a_cluster_that_holds_someone_elses_service_is_not_deleted(region: World
     assert op(step) == "keep"
 
 
-def test_instances_that_take_their_leave_are_waited_for(world: World, region: WorldTarget, report: Said) -> None:
+def test_instances_that_take_their_leave_are_waited_for(world: Runtime, region: WorldTarget, report: Said) -> None:
     """They were terminated with the stack; ECS hears of it a little later."""
     step = Cluster(LAB, region)
     step.apply(None, report)
@@ -122,7 +122,7 @@ def test_instances_that_take_their_leave_are_waited_for(world: World, region: Wo
     assert leaving.texts == ["ECS is not ready to: ClusterContainsContainerInstancesException"]
 
 
-def test_an_instance_that_never_leaves_is_the_answer(world: World, region: WorldTarget, report: Said) -> None:
+def test_an_instance_that_never_leaves_is_the_answer(world: Runtime, region: WorldTarget, report: Said) -> None:
     step = Cluster(LAB, region)
     step.apply(None, report)
     world.add_instance("blue")

@@ -6,7 +6,16 @@ import pytest
 from msgspec.structs import replace
 
 from ecsconsul.config.lab import AwsSpec, ConsulSpec, Lab, ServiceSpec
-from ecsconsul.deploy.step import FINGERPRINT_TAG, LAB_TAG, Part, as_items, as_mapping, decide, fingerprint, tags_for
+from ecsconsul.deploy.step import (
+    FINGERPRINT_TAG,
+    LAB_TAG,
+    SubResource,
+    as_items,
+    as_mapping,
+    decide,
+    fingerprint,
+    tags_for,
+)
 from ecsconsul.deploy.step2_stack import Stack
 from ecsconsul.deploy.throttling import is_throttled
 from ecsconsul.errors import LabError, StepFailed
@@ -162,8 +171,8 @@ def test_what_each_status_means(aws: Account, step: Stack, status: str, expected
 def test_its_events_are_told_as_they_come_oldest_first(aws: Account, step: Stack, report: Said) -> None:
     assert step.apply(None, report) == "CREATE_COMPLETE"
     assert report.parts == [
-        Part("Server", "runs", "CREATE_IN_PROGRESS AWS::EC2::Instance"),
-        Part("Server", "done", "CREATE_COMPLETE AWS::EC2::Instance"),
+        SubResource("Server", "runs", "CREATE_IN_PROGRESS AWS::EC2::Instance"),
+        SubResource("Server", "done", "CREATE_COMPLETE AWS::EC2::Instance"),
     ]
 
 
@@ -414,7 +423,7 @@ def test_the_instance_of_a_group_that_signals_failure_is_the_one_to_ask(
         happened("Group", "CREATE_FAILED", GROUP_FAILED, GROUP, PhysicalResourceId="blue-group"),
     )
     assert told.why.splitlines()[-1] == "  consul: no leader"
-    assert Part("Group", "runs", f"CREATE_IN_PROGRESS {GROUP} {said}") in report.parts
+    assert SubResource("Group", "runs", f"CREATE_IN_PROGRESS {GROUP} {said}") in report.parts
 
 
 def test_of_a_group_that_nobody_heard_of_any_instance_will_do(aws: Account, step: Stack, report: Said) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from ecsconsul.config.lab import ServiceSpec
 from ecsconsul.deploy.step import decide
-from ecsconsul.deploy.step3_images import ImageOf
+from ecsconsul.deploy.step3_images import ImageStep
 from ecsconsul.docker.build_context import source_hash
 from tests.deploy.world import Said, WorldTarget
 
@@ -24,12 +24,12 @@ def target() -> WorldTarget:
     return WorldTarget(None)
 
 
-def image(source: Path, target: WorldTarget) -> ImageOf:
+def image(source: Path, target: WorldTarget) -> ImageStep:
     """A step as a command of its own would make it: what a source was before is not remembered."""
-    return ImageOf(ServiceSpec(name="weather", path=str(source)), target)
+    return ImageStep(ServiceSpec(name="weather", path=str(source)), target)
 
 
-def op(step: ImageOf) -> str:
+def op(step: ImageStep) -> str:
     return decide(step.wanted(), step.found())
 
 

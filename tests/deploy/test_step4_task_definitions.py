@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from ecsconsul.config.lab import Check, Lab, ServiceSpec
 from ecsconsul.config.loader import load
 from ecsconsul.deploy.step import FINGERPRINT_TAG, LAB_TAG, as_mapping, decide, fingerprint
-from ecsconsul.deploy.step3_images import ImageOf
-from ecsconsul.deploy.step4_task_definitions import TaskDefinitionOf, container_definition, registrator_metadata
+from ecsconsul.deploy.step3_images import ImageStep
+from ecsconsul.deploy.step4_task_definitions import TaskDefinitionStep, container_definition, registrator_metadata
 from tests.deploy.world import Said, WorldTarget
 
 LAB = Lab(name="blue")
@@ -23,11 +23,11 @@ def service(tmp_path: Path) -> ServiceSpec:
     return ServiceSpec(name="weather", path=str(tmp_path), tags=("http",), check=Check(http="/health"))
 
 
-def step_of(service: ServiceSpec, target: WorldTarget, lab: Lab = LAB) -> TaskDefinitionOf:
-    return TaskDefinitionOf(lab, service, ImageOf(service, target), target)
+def step_of(service: ServiceSpec, target: WorldTarget, lab: Lab = LAB) -> TaskDefinitionStep:
+    return TaskDefinitionStep(lab, service, ImageStep(service, target), target)
 
 
-def op(step: TaskDefinitionOf) -> str:
+def op(step: TaskDefinitionStep) -> str:
     return decide(step.wanted(), step.found())
 
 

@@ -11,17 +11,17 @@ from msgspec.structs import replace
 
 from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.deploy import executor as walk
-from ecsconsul.deploy.executor import Unwatched
+from ecsconsul.deploy.executor import NullObserver
 from ecsconsul.deploy.lab_steps import scaling_steps, steps_for
-from ecsconsul.deploy.orphans import removed_services
-from ecsconsul.deploy.service_poller import ServiceWatch
+from ecsconsul.deploy.orphans import orphaned_services
+from ecsconsul.deploy.service_poller import ServicePoller
 from ecsconsul.deploy.step import LAB_TAG, Change, Step, decide
 from ecsconsul.deploy.step1_cluster import Cluster
-from ecsconsul.deploy.step3_images import ImageOf
-from ecsconsul.deploy.step4_task_definitions import TaskDefinitionOf
-from ecsconsul.deploy.step5_services import ScaledService, ServiceOf
+from ecsconsul.deploy.step3_images import ImageStep
+from ecsconsul.deploy.step4_task_definitions import TaskDefinitionStep
+from ecsconsul.deploy.step5_services import ScaleStep, ServiceStep
 from ecsconsul.errors import LabError
-from tests.deploy.world import Said, World, WorldTarget, client
+from tests.deploy.world import Runtime, Said, WorldTarget, client
 
 WEATHER = ServiceSpec(name="weather", path="")
 
@@ -32,7 +32,7 @@ def lab(tmp_path: Path) -> Lab:
 
 
 @pytest.fixture
-def target(world: World, lab: Lab) -> WorldTarget:
+def target(world: Runtime, lab: Lab) -> WorldTarget:
     """A cluster with room, on which services can be walked."""
     target = WorldTarget(world.endpoint("region"))
     Cluster(lab, target).apply(None, Said())
@@ -40,15 +40,15 @@ def target(world: World, lab: Lab) -> WorldTarget:
     return target
 
 
-def steps_of(lab: Lab, target: WorldTarget) -> tuple[TaskDefinitionOf, ServiceOf]:
+def steps_of(lab: Lab, target: WorldTarget) -> tuple[TaskDefinitionStep, ServiceStep]:
     (spec,) = lab.services
-    task = TaskDefinitionOf(lab, spec, ImageOf(spec, target), target)
-    return task, ServiceOf(lab, spec, task, target, ServiceWatch(target, lab.name))
+    task = TaskDefinitionStep(lab, spec, ImageStep(spec, target), target)
+    return task, ServiceStep(lab, spec, task, target, ServicePoller(target, lab.name))
 
 
-def make(lab: Lab, target: WorldTarget) -> ServiceOf:
+def make(lab: Lab, target: WorldTarget) -> ServiceStep:
     """The service as the lab wants it, by the steps that lead to it."""
-    walk.up(steps_of(lab, target), Unwatched())
+    walk.up(steps_of(lab, target), NullObserver())
     return steps_of(lab, target)[1]
 
 
@@ -143,7 +143,7 @@ def test_one_that_someone_only_restarted_is_kept(target: WorldTarget, lab: Lab) 
 
 
 def test_one_that_ecs_gave_up_is_tried_anew_with_the_same_definition(
-    world: World, target: WorldTarget, lab: Lab
+    world: Runtime, target: WorldTarget, lab: Lab
 ) -> None:
     step = make(lab, target)
     with world.ecs.lock:
@@ -189,7 +189,7 @@ def test_someone_else_who_takes_the_name_at_the_same_moment(target: WorldTarget,
 
 
 def test_tasks_that_a_dead_instance_cannot_end_do_not_hold_the_stack(
-    world: World, target: WorldTarget, lab: Lab, report: Said
+    world: Runtime, target: WorldTarget, lab: Lab, report: Said
 ) -> None:
     """They go with their instance, and that with the stack, which stands behind the services in `down`."""
     made = make(lab, target)
@@ -228,7 +228,7 @@ def test_scale_changes_the_count_and_leaves_what_made_the_service(target: WorldT
     Path(lab.services[0].path, "app.py").write_text("print()")
     target.asked.clear()
     step = scaling_steps(lab, {"weather": 2}, target)[0]
-    assert isinstance(step, ScaledService)
+    assert isinstance(step, ScaleStep)
     assert op(step) == "update"
     assert step.apply(step.found(), report) == "2/2 running"
     assert target.writes() == ["UpdateService"]
@@ -251,39 +251,39 @@ def test_a_service_that_the_config_dropped_goes_with_its_definition_and_images(
 ) -> None:
     make(lab, target)
     target.images.publish("weather", "abc", Path(), {}, report.say)
-    (removed,) = removed_services(replace(lab, services=()), target)
+    (removed,) = orphaned_services(replace(lab, services=()), target)
     assert (removed.name, op(removed)) == ("services/weather", "destroy")
-    walk.up([removed], Unwatched())
+    walk.up([removed], NullObserver())
     assert described(target)["status"] == "INACTIVE"
     assert target.client("ecs").list_task_definitions(familyPrefix="weather")["taskDefinitionArns"] == []
     assert target.images.published == {}
     assert op(removed) == "keep"
-    assert removed_services(replace(lab, services=()), target) == []
+    assert orphaned_services(replace(lab, services=()), target) == []
 
 
 def test_what_the_config_has_and_what_others_made_is_not_dropped(target: WorldTarget, lab: Lab, report: Said) -> None:
     make(lab, target)
     make(replace(lab, services=(replace(lab.services[0], name="stock-price"),)), target)
     target.client("ecs").create_service(cluster="blue", serviceName="theirs", taskDefinition="weather", desiredCount=0)
-    assert [step.name for step in removed_services(lab, target)] == ["services/stock-price"]
+    assert [step.name for step in orphaned_services(lab, target)] == ["services/stock-price"]
 
 
 def test_without_a_cluster_nothing_was_dropped(region: WorldTarget, lab: Lab) -> None:
-    assert removed_services(lab, region) == []
+    assert orphaned_services(lab, region) == []
 
 
 def test_down_takes_a_dropped_service_before_the_cluster_that_holds_it(
-    world: World, target: WorldTarget, lab: Lab, report: Said
+    world: Runtime, target: WorldTarget, lab: Lab, report: Said
 ) -> None:
     """ECS deletes no cluster with services in it, and one that drains takes its time."""
     make(lab, target)
     empty = replace(lab, services=())
-    (removed,) = removed_services(empty, target)
+    (removed,) = orphaned_services(empty, target)
     beneath = [step for step in steps_for(empty, target) if step.name in ("cluster", "stack")]
     world.ecs.remove_instance("i-1")
     told: list[str] = []
 
-    class Watch(Unwatched):
+    class Watch(NullObserver):
         def begins(self, step: str, op: str) -> None:
             told.append(f"{step} begins")
 
@@ -305,12 +305,12 @@ def requests(target: WorldTarget, lab: Lab) -> dict[str, float]:
 
 
 def test_a_service_costs_no_more_requests_among_50_than_among_3(
-    world: World, target: WorldTarget, tmp_path: Path
+    world: Runtime, target: WorldTarget, tmp_path: Path
 ) -> None:
     labs = [Lab(name="blue", services=tuple(few(n, tmp_path))) for n in (3, 50)]
     for lab in labs:
         steps = [step for step in steps_for(lab, target) if step.name.startswith(("tasks/", "services/"))]
-        walk.up(steps, Unwatched())
+        walk.up(steps, NullObserver())
     few_cost, many_cost = (requests(target, lab) for lab in labs)
     assert few_cost.keys() == many_cost.keys()
     assert all(many_cost[name] <= few_cost[name] for name in few_cost)
@@ -343,7 +343,7 @@ def test_a_fixed_port_on_every_instance_leaves_room_for_one_to_go(
         assert math.ceil(count * least / 100) == count - 1
 
 
-def test_another_client_sees_what_the_steps_made(world: World, target: WorldTarget, lab: Lab) -> None:
+def test_another_client_sees_what_the_steps_made(world: Runtime, target: WorldTarget, lab: Lab) -> None:
     make(lab, target)
     ecs = client("ecs", world.endpoint("region"))
     (arn,) = ecs.list_services(cluster="blue")["serviceArns"]

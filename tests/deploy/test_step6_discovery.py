@@ -15,7 +15,7 @@ from ecsconsul.deploy.endpoints import Endpoint
 from ecsconsul.deploy.step import decide
 from ecsconsul.deploy.step6_discovery import Discovery
 from ecsconsul.errors import StepFailed, TargetAbsent
-from ecsconsul.targets.base import ConsulAddress, LogLine, Patience
+from ecsconsul.targets.base import ConsulAddress, LogLine, PollingPolicy
 from tests.consul_server import ConsulServer, consul_server
 from tests.deploy.world import Said, WorldTarget
 
@@ -42,7 +42,7 @@ def consul(server: ConsulServer) -> Iterator[Consul]:
 @pytest.fixture
 def target(server: ConsulServer) -> WorldTarget:
     address = ConsulAddress(server.host, server.http, server.host, server.dns)
-    return WorldTarget(None, address, patience=Patience(delay=0.05, attempts=200))
+    return WorldTarget(None, address, patience=PollingPolicy(delay=0.05, attempts=200))
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_it_ends_as_soon_as_consul_sees_the_last_one(step: Discovery, consul: Co
 
 
 def test_what_never_passes_is_told_with_its_checks(target: WorldTarget, consul: Consul, report: Said) -> None:
-    target.patience = Patience(delay=0.05, attempts=4)
+    target.patience = PollingPolicy(delay=0.05, attempts=4)
     step = Discovery(LAB, target, ())
     register(consul, "w1", "weather")
     register(consul, "w2", "weather", "critical")
@@ -113,7 +113,7 @@ def test_what_only_one_side_knows_is_told_and_what_the_tasks_wrote_last(
     ]
     monkeypatch.setattr(step6_discovery, "endpoints_of", lambda ecs, cluster: tasks)
     target.given["ecs"] = None
-    target.patience = Patience(delay=0.05, attempts=4)
+    target.patience = PollingPolicy(delay=0.05, attempts=4)
     target.logs = [LogLine("01234567", "no database here")]
     register(consul, "w1", "weather")
     register(consul, "w9", "weather", port=99)
@@ -136,7 +136,7 @@ def test_what_stays_as_it_is_is_not_waited_for_until_all_patience_is_gone(
     target: WorldTarget, consul: Consul, report: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(step6_discovery, "STEADY_PATIENCE", 0.3)
-    target.patience = Patience(delay=0.05, attempts=100_000)
+    target.patience = PollingPolicy(delay=0.05, attempts=100_000)
     register(consul, "w1", "weather", "critical")
     with pytest.raises(StepFailed, match="Consul does not see weather, portal as wanted") as raised:
         Discovery(LAB, target, ()).apply(None, report)
@@ -149,7 +149,7 @@ def test_a_consul_that_does_not_answer_is_waited_for_and_not_taken_for_absent() 
 
 
 def test_a_consul_that_stays_away_is_what_the_error_says(report: Said) -> None:
-    target = WorldTarget(None, ConsulAddress("127.0.0.1", 9, "127.0.0.1", 9), patience=Patience(0.01, 100))
+    target = WorldTarget(None, ConsulAddress("127.0.0.1", 9, "127.0.0.1", 9), patience=PollingPolicy(0.01, 100))
     step = Discovery(LAB, target, ())
     with pytest.raises(StepFailed) as raised:
         step.apply(None, report)

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from ecsconsul.deploy import executor as walk
-from ecsconsul.deploy.executor import Unwatched
+from ecsconsul.deploy.executor import NullObserver
 from tests.deploy.slow_account import SlowAccount, all_but_consul, lab_of, slow_account
-from tests.deploy.world import World
+from tests.deploy.world import Runtime
 
 
 @pytest.fixture
-def slow_world(world: World) -> Iterator[World]:
+def slow_world(world: Runtime) -> Iterator[Runtime]:
     yield world
     world.start_seconds = 0.0
 
 
-def waits(world: World, scale: float, path: Path) -> float:
+def waits(world: Runtime, scale: float, path: Path) -> float:
     """The seconds that `up` takes, in longest paths, without those in which it is at work itself."""
     at_work = seconds(slow_account(world, scale / 100), path)
     account = slow_account(world, scale)
@@ -29,23 +29,23 @@ def waits(world: World, scale: float, path: Path) -> float:
 
 def seconds(account: SlowAccount, path: Path) -> float:
     begun = time.monotonic()
-    walk.up(all_but_consul(lab_of(3, path), account), Unwatched())
+    walk.up(all_but_consul(lab_of(3, path), account), NullObserver())
     return time.monotonic() - begun
 
 
-def test_up_takes_the_longest_path_and_not_the_sum(slow_world: World, tmp_path: Path) -> None:
+def test_up_takes_the_longest_path_and_not_the_sum(slow_world: Runtime, tmp_path: Path) -> None:
     """The limit is the benchmark's; a machine that is busy with other tests may need more than one try."""
     assert any(waits(slow_world, 0.02, tmp_path) <= 1.2 for _ in range(3))
 
 
-def cost(world: World, services: int, path: Path) -> dict[str, float]:
+def cost(world: Runtime, services: int, path: Path) -> dict[str, float]:
     """The requests of a whole `up` for each of its services."""
     account = slow_account(world, scale=0.005)
-    walk.up(all_but_consul(lab_of(services, path), account), Unwatched())
+    walk.up(all_but_consul(lab_of(services, path), account), NullObserver())
     return {name: count / services for name, count in account.counted().items()}
 
 
-def test_a_service_costs_no_more_requests_among_50_than_among_3(slow_world: World, tmp_path: Path) -> None:
+def test_a_service_costs_no_more_requests_among_50_than_among_3(slow_world: Runtime, tmp_path: Path) -> None:
     few, many = cost(slow_world, 3, tmp_path), cost(slow_world, 50, tmp_path)
     assert few.keys() == many.keys()
     assert {name for name in few if many[name] > few[name]} == set()

@@ -21,13 +21,13 @@ from botocore.config import Config
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from ecsconsul.config.lab import Lab
-from ecsconsul.deploy.step import Part
+from ecsconsul.deploy.step import SubResource
 from ecsconsul.errors import LabError, TargetAbsent, Unreachable
 from ecsconsul.region.aws_api import AwsApi
 from ecsconsul.region.ecs.model import RUNNING, STOPPED, ContainerInstance
 from ecsconsul.region.ecs.state import Ecs
 from ecsconsul.region.moto import Moto
-from ecsconsul.targets.base import ConsulAddress, Finding, LogLine, Patience, RunsAs, Say, failed
+from ecsconsul.targets.base import ConsulAddress, Finding, LogLine, PollingPolicy, RuntimeInfo, Say, failed
 
 REGION = "us-east-1"
 READ_ONLY = ("Describe", "List", "Get")
@@ -67,9 +67,9 @@ class WorldTarget:
     consul_address: ConsulAddress | None = None
     name: str = "world"
     region: str = REGION
-    runs_as: RunsAs | None = None
+    runtime_info: RuntimeInfo | None = None
     registers_itself: bool = True
-    patience: Patience = field(default_factory=lambda: Patience(delay=0.0, attempts=20))
+    patience: PollingPolicy = field(default_factory=lambda: PollingPolicy(delay=0.0, attempts=20))
     images: MemoryImages = field(default_factory=MemoryImages)
     logs: list[LogLine] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
@@ -96,13 +96,13 @@ class WorldTarget:
     def counted(self) -> Counter[str]:
         return Counter(self.asked)
 
-    def objections(self, lab: Lab) -> list[LabError]:
+    def blockers(self, lab: Lab) -> list[LabError]:
         return list(self.against)
 
-    def examine(self, lab: Lab) -> list[Finding]:
+    def diagnostics(self, lab: Lab) -> list[Finding]:
         return [failed("world", error) for error in self.against]
 
-    def intent(self, lab: Lab) -> str | None:
+    def confirmation(self, lab: Lab) -> str | None:
         return None
 
     def log_configuration(self, lab: Lab, service_name: str) -> dict[str, Any] | None:
@@ -148,7 +148,7 @@ class WorldTarget:
     def environment(self) -> Mapping[str, str]:
         return {}
 
-    def remains(self, lab: Lab) -> list[str]:
+    def leftovers(self, lab: Lab) -> list[str]:
         return []
 
     def kept(self) -> list[str]:
@@ -160,13 +160,13 @@ class Said:
     """A step's report that keeps what was said, and lets no time pass."""
 
     texts: list[str] = field(default_factory=list)
-    parts: list[Part] = field(default_factory=list)
+    parts: list[SubResource] = field(default_factory=list)
     left: str = ""
 
     def say(self, text: str) -> None:
         self.texts.append(text)
 
-    def part(self, part: Part) -> None:
+    def part(self, part: SubResource) -> None:
         self.parts.append(part)
 
     def under_way(self, text: str) -> None:
@@ -189,7 +189,7 @@ def client(service: str, endpoint: str) -> Any:
     )
 
 
-class World:
+class Runtime:
     """moto and the local region's AWS API before it, each at an address; empty again after `reset`."""
 
     # how long tasks take from their deployment until they run

@@ -23,8 +23,8 @@ NOBODY = 65534
 FIND = """\
 import sys
 assert sys.version_info >= (3, 10)
-from ecsconsul.local.consul_binary import find
-from ecsconsul.local.consul_package import DebianPackage
+from ecsconsul.consul.install import find
+from ecsconsul.consul.debian_package import DebianPackage
 print(find(lambda line: None, ways=[DebianPackage()]))
 """
 SECONDS = 240

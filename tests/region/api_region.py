@@ -15,7 +15,7 @@ from ecsconsul.region.control_loop import Agent
 from ecsconsul.region.ecs.model import ContainerInstance
 from ecsconsul.region.ecs.state import Ecs
 from ecsconsul.region.moto import Moto
-from ecsconsul.region.runtimes.lab_dir import LabHome
+from ecsconsul.region.runtimes.lab_dir import LabDir
 from tests.region.fakes import FakeRuntime, machine
 
 
@@ -27,7 +27,7 @@ class _Quiet(WSGIRequestHandler):
 class ApiWorld:
     """Serves until `close`; `instances_changed` counts how often EC2 may have changed."""
 
-    def __init__(self, moto: Moto, home: LabHome) -> None:
+    def __init__(self, moto: Moto, home: LabDir) -> None:
         self.moto = moto
         self.ecs = Ecs(moto)
         self.runtime = FakeRuntime()

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from ecsconsul.region.runtimes.lab_dir import LabHome
+from ecsconsul.region.runtimes.lab_dir import LabDir
 
 PATIENCE = 60.0
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabHome:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabDir:
     """The home of a lab, in a folder that is the test's own."""
     monkeypatch.setenv("ECSCONSUL_HOME", str(tmp_path / "home"))
-    return LabHome("lab")
+    return LabDir("lab")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ecsconsul.region.ecs.model import Binding, Task
-from ecsconsul.region.instances import ConsulPorts, Machine
+from ecsconsul.region.instances import ConsulPorts, Ec2Instance
 from ecsconsul.region.runtimes.addresses import Ports
 from ecsconsul.region.runtimes.processes.containers import CannotStart
 from ecsconsul.region.runtimes.registration import SelfRegistration
@@ -57,7 +57,7 @@ class FakeRuntime:
         self.overrides: dict[str, Any] = {}
 
     def start(
-        self, task: Task, definition: dict[str, Any], machine: Machine, log: Path, overrides: dict[str, Any]
+        self, task: Task, definition: dict[str, Any], machine: Ec2Instance, log: Path, overrides: dict[str, Any]
     ) -> FakeContainer:
         image = definition["image"]
         if image == "absent":
@@ -74,10 +74,10 @@ class FakeRuntime:
         self.overrides[task.id] = overrides
         return container
 
-    def clean_up(self, task_id: str, machine: Machine, bindings: tuple[Binding, ...]) -> None:
+    def clean_up(self, task_id: str, machine: Ec2Instance, bindings: tuple[Binding, ...]) -> None:
         self.cleaned.append(task_id)
 
-    def registration(self, task: Task, machine: Machine) -> SelfRegistration:
+    def registration(self, task: Task, machine: Ec2Instance) -> SelfRegistration:
         return SelfRegistration(task, machine)
 
     def kill(self, image: str) -> None:
@@ -95,7 +95,9 @@ class FakeRuntime:
         return list(self.containers.values())
 
 
-def machine(folder: Path, instance_id: str = "i-1", address: str = "127.0.0.1", http: int = 9, **more: Any) -> Machine:
+def machine(
+    folder: Path, instance_id: str = "i-1", address: str = "127.0.0.1", http: int = 9, **more: Any
+) -> Ec2Instance:
     """A machine whose Consul listens at `http`; at port 9, where nothing does, unless a test says more."""
     ports = ConsulPorts(http=http)
-    return Machine(instance_id, "ecs-instance", address, ports, Ports(address), folder / instance_id, **more)
+    return Ec2Instance(instance_id, "ecs-instance", address, ports, Ports(address), folder / instance_id, **more)

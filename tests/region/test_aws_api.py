@@ -24,11 +24,11 @@ SCOPE = "AWS4-HMAC-SHA256 Credential=any/20260101/{region}/ecs/aws4_request, Sig
 
 @pytest.fixture(scope="module")
 def world(moto: Moto, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiWorld]:
-    from ecsconsul.region.runtimes.lab_dir import LabHome
+    from ecsconsul.region.runtimes.lab_dir import LabDir
 
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("ECSCONSUL_HOME", str(tmp_path_factory.mktemp("home")))
-        made = ApiWorld(moto, LabHome("lab"))
+        made = ApiWorld(moto, LabDir("lab"))
         made.client("ecs").create_cluster(clusterName="raw")
         yield made
         made.close()

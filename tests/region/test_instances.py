@@ -14,11 +14,19 @@ import pytest
 
 from ecsconsul.consul.catalog import Consul
 from ecsconsul.errors import Unreachable
-from ecsconsul.region.instances import CannotRun, ConsulPorts, Machine, Machines, Role, consul_config, new_instance_id
+from ecsconsul.region.instances import (
+    CannotRun,
+    ConsulPorts,
+    Ec2Instance,
+    Ec2Instances,
+    Role,
+    consul_config,
+    new_instance_id,
+)
 from ecsconsul.region.runtimes import lab_processes as processes
 from ecsconsul.region.runtimes.addresses import Addresses, Ports, one_address_only
-from ecsconsul.region.runtimes.lab_dir import LabHome
-from ecsconsul.region.runtimes.processes.consul_agents import ConsulProcesses
+from ecsconsul.region.runtimes.lab_dir import LabDir
+from ecsconsul.region.runtimes.processes.consul_agents import ConsulAgentProcesses
 from tests.consul_server import consul_binary
 
 Until = Callable[..., None]
@@ -53,21 +61,21 @@ class FakeRunner:
         self.broken = False
         self._hosts = itertools.count(1)
 
-    def make(self, instance_id: str, role: Role, folder: Path, *, lead: bool) -> Machine:
+    def make(self, instance_id: str, role: Role, folder: Path, *, lead: bool) -> Ec2Instance:
         address = f"127.77.0.{next(self._hosts)}"
-        return Machine(instance_id, role, address, ConsulPorts(), Ports(address), folder, also_on_home=lead)
+        return Ec2Instance(instance_id, role, address, ConsulPorts(), Ports(address), folder, also_on_loopback=lead)
 
-    def settings(self, machine: Machine) -> dict[str, Any]:
+    def settings(self, machine: Ec2Instance) -> dict[str, Any]:
         return {"log_level": "debug"}
 
-    def start(self, machine: Machine) -> FakeAgent:
+    def start(self, machine: Ec2Instance) -> FakeAgent:
         if self.broken:
             raise CannotRun("nothing starts today")
         agent = FakeAgent()
         self.started.put(agent)
         return agent
 
-    def forget(self, machine: Machine) -> None:
+    def forget(self, machine: Ec2Instance) -> None:
         self.forgotten.append(machine.instance_id)
 
 
@@ -77,21 +85,21 @@ def runner() -> FakeRunner:
 
 
 @pytest.fixture
-def machines(home: LabHome, runner: FakeRunner) -> Iterator[Machines]:
-    made = Machines(home, runner, "1.8.7", 3)
+def machines(home: LabDir, runner: FakeRunner) -> Iterator[Ec2Instances]:
+    made = Ec2Instances(home, runner, "1.8.7", 3)
     yield made
     runner.broken = False
     made.close()
 
 
-def a_machine(role: Role, host: int = 2, **more: Any) -> Machine:
+def a_machine(role: Role, host: int = 2, **more: Any) -> Ec2Instance:
     address = f"127.77.0.{host}"
-    return Machine(f"i-{host}", role, address, ConsulPorts(), Ports(address), Path("/lab/i"), **more)
+    return Ec2Instance(f"i-{host}", role, address, ConsulPorts(), Ports(address), Path("/lab/i"), **more)
 
 
 def test_what_a_server_is_told() -> None:
     join = ["127.77.0.2:8301", "127.77.0.3:8301"]
-    found = consul_config(a_machine("consul-server", also_on_home=True), join=join, expect=3, version="1.8.7")
+    found = consul_config(a_machine("consul-server", also_on_loopback=True), join=join, expect=3, version="1.8.7")
     assert (found["server"], found["bootstrap_expect"]) == (True, 3)
     assert found["retry_join"] == ["127.77.0.3:8301"], "not itself"
     assert found["bind_addr"] == "127.77.0.2"
@@ -115,11 +123,13 @@ def test_instance_ids_have_ec2s_form() -> None:
     assert len(one) == len("i-0123456789abcdef0")
 
 
-def test_warm_servers_are_claimed_by_the_instances_that_are_made_next(machines: Machines, runner: FakeRunner) -> None:
+def test_warm_servers_are_claimed_by_the_instances_that_are_made_next(
+    machines: Ec2Instances, runner: FakeRunner
+) -> None:
     machines.warm_up()
     warm = [machine.instance_id for machine in machines.servers()]
     assert len(warm) == 3
-    assert [machine.also_on_home for machine in machines.servers()] == [True, False, False]
+    assert [machine.also_on_loopback for machine in machines.servers()] == [True, False, False]
     assert machines.all() == [], "no instance stands for them yet"
     assert [machines.next_instance_id() for _ in range(3)] == warm
     assert machines.next_instance_id() not in warm
@@ -128,7 +138,7 @@ def test_warm_servers_are_claimed_by_the_instances_that_are_made_next(machines: 
     assert runner.started.qsize() == 3, "none was booted twice"
 
 
-def test_warm_instances_are_claimed_after_the_servers(machines: Machines, runner: FakeRunner) -> None:
+def test_warm_instances_are_claimed_after_the_servers(machines: Ec2Instances, runner: FakeRunner) -> None:
     machines.warm_up(ecs_instances=2)
     servers = [machine.instance_id for machine in machines.servers()]
     claimed = [machines.next_instance_id() for _ in range(5)]
@@ -139,7 +149,7 @@ def test_warm_instances_are_claimed_after_the_servers(machines: Machines, runner
     assert runner.forgotten == []
 
 
-def test_a_warm_server_that_was_claimed_as_something_else_makes_way(machines: Machines, runner: FakeRunner) -> None:
+def test_a_warm_server_that_was_claimed_as_something_else_makes_way(machines: Ec2Instances, runner: FakeRunner) -> None:
     machines.warm_up()
     claimed = machines.next_instance_id()
     machine = machines.launch(claimed, "ecs-instance")
@@ -149,7 +159,7 @@ def test_a_warm_server_that_was_claimed_as_something_else_makes_way(machines: Ma
 
 
 def test_an_agent_that_ends_is_started_again_and_that_is_told(
-    machines: Machines, runner: FakeRunner, until: Until
+    machines: Ec2Instances, runner: FakeRunner, until: Until
 ) -> None:
     told: list[str] = []
     machines.on_restart = lambda machine: told.append(machine.instance_id)
@@ -159,7 +169,9 @@ def test_an_agent_that_ends_is_started_again_and_that_is_told(
         until(lambda number=number: told == ["i-1"] * number)
 
 
-def test_an_agent_is_kept_up_while_what_follows_its_last_start_goes_on(machines: Machines, runner: FakeRunner) -> None:
+def test_an_agent_is_kept_up_while_what_follows_its_last_start_goes_on(
+    machines: Ec2Instances, runner: FakeRunner
+) -> None:
     """Who is told waits for Consul to answer; a Consul that was killed again meanwhile would never do so."""
     release = threading.Event()
     machines.on_restart = lambda machine: release.wait(600) and None
@@ -171,7 +183,7 @@ def test_an_agent_is_kept_up_while_what_follows_its_last_start_goes_on(machines:
         release.set()
 
 
-def test_a_start_that_fails_is_tried_again(machines: Machines, runner: FakeRunner, until: Until) -> None:
+def test_a_start_that_fails_is_tried_again(machines: Ec2Instances, runner: FakeRunner, until: Until) -> None:
     machine = machines.launch("i-1", "ecs-instance")
     first = runner.started.get(timeout=PATIENCE)
     runner.broken = True
@@ -182,7 +194,7 @@ def test_a_start_that_fails_is_tried_again(machines: Machines, runner: FakeRunne
     until(lambda: machine.agent is not first)
 
 
-def test_a_machine_that_goes_is_not_started_again(machines: Machines, runner: FakeRunner, until: Until) -> None:
+def test_a_machine_that_goes_is_not_started_again(machines: Ec2Instances, runner: FakeRunner, until: Until) -> None:
     machine = machines.launch("i-1", "ecs-instance")
     agent = runner.started.get(timeout=PATIENCE)
     assert machines.terminate("i-1") is machine
@@ -196,8 +208,8 @@ def test_a_machine_that_goes_is_not_started_again(machines: Machines, runner: Fa
     assert machines.terminate("i-1") is None
 
 
-def test_closing_ends_them_all_at_once(home: LabHome, runner: FakeRunner) -> None:
-    machines = Machines(home, runner, "1.8.7", 1)
+def test_closing_ends_them_all_at_once(home: LabDir, runner: FakeRunner) -> None:
+    machines = Ec2Instances(home, runner, "1.8.7", 1)
     machines.warm_up()
     machines.launch("i-1", "ecs-instance")
     machines.close()
@@ -207,12 +219,12 @@ def test_closing_ends_them_all_at_once(home: LabHome, runner: FakeRunner) -> Non
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_real_agents_find_each_other_and_come_back(home: LabHome, until: Until, shared: bool) -> None:
+def test_real_agents_find_each_other_and_come_back(home: LabDir, until: Until, shared: bool) -> None:
     """A server and an instance; the instance's agent is killed, is back, and leaves in the end."""
     if one_address_only() and not shared:
         pytest.skip("there is one address only")
-    runner = ConsulProcesses(home, consul_binary(), Addresses("machines-test", shared))
-    machines = Machines(home, runner, "1.8.7", 1)
+    runner = ConsulAgentProcesses(home, consul_binary(), Addresses("machines-test", shared))
+    machines = Ec2Instances(home, runner, "1.8.7", 1)
     back = threading.Event()
     machines.on_restart = lambda machine: back.set()
     try:

@@ -14,11 +14,11 @@ from tests.region.api_region import ApiWorld
 
 @pytest.fixture(scope="module")
 def world(moto: Moto, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    from ecsconsul.region.runtimes.lab_dir import LabHome
+    from ecsconsul.region.runtimes.lab_dir import LabDir
 
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("ECSCONSUL_HOME", str(tmp_path_factory.mktemp("home")))
-        made = ApiWorld(moto, LabHome("lab"))
+        made = ApiWorld(moto, LabDir("lab"))
         yield made
         made.close()
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ecsconsul.region.port_forwarder import Doors, Endpoint
+from ecsconsul.region.port_forwarder import Endpoint, PortForwarder
 
 Until = Callable[..., None]
 RESET = struct.pack("ii", 1, 0)  # linger for no time: close sends RST
@@ -34,8 +34,8 @@ def behind() -> Behind:
 
 
 @pytest.fixture
-def doors(behind: Behind) -> Iterator[Doors]:
-    made = Doors(behind)
+def doors(behind: Behind) -> Iterator[PortForwarder]:
+    made = PortForwarder(behind)
     yield made
     made.close()
 
@@ -46,7 +46,7 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def port(doors: Doors) -> int:
+def port(doors: PortForwarder) -> int:
     """An open door."""
     number = free_port()
     doors.open_at({number})
@@ -130,7 +130,7 @@ def test_a_caller_that_vanishes_lets_the_task_go(port: int, inner: socket.socket
         assert server.recv(1) == b""
 
 
-def test_doors_open_and_close_as_wanted(doors: Doors) -> None:
+def test_doors_open_and_close_as_wanted(doors: PortForwarder) -> None:
     one, two = free_port(), free_port()
     doors.open_at({one, two})
     assert doors.ports() == tuple(sorted((one, two)))
@@ -142,7 +142,9 @@ def test_doors_open_and_close_as_wanted(doors: Doors) -> None:
         assert client.recv(1) == b"", "it is open, with nobody behind it"
 
 
-def test_a_taken_port_is_said_once_and_opened_when_it_is_free(doors: Doors, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_taken_port_is_said_once_and_opened_when_it_is_free(
+    doors: PortForwarder, caplog: pytest.LogCaptureFixture
+) -> None:
     number = free_port()
     with socket.create_server(("127.0.0.1", number)), caplog.at_level(logging.ERROR):
         for _ in range(3):
@@ -155,7 +157,7 @@ def test_a_taken_port_is_said_once_and_opened_when_it_is_free(doors: Doors, capl
     assert doors.ports() == (number,)
 
 
-def test_a_port_that_is_none_keeps_no_other_closed(doors: Doors, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_port_that_is_none_keeps_no_other_closed(doors: PortForwarder, caplog: pytest.LogCaptureFixture) -> None:
     number = free_port()
     with caplog.at_level(logging.ERROR):
         doors.open_at({70000, number})
@@ -167,7 +169,7 @@ def test_a_door_whose_reader_fails_lets_the_caller_go(caplog: pytest.LogCaptureF
     def unknown(port: int) -> list[Endpoint]:
         raise LookupError("nobody knows")
 
-    doors, number = Doors(unknown), free_port()
+    doors, number = PortForwarder(unknown), free_port()
     doors.open_at({number})
     with connect(number) as client:
         assert client.recv(1) == b""
@@ -176,7 +178,7 @@ def test_a_door_whose_reader_fails_lets_the_caller_go(caplog: pytest.LogCaptureF
 
 
 def test_closing_ends_the_connections_too(behind: Behind, inner: socket.socket, until: Until) -> None:
-    doors, number = Doors(behind), free_port()
+    doors, number = PortForwarder(behind), free_port()
     doors.open_at({number})
     with connect(number) as client:
         server, _ = inner.accept()

@@ -16,7 +16,7 @@ from botocore.config import Config
 from ecsconsul.consul.catalog import Consul
 from ecsconsul.errors import Unreachable
 from ecsconsul.region.runtimes import lab_processes as processes
-from ecsconsul.region.runtimes.lab_dir import LabHome, RegionFacts, RegionSpec
+from ecsconsul.region.runtimes.lab_dir import LabDir, RegionInfo, RegionSpec
 from tests.consul_server import consul_binary
 
 PATIENCE = 60.0
@@ -24,7 +24,7 @@ Until = Callable[..., None]
 
 
 @contextmanager
-def region(home: LabHome) -> Iterator[subprocess.Popen[str]]:
+def region(home: LabDir) -> Iterator[subprocess.Popen[str]]:
     """A region process that was told what to be, and that ends with the context."""
     spec = RegionSpec(
         lab=home.lab, region="eu-west-1", consul_binary=consul_binary(), consul_servers=1, shared_address=True
@@ -48,13 +48,13 @@ def region(home: LabHome) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def cleared(home: LabHome) -> Iterator[LabHome]:
+def cleared(home: LabDir) -> Iterator[LabDir]:
     """A home of which no process is left after the test."""
     yield home
     processes.end_survivors(home.root)
 
 
-def ready(process: subprocess.Popen[str], home: LabHome) -> RegionFacts:
+def ready(process: subprocess.Popen[str], home: LabDir) -> RegionInfo:
     assert process.stdout
     assert process.stdout.readline() == "ready\n"
     facts = home.facts()
@@ -69,7 +69,7 @@ def answers(consul: Consul) -> bool:
         return False
 
 
-def test_a_region_serves_and_leaves_nothing_of_what_it_made(cleared: LabHome, until: Until) -> None:
+def test_a_region_serves_and_leaves_nothing_of_what_it_made(cleared: LabDir, until: Until) -> None:
     home = cleared
     with region(home) as process:
         facts = ready(process, home)
@@ -89,13 +89,13 @@ def test_a_region_serves_and_leaves_nothing_of_what_it_made(cleared: LabHome, un
         process.terminate()
         assert process.wait(PATIENCE) == 0
         assert processes.survivors(home.root) == []
-        assert [path.name for path in home.remains()] == ["region.lock"], "`down` takes this one away"
+        assert [path.name for path in home.leftovers()] == ["region.lock"], "`down` takes this one away"
         assert home.facts() is None
 
 
 @pytest.mark.parametrize("told", ["", "{}", "not JSON"])
-def test_a_region_that_is_told_nothing_says_so_and_ends(home: LabHome, told: str) -> None:
+def test_a_region_that_is_told_nothing_says_so_and_ends(home: LabDir, told: str) -> None:
     argv = [sys.executable, "-m", "ecsconsul.region.region"]
     ended = subprocess.run(argv, input=told, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert ended.returncode != 0
-    assert home.remains() == []
+    assert home.leftovers() == []

@@ -18,11 +18,11 @@ import pytest
 from ecsconsul.consul.catalog import Consul, Instance
 from ecsconsul.region import task_supervisor as task_run
 from ecsconsul.region.ecs.model import RUNNING, STOPPED, Task
-from ecsconsul.region.port_forwarder import Doors
-from ecsconsul.region.runtimes.lab_dir import LabHome
-from ecsconsul.region.runtimes.processes.containers import ProcessRuntime
+from ecsconsul.region.port_forwarder import PortForwarder
+from ecsconsul.region.runtimes.lab_dir import LabDir
+from ecsconsul.region.runtimes.processes.containers import ProcessContainers
 from ecsconsul.region.runtimes.processes.images import ImageStore
-from ecsconsul.region.task_supervisor import AgentBack, StopAsked, TaskRun
+from ecsconsul.region.task_supervisor import AgentBack, StopAsked, TaskSupervisor
 from tests.consul_server import ConsulServer, consul_server
 from tests.region.ecs import making
 from tests.region.fakes import FakeRuntime, machine
@@ -51,15 +51,15 @@ def name() -> str:
 class Runs:
     """Begins task runs with a runtime, and ends them all."""
 
-    def __init__(self, home: LabHome, runtime: Any) -> None:
+    def __init__(self, home: LabDir, runtime: Any) -> None:
         self.home, self.runtime = home, runtime
-        self.all: list[TaskRun] = []
+        self.all: list[TaskSupervisor] = []
 
-    def begin(self, where: Any, *containers: dict[str, Any], **more: Any) -> TaskRun:
+    def begin(self, where: Any, *containers: dict[str, Any], **more: Any) -> TaskSupervisor:
         what = making.definition("weather", 1, *containers)
         task = making.task(task_definition=what, last_status="PENDING", created_at=time.time(), **more)
         task.instance_id = where.instance_id
-        run = TaskRun(task, where, self.runtime, self.home, lambda: None)
+        run = TaskSupervisor(task, where, self.runtime, self.home, lambda: None)
         self.all.append(run)
         run.begin()
         return run
@@ -75,7 +75,7 @@ class Runs:
 
 
 @pytest.fixture
-def runs(home: LabHome) -> Iterator[Runs]:
+def runs(home: LabDir) -> Iterator[Runs]:
     made = Runs(home, FakeRuntime())
     yield made
     made.close()
@@ -108,7 +108,7 @@ class Way:
         self.is_open = False
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        self._doors = Doors(lambda port: [(server.host, server.http)] if self.is_open else [])
+        self._doors = PortForwarder(lambda port: [(server.host, server.http)] if self.is_open else [])
         self._doors.open_at({self.port})
 
     def close(self) -> None:
@@ -143,7 +143,7 @@ http.server.HTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).s
 
 
 def test_a_real_task_is_listed_at_once_and_has_left_when_sigterm_comes(
-    home: LabHome, server: ConsulServer, consul: Consul, tmp_path: Path, until: Until, name: str
+    home: LabDir, server: ConsulServer, consul: Consul, tmp_path: Path, until: Until, name: str
 ) -> None:
     source = tmp_path / "source"
     source.mkdir()
@@ -151,7 +151,7 @@ def test_a_real_task_is_listed_at_once_and_has_left_when_sigterm_comes(
     (source / "Dockerfile").write_text(f'FROM x\nWORKDIR /app\nCOPY . .\nCMD ["{sys.executable}", "app.py"]\n')
     store = ImageStore(home)
     store.publish("web", "1", source)
-    runs = Runs(home, ProcessRuntime(home, store))
+    runs = Runs(home, ProcessContainers(home, store))
     where = machine(tmp_path, "i-1", server.host, server.http)
     catalog = f"http://{server.host}:{server.http}/v1/health/service/{name}?passing"
     web = app(name, 4567, "HTTP", image="lab/web:1")

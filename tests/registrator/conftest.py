@@ -12,7 +12,7 @@ import pytest
 
 from ecsconsul.registrator.consul_client import Agent
 from ecsconsul.registrator.docker_client import Engine
-from ecsconsul.registrator.reconciler import Sync, SyncOptions
+from ecsconsul.registrator.reconciler import Reconciler, ReconcilerOptions
 from ecsconsul.registrator.rules import Options
 from ecsconsul.registrator.settings import Server
 from tests.registrator.servers import AgentServer, EngineServer, agent_server, engine_server
@@ -33,24 +33,26 @@ def agent() -> Iterator[AgentServer]:
 
 
 @dataclass
-class World:
+class Runtime:
     """Both servers, and the syncs that were started between them."""
 
     engine: EngineServer
     agent: AgentServer
-    syncs: list[Sync] = field(default_factory=list)
+    syncs: list[Reconciler] = field(default_factory=list)
 
-    def sync(self, *, hostname: str = "host", silence: float = 60.0, **options: object) -> Sync:
+    def sync(self, *, hostname: str = "host", silence: float = 60.0, **options: object) -> Reconciler:
         """One that runs and has looked at all containers."""
         one = self.unstarted(hostname=hostname, silence=silence, **options)
         one.start()
         eventually(lambda: one.state().is_well)
         return one
 
-    def unstarted(self, *, hostname: str = "host", silence: float = 60.0, **options: object) -> Sync:
+    def unstarted(self, *, hostname: str = "host", silence: float = 60.0, **options: object) -> Reconciler:
         told = {"rules": Options(hostname=hostname), **options}
         server = Server("127.0.0.1", self.agent.port)
-        one = Sync(Engine(Server(socket=str(self.engine.path)), silence=silence), Agent(server), SyncOptions(**told))  # type: ignore[arg-type]
+        one = Reconciler(
+            Engine(Server(socket=str(self.engine.path)), silence=silence), Agent(server), ReconcilerOptions(**told)
+        )  # type: ignore[arg-type]
         self.syncs.append(one)
         return one
 
@@ -66,8 +68,8 @@ class World:
 
 
 @pytest.fixture
-def world(engine: EngineServer, agent: AgentServer) -> Iterator[World]:
-    made = World(engine, agent)
+def world(engine: EngineServer, agent: AgentServer) -> Iterator[Runtime]:
+    made = Runtime(engine, agent)
     yield made
     for one in made.syncs:
         one.close(keep=True, seconds=1.0)

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from ecsconsul.registrator.consul_client import Agent, AgentRefuses
-from ecsconsul.registrator.ownership import Marker, marked, read_marker
+from ecsconsul.registrator.ownership import OwnershipTag, marked, read_ownership_tag
 from ecsconsul.registrator.rules import Registration
 from ecsconsul.registrator.settings import Server
 from tests.consul_server import ConsulServer, consul_server
 from tests.registrator.conftest import eventually
 from tests.registrator.servers import AgentServer
 
-MARKER = Marker("ENGINE:1", "c1", "digest")
+MARKER = OwnershipTag("ENGINE:1", "c1", "digest")
 # IDs may hold what a path may not
 ID = "host:a/b?c#d é:80"
 
@@ -35,7 +35,7 @@ def consul(server: ConsulServer) -> Iterator[Agent]:
 def test_what_is_registered_is_there_with_its_mark_until_it_is_taken_out(consul: Agent) -> None:
     payload = Registration(ID, "web", "10.0.0.1", 80).payload()
     consul.register(marked(payload, MARKER))
-    assert read_marker(consul.services()[ID]) == MARKER
+    assert read_ownership_tag(consul.services()[ID]) == MARKER
     eventually(lambda: consul.passing("web") == {ID})
     assert not consul.is_critical(ID)
     consul.deregister(ID)

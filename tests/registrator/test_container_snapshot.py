@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ecsconsul.registrator.container_snapshot import Event, Facts, event_of, facts_of, nanoseconds
+from ecsconsul.registrator.container_snapshot import ContainerSnapshot, Event, event_of, nanoseconds, snapshot_of
 from ecsconsul.registrator.rules import Container, PortBinding
 
 INSPECTED: dict[str, Any] = {
@@ -37,12 +37,12 @@ INSPECTED: dict[str, Any] = {
 }
 
 
-def changed(**parts: dict[str, Any]) -> Facts:
-    return facts_of({**INSPECTED, **{name: {**INSPECTED[name], **told} for name, told in parts.items()}})
+def changed(**parts: dict[str, Any]) -> ContainerSnapshot:
+    return snapshot_of({**INSPECTED, **{name: {**INSPECTED[name], **told} for name, told in parts.items()}})
 
 
 def test_an_inspected_container() -> None:
-    assert facts_of(INSPECTED) == Facts(
+    assert snapshot_of(INSPECTED) == ContainerSnapshot(
         container=Container(
             id="c1",
             name="/web",
@@ -69,7 +69,7 @@ def test_an_inspected_container() -> None:
 
 
 def test_a_container_of_which_little_is_said() -> None:
-    facts = facts_of({"Id": "c1"})
+    facts = snapshot_of({"Id": "c1"})
     assert facts.container == Container(id="c1", name="", image="", network_mode="default")
     assert (facts.running, facts.health, facts.started_at, facts.stop_signal) == (False, "none", 0, "TERM")
 

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecsconsul.registrator.container_snapshot import Event, Facts
+from ecsconsul.registrator.container_snapshot import ContainerSnapshot, Event
 from ecsconsul.registrator.container_state import Next, Presence, Watched
 from ecsconsul.registrator.rules import Container
 
 STARTED = 100
 
 
-def facts(**told: object) -> Facts:
+def facts(**told: object) -> ContainerSnapshot:
     known: dict[str, object] = {
         "container": Container("c1", "web", "web"),
         "running": True,
@@ -24,7 +24,7 @@ def facts(**told: object) -> Facts:
         "stop_signal": "TERM",
         "shares_network_of": "",
     }
-    return Facts(**{**known, **told})  # type: ignore[arg-type]
+    return ContainerSnapshot(**{**known, **told})  # type: ignore[arg-type]
 
 
 def event(action: str, at: int = STARTED + 1, **told: object) -> Event:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecsconsul.registrator.desired_state import Ledger, Wanted
-from ecsconsul.registrator.ownership import Marker, marker_of
+from ecsconsul.registrator.desired_state import DesiredState, Wanted
+from ecsconsul.registrator.ownership import OwnershipTag, ownership_tag
 from ecsconsul.registrator.rules import Registration
 
 OWNER = "engine"
@@ -14,11 +14,11 @@ OWNER = "engine"
 
 def wanted(service_id: str, container: str = "c1", started_at: int = 1, port: int = 80) -> Wanted:
     registration = Registration(service_id, "web", "10.0.0.1", port)
-    return Wanted(registration, marker_of(OWNER, container, registration), started_at)
+    return Wanted(registration, ownership_tag(OWNER, container, registration), started_at)
 
 
-def ledger(**told: object) -> Ledger:
-    return Ledger(**{"hostname": "host", "owner": OWNER, "held": {}, "complete": True, **told})  # type: ignore[arg-type]
+def ledger(**told: object) -> DesiredState:
+    return DesiredState(**{"hostname": "host", "owner": OWNER, "held": {}, "complete": True, **told})  # type: ignore[arg-type]
 
 
 def test_what_is_wanted_and_not_there_is_registered() -> None:
@@ -49,7 +49,7 @@ def test_nothing_is_due_while_it_is_not_known_what_is_there() -> None:
 
 
 def test_what_is_foreign_is_left() -> None:
-    book = ledger(held={"a": None, "b": Marker("other", "c1", "x"), "host:web:80": None})
+    book = ledger(held={"a": None, "b": OwnershipTag("other", "c1", "x"), "host:web:80": None})
     assert [book.due(one) for one in book.held or ()] == [None, None, None]
     book.cleanup = True
     assert [book.due(one) for one in book.held or ()] == [None, None, "deregister"]
@@ -99,7 +99,7 @@ def test_doing_what_is_due_brings_both_in_step(history: list[tuple[str, set[str]
     assert all(book.due(one) is None for one in "abcd")
 
 
-def follow(book: Ledger) -> None:
+def follow(book: DesiredState) -> None:
     assert book.held is not None
     for service_id in book.ids():
         deed, who = book.due(service_id), book.wanted(service_id)

@@ -7,16 +7,16 @@ from dataclasses import replace
 import pytest
 
 from ecsconsul.registrator.checks import Check
-from ecsconsul.registrator.ownership import Marker, host_of, marked, marker_of, owner_of, read_marker
+from ecsconsul.registrator.ownership import OwnershipTag, host_of, marked, owner_of, ownership_tag, read_ownership_tag
 from ecsconsul.registrator.rules import Registration
 
 SERVICE = Registration("a", "web", "10.0.0.1", 80, ("t",), {"k": "v"}, Check(http="http://x/", interval="10s"))
 
 
 def test_a_mark_is_read_back_from_what_was_registered() -> None:
-    marker = marker_of("ENGINE:1", "0123456789abcdef", SERVICE)
+    marker = ownership_tag("ENGINE:1", "0123456789abcdef", SERVICE)
     assert (marker.owner, marker.container) == ("ENGINE:1", "0123456789ab")
-    assert read_marker(marked(SERVICE.payload(), marker)) == marker
+    assert read_ownership_tag(marked(SERVICE.payload(), marker)) == marker
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_a_mark_is_read_back_from_what_was_registered() -> None:
     ],
 )
 def test_a_service_without_the_mark(service: dict[str, object]) -> None:
-    assert read_marker(service) is None
+    assert read_ownership_tag(service) is None
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_a_service_without_the_mark(service: dict[str, object]) -> None:
 )
 def test_whatever_is_registered_differently_is_marked_differently(change: dict[str, object]) -> None:
     other = replace(SERVICE, **change)  # type: ignore[arg-type]
-    assert marker_of("e", "c", other) != marker_of("e", "c", SERVICE)
+    assert ownership_tag("e", "c", other) != ownership_tag("e", "c", SERVICE)
 
 
 def test_the_payload_is_left_as_it_is_but_for_the_mark() -> None:
     payload = SERVICE.payload("passing")
-    extended = marked(payload, Marker("e", "c", "d"))
+    extended = marked(payload, OwnershipTag("e", "c", "d"))
     assert extended.pop("TaggedAddresses") == {"registrator": {"Address": "e/c/d", "Port": 0}}
     assert extended == payload
 

@@ -15,7 +15,7 @@ from tests.require import require
 
 SCRIPT = """
 import os, socket, sys
-from ecsconsul.registrator.user import become
+from ecsconsul.registrator.privileges import become
 become("nobody", [sys.argv[1]])
 with socket.socket(socket.AF_UNIX) as one:
     one.connect(sys.argv[1])

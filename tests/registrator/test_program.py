@@ -16,13 +16,13 @@ import pytest
 from ecsconsul.errors import LabError
 from ecsconsul.registrator.program import keep_trying, run, sync_options
 from ecsconsul.registrator.settings import FOREVER, Retry, read_settings
-from tests.registrator.conftest import World, eventually
+from tests.registrator.conftest import Runtime, eventually
 
 PATIENCE = 60.0
 
 
 @contextmanager
-def spawn(world: World, *words: str) -> Iterator[subprocess.Popen[str]]:
+def spawn(world: Runtime, *words: str) -> Iterator[subprocess.Popen[str]]:
     """The program between the world's servers; it ends with the context."""
     argv = [sys.executable, "-m", "ecsconsul.registrator", "-log-format=json", "-hostname=host", *words]
     environment = {**os.environ, "DOCKER_HOST": world.engine.url}
@@ -52,7 +52,7 @@ def test_how_a_command_line_ends(capsys: pytest.CaptureFixture[str], line: str, 
     assert said.err.startswith(err)
 
 
-def test_without_consul_it_ends_after_its_tries(world: World) -> None:
+def test_without_consul_it_ends_after_its_tries(world: Runtime) -> None:
     world.agent.stop()
     with spawn(world, "-retry-attempts=2", "-retry-interval=10") as process:
         lines = process.communicate(timeout=PATIENCE)[1].splitlines()
@@ -69,7 +69,7 @@ def test_without_consul_it_ends_after_its_tries(world: World) -> None:
 @pytest.mark.parametrize(("words", "left"), [((), set()), (("-on-exit=keep",), {"host:c1:80"})])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_end_it_takes_its_services_out_unless_told(
-    world: World, words: tuple[str, ...], left: set[str], number: signal.Signals
+    world: Runtime, words: tuple[str, ...], left: set[str], number: signal.Signals
 ) -> None:
     world.engine.run("c1", port=1)
     with spawn(world, *words) as process:
@@ -81,7 +81,7 @@ def test_asked_to_end_it_takes_its_services_out_unless_told(
     assert [json.loads(line)["level"] for line in lines if "warning" in line or "error" in line] == []
 
 
-def test_it_says_what_it_cannot_register(world: World) -> None:
+def test_it_says_what_it_cannot_register(world: Runtime) -> None:
     world.engine.run("c1", port=1, env=["SERVICE_CHECK_TTL=soon"])
     with spawn(world) as process:
         assert process.stderr is not None
@@ -154,7 +154,7 @@ def test_the_hosts_name_is_its_own_unless_told() -> None:
     assert inside.rules.host_address == "", "the address told is for published ports"
 
 
-def test_it_starts_when_docker_comes_later(world: World) -> None:
+def test_it_starts_when_docker_comes_later(world: Runtime) -> None:
     world.engine.stop()
     world.engine.run("c1", port=1)
     with spawn(world, "-retry-attempts=-1", "-retry-interval=20") as process:

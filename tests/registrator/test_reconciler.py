@@ -16,7 +16,7 @@ from ecsconsul.registrator import catalog_writer as teller
 from ecsconsul.registrator import probe_schedule as looks
 from ecsconsul.registrator.ownership import KEY
 from ecsconsul.registrator.rules import Options
-from tests.registrator.conftest import World, eventually
+from tests.registrator.conftest import Runtime, eventually
 
 CHECKED = ["SERVICE_CHECK_TCP=1"]
 
@@ -31,7 +31,7 @@ def listening() -> Iterator[int]:
 # --- coming and going
 
 
-def test_what_runs_is_registered_as_the_rules_say(world: World) -> None:
+def test_what_runs_is_registered_as_the_rules_say(world: Runtime) -> None:
     world.engine.run("c1", name="web", port=32768, env=["SERVICE_NAME=shop", "SERVICE_TAGS=a"])
     world.sync()
     world.await_ids("host:web:80")
@@ -42,7 +42,7 @@ def test_what_runs_is_registered_as_the_rules_say(world: World) -> None:
     }  # fmt: skip
 
 
-def test_what_starts_comes_and_what_ends_goes(world: World) -> None:
+def test_what_starts_comes_and_what_ends_goes(world: Runtime) -> None:
     world.sync()
     world.engine.run("c1", port=1)
     world.await_ids("host:c1:80")
@@ -52,7 +52,7 @@ def test_what_starts_comes_and_what_ends_goes(world: World) -> None:
     world.await_ids("host:c2:80")
 
 
-def test_what_started_while_nobody_listened_is_found(world: World) -> None:
+def test_what_started_while_nobody_listened_is_found(world: Runtime) -> None:
     sync = world.sync()
     world.engine.run("c1", port=1)
     world.engine.run("c2", port=2)
@@ -67,7 +67,7 @@ def test_what_started_while_nobody_listened_is_found(world: World) -> None:
     assert sync.state().docker_losses == 1
 
 
-def test_a_stream_that_ends_is_opened_again(world: World) -> None:
+def test_a_stream_that_ends_is_opened_again(world: Runtime) -> None:
     sync = world.sync()
     world.engine.cut()
     eventually(lambda: sync.state().docker_losses == 1)
@@ -75,7 +75,7 @@ def test_a_stream_that_ends_is_opened_again(world: World) -> None:
     world.await_ids("host:c1:80")
 
 
-def test_a_stream_that_falls_silent_is_opened_again_without_a_word(world: World) -> None:
+def test_a_stream_that_falls_silent_is_opened_again_without_a_word(world: Runtime) -> None:
     world.engine.run("c1", port=1)
     sync = world.sync(silence=0.3)
     heard = world.engine.opened
@@ -85,7 +85,7 @@ def test_a_stream_that_falls_silent_is_opened_again_without_a_word(world: World)
     assert sync.state().docker_losses == 0
 
 
-def test_a_container_that_follows_another_under_its_name_stays(world: World) -> None:
+def test_a_container_that_follows_another_under_its_name_stays(world: Runtime) -> None:
     world.engine.run("c1", name="web", port=1)
     world.sync()
     world.await_ids("host:web:80")
@@ -95,7 +95,7 @@ def test_a_container_that_follows_another_under_its_name_stays(world: World) -> 
     eventually(lambda: world.agent.services.get("host:web:80", {}).get("Port") == 2)
 
 
-def test_a_rename_changes_the_id(world: World) -> None:
+def test_a_rename_changes_the_id(world: Runtime) -> None:
     world.engine.run("c1", port=1)
     world.sync()
     world.await_ids("host:c1:80")
@@ -103,7 +103,7 @@ def test_a_rename_changes_the_id(world: World) -> None:
     world.await_ids("host:other:80")
 
 
-def test_of_two_with_one_id_the_last_counts_and_then_the_first_again(world: World) -> None:
+def test_of_two_with_one_id_the_last_counts_and_then_the_first_again(world: Runtime) -> None:
     world.sync()
     for number in (1, 2):
         world.engine.run(f"c{number}", port=number, env=["SERVICE_ID=same"])
@@ -115,7 +115,7 @@ def test_of_two_with_one_id_the_last_counts_and_then_the_first_again(world: Worl
 # --- stops, pauses, health
 
 
-def test_a_container_leaves_when_it_is_asked_to_stop(world: World) -> None:
+def test_a_container_leaves_when_it_is_asked_to_stop(world: Runtime) -> None:
     world.engine.run("c1", port=1)
     world.sync()
     world.await_ids("host:c1:80")
@@ -124,7 +124,7 @@ def test_a_container_leaves_when_it_is_asked_to_stop(world: World) -> None:
     assert world.engine.containers["c1"]["State"]["Running"]
 
 
-def test_its_own_stop_signal_counts_and_others_do_not(world: World) -> None:
+def test_its_own_stop_signal_counts_and_others_do_not(world: Runtime) -> None:
     world.engine.run("c1", port=1, stop_signal="SIGQUIT")
     world.engine.run("c2", port=2)
     world.sync()
@@ -135,7 +135,7 @@ def test_its_own_stop_signal_counts_and_others_do_not(world: World) -> None:
     world.await_ids("host:c2:80")
 
 
-def test_one_that_runs_on_after_the_stop_timeout_is_back(world: World) -> None:
+def test_one_that_runs_on_after_the_stop_timeout_is_back(world: Runtime) -> None:
     world.engine.run("c1", port=1)
     world.sync(stop_timeout=0.3)
     world.await_ids("host:c1:80")
@@ -143,7 +143,7 @@ def test_one_that_runs_on_after_the_stop_timeout_is_back(world: World) -> None:
     eventually(lambda: world.deeds() == ["register", "deregister", "register"], world.deeds)
 
 
-def test_a_stop_that_began_before_the_registrator_did_is_known(world: World) -> None:
+def test_a_stop_that_began_before_the_registrator_did_is_known(world: Runtime) -> None:
     world.engine.run("c1", port=1)
     world.engine.run("c2", port=2)
     world.engine.signal("c1", "15")
@@ -151,7 +151,7 @@ def test_a_stop_that_began_before_the_registrator_did_is_known(world: World) -> 
     world.await_ids("host:c2:80")
 
 
-def test_a_container_that_is_started_again_is_back(world: World) -> None:
+def test_a_container_that_is_started_again_is_back(world: Runtime) -> None:
     world.engine.run("c1", port=1)
     world.sync()
     world.await_ids("host:c1:80")
@@ -163,7 +163,7 @@ def test_a_container_that_is_started_again_is_back(world: World) -> None:
     assert world.agent.services["host:c1:80"]["Port"] == 2
 
 
-def test_paused_is_out_and_unpaused_is_back(world: World) -> None:
+def test_paused_is_out_and_unpaused_is_back(world: Runtime) -> None:
     world.engine.run("c1", port=1)
     world.sync()
     world.await_ids("host:c1:80")
@@ -173,7 +173,7 @@ def test_paused_is_out_and_unpaused_is_back(world: World) -> None:
     world.await_ids("host:c1:80")
 
 
-def test_unhealthy_is_out_and_healthy_is_back(world: World) -> None:
+def test_unhealthy_is_out_and_healthy_is_back(world: Runtime) -> None:
     world.engine.run("c1", port=1)
     world.sync()
     world.await_ids("host:c1:80")
@@ -184,7 +184,7 @@ def test_unhealthy_is_out_and_healthy_is_back(world: World) -> None:
 
 
 @pytest.mark.parametrize(("code", "stays"), [(0, False), (137, False), (143, False), (1, True)])
-def test_on_success_what_failed_stays_until_it_is_removed(world: World, code: int, stays: bool) -> None:
+def test_on_success_what_failed_stays_until_it_is_removed(world: Runtime, code: int, stays: bool) -> None:
     world.engine.run("c1", port=1)
     world.engine.run("c2", port=2)
     world.sync(deregister_failed=False)
@@ -206,7 +206,7 @@ def test_on_success_what_failed_stays_until_it_is_removed(world: World, code: in
 
 
 @pytest.mark.parametrize("lose_state", [False, True])
-def test_consul_away_forgets_nothing_and_leaves_no_ghost(world: World, lose_state: bool) -> None:
+def test_consul_away_forgets_nothing_and_leaves_no_ghost(world: Runtime, lose_state: bool) -> None:
     for number in range(5):
         world.engine.run(f"c{number}", port=number + 1)
     sync = world.sync()
@@ -219,7 +219,7 @@ def test_consul_away_forgets_nothing_and_leaves_no_ghost(world: World, lose_stat
     world.await_ids(*(f"host:c{number}:80" for number in (1, 2, 3, 4, 9)))
 
 
-def test_an_agent_that_starts_anew_is_shown_what_is_well(world: World, listening: int) -> None:
+def test_an_agent_that_starts_anew_is_shown_what_is_well(world: Runtime, listening: int) -> None:
     """It would say critical of everything until its own first look, up to an interval later."""
     world.engine.run("c1", port=listening, env=CHECKED)
     world.engine.run("c2", port=2, env=["SERVICE_CHECK_TTL=10s"])
@@ -231,7 +231,7 @@ def test_an_agent_that_starts_anew_is_shown_what_is_well(world: World, listening
     eventually(lambda: world.agent.statuses == {"host:c1:80": "passing", "host:c2:80": "critical"})
 
 
-def test_a_comparison_writes_only_what_differs(world: World) -> None:
+def test_a_comparison_writes_only_what_differs(world: Runtime) -> None:
     for number in range(3):
         world.engine.run(f"c{number}", port=number + 1)
     world.sync(resync=0.1)
@@ -248,7 +248,7 @@ def test_a_comparison_writes_only_what_differs(world: World) -> None:
     ]
 
 
-def test_one_that_is_started_anew_writes_nothing(world: World) -> None:
+def test_one_that_is_started_anew_writes_nothing(world: Runtime) -> None:
     world.engine.run("c1", port=1)
     sync = world.sync()
     world.await_ids("host:c1:80")
@@ -258,7 +258,7 @@ def test_one_that_is_started_anew_writes_nothing(world: World) -> None:
     assert world.agent.writes == []
 
 
-def test_ghosts_of_another_host_name_go_and_what_is_foreign_stays(world: World) -> None:
+def test_ghosts_of_another_host_name_go_and_what_is_foreign_stays(world: Runtime) -> None:
     world.engine.run("c1", port=1)
     world.engine.run("c2", port=2)
     before = world.sync(hostname="old")
@@ -272,7 +272,7 @@ def test_ghosts_of_another_host_name_go_and_what_is_foreign_stays(world: World) 
     world.await_ids("new:c1:80", "old:foreign:80", "theirs")
 
 
-def test_cleanup_takes_what_bears_this_hosts_name(world: World) -> None:
+def test_cleanup_takes_what_bears_this_hosts_name(world: Runtime) -> None:
     for service_id in ("host:gone:80", "host:gone:81:udp", "other:gone:80", "consul", "host:gone"):
         world.agent.services[service_id] = {"ID": service_id, "Service": "x"}
     world.engine.run("c1", port=1)
@@ -280,7 +280,7 @@ def test_cleanup_takes_what_bears_this_hosts_name(world: World) -> None:
     world.await_ids("host:c1:80", "other:gone:80", "consul", "host:gone")
 
 
-def test_a_refusal_costs_the_others_nothing_and_is_tried_again(world: World) -> None:
+def test_a_refusal_costs_the_others_nothing_and_is_tried_again(world: Runtime) -> None:
     world.agent.refused.add("host:c1:80")
     world.engine.run("c1", port=1)
     world.engine.run("c2", port=2)
@@ -302,7 +302,7 @@ def shown_when_well(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("shown_when_well")
-def test_it_is_registered_as_it_was_seen(world: World, listening: int) -> None:
+def test_it_is_registered_as_it_was_seen(world: Runtime, listening: int) -> None:
     world.engine.run("c1", port=listening, env=CHECKED)
     world.sync(rules=options(ip="127.0.0.1"))
     world.await_ids("host:c1:80")
@@ -311,7 +311,7 @@ def test_it_is_registered_as_it_was_seen(world: World, listening: int) -> None:
 
 
 @pytest.mark.usefixtures("shown_when_well")
-def test_one_that_listens_later_is_passing_as_soon_as_it_does(world: World) -> None:
+def test_one_that_listens_later_is_passing_as_soon_as_it_does(world: Runtime) -> None:
     with closing(socket.socket()) as server:
         server.bind(("127.0.0.1", 0))
         world.engine.run("c1", port=server.getsockname()[1], env=CHECKED)
@@ -322,7 +322,7 @@ def test_one_that_listens_later_is_passing_as_soon_as_it_does(world: World) -> N
         assert world.agent.statuses["host:c1:80"] == "passing"
 
 
-def test_the_container_itself_is_asked_where_a_proxy_would_accept(world: World, listening: int) -> None:
+def test_the_container_itself_is_asked_where_a_proxy_would_accept(world: Runtime, listening: int) -> None:
     """Something accepts at the published port, and nothing listens at the container's own."""
     world.engine.run("c1", port=listening, ip="127.9.9.9", env=CHECKED)
     world.sync(rules=options(ip="127.0.0.1"))
@@ -330,7 +330,7 @@ def test_the_container_itself_is_asked_where_a_proxy_would_accept(world: World, 
     assert world.agent.statuses["host:c1:80"] == "critical"
 
 
-def test_one_that_never_listens_is_shown_as_critical_and_then_as_it_is(world: World) -> None:
+def test_one_that_never_listens_is_shown_as_critical_and_then_as_it_is(world: Runtime) -> None:
     with closing(socket.socket()) as server:
         server.bind(("127.0.0.1", 0))
         world.engine.run("c1", port=server.getsockname()[1], env=CHECKED)
@@ -349,7 +349,7 @@ def options(**told: str) -> Options:
 # --- in another program
 
 
-def test_a_container_can_be_taken_out_before_it_is_stopped(world: World) -> None:
+def test_a_container_can_be_taken_out_before_it_is_stopped(world: Runtime) -> None:
     world.engine.run("c1", port=1)
     world.engine.run("c2", port=2)
     sync = world.sync()
@@ -361,7 +361,7 @@ def test_a_container_can_be_taken_out_before_it_is_stopped(world: World) -> None
     assert sync.services("c1") is None
 
 
-def test_leaving_waits_no_longer_than_told(world: World) -> None:
+def test_leaving_waits_no_longer_than_told(world: Runtime) -> None:
     world.engine.run("c1", port=1)
     sync = world.sync()
     world.await_ids("host:c1:80")
@@ -372,7 +372,7 @@ def test_leaving_waits_no_longer_than_told(world: World) -> None:
 
 
 @pytest.mark.usefixtures("shown_when_well")
-def test_one_without_a_check_can_wait_until_it_listens(world: World) -> None:
+def test_one_without_a_check_can_wait_until_it_listens(world: Runtime) -> None:
     with closing(socket.socket()) as server:
         server.bind(("127.0.0.1", 0))
         world.engine.run("c1", port=server.getsockname()[1])
@@ -386,7 +386,7 @@ def test_one_without_a_check_can_wait_until_it_listens(world: World) -> None:
 # --- beginning and ending
 
 
-def test_it_does_not_start_without_its_servers(world: World) -> None:
+def test_it_does_not_start_without_its_servers(world: Runtime) -> None:
     world.agent.stop()
     with pytest.raises(Unreachable):
         world.unstarted().start()
@@ -398,7 +398,7 @@ def test_it_does_not_start_without_its_servers(world: World) -> None:
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_it_takes_its_services_out_unless_they_are_kept(world: World, keep: bool) -> None:
+def test_it_takes_its_services_out_unless_they_are_kept(world: Runtime, keep: bool) -> None:
     world.agent.services["foreign"] = {"ID": "foreign", "Service": "x"}
     world.engine.run("c1", port=1)
     sync = world.sync()
@@ -408,7 +408,7 @@ def test_it_takes_its_services_out_unless_they_are_kept(world: World, keep: bool
     assert sync.ended.is_set()
 
 
-def test_one_container_that_cannot_be_inspected_does_not_keep_the_others_in(world: World) -> None:
+def test_one_container_that_cannot_be_inspected_does_not_keep_the_others_in(world: Runtime) -> None:
     for name in ("c1", "c2", "broken"):
         world.engine.run(name, port=1)
     world.engine.broken.add("broken")
@@ -422,7 +422,7 @@ def test_one_container_that_cannot_be_inspected_does_not_keep_the_others_in(worl
     assert world.ids() == {"foreign"}
 
 
-def test_a_signal_that_was_survived_is_not_heeded_again_when_the_stream_repeats_it(world: World) -> None:
+def test_a_signal_that_was_survived_is_not_heeded_again_when_the_stream_repeats_it(world: Runtime) -> None:
     world.engine.run("c1", port=1)
     world.sync(silence=0.05, stop_timeout=0.1)
     world.await_ids("host:c1:80")
@@ -435,7 +435,7 @@ def test_a_signal_that_was_survived_is_not_heeded_again_when_the_stream_repeats_
     eventually(lambda: len(world.agent.writes) == 5)
 
 
-def test_what_is_being_registered_when_it_closes_is_taken_out_too(world: World) -> None:
+def test_what_is_being_registered_when_it_closes_is_taken_out_too(world: Runtime) -> None:
     sync = world.sync()
     world.agent.delay = 0.2
     world.engine.run("c1", port=1)
@@ -444,7 +444,7 @@ def test_what_is_being_registered_when_it_closes_is_taken_out_too(world: World) 
     assert world.agent.writes == [("register", "host:c1:80"), ("deregister", "host:c1:80")]
 
 
-def test_what_is_found_while_it_closes_is_not_registered(world: World) -> None:
+def test_what_is_found_while_it_closes_is_not_registered(world: Runtime) -> None:
     world.engine.run("c1", port=1)
     sync = world.sync(resync=0.05)
     world.await_ids("host:c1:80")
@@ -461,7 +461,7 @@ def test_what_is_found_while_it_closes_is_not_registered(world: World) -> None:
     assert ("register", "host:c2:80") not in world.agent.writes
 
 
-def test_what_is_left_alone_is_not_waited_for_when_it_closes(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_left_alone_is_not_waited_for_when_it_closes(world: Runtime, caplog: pytest.LogCaptureFixture) -> None:
     sync = world.sync(deregister_failed=False)
     world.agent.delay = 0.2
     world.engine.run("c1", port=1)
@@ -474,7 +474,7 @@ def test_what_is_left_alone_is_not_waited_for_when_it_closes(world: World, caplo
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_any_history_ends_in_step(world: World, seed: int) -> None:
+def test_any_history_ends_in_step(world: Runtime, seed: int) -> None:
     """Containers come, go, pause and fail, and both servers go away and come back, in a random order."""
     dice = random.Random(seed)
     world.sync(resync=0.5)
@@ -510,7 +510,7 @@ def test_any_history_ends_in_step(world: World, seed: int) -> None:
     )
 
 
-def turn(world: World, away: str, which: str, *, lose_state: bool = False) -> str:
+def turn(world: Runtime, away: str, which: str, *, lose_state: bool = False) -> str:
     """Let one server go away, or come back when it is; who is away afterwards."""
     if away == "agent":
         world.agent.start()

@@ -10,7 +10,7 @@ from ecsconsul.cli.factory import open_target
 from ecsconsul.config.lab import Lab
 from ecsconsul.errors import LabError
 from ecsconsul.region.runtimes.lab_dir import HOME_VARIABLE
-from ecsconsul.targets.base import ConsulAddress, Finding, Patience, findings
+from ecsconsul.targets.base import ConsulAddress, Finding, PollingPolicy, findings
 
 
 def test_consul_is_told_as_clients_want_it() -> None:
@@ -19,7 +19,7 @@ def test_consul_is_told_as_clients_want_it() -> None:
 
 
 def test_patience_in_seconds() -> None:
-    assert Patience(delay=0.5, attempts=120).seconds == 60.0
+    assert PollingPolicy(delay=0.5, attempts=120).seconds == 60.0
 
 
 def test_opening_the_local_target_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,8 +41,8 @@ def test_findings_are_what_speaks_against_it_or_that_it_is_well() -> None:
 
 
 def test_patience_for_less() -> None:
-    patience = Patience(delay=2.0, attempts=900)
-    assert patience.at_most(180.0) == Patience(2.0, 90)
-    assert patience.at_most(1.0) == Patience(2.0, 1)
+    patience = PollingPolicy(delay=2.0, attempts=900)
+    assert patience.at_most(180.0) == PollingPolicy(2.0, 90)
+    assert patience.at_most(1.0) == PollingPolicy(2.0, 1)
     assert patience.at_most(None) is patience
     assert patience.at_most(10_000) is patience

@@ -45,7 +45,7 @@ def is_free_for_both(address: str, port: int) -> bool:
 _claimants: weakref.WeakSet[object] = weakref.WeakSet()
 
 
-def claim_consul_at_home(owner: object) -> bool:
+def claim_consul_ports(owner: object) -> bool:
     """Whether the `owner` may have Consul's own ports at 127.0.0.1: they are free, and no other lab is about to listen.
 
     It has them as long as it lives. Where there are no abstract sockets (macOS) two labs that start in the same moment

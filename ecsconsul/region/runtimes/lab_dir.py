@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from ...paths import HOME_VARIABLE, state_folder
 
-__all__ = ["DOCKER", "HOME_VARIABLE", "PROCESSES", "LabHome", "RegionFacts", "RegionSpec", "base_folder", "remove"]
+__all__ = ["DOCKER", "HOME_VARIABLE", "PROCESSES", "LabDir", "RegionInfo", "RegionSpec", "base_folder", "remove"]
 
 DOCKER, PROCESSES = "docker", "processes"
 _REGION_LOG = "region.log"
@@ -37,7 +37,7 @@ class RegionSpec:
 
 
 @dataclass(frozen=True)
-class RegionFacts:
+class RegionInfo:
     """What the region says of itself; addresses are host:port, endpoints are URLs."""
 
     pid: int
@@ -59,7 +59,7 @@ class RegionFacts:
         return runtime not in (DOCKER, PROCESSES) or runtime == self.runtime
 
 
-class LabHome:
+class LabDir:
     """The folder of one lab. What `down` leaves is `logs`, and nothing else."""
 
     def __init__(self, lab: str) -> None:
@@ -79,14 +79,14 @@ class LabHome:
         """The folder with one log file for each task of a service (or of a family, for a task of its own)."""
         return self.logs / "services" / service
 
-    def write_facts(self, facts: RegionFacts) -> None:
+    def write_info(self, facts: RegionInfo) -> None:
         """Replace the small file at once, so that a reader sees the old or the new one, never half."""
         self.root.mkdir(parents=True, exist_ok=True)
         draft = self._facts.with_suffix(".new")
         draft.write_text(json.dumps(asdict(facts)))
         draft.replace(self._facts)
 
-    def facts(self) -> RegionFacts | None:
+    def facts(self) -> RegionInfo | None:
         """What a living region says of itself; None when none runs (a file left by a dead one does not count)."""
         try:
             found = json.loads(self._facts.read_text())
@@ -152,7 +152,7 @@ class LabHome:
                 if entry != self.logs:
                     remove(entry)
 
-    def remains(self) -> list[Path]:
+    def leftovers(self) -> list[Path]:
         """What is still there beside the logs."""
         if not self.root.is_dir():
             return []
@@ -186,9 +186,9 @@ def _unless_gone(function: object, path: str, error: BaseException) -> None:
         raise error
 
 
-def _facts(found: dict[str, Any]) -> RegionFacts:
+def _facts(found: dict[str, Any]) -> RegionInfo:
     # what an older version of this tool wrote may lack some
     known = {"version": "", **found}
-    known = {name: known[name] for name in RegionFacts.__dataclass_fields__ if name in known}
+    known = {name: known[name] for name in RegionInfo.__dataclass_fields__ if name in known}
     known |= {name: tuple(known[name]) for name in ("doors", "subnet_ids") if name in known}
-    return RegionFacts(**known)
+    return RegionInfo(**known)

@@ -12,7 +12,7 @@ from ...registrator.checks import Status, TcpProbe
 from ...registrator.probe import look
 from ...registrator.rules import Registration, first_look
 from ..ecs.model import ContainerState, Task
-from ..instances import Machine
+from ..instances import Ec2Instance
 
 # How long one look at the catalog waits for a change before the task's own events are read again.
 CATALOG_WAIT = 0.5
@@ -50,7 +50,7 @@ class _Told:
 class SelfRegistration:
     """Registers with what a first look sees, so that a task is found as soon as it answers."""
 
-    def __init__(self, task: Task, machine: Machine) -> None:
+    def __init__(self, task: Task, machine: Ec2Instance) -> None:
         self._task = task
         self._consul = Consul(machine.address, machine.consul.http)
         self._told: dict[str, _Told] = {}

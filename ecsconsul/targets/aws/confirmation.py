@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ...config.lab import Lab
 from .session import Identity
-from .stack_info import StackFacts
+from .stack_info import StackInfo
 
 # each instance's, from the template
 VOLUME_GIB = 30
 
 
-def intent(lab: Lab, stack: StackFacts | None, identity: Identity, region: str) -> str | None:
+def confirmation(lab: Lab, stack: StackInfo | None, identity: Identity, region: str) -> str | None:
     """What will be made, where; None when nothing that costs is added to what is there."""
     if stack and stack.lives and not _grows(lab, stack):
         return None
@@ -28,7 +28,7 @@ def intent(lab: Lab, stack: StackFacts | None, identity: Identity, region: str) 
     return "\n".join(lines)
 
 
-def _grows(lab: Lab, stack: StackFacts) -> bool:
+def _grows(lab: Lab, stack: StackInfo) -> bool:
     """Whether more instances, or others, are wanted than the stack was made with."""
     known = stack.parameters
     more = lab.instances > _number(known.get("InstanceCount")) or lab.consul.servers > _number(

@@ -25,7 +25,7 @@ PROBE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class ServerFacts:
+class ConsulServer:
     """A Consul server of the lab, as EC2 tells of it."""
 
     instance_id: str
@@ -47,7 +47,7 @@ class Ports:
 
 def open_access(
     lab: Lab,
-    facts: ServerFacts,
+    facts: ConsulServer,
     client: Callable[[str], Any],
     *,
     profile: str = "",
@@ -71,12 +71,12 @@ def open_access(
 
 
 @contextlib.contextmanager
-def _directly(facts: ServerFacts, inside: ConsulAddress) -> Iterator[ConsulAddress]:
+def _directly(facts: ConsulServer, inside: ConsulAddress) -> Iterator[ConsulAddress]:
     require_name(facts, "give its subnet public addresses, or take `consul_access: ssm`")
     yield ConsulAddress(facts.public_name, inside.http_port, facts.public_name, inside.dns_port)
 
 
-def require_name(facts: ServerFacts, hint: str) -> None:
+def require_name(facts: ConsulServer, hint: str) -> None:
     """Raises Unreachable where the server has no name that leads to it from here."""
     if not facts.public_name:
         raise Unreachable("The Consul server has no public address", where=f"instance {facts.instance_id}", hint=hint)

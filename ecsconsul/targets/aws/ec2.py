@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import TargetAbsent, Unreachable
-from .consul_access import ServerFacts
-from .stack_info import StackFacts
+from .consul_access import ConsulServer
+from .stack_info import StackInfo
 
 # by which Consul's members find the servers that they join (templates/boot.sh)
 SERVER_TAG = "ecsconsul:consul-server-of"
@@ -18,7 +18,7 @@ _HOST_KEYS = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----\r?\n(.*?)-----END SS
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
-def server_facts(ec2: Any, stack: StackFacts | None, lab: str, *, keys: bool) -> ServerFacts:
+def find_consul_server(ec2: Any, stack: StackInfo | None, lab: str, *, keys: bool) -> ConsulServer:
     """The Consul server that runs longest, with its SSH host keys if these are wanted.
 
     Raises TargetAbsent when the stack is not there yet, Unreachable when none of its servers runs.
@@ -37,7 +37,7 @@ def server_facts(ec2: Any, stack: StackFacts | None, lab: str, *, keys: bool) ->
         raise Unreachable(f"No Consul server of the lab {lab} runs", where=f"stack {lab}", why=stack.status, hint=hint)
     eldest = min(servers, key=lambda server: (server["LaunchTime"], server["InstanceId"]))
     instance = str(eldest["InstanceId"])
-    return ServerFacts(instance, _name_of(eldest), host_keys(console(ec2, instance)) if keys else ())
+    return ConsulServer(instance, _name_of(eldest), host_keys(console(ec2, instance)) if keys else ())
 
 
 def address_of(ec2: Any, instance: str) -> str:

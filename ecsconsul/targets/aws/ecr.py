@@ -49,7 +49,7 @@ class EcrRepositories:
         """What the Docker engine needs to push. Raises LabError."""
         return self._login().words
 
-    def objections(self) -> list[LabError]:
+    def blockers(self) -> list[LabError]:
         """What speaks against pushing."""
         try:
             self._login()

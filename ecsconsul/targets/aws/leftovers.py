@@ -13,7 +13,7 @@ from ...errors import LabError
 from .cloudwatch_logs import group_of
 from .gossip_key import gossip_key
 from .session import is_denied, tells_nothing
-from .stack_info import stack_facts
+from .stack_info import stack_info
 
 Clients = Callable[[str], Any]
 Look = Callable[[Clients, str], Iterable[str]]
@@ -23,7 +23,7 @@ LOOKED_AT = ("ec2", "ecs", "ecr", "cloudformation", "ssm", "logs")
 GONE = ("terminated", "shutting-down", "deleted", "deleting")
 
 
-def remains(clients: Clients, lab: str, services: Iterable[str]) -> list[str]:
+def leftovers(clients: Clients, lab: str, services: Iterable[str]) -> list[str]:
     """A line for each thing that is left of the lab. What AWS keeps of itself, and bills nothing for, is not."""
     looks: list[Look] = [*_LOOKS, lambda clients, lab: _task_definitions(clients, lab, services)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -42,7 +42,7 @@ def _seen(look: Look, clients: Clients, lab: str) -> list[str]:
 
 
 def _stack(clients: Clients, lab: str) -> Iterator[str]:
-    found = stack_facts(clients("cloudformation"), lab)
+    found = stack_info(clients("cloudformation"), lab)
     if found:
         yield f"stack {lab}: {found.status}"
 

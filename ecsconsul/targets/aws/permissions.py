@@ -44,7 +44,7 @@ def principal_of(identity: Identity) -> str | None:
     return identity.arn if ":user/" in identity.arn and ":iam:" in identity.arn else None
 
 
-def examine(iam: Any, identity: Identity, region: str, lab: str) -> Finding:
+def diagnostics(iam: Any, identity: Identity, region: str, lab: str) -> Finding:
     """Whether IAM would allow every action of `up` and `down`, as far as it tells."""
     from botocore.exceptions import ClientError
 

@@ -20,7 +20,7 @@ from . import instance_type as machine
 from . import permissions
 from .network import Subnet, Vpc, find_subnets, find_vpc
 from .session import Identity, Session, code_of, refused, tells_nothing
-from .stack_info import stack_facts
+from .stack_info import stack_info
 
 AT_ONCE = 8
 # answers with the caller's own IPv4 address and a line break
@@ -36,7 +36,7 @@ Look = Callable[[], "Finding | list[Finding]"]
 class Registry(Protocol):
     """What the images' registry is asked."""
 
-    def objections(self) -> list[LabError]:
+    def blockers(self) -> list[LabError]:
         """What speaks against building and pushing."""
 
 
@@ -101,7 +101,7 @@ class Preflight:
     @cached_property
     def _known(self) -> dict[str, str]:
         """The parameters of the stack that is there."""
-        stack = stack_facts(self._session.client("cloudformation"), self._lab.name)
+        stack = stack_info(self._session.client("cloudformation"), self._lab.name)
         return stack.parameters if stack and stack.lives else {}
 
     @cached_property
@@ -119,7 +119,7 @@ class Preflight:
 
     # what is said of it
 
-    def examine(self) -> list[Finding]:
+    def diagnostics(self) -> list[Finding]:
         """A finding for each thing that was looked at. Without an identity nothing else is asked of AWS."""
         here: list[tuple[str, Look]] = [("docker", self._docker), ("consul access", self._access)]
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -140,7 +140,7 @@ class Preflight:
             ("instance type", self._instance_type),
             ("key pair", self._key_pair),
             ("ssh range", self._ssh_range),
-            ("permissions", lambda: permissions.examine(iam, identity, region, self._lab.name)),
+            ("permissions", lambda: permissions.diagnostics(iam, identity, region, self._lab.name)),
         ]
 
     def _network(self) -> list[Finding]:
@@ -207,7 +207,7 @@ class Preflight:
 
     def _docker(self) -> list[Finding]:
         where = self._lab.registry or "ECR"
-        return findings("docker", self._registry.objections(), f"can build and push to {where}")
+        return findings("docker", self._registry.blockers(), f"can build and push to {where}")
 
     def _access(self) -> Finding:
         lacking = access_lacks(self._lab)

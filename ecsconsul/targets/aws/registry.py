@@ -34,7 +34,7 @@ class Repositories(Protocol):
     def login(self) -> dict[str, str]:
         """What the Docker engine needs to push."""
 
-    def objections(self) -> list[LabError]:
+    def blockers(self) -> list[LabError]:
         """What speaks against pushing."""
 
     def tags(self, service: str) -> list[str]:
@@ -71,9 +71,9 @@ class RegistryImages:
         self._at_once = threading.BoundedSemaphore(AT_ONCE)
         self._kept: list[str] = []
 
-    def objections(self) -> list[LabError]:
+    def blockers(self) -> list[LabError]:
         """What speaks against building and pushing, found without changing anything."""
-        found = self._repositories.objections()
+        found = self._repositories.blockers()
         try:
             foreign = self._engine.objection(self._platform)
             # what is pushed already needs no build, and an edit later fails with the same hint
@@ -150,7 +150,7 @@ class NamedRepositories:
         found = self._credentials()
         return found.words(self._host) if found else {}
 
-    def objections(self) -> list[LabError]:
+    def blockers(self) -> list[LabError]:
         try:
             self._api.check()
         except LabError as error:

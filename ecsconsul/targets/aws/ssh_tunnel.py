@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ...config.lab import Lab, SshSpec
 from ...errors import Unreachable
 from ..base import ConsulAddress, Say
-from .consul_access import LOOPBACK, Ports, ServerFacts, free_ports, leads_to_consul, require_name
+from .consul_access import LOOPBACK, ConsulServer, Ports, free_ports, leads_to_consul, require_name
 from .helper_process import HelperProcess
 from .host_keys import HostKeys
 
@@ -49,7 +49,7 @@ _HINTS = (
 
 
 @contextlib.contextmanager
-def through_ssh(lab: Lab, facts: ServerFacts, say: Say, inside: ConsulAddress) -> Iterator[ConsulAddress]:
+def through_ssh(lab: Lab, facts: ConsulServer, say: Say, inside: ConsulAddress) -> Iterator[ConsulAddress]:
     """A tunnel to Consul's HTTP and DNS, for as long as the context lasts. Raises Unreachable with ssh's own words."""
     spec = lab.aws.ssh
     if not spec.host:

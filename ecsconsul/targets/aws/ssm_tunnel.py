@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import Unreachable
 from ..base import ConsulAddress
-from .consul_access import Ports, ServerFacts, free_ports, leads_to_consul
+from .consul_access import ConsulServer, Ports, free_ports, leads_to_consul
 from .ecs_exec import PLUGIN, plugin_call
 from .helper_process import HelperProcess
 from .session import code_of, refused
@@ -21,7 +21,7 @@ READY = "Waiting for connections"
 
 
 @contextlib.contextmanager
-def through_ssm(facts: ServerFacts, ssm: Any, profile: str, inside: ConsulAddress) -> Iterator[ConsulAddress]:
+def through_ssm(facts: ConsulServer, ssm: Any, profile: str, inside: ConsulAddress) -> Iterator[ConsulAddress]:
     """A session for each of Consul's ports, for as long as the context lasts. Raises Unreachable."""
     plugin = shutil.which(PLUGIN)
     if plugin is None:
@@ -46,7 +46,7 @@ def through_ssm(facts: ServerFacts, ssm: Any, profile: str, inside: ConsulAddres
 
 
 @contextlib.contextmanager
-def _session(ssm: Any, facts: ServerFacts, remote: int, local: int) -> Iterator[dict[str, Any]]:
+def _session(ssm: Any, facts: ConsulServer, remote: int, local: int) -> Iterator[dict[str, Any]]:
     """A session, terminated at the end: one that is only left would last until it is idle for long enough."""
     from botocore.exceptions import ClientError
 
@@ -66,7 +66,7 @@ def _session(ssm: Any, facts: ServerFacts, remote: int, local: int) -> Iterator[
 
 @contextlib.contextmanager
 def _forwarding(
-    plugin: str, session: dict[str, Any], facts: ServerFacts, ssm: Any, profile: str, ports: tuple[int, int]
+    plugin: str, session: dict[str, Any], facts: ConsulServer, ssm: Any, profile: str, ports: tuple[int, int]
 ) -> Iterator[HelperProcess]:
     """The plugin, called as the AWS CLI calls it."""
     told = {key[0].lower() + key[1:]: session[key] for key in ("SessionId", "StreamUrl", "TokenValue")}
@@ -80,7 +80,7 @@ def _parameters(remote: int, local: int) -> dict[str, list[str]]:
     return {"portNumber": [str(remote)], "localPortNumber": [str(local)]}
 
 
-def _check(running: list[HelperProcess], ports: Ports, facts: ServerFacts) -> None:
+def _check(running: list[HelperProcess], ports: Ports, facts: ConsulServer) -> None:
     """Raises Unreachable unless both ports are open, and Consul answers behind them."""
     if not all(one.await_ready(READY_SECONDS) for one in running):
         raise _failure("Session Manager opens no port to the Consul server", facts, running)
@@ -88,7 +88,7 @@ def _check(running: list[HelperProcess], ports: Ports, facts: ServerFacts) -> No
         raise _failure("Consul does not answer through Session Manager", facts, running)
 
 
-def _failure(what: str, facts: ServerFacts, running: list[HelperProcess]) -> Unreachable:
+def _failure(what: str, facts: ConsulServer, running: list[HelperProcess]) -> Unreachable:
     for one in running:
         one.close()
     said = dict.fromkeys(line for one in running for line in one.said())
@@ -100,7 +100,7 @@ def _failure(what: str, facts: ServerFacts, running: list[HelperProcess]) -> Unr
     )
 
 
-def _refusal(error: Exception, facts: ServerFacts) -> Unreachable:
+def _refusal(error: Exception, facts: ConsulServer) -> Unreachable:
     found = refused("Session Manager opens no session", error)
     hint = found.hint
     if code_of(error) == "TargetNotConnected":

@@ -9,7 +9,7 @@ from ...aws_tags import LAB_TAG, as_mapping
 
 
 @dataclass(frozen=True)
-class StackFacts:
+class StackInfo:
     """A stack of the lab."""
 
     status: str
@@ -22,7 +22,7 @@ class StackFacts:
         return self.status not in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED")
 
 
-def stack_facts(cloudformation: Any, lab: str) -> StackFacts | None:
+def stack_info(cloudformation: Any, lab: str) -> StackInfo | None:
     """The lab's stack; None when there is none, or someone else's has its name."""
     from botocore.exceptions import ClientError
 
@@ -35,7 +35,7 @@ def stack_facts(cloudformation: Any, lab: str) -> StackFacts | None:
     for stack in found:
         tags = as_mapping(stack.get("Tags"), key="Key", value="Value")
         if stack["StackStatus"] != "DELETE_COMPLETE" and tags.get(LAB_TAG) == lab:
-            return StackFacts(
+            return StackInfo(
                 stack["StackStatus"],
                 as_mapping(stack.get("Parameters"), key="ParameterKey", value="ParameterValue"),
                 as_mapping(stack.get("Outputs"), key="OutputKey", value="OutputValue"),

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...config.lab import Lab
 from ...errors import LabError
-from ..base import ConsulAddress, Finding, LogLine, Patience, RunsAs, Say
+from ..base import ConsulAddress, Finding, LogLine, PollingPolicy, RuntimeInfo, Say
 from . import cloudwatch_logs as logs
 from . import ec2 as instances
 from . import host_keys
@@ -19,7 +19,7 @@ from .gossip_key import gossip_key
 from .preflight import Preflight
 from .registry import RegistryImages
 from .session import Session
-from .stack_info import StackFacts, stack_facts
+from .stack_info import StackInfo, stack_info
 
 
 class AwsTarget:
@@ -27,9 +27,9 @@ class AwsTarget:
 
     name = "aws"
     # half an hour: Consul servers and instances boot within five minutes, a rollback takes longer
-    patience = Patience(delay=2.0, attempts=900)
+    patience = PollingPolicy(delay=2.0, attempts=900)
     registers_itself = False
-    runs_as: RunsAs | None = None
+    runtime_info: RuntimeInfo | None = None
 
     def __init__(
         self,
@@ -61,18 +61,18 @@ class AwsTarget:
 
     # ground
 
-    def objections(self, lab: Lab) -> list[LabError]:
-        return [finding.error for finding in self.examine(lab) if finding.error]
+    def blockers(self, lab: Lab) -> list[LabError]:
+        return [finding.error for finding in self.diagnostics(lab) if finding.error]
 
-    def examine(self, lab: Lab) -> list[Finding]:
-        found = self._preflight.examine()
+    def diagnostics(self, lab: Lab) -> list[Finding]:
+        found = self._preflight.diagnostics()
         self._warnings = [finding for finding in found if finding.state == "warning"]
         return found
 
-    def intent(self, lab: Lab) -> str | None:
-        from .confirmation import intent
+    def confirmation(self, lab: Lab) -> str | None:
+        from .confirmation import confirmation
 
-        return intent(lab, self._stack(), self._session.identity(), self.region)
+        return confirmation(lab, self._stack(), self._session.identity(), self.region)
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -123,8 +123,8 @@ class AwsTarget:
         }
         return {**found, "SshCidr": look.ssh_cidr} if look.ssh_cidr else found
 
-    def _stack(self) -> StackFacts | None:
-        return stack_facts(self.client("cloudformation"), self._lab.name)
+    def _stack(self) -> StackInfo | None:
+        return stack_info(self.client("cloudformation"), self._lab.name)
 
     # instances
 
@@ -133,7 +133,7 @@ class AwsTarget:
 
     def consul(self) -> AbstractContextManager[ConsulAddress]:
         keys = self._lab.aws.consul_access == "ssh"
-        facts = instances.server_facts(self.client("ec2"), self._stack(), self._lab.name, keys=keys)
+        facts = instances.find_consul_server(self.client("ec2"), self._stack(), self._lab.name, keys=keys)
         return open_access(self._lab, facts, self.client, profile=self._session.profile or "")
 
     def portal_url(self, lab: Lab) -> str | None:
@@ -172,10 +172,10 @@ class AwsTarget:
                 also["CONSUL_HTTP_ADDR"] = address.http
         return told | {name: value for name, value in also.items() if value}
 
-    def remains(self, lab: Lab) -> list[str]:
-        from .leftovers import remains
+    def leftovers(self, lab: Lab) -> list[str]:
+        from .leftovers import leftovers
 
-        return remains(self.client, lab.name, [*(service.name for service in lab.services), "registrator"])
+        return leftovers(self.client, lab.name, [*(service.name for service in lab.services), "registrator"])
 
     def kept(self) -> list[str]:
         return self.images.kept()

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...region.runtimes.lab_dir import LabHome
+from ...region.runtimes.lab_dir import LabDir
 
 if TYPE_CHECKING:
-    from ...region.runtimes.docker.images import EngineImages
+    from ...region.runtimes.docker.images import DockerImages
     from ...region.runtimes.processes.images import ImageStore
 
 Say = Callable[[str], None]
@@ -21,7 +21,7 @@ class LabImages:
     With a `runtime`, those that a region of another one has do not count.
     """
 
-    def __init__(self, lab: str, home: LabHome, runtime: str | None = None) -> None:
+    def __init__(self, lab: str, home: LabDir, runtime: str | None = None) -> None:
         self._lab = lab
         self._home = home
         self._runtime = runtime
@@ -56,10 +56,10 @@ class LabImages:
         facts = self._home.facts()
         return facts.engine if facts else ""
 
-    def _built(self, engine: str) -> EngineImages:
-        from ...region.runtimes.docker.images import EngineImages
+    def _built(self, engine: str) -> DockerImages:
+        from ...region.runtimes.docker.images import DockerImages
 
-        return EngineImages(self._lab, self._home.root, engine)
+        return DockerImages(self._lab, self._home.root, engine)
 
     def _copied(self) -> ImageStore:
         from ...region.runtimes.processes.images import ImageStore

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ...region.runtimes.lab_dir import RegionFacts
+from ...region.runtimes.lab_dir import RegionInfo
 
 PING_TIMEOUT = 5.0
 
 
-def why_useless(facts: RegionFacts, runtime: str | None) -> str:
+def why_useless(facts: RegionInfo, runtime: str | None) -> str:
     """Why a region that holds its lock cannot be worked with; empty when it can. With no `runtime` any will do."""
     from ... import __version__
 
@@ -18,7 +18,7 @@ def why_useless(facts: RegionFacts, runtime: str | None) -> str:
     return why_silent(facts)
 
 
-def why_silent(facts: RegionFacts) -> str:
+def why_silent(facts: RegionInfo) -> str:
     """Why nothing is heard of the region; empty when it answers."""
     from http.client import HTTPConnection, HTTPException
     from urllib.parse import urlsplit

@@ -14,7 +14,7 @@ from ...region.runtimes.lab_dir import DOCKER, PROCESSES
 
 
 @dataclass(frozen=True)
-class Choice:
+class RuntimeSelection:
     """What tasks run as, why, and for containers on which engine and upon which base images."""
 
     runtime: str
@@ -28,30 +28,32 @@ class Choice:
         return "containers" if self.runtime == DOCKER else "processes"
 
 
-def choose(lab: Lab) -> Choice:
+def select_runtime(lab: Lab) -> RuntimeSelection:
     """Docker where it was asked for, or where nothing is in its way. Reads, and changes nothing.
 
     Raises EngineUnusable when it was asked for and cannot be, LabError for a Dockerfile that cannot be read.
     """
     if lab.runtime == PROCESSES:
-        return Choice(PROCESSES, "as told")
+        return RuntimeSelection(PROCESSES, "as told")
     engine, bases = Engine(engine_url()), bases_of(lab)
     if lab.runtime == DOCKER:
         engine.check()
-        return Choice(DOCKER, "as told", engine.url, bases)
+        return RuntimeSelection(DOCKER, "as told", engine.url, bases)
     try:
         engine.check()
         missing = [image for image in bases if not engine.has_image(image)]
     except EngineUnusable as error:
-        return Choice(PROCESSES, error.why)
+        return RuntimeSelection(PROCESSES, error.why)
     if missing:
-        return Choice(PROCESSES, f"the Docker engine has no {' and no '.join(missing)}, and would have to pull it")
-    return Choice(DOCKER, "the Docker engine answers, and has the base images", engine.url, bases)
+        return RuntimeSelection(
+            PROCESSES, f"the Docker engine has no {' and no '.join(missing)}, and would have to pull it"
+        )
+    return RuntimeSelection(DOCKER, "the Docker engine answers, and has the base images", engine.url, bases)
 
 
 def with_agent_image(
-    lab: Lab, choice: Choice, binary: str, home: Path, say: Callable[[str], None]
-) -> tuple[Choice, str]:
+    lab: Lab, choice: RuntimeSelection, binary: str, home: Path, say: Callable[[str], None]
+) -> tuple[RuntimeSelection, str]:
     """The choice, and for containers the image on which Consul's agents run.
 
     Where that cannot be: processes, if nobody asked for containers. Raises LabError if somebody did.
@@ -65,7 +67,7 @@ def with_agent_image(
     except LabError as error:
         if lab.runtime == DOCKER:
             raise
-        return Choice(PROCESSES, str(error)), ""
+        return RuntimeSelection(PROCESSES, str(error)), ""
 
 
 def bases_of(lab: Lab) -> tuple[str, ...]:

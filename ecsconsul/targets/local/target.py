@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 from ...config.lab import Lab
 from ...errors import LabError, TargetAbsent
 from ...region import task_logs as log_files
-from ...region.runtimes.lab_dir import DOCKER, PROCESSES, LabHome, RegionFacts, RegionSpec
-from ..base import ConsulAddress, Finding, LogLine, Patience, RunsAs, Say, findings
+from ...region.runtimes.lab_dir import DOCKER, PROCESSES, LabDir, RegionInfo, RegionSpec
+from ..base import ConsulAddress, Finding, LogLine, PollingPolicy, RuntimeInfo, Say, findings
 from .clients import CREDENTIALS, load_ahead, new_client
 from .lab_images import LabImages
 from .liveness import why_silent, why_useless
 
 if TYPE_CHECKING:
-    from .runtime_selection import Choice
+    from .runtime_selection import RuntimeSelection
 
 DEFAULT_REGION = "us-east-1"
 START_PATIENCE = 60.0
@@ -35,20 +35,20 @@ class LocalTarget:
     """One lab on this machine."""
 
     name = "local"
-    patience = Patience(delay=0.05, attempts=1200)
+    patience = PollingPolicy(delay=0.05, attempts=1200)
 
     def __init__(self, lab: str, *, region: str | None = None, runtime: str | None = None) -> None:
         self._lab = lab
-        self._home = LabHome(lab)
+        self._home = LabDir(lab)
         self._clients: dict[str, Any] = {}
         self._clients_lock = threading.Lock()
         # asked once in the life of a command, and again when the region was made or ended
         self._facts_lock = threading.Lock()
-        self._answering: RegionFacts | None = None
+        self._answering: RegionInfo | None = None
         self._absent = ""
         self._wanted_region = region or DEFAULT_REGION
         self._wanted_runtime = runtime
-        self._choice: Choice | None = None
+        self._choice: RuntimeSelection | None = None
         self.images = LabImages(lab, self._home, runtime)
 
     @property
@@ -62,9 +62,9 @@ class LocalTarget:
         return facts.endpoint if facts else None
 
     @property
-    def runs_as(self) -> RunsAs | None:
+    def runtime_info(self) -> RuntimeInfo | None:
         facts = self._answering or self._home.facts()
-        return RunsAs(facts.runtime, facts.runtime_why) if facts else None
+        return RuntimeInfo(facts.runtime, facts.runtime_why) if facts else None
 
     def client(self, service: str) -> Any:
         facts = self._facts()
@@ -86,14 +86,14 @@ class LocalTarget:
 
     # ground
 
-    def intent(self, lab: Lab) -> str | None:
+    def confirmation(self, lab: Lab) -> str | None:
         return None
 
-    def examine(self, lab: Lab) -> list[Finding]:
+    def diagnostics(self, lab: Lab) -> list[Finding]:
         binary, consul = self._consul_binary()
         looks = {"runtime": self._unrunnable(lab), "consul": consul, "host ports": self._taken_ports(lab)}
         ports = [str(service.host_port) for service in lab.services if service.host_port]
-        choice = None if looks["runtime"] else self.runs_as or self._chosen(lab)
+        choice = None if looks["runtime"] else self.runtime_info or self._chosen(lab)
         well = {
             "runtime": f"{choice.runtime}: {choice.why}" if choice else "",
             "consul": binary or "none is at hand; `up` fetches one",
@@ -101,7 +101,7 @@ class LocalTarget:
         }
         return [one for name, errors in looks.items() for one in findings(name, errors, well[name])]
 
-    def objections(self, lab: Lab) -> list[LabError]:
+    def blockers(self, lab: Lab) -> list[LabError]:
         if sys.platform == "win32":
             return [LabError("Windows is not supported", hint="use WSL 2, which is a Linux")]
         from ...consul.install import BINARY_VARIABLE
@@ -142,11 +142,11 @@ class LocalTarget:
                 found.append(error)
         return found
 
-    def _chosen(self, lab: Lab) -> Choice:
+    def _chosen(self, lab: Lab) -> RuntimeSelection:
         """What a region that is to be made would run tasks as. Raises LabError."""
-        from .runtime_selection import choose
+        from .runtime_selection import select_runtime
 
-        self._choice = self._choice or choose(lab)
+        self._choice = self._choice or select_runtime(lab)
         return self._choice
 
     def _taken_ports(self, lab: Lab) -> list[LabError]:
@@ -227,7 +227,7 @@ class LocalTarget:
         self._clear_engine(say, images=True)
         self._home.clear()
 
-    def _start_region(self, lab: Lab, binary: str, choice: Choice, image: str) -> None:
+    def _start_region(self, lab: Lab, binary: str, choice: RuntimeSelection, image: str) -> None:
         from ...region.runtimes.addresses import one_address_only
         from ...region.runtimes.lab_processes import await_line, tell
 
@@ -276,7 +276,7 @@ class LocalTarget:
             time.sleep(0.05)
         return False
 
-    def _facts(self) -> RegionFacts:
+    def _facts(self) -> RegionInfo:
         """What the region says of itself, if it is alive, answers, and is of this version. Raises TargetAbsent."""
         with self._facts_lock:
             if self._answering is None and not self._absent:
@@ -341,14 +341,14 @@ class LocalTarget:
             **({"CONSUL_HTTP_ADDR": f"http://{facts.consul_http}"} if facts.consul_http else {}),
         }
 
-    def remains(self, lab: Lab) -> list[str]:
+    def leftovers(self, lab: Lab) -> list[str]:
         from ...docker.engine import Engine, engine_url
         from ...region.runtimes.lab_processes import survivors
 
         processes = [f"process {p.pid}" for p in survivors(self._home.root)]
         engine = Engine(engine_url())
         left = engine.left(self._lab, self._home.root).lines() if engine.is_there() else []
-        return [*processes, *left, *(str(path) for path in self._home.remains())]
+        return [*processes, *left, *(str(path) for path in self._home.leftovers())]
 
     def kept(self) -> list[str]:
         from ...consul.install import cached
@@ -358,11 +358,11 @@ class LocalTarget:
         return [*logs, *([f"the downloaded Consul: {binary}"] if binary else [])]
 
 
-def _described(facts: RegionFacts) -> str:
+def _described(facts: RegionInfo) -> str:
     return f"region {facts.region} at {facts.endpoint}"
 
 
-def _region_environment(home: LabHome) -> dict[str, str]:
+def _region_environment(home: LabDir) -> dict[str, str]:
     from ...region.runtimes.addresses import SHARED_ADDRESS_VARIABLE
     from ...region.runtimes.lab_dir import HOME_VARIABLE, base_folder
     from ...region.runtimes.lab_processes import environment

@@ -24,11 +24,11 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def region(moto: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiWorld]:
-    from ecsconsul.region.runtimes.lab_dir import LabHome
+    from ecsconsul.region.runtimes.lab_dir import LabDir
 
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("ECSCONSUL_HOME", str(tmp_path_factory.mktemp("home")))
-        world = ApiWorld(moto, LabHome("lab"))
+        world = ApiWorld(moto, LabDir("lab"))
         yield world
         world.close()
 

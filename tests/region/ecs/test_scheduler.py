@@ -152,7 +152,7 @@ def test_the_breaker_leaves_a_complete_deployment_alone() -> None:
 
 
 @dataclass
-class World:
+class Runtime:
     """A service, its tasks, and what may happen to them; acts as the agent does and holds the limits meanwhile."""
 
     service: Service
@@ -241,7 +241,7 @@ HAPPENINGS = st.tuples(
 def test_whatever_happens_the_limits_hold_and_it_comes_to_rest(
     desired: int, least: int, most: int, happenings: list[tuple[str, int]]
 ) -> None:
-    world = World(service(desired=desired, minimum_healthy_percent=least, maximum_percent=most))
+    world = Runtime(service(desired=desired, minimum_healthy_percent=least, maximum_percent=most))
     for what, number in happenings:
         if what == "act":
             world.act()
@@ -259,7 +259,7 @@ def test_whatever_happens_the_limits_hold_and_it_comes_to_rest(
 @settings(max_examples=100, deadline=None)
 @given(desired=st.integers(1, 6), crashes=st.lists(st.integers(0, 5), max_size=10))
 def test_a_deleted_service_empties_whatever_happens(desired: int, crashes: list[int]) -> None:
-    world = World(service(desired=desired))
+    world = Runtime(service(desired=desired))
     world.act()
     for number in crashes:
         world.crash(number)

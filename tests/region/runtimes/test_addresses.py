@@ -135,11 +135,11 @@ def test_of_two_labs_that_start_at_once_one_has_consuls_own_ports(monkeypatch: p
     """Both find them free: neither listens yet."""
     monkeypatch.setattr(network, "HOME", "127.99.3.1")
     first, second = Addresses("one", shared=False), Addresses("two", shared=False)
-    assert network.claim_consul_at_home(first)
-    assert not network.claim_consul_at_home(second)
-    assert network.claim_consul_at_home(first), "it may come to have a new first server"
+    assert network.claim_consul_ports(first)
+    assert not network.claim_consul_ports(second)
+    assert network.claim_consul_ports(first), "it may come to have a new first server"
     del first
-    assert network.claim_consul_at_home(second)
+    assert network.claim_consul_ports(second)
 
 
 @several_addresses
@@ -147,5 +147,5 @@ def test_ports_that_another_program_has_are_not_claimed(monkeypatch: pytest.Monk
     monkeypatch.setattr(network, "HOME", "127.99.3.2")
     lab = Addresses("one", shared=False)
     with socket.create_server(("127.99.3.2", 8600)):
-        assert not network.claim_consul_at_home(lab)
-    assert network.claim_consul_at_home(lab)
+        assert not network.claim_consul_ports(lab)
+    assert network.claim_consul_ports(lab)

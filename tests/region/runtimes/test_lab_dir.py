@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ecsconsul.region.runtimes.lab_dir import LabHome, RegionFacts, base_folder, remove
+from ecsconsul.region.runtimes.lab_dir import LabDir, RegionInfo, base_folder, remove
 
-FACTS = RegionFacts(
+FACTS = RegionInfo(
     pid=1,
     version="0",
     lab="lab",
@@ -38,21 +38,21 @@ def test_labs_live_where_the_variable_says(monkeypatch: pytest.MonkeyPatch, tmp_
         assert base_folder() == tmp_path / "state" / "ecsconsul"
 
 
-def test_facts_count_while_their_region_lives(home: LabHome) -> None:
+def test_facts_count_while_their_region_lives(home: LabDir) -> None:
     assert home.facts() is None
     assert not home.is_alive()
-    home.write_facts(FACTS)
+    home.write_info(FACTS)
     assert home.facts() is None, "a dead region's"
     with home.lock_region():
         assert home.is_alive()
         assert home.facts() == FACTS
-        home.write_facts(replace(FACTS, doors=(8081, 8082)))
+        home.write_info(replace(FACTS, doors=(8081, 8082)))
         assert home.facts() == replace(FACTS, doors=(8081, 8082))
     assert home.facts() is None
 
 
-def test_what_a_newer_version_adds_is_passed_over_and_half_a_file_is_none(home: LabHome) -> None:
-    home.write_facts(FACTS)
+def test_what_a_newer_version_adds_is_passed_over_and_half_a_file_is_none(home: LabDir) -> None:
+    home.write_info(FACTS)
     path = home.root / "region.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "colour": "blue"}))
     with home.lock_region():
@@ -61,9 +61,9 @@ def test_what_a_newer_version_adds_is_passed_over_and_half_a_file_is_none(home: 
         assert home.facts() is None
 
 
-def test_a_lock_is_held_by_one_and_dies_with_its_holder(home: LabHome) -> None:
+def test_a_lock_is_held_by_one_and_dies_with_its_holder(home: LabDir) -> None:
     code = (
-        "import sys; from ecsconsul.region.runtimes.lab_dir import LabHome; lock = LabHome('lab').lock_region();"
+        "import sys; from ecsconsul.region.runtimes.lab_dir import LabDir; lock = LabDir('lab').lock_region();"
         "print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
@@ -78,23 +78,23 @@ def test_a_lock_is_held_by_one_and_dies_with_its_holder(home: LabHome) -> None:
     home.lock_region().close()
 
 
-def test_clear_leaves_the_logs_alone(home: LabHome) -> None:
-    home.write_facts(FACTS)
+def test_clear_leaves_the_logs_alone(home: LabDir) -> None:
+    home.write_info(FACTS)
     for folder in (home.logs / "services", home.images / "weather", home.machines / "i-1" / "data", home.tasks):
         folder.mkdir(parents=True)
     (home.root / "link").symlink_to("/")
-    assert {path.name for path in home.remains()} == {"images", "link", "machines", "region.json", "tasks"}
+    assert {path.name for path in home.leftovers()} == {"images", "link", "machines", "region.json", "tasks"}
     home.clear()
     assert [path.name for path in home.root.iterdir()] == ["logs"]
-    assert home.remains() == []
+    assert home.leftovers() == []
     home.clear()
-    assert LabHome("never").remains() == []
-    LabHome("never").clear()
+    assert LabDir("never").leftovers() == []
+    LabDir("never").clear()
 
 
-def test_the_locks_go_last(home: LabHome, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_locks_go_last(home: LabDir, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever takes them from then on must lose nothing of its own."""
-    home.write_facts(FACTS)
+    home.write_info(FACTS)
     home.lock_region().close()
     home.images.mkdir()
     removed: list[str] = []
@@ -110,7 +110,7 @@ def test_the_locks_go_last(home: LabHome, monkeypatch: pytest.MonkeyPatch) -> No
     assert sorted(removed[:-2]) == ["images", "region.json"]
 
 
-def test_a_lock_that_is_removed_while_it_is_taken_is_taken_anew(home: LabHome, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_is_removed_while_it_is_taken_is_taken_anew(home: LabDir, monkeypatch: pytest.MonkeyPatch) -> None:
     home.lock_walk().close()
     flock, removed = fcntl.flock, []
 
@@ -124,7 +124,7 @@ def test_a_lock_that_is_removed_while_it_is_taken_is_taken_anew(home: LabHome, m
         home.lock_walk()
 
 
-def test_two_may_remove_the_same_at_the_same_time(home: LabHome) -> None:
+def test_two_may_remove_the_same_at_the_same_time(home: LabDir) -> None:
     """A machine that is leaving removes its folder while the region clears up after itself."""
     for attempt in range(10):
         for number in range(150):
@@ -145,7 +145,7 @@ def test_two_may_remove_the_same_at_the_same_time(home: LabHome) -> None:
         home.clear()
         leaving.join(10)
         assert failures == []
-        assert home.remains() == []
+        assert home.leftovers() == []
 
 
 def test_remove_takes_a_link_and_not_what_it_leads_to(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_remove_takes_a_link_and_not_what_it_leads_to(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
-def test_the_logs_of_the_life_before_are_kept_and_those_before_it_are_not(home: LabHome) -> None:
+def test_the_logs_of_the_life_before_are_kept_and_those_before_it_are_not(home: LabDir) -> None:
     for life in ("one", "two", "three"):
         home.rotate_logs()
         (home.logs / f"{life}.log").write_text("")

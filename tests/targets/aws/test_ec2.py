@@ -10,8 +10,8 @@ from botocore.exceptions import ClientError
 
 from ecsconsul.errors import TargetAbsent, Unreachable
 from ecsconsul.targets.aws import ec2 as instances
-from ecsconsul.targets.aws.consul_access import ServerFacts
-from ecsconsul.targets.aws.stack_info import StackFacts
+from ecsconsul.targets.aws.consul_access import ConsulServer
+from ecsconsul.targets.aws.stack_info import StackInfo
 
 Account = Callable[[str], Any]
 
@@ -73,7 +73,7 @@ def test_the_latest_output_is_asked_for_where_there_is_one(latest: str | None, l
     assert instances.console(FakeEc2(latest, last), "i-1") == told
 
 
-COMPLETE = StackFacts("CREATE_COMPLETE", {}, {"ConsulServer": "a group"})
+COMPLETE = StackInfo("CREATE_COMPLETE", {}, {"ConsulServer": "a group"})
 
 
 class Servers(FakeEc2):
@@ -104,31 +104,31 @@ class Servers(FakeEc2):
 
 
 def test_the_server_is_the_eldest_that_runs() -> None:
-    assert instances.server_facts(Servers(i2=7, i1=5, i3=9), COMPLETE, "blue", keys=False) == ServerFacts(
+    assert instances.find_consul_server(Servers(i2=7, i1=5, i3=9), COMPLETE, "blue", keys=False) == ConsulServer(
         "i1", "i1.example", ()
     )
 
 
 def test_its_host_keys_are_told_where_they_are_wanted() -> None:
-    assert len(instances.server_facts(Servers(i1=5), COMPLETE, "blue", keys=True).host_keys) == 2
+    assert len(instances.find_consul_server(Servers(i1=5), COMPLETE, "blue", keys=True).host_keys) == 2
 
 
 def test_a_server_without_a_name_has_its_address() -> None:
-    assert instances.server_facts(Servers(numbered=5), COMPLETE, "blue", keys=False).public_name == "203.0.113.9"
+    assert instances.find_consul_server(Servers(numbered=5), COMPLETE, "blue", keys=False).public_name == "203.0.113.9"
 
 
 def test_a_lab_none_of_whose_servers_runs() -> None:
     with pytest.raises(Unreachable, match="No Consul server of the lab blue runs"):
-        instances.server_facts(Servers(), COMPLETE, "blue", keys=True)
+        instances.find_consul_server(Servers(), COMPLETE, "blue", keys=True)
 
 
 @pytest.mark.parametrize(
     ("stack", "why"),
-    [(None, "it has no stack"), (StackFacts("CREATE_IN_PROGRESS", {}, {}), "its stack is in CREATE_IN_PROGRESS")],
+    [(None, "it has no stack"), (StackInfo("CREATE_IN_PROGRESS", {}, {}), "its stack is in CREATE_IN_PROGRESS")],
 )
-def test_without_a_server_there_is_no_consul(stack: StackFacts | None, why: str) -> None:
+def test_without_a_server_there_is_no_consul(stack: StackInfo | None, why: str) -> None:
     with pytest.raises(TargetAbsent, match="The lab blue has no Consul yet") as raised:
-        instances.server_facts(FakeEc2(), stack, "blue", keys=True)
+        instances.find_consul_server(FakeEc2(), stack, "blue", keys=True)
     assert raised.value.why == why
 
 

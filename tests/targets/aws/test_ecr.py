@@ -121,7 +121,7 @@ def test_what_someone_else_made_is_never_touched(ecr: Ecr, repositories: EcrRepo
 
 
 def test_the_login_is_asked_for_once(ecr: Ecr, repositories: EcrRepositories) -> None:
-    assert repositories.objections() == []
+    assert repositories.blockers() == []
     assert repositories.name("weather") == f"{HOST}/blue/weather"
     login = repositories.login()
     assert (login["username"], login["serveraddress"]) == ("AWS", f"https://{HOST}")
@@ -136,7 +136,7 @@ def test_a_caller_who_may_not_log_in_reads_so() -> None:
         client = Ecr().client
     with Stubber(client) as stubber:
         stubber.add_client_error("get_authorization_token", "AccessDeniedException", "no")
-        (objection,) = EcrRepositories("blue", lambda service: client).objections()
+        (objection,) = EcrRepositories("blue", lambda service: client).blockers()
     assert objection.what == "ECR gives no login to push with"
     assert "docs/aws.md" in objection.hint
 

@@ -8,7 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from ecsconsul.targets.aws.gossip_key import gossip_key
-from ecsconsul.targets.aws.leftovers import remains
+from ecsconsul.targets.aws.leftovers import leftovers
 from tests.targets.aws.test_preflight import make_stack
 
 Account = Callable[[str], Any]
@@ -18,7 +18,7 @@ FAMILY = {"family": "weather", "containerDefinitions": [{"name": "w", "image": "
 
 
 def left(account: Account) -> list[str]:
-    return remains(account, "blue", ["weather", "portal"])
+    return leftovers(account, "blue", ["weather", "portal"])
 
 
 def test_of_an_empty_account_nothing_is_left(account: Account) -> None:
@@ -101,6 +101,6 @@ def test_what_may_not_be_asked_is_said_and_what_an_emulator_lacks_is_not(account
 
     for code, lines in (("AccessDeniedException", 1), ("UnknownOperationException", 0)):
         refusing = Refusing(code)
-        found = remains(lambda name: refusing if name == "ecr" else account(name), "blue", [])  # noqa: B023
+        found = leftovers(lambda name: refusing if name == "ecr" else account(name), "blue", [])  # noqa: B023
         assert len(found) == lines
         assert all("describe_repositories" in line for line in found)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from ecsconsul.targets.aws.permissions import POLICIES, examine, policy, principal_of
+from ecsconsul.targets.aws.permissions import POLICIES, diagnostics, policy, principal_of
 from ecsconsul.targets.aws.session import Identity, Session
 
 Account = Callable[[str], Any]
@@ -65,7 +65,7 @@ def test_a_policy_is_of_one_lab_and_account() -> None:
 
 def test_all_that_is_allowed_is_said_so(account: Account) -> None:
     iam = FakeIam()
-    found = examine(iam, ME, "us-east-1", "blue")
+    found = diagnostics(iam, ME, "us-east-1", "blue")
     assert found.state == "ok"
     assert all(asked["PolicySourceArn"] == ME.arn for asked in iam.asked)
     stack = next(asked for asked in iam.asked if asked["ContextEntries"])
@@ -73,7 +73,7 @@ def test_all_that_is_allowed_is_said_so(account: Account) -> None:
 
 
 def test_what_is_denied_is_named() -> None:
-    found = examine(FakeIam({"ecs:CreateCluster": [], "ecs:DeleteCluster": []}), ME, "us-east-1", "blue")
+    found = diagnostics(FakeIam({"ecs:CreateCluster": [], "ecs:DeleteCluster": []}), ME, "us-east-1", "blue")
     assert found.state == "failed"
     assert found.error is not None
     assert found.error.what == "2 permissions are missing"
@@ -82,18 +82,18 @@ def test_what_is_denied_is_named() -> None:
 
 
 def test_what_hangs_on_conditions_that_the_simulation_does_not_know_is_not_sure() -> None:
-    found = examine(FakeIam({"ecs:CreateCluster": ["aws:RequestTag/team"]}), ME, "us-east-1", "blue")
+    found = diagnostics(FakeIam({"ecs:CreateCluster": ["aws:RequestTag/team"]}), ME, "us-east-1", "blue")
     assert (found.state, found.detail) == ("unknown", "conditions decide on ecs:CreateCluster")
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "NoSuchEntity", "NotImplemented"])
 def test_where_iam_does_not_tell_it_is_unknown(code: str) -> None:
-    found = examine(FakeIam(refusal=code), ME, "us-east-1", "blue")
+    found = diagnostics(FakeIam(refusal=code), ME, "us-east-1", "blue")
     assert (found.state, found.detail) == ("unknown", f"IAM does not tell ({code})")
 
 
 def test_an_emulator_that_breaks_over_it_is_no_hindrance(account: Account) -> None:
-    found = examine(Session(None, None).client("iam"), ME, "us-east-1", "blue")
+    found = diagnostics(Session(None, None).client("iam"), ME, "us-east-1", "blue")
     assert (found.state, found.detail) == ("unknown", "IAM does not tell (InternalError)")
 
 
@@ -110,7 +110,7 @@ def test_an_emulator_that_breaks_over_it_is_no_hindrance(account: Account) -> No
 def test_whose_policies_count(arn: str, principal: str | None) -> None:
     assert principal_of(Identity("123456789012", arn)) == principal
     if principal is None:
-        assert examine(FakeIam(), Identity("123456789012", arn), "us-east-1", "blue").state == "unknown"
+        assert diagnostics(FakeIam(), Identity("123456789012", arn), "us-east-1", "blue").state == "unknown"
 
 
 class WithRoles(FakeIam):
@@ -137,9 +137,9 @@ SINGLE_SIGN_ON = "arn:aws:iam::1:role/aws-reserved/sso.amazonaws.com/eu-west-1/A
 def test_a_roles_path_is_asked_for_which_its_session_leaves_out(told: str | None, asked: str) -> None:
     iam = WithRoles(told)
     me = Identity("1", "arn:aws:sts::1:assumed-role/AWSReservedSSO_Admin_0a1b/me@example")
-    assert examine(iam, me, "eu-west-1", "blue").state == "ok"
+    assert diagnostics(iam, me, "eu-west-1", "blue").state == "ok"
     assert {one["PolicySourceArn"] for one in iam.asked} == {asked}
 
 
 def test_root_may_do_all_and_is_warned_of() -> None:
-    assert examine(FakeIam(), Identity("1", "arn:aws:iam::1:root"), "us-east-1", "blue").state == "warning"
+    assert diagnostics(FakeIam(), Identity("1", "arn:aws:iam::1:root"), "us-east-1", "blue").state == "warning"

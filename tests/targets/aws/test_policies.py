@@ -16,12 +16,12 @@ import ecsconsul
 from ecsconsul.cli.changes import all_steps
 from ecsconsul.config.lab import ConsulSpec, Lab
 from ecsconsul.deploy import executor as walk
-from ecsconsul.deploy.executor import Unwatched
+from ecsconsul.deploy.executor import NullObserver
 from ecsconsul.errors import LabError
 from ecsconsul.targets.aws.permissions import policy
 from ecsconsul.targets.aws.registry import RegistryImages
 from ecsconsul.targets.aws.target import AwsTarget
-from ecsconsul.targets.base import Patience
+from ecsconsul.targets.base import PollingPolicy
 from tests.aws_calls import NotedCalls
 from tests.deploy.world import serve
 from tests.moto_account import moto_application
@@ -67,7 +67,7 @@ class Engine:
 class Hasty(AwsTarget):
     """Does not wait for what no emulator does."""
 
-    patience = Patience(delay=0.0, attempts=3)
+    patience = PollingPolicy(delay=0.0, attempts=3)
 
 
 @pytest.fixture
@@ -98,10 +98,10 @@ def up(lab: Lab) -> AwsTarget:
     target = target_of(lab)
     with target.exclusive():
         steps = all_steps(lab, target)
-        assert walk.objections(steps) == []
-        target.intent(lab)
+        assert walk.blockers(steps) == []
+        target.confirmation(lab)
         # in an emulator no Consul runs
-        walk.up([step for step in steps if step.name != "discovery"], Unwatched())
+        walk.up([step for step in steps if step.name != "discovery"], NullObserver())
     target.portal_url(lab)
     return target
 
@@ -109,8 +109,8 @@ def up(lab: Lab) -> AwsTarget:
 def down(lab: Lab) -> list[str]:
     target = target_of(lab)
     with target.exclusive():
-        walk.down(all_steps(lab, target), Unwatched())
-    return target.remains(lab)
+        walk.down(all_steps(lab, target), NullObserver())
+    return target.leftovers(lab)
 
 
 def lab_with(folder: Path, **more: Any) -> Lab:
@@ -158,7 +158,7 @@ def test_the_policies_hold_what_the_code_can_ask_for_and_no_more() -> None:
 def calls_in_the_code() -> dict[str, set[str]]:
     """The names of clients' methods in the steps and the target, and of which actions each may be the call."""
     operations = operations_of(SERVICES)
-    rooms = [*(PACKAGE / "steps").rglob("*.py"), *(PACKAGE / "targets" / "aws").rglob("*.py")]
+    rooms = [*(PACKAGE / "deploy").rglob("*.py"), *(PACKAGE / "targets" / "aws").rglob("*.py")]
     trees = [ast.parse(path.read_text()) for path in rooms]
     names = {name for tree in trees for node in ast.walk(tree) for name in _named(node)}
     return {name: operations[name] for name in names & operations.keys()}

@@ -27,7 +27,7 @@ class Engine:
     def __init__(self, *against: LabError) -> None:
         self._against = list(against)
 
-    def objections(self) -> list[LabError]:
+    def blockers(self) -> list[LabError]:
         return self._against
 
 
@@ -59,7 +59,7 @@ def check_ip() -> Iterator[Callable[[bytes], str]]:
 
 
 def look(lab: Lab, *against: LabError, check_ip: str = "http://127.0.0.1:9/") -> dict[str, Finding]:
-    found = Preflight(Session(None, None), lab, Engine(*against), check_ip=check_ip).examine()
+    found = Preflight(Session(None, None), lab, Engine(*against), check_ip=check_ip).diagnostics()
     assert len({one.name for one in found}) == len(found)
     return {one.name: one for one in found}
 

@@ -108,7 +108,7 @@ def test_the_labs_services_are_built_and_pushed_once(
 
     def walk() -> dict[str, list[str]]:
         found = images(lab, named)
-        assert found.objections() == []
+        assert found.blockers() == []
         with ThreadPoolExecutor(len(SERVICES)) as pool:
             said = {name: pool.submit(put, found, name, tmp_path / name, args) for name in SERVICES}
             return {name: future.result() for name, future in said.items()}
@@ -214,7 +214,7 @@ def test_an_engine_that_is_not_there_is_an_objection(
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     found = images(lab, registry.host)
-    (objection,) = found.objections()
+    (objection,) = found.blockers()
     assert objection.what == "No Docker engine answers"
     assert "start Docker" in objection.hint
     # whoever takes the lab away needs none
@@ -223,7 +223,7 @@ def test_an_engine_that_is_not_there_is_an_objection(
 
 def test_a_registry_that_is_not_there_is_an_objection(lab: Lab, config: Path, engine: str) -> None:
     """Port 9 (discard) of loopback has no server."""
-    (objection,) = images(lab, "127.0.0.1:9/x").objections()
+    (objection,) = images(lab, "127.0.0.1:9/x").blockers()
     assert objection.what == "The registry does not answer"
     assert objection.where == "registry 127.0.0.1:9"
 
@@ -247,14 +247,14 @@ def test_other_programs_need_an_emulator(registry: Registry, lab: Lab, tmp_path:
     binfmt = tmp_path / "binfmt"
     binfmt.mkdir()
 
-    def objections() -> list[LabError]:
-        return RegistryImages(lab, registry.host, nobody, lambda: "arm64", DockerEngine(binfmt)).objections()
+    def blockers() -> list[LabError]:
+        return RegistryImages(lab, registry.host, nobody, lambda: "arm64", DockerEngine(binfmt)).blockers()
 
-    (objection,) = objections()
+    (objection,) = blockers()
     assert "cannot run arm64 programs" in objection.what
     assert "binfmt --install arm64" in objection.hint
     (binfmt / "qemu-aarch64").write_text("enabled\ninterpreter /usr/bin/qemu-aarch64-static\n")
-    assert objections() == []
+    assert blockers() == []
 
 
 def test_what_is_pushed_already_needs_no_emulator(
@@ -263,7 +263,7 @@ def test_what_is_pushed_already_needs_no_emulator(
     named = f"{registry.host}/{lab.name}"
     for service in SERVICES:
         put(images(lab, named, "arm64"), service, scratch)
-    assert RegistryImages(lab, named, nobody, lambda: "arm64", DockerEngine(tmp_path)).objections() == []
+    assert RegistryImages(lab, named, nobody, lambda: "arm64", DockerEngine(tmp_path)).blockers() == []
 
 
 # --- logins
@@ -278,7 +278,7 @@ def log_in(config: Path, host: str, password: str = PASSWORD) -> None:
 def test_the_users_own_login_is_used(engine: str, guarded: Registry, lab: Lab, scratch: Path, config: Path) -> None:
     log_in(config, guarded.host)
     found = images(lab, guarded.host)
-    assert found.objections() == []
+    assert found.blockers() == []
     put(found, "weather", scratch)
     assert guarded.get("/v2/weather/tags/list", login=True)["tags"] == [source_hash(scratch)]
     found.delete("weather")
@@ -294,18 +294,18 @@ def test_a_login_may_be_in_a_helper(
     helper.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     config.write_text(json.dumps({"credHelpers": {guarded.host: "tests"}}))
-    assert images(lab, guarded.host).objections() == []
+    assert images(lab, guarded.host).blockers() == []
 
 
 def test_a_helper_that_is_missing_is_said(guarded: Registry, lab: Lab, config: Path) -> None:
     config.write_text(json.dumps({"credHelpers": {guarded.host: "nowhere"}}))
-    (objection,) = images(lab, guarded.host).objections()
+    (objection,) = images(lab, guarded.host).blockers()
     assert objection.what == "Docker's stored logins cannot be read"
     assert "docker-credential-nowhere" in objection.why
 
 
 def test_no_login_is_an_objection(guarded: Registry, lab: Lab, config: Path) -> None:
-    (objection,) = images(lab, guarded.host).objections()
+    (objection,) = images(lab, guarded.host).blockers()
     assert objection.what == "There is no login for the registry"
     assert "UNAUTHORIZED" in objection.why
     assert objection.hint == f"docker login {guarded.host}"
@@ -316,7 +316,7 @@ def test_a_wrong_login_is_an_objection_and_never_shown(
 ) -> None:
     log_in(config, guarded.host, "wr0ng-one")
     found = images(lab, guarded.host)
-    (objection,) = found.objections()
+    (objection,) = found.blockers()
     assert objection.what == "The registry does not accept the login"
     with pytest.raises(PushRefused) as raised:
         found.publish("weather", source_hash(scratch), scratch, {}, lambda text: None)

@@ -23,7 +23,8 @@ from ecsconsul.consul.dns import lookup
 from ecsconsul.errors import Unreachable
 from ecsconsul.paths import HOME_VARIABLE
 from ecsconsul.targets.aws import host_keys
-from ecsconsul.targets.aws.consul_access import ServerFacts, open_access
+from ecsconsul.targets.aws.consul_access import ConsulServer as Server
+from ecsconsul.targets.aws.consul_access import open_access
 from ecsconsul.targets.base import ConsulAddress
 from tests.consul_server import ConsulServer, consul_server
 from tests.ssh_server import USER, SshServer, end, make_key, ssh_server
@@ -61,8 +62,8 @@ def lab_at(server: SshServer, **more: Any) -> Lab:
     return Lab(name="blue", target="aws", aws=AwsSpec(ssh=SshSpec(**ssh)))
 
 
-def facts(*keys: str) -> ServerFacts:
-    return ServerFacts(INSTANCE, "", keys)
+def facts(*keys: str) -> Server:
+    return Server(INSTANCE, "", keys)
 
 
 def nobody(service: str) -> Any:
@@ -261,13 +262,13 @@ def test_a_server_that_goes_away_midway(consul: ConsulServer, tmp_path: Path) ->
 
 HOLD = """
 import json, sys, time
-from ecsconsul.lab import AwsSpec, Lab, SshSpec
-from ecsconsul.targets import ConsulAddress
-from ecsconsul.targets.aws.tunnel import ServerFacts, open_access
+from ecsconsul.config.lab import AwsSpec, Lab, SshSpec
+from ecsconsul.targets.base import ConsulAddress
+from ecsconsul.targets.aws.consul_access import ConsulServer as Server, open_access
 told = json.loads(sys.argv[1])
 lab = Lab(name="blue", aws=AwsSpec(ssh=SshSpec(**told["ssh"])))
 inside = ConsulAddress(*told["inside"])
-with open_access(lab, ServerFacts("i-1", "", ()), lambda name: None, inside=inside) as address:
+with open_access(lab, Server("i-1", "", ()), lambda name: None, inside=inside) as address:
     print(address.http_port, address.dns_port, flush=True)
     time.sleep(600)
 """
@@ -301,11 +302,11 @@ def test_whoever_holds_it_is_ended(server: SshServer, consul: ConsulServer, numb
 HANG = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from ecsconsul.lab import AwsSpec, Lab, SshSpec
-from ecsconsul.targets.aws.tunnel import ServerFacts, open_access
+from ecsconsul.config.lab import AwsSpec, Lab, SshSpec
+from ecsconsul.targets.aws.consul_access import ConsulServer as Server, open_access
 lab = Lab(name="blue", aws=AwsSpec(ssh=SshSpec(host="127.0.0.1", port=int(sys.argv[1]))))
 with ThreadPoolExecutor(1) as pool:
-    pool.submit(open_access(lab, ServerFacts("i-1", "", ()), lambda name: None).__enter__).result()
+    pool.submit(open_access(lab, Server("i-1", "", ()), lambda name: None).__enter__).result()
 """
 
 

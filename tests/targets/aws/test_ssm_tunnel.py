@@ -18,14 +18,15 @@ from ecsconsul.config.lab import AwsSpec, Lab
 from ecsconsul.consul.catalog import Consul
 from ecsconsul.consul.dns import lookup
 from ecsconsul.errors import Unreachable
-from ecsconsul.targets.aws.consul_access import ServerFacts, open_access
+from ecsconsul.targets.aws.consul_access import ConsulServer as Server
+from ecsconsul.targets.aws.consul_access import open_access
 from ecsconsul.targets.base import ConsulAddress
 from tests.consul_server import ConsulServer, consul_server
 
 PLUGINS = Path(__file__).parent / "bin"
 INSTANCE = "i-0123456789abcdef0"
 LAB = Lab(name="blue", target="aws", aws=AwsSpec(consul_access="ssm"))
-FACTS = ServerFacts(INSTANCE, "", ())
+FACTS = Server(INSTANCE, "", ())
 SESSIONS = [
     {"SessionId": f"ada-{number}", "StreamUrl": "wss://example/", "TokenValue": f"secret-{number}"} for number in (1, 2)
 ]
@@ -144,7 +145,7 @@ def test_no_plugin(ssm: Stubber, consul: ConsulServer, monkeypatch: pytest.Monke
 
 def test_directly_asks_the_servers_public_name() -> None:
     lab = Lab(aws=AwsSpec(consul_access="direct"))
-    with open_access(lab, ServerFacts(INSTANCE, "ec2-1.example", ()), lambda service: None) as address:
+    with open_access(lab, Server(INSTANCE, "ec2-1.example", ()), lambda service: None) as address:
         assert address == ConsulAddress("ec2-1.example", 8500, "ec2-1.example", 8600)
         assert not address.dns_tcp_only
     with pytest.raises(Unreachable, match="no public address"), open_access(lab, FACTS, lambda service: None):

@@ -12,7 +12,7 @@ from msgspec import structs
 from ecsconsul.config.lab import Lab
 from ecsconsul.errors import LabError, TargetAbsent
 from ecsconsul.targets.aws import ec2 as instances
-from ecsconsul.targets.aws.consul_access import ServerFacts
+from ecsconsul.targets.aws.consul_access import ConsulServer
 from ecsconsul.targets.aws.target import AwsTarget
 from tests.deploy.world import REGION, Said
 from tests.targets.aws.conftest import ACCOUNT, lab_of
@@ -45,7 +45,7 @@ def report() -> Said:
 def test_what_was_warned_of_is_said_when_the_ground_is_made(account: Account, tmp_path: Path, report: Said) -> None:
     lab = lab_of(tmp_path, ssh_cidr="0.0.0.0/0", consul_access="direct")
     target = AwsTarget(lab)
-    target.examine(lab)
+    target.diagnostics(lab)
     target.prepare(lab, report.say)
     assert report.texts[0].startswith("ssh range: the whole internet may open SSH; ")
     assert len(report.texts) == 2
@@ -68,7 +68,7 @@ def test_what_the_template_is_told(account: Account, target: AwsTarget, lab: Lab
 def test_an_emulator_without_awss_ami_gets_a_stand_in(account: Account, lab: Lab, report: Said) -> None:
     """moto has no AMIs of this region; CloudFormation would refuse a parameter that it cannot resolve."""
     target = AwsTarget(lab, region="mx-central-1")
-    told = next(one for one in target.examine(lab) if one.name == "ami")
+    told = next(one for one in target.diagnostics(lab) if one.name == "ami")
     assert (told.state, "a stand-in takes its place" in told.hint) == ("warning", True)
     target.prepare(lab, report.say)
     name = target.stack_parameters(lab)["EcsAmi"]
@@ -97,7 +97,7 @@ def test_the_templates_parameters_are_those_that_it_is_told(target: AwsTarget, l
 def test_what_speaks_against_beginning_is_what_failed(account: Account, tmp_path: Path) -> None:
     lab = lab_of(tmp_path, vpc="vpc-0123456789abcdef0")
     target = AwsTarget(lab, images=Engine())
-    assert [error.what for error in target.objections(lab)] == ["There is no VPC vpc-0123456789abcdef0 in this region"]
+    assert [error.what for error in target.blockers(lab)] == ["There is no VPC vpc-0123456789abcdef0 in this region"]
 
 
 def test_one_command_at_a_time_changes_a_lab_of_an_account_and_region(account: Account, lab: Lab) -> None:
@@ -109,9 +109,9 @@ def test_one_command_at_a_time_changes_a_lab_of_an_account_and_region(account: A
 
 
 def test_it_asks_once_and_not_where_the_lab_is(account: Account, target: AwsTarget, lab: Lab) -> None:
-    assert f"in AWS account {ACCOUNT}, region {REGION}" in str(target.intent(lab))
+    assert f"in AWS account {ACCOUNT}, region {REGION}" in str(target.confirmation(lab))
     make_stack(account, "blue", InstanceCount="2", ConsulServers="1", InstanceType="t3.small")
-    assert target.intent(lab) is None
+    assert target.confirmation(lab) is None
 
 
 def test_what_another_client_needs_to_know(
@@ -127,7 +127,7 @@ def test_what_another_client_needs_to_know(
 def test_other_clients_are_told_of_a_consul_that_they_can_reach(
     account: Account, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(instances, "server_facts", lambda *_, **__: ServerFacts("i-1", "consul.example", ()))
+    monkeypatch.setattr(instances, "server_facts", lambda *_, **__: ConsulServer("i-1", "consul.example", ()))
     reached = AwsTarget(structs.replace(lab, aws=structs.replace(lab.aws, consul_access="direct")))
     assert reached.environment()["CONSUL_HTTP_ADDR"] == "http://consul.example:8500"
     assert "CONSUL_HTTP_ADDR" not in AwsTarget(lab).environment()
@@ -140,7 +140,7 @@ def test_without_a_stack_there_is_no_consul_and_no_portal(target: AwsTarget, lab
     assert target.portal_url(structs.replace(lab, services=lab.services[:1])) is None
     assert target.last_lines("weather", 5) == []
     assert target.boot_log("i-0123456789abcdef0", 5) == []
-    assert target.remains(lab) == []
+    assert target.leftovers(lab) == []
 
 
 def test_tasks_log_to_the_labs_group(target: AwsTarget, lab: Lab) -> None:

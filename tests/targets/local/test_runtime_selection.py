@@ -9,7 +9,7 @@ import pytest
 from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.docker import engine
 from ecsconsul.docker.engine import EngineUnusable
-from ecsconsul.targets.local.runtime_selection import Choice, bases_of, choose
+from ecsconsul.targets.local.runtime_selection import RuntimeSelection, bases_of, select_runtime
 from tests.docker.engine_server import ENGINE, engine_server
 
 HAS_BOTH = {**ENGINE, "/images/debian:12/json": {}, "/images/golang:1/json": {}}
@@ -40,34 +40,34 @@ def lab(folder: Path, runtime: str, base_image: str | None = None) -> Lab:
 
 def test_auto_takes_docker_when_it_answers_and_has_the_base_images(socket_path: Path, tmp_path: Path) -> None:
     with engine_server(socket_path, HAS_BOTH):
-        chosen = choose(lab(tmp_path, "auto"))
+        chosen = select_runtime(lab(tmp_path, "auto"))
     why = "the Docker engine answers, and has the base images"
-    assert chosen == Choice("docker", why, f"unix://{socket_path}", ("debian:12", "golang:1"))
+    assert chosen == RuntimeSelection("docker", why, f"unix://{socket_path}", ("debian:12", "golang:1"))
 
 
 def test_auto_takes_processes_where_an_image_would_have_to_be_pulled(socket_path: Path, tmp_path: Path) -> None:
     with engine_server(socket_path, {**ENGINE, "/images/debian:12/json": {}}):
-        chosen = choose(lab(tmp_path, "auto"))
-    assert chosen == Choice("processes", "the Docker engine has no golang:1, and would have to pull it")
+        chosen = select_runtime(lab(tmp_path, "auto"))
+    assert chosen == RuntimeSelection("processes", "the Docker engine has no golang:1, and would have to pull it")
 
 
 def test_auto_takes_processes_where_there_is_no_engine(socket_path: Path, tmp_path: Path) -> None:
-    assert choose(lab(tmp_path, "auto")) == Choice("processes", f"there is no {socket_path}")
+    assert select_runtime(lab(tmp_path, "auto")) == RuntimeSelection("processes", f"there is no {socket_path}")
 
 
 def test_docker_that_was_asked_for_may_pull(socket_path: Path, tmp_path: Path) -> None:
     with engine_server(socket_path, ENGINE):
-        assert choose(lab(tmp_path, "docker")).runtime == "docker"
+        assert select_runtime(lab(tmp_path, "docker")).runtime == "docker"
 
 
 def test_docker_that_was_asked_for_and_cannot_be_is_an_error(socket_path: Path, tmp_path: Path) -> None:
     with pytest.raises(EngineUnusable):
-        choose(lab(tmp_path, "docker"))
+        select_runtime(lab(tmp_path, "docker"))
 
 
 def test_processes_ask_no_engine(socket_path: Path, tmp_path: Path) -> None:
     with engine_server(socket_path, HAS_BOTH) as asked:
-        assert choose(lab(tmp_path, "processes")).runtime == "processes"
+        assert select_runtime(lab(tmp_path, "processes")).runtime == "processes"
     assert asked == []
 
 

@@ -15,10 +15,10 @@ from ecsconsul import __version__
 from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.consul.install import BINARY_VARIABLE, CACHE_VARIABLE, at_hand
 from ecsconsul.errors import LabError, TargetAbsent
-from ecsconsul.region.runtimes.lab_dir import HOME_VARIABLE, LabHome, RegionFacts
+from ecsconsul.region.runtimes.lab_dir import HOME_VARIABLE, LabDir, RegionInfo
 from ecsconsul.targets.local.target import LocalTarget
 
-Tell = Callable[..., RegionFacts]
+Tell = Callable[..., RegionInfo]
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -44,25 +44,25 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabHome:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabDir:
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
-    return LabHome("blue")
+    return LabDir("blue")
 
 
 @pytest.fixture
-def tell(home: LabHome, endpoint: str) -> Iterator[Tell]:
+def tell(home: LabDir, endpoint: str) -> Iterator[Tell]:
     """Let a region of the lab be told of, as long as the test lasts; it holds the lab's lock."""
     with ExitStack() as stack:
 
-        def tell(**more: object) -> RegionFacts:
+        def tell(**more: object) -> RegionInfo:
             known = {
                 "pid": 1, "version": __version__, "lab": "blue", "region": "eu-west-1", "endpoint": endpoint,
                 "consul_http": "127.0.9.1:8500", "consul_dns": "127.0.9.1:8600", "vpc_id": "vpc-1",
                 "subnet_ids": ("subnet-1", "subnet-2"), "doors": (8123,),
             }  # fmt: skip
-            facts = RegionFacts(**{**known, **more})  # type: ignore[arg-type]
+            facts = RegionInfo(**{**known, **more})  # type: ignore[arg-type]
             stack.enter_context(home.lock_region())
-            home.write_facts(facts)
+            home.write_info(facts)
             return facts
 
         yield tell
@@ -81,10 +81,10 @@ def test_a_region_that_answers(tell: Tell, endpoint: str) -> None:
     assert target.client("ecs") is target.client("ecs")
 
 
-def test_the_word_of_a_region_that_died_does_not_count(home: LabHome, tell: Tell) -> None:
+def test_the_word_of_a_region_that_died_does_not_count(home: LabDir, tell: Tell) -> None:
     facts = tell()
-    dead = LabHome("green")
-    dead.write_facts(facts)
+    dead = LabDir("green")
+    dead.write_info(facts)
     dead.lock_region().close()
     assert LocalTarget("green").ground() is None
 
@@ -135,7 +135,7 @@ def test_a_consul_is_asked_though_its_region_hangs(tell: Tell) -> None:
         assert address.http == "http://127.0.9.1:8500"
 
 
-def test_without_a_region_there_is_none(home: LabHome) -> None:
+def test_without_a_region_there_is_none(home: LabDir) -> None:
     with pytest.raises(TargetAbsent), LocalTarget("blue").consul():
         pass
 
@@ -143,7 +143,7 @@ def test_without_a_region_there_is_none(home: LabHome) -> None:
 # --- one at a time
 
 
-def test_one_command_at_a_time_changes_a_lab(home: LabHome) -> None:
+def test_one_command_at_a_time_changes_a_lab(home: LabDir) -> None:
     with LocalTarget("blue").exclusive():
         with pytest.raises(LabError, match="Another command is changing this lab"), LocalTarget("blue").exclusive():
             pass
@@ -166,14 +166,14 @@ def lab_of(source: Path, **more: int) -> Lab:
     return Lab(name="blue", runtime="processes", services=(ServiceSpec(name="portal", path=str(source), **more),))
 
 
-def test_nothing_speaks_against_a_lab_that_can_run(home: LabHome, source: Path) -> None:
-    assert LocalTarget("blue").objections(lab_of(source)) == []
+def test_nothing_speaks_against_a_lab_that_can_run(home: LabDir, source: Path) -> None:
+    assert LocalTarget("blue").blockers(lab_of(source)) == []
 
 
-def test_a_port_that_someone_holds_is_told_with_its_holder(home: LabHome, source: Path) -> None:
+def test_a_port_that_someone_holds_is_told_with_its_holder(home: LabDir, source: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
-        (objection,) = LocalTarget("blue").objections(lab_of(source, host_port=port))
+        (objection,) = LocalTarget("blue").blockers(lab_of(source, host_port=port))
     assert objection.what == f"Port {port} is taken"
     assert objection.where == f"service portal, host_port {port}"
     assert "listens there" in objection.why
@@ -183,16 +183,16 @@ def test_a_port_that_the_labs_own_region_holds_is_not_taken(tell: Tell, source: 
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
         tell(doors=(port,))
-        assert LocalTarget("blue").objections(lab_of(source, host_port=port)) == []
+        assert LocalTarget("blue").blockers(lab_of(source, host_port=port)) == []
 
 
-def test_a_folder_without_a_dockerfile_is_told(home: LabHome, tmp_path: Path) -> None:
-    (objection,) = LocalTarget("blue").objections(lab_of(tmp_path / "nowhere"))
+def test_a_folder_without_a_dockerfile_is_told(home: LabDir, tmp_path: Path) -> None:
+    (objection,) = LocalTarget("blue").blockers(lab_of(tmp_path / "nowhere"))
     assert "nowhere/Dockerfile" in objection.where
 
 
-def test_what_was_looked_at_is_told_also_where_it_is_well(home: LabHome, source: Path) -> None:
-    found = LocalTarget("blue").examine(lab_of(source))
+def test_what_was_looked_at_is_told_also_where_it_is_well(home: LabDir, source: Path) -> None:
+    found = LocalTarget("blue").diagnostics(lab_of(source))
     assert [(one.name, one.state, one.detail) for one in found] == [
         ("runtime", "ok", "processes: as told"),
         ("consul", "ok", at_hand()),
@@ -200,9 +200,9 @@ def test_what_was_looked_at_is_told_also_where_it_is_well(home: LabHome, source:
     ]
 
 
-def test_what_failed_is_told_with_its_hint(home: LabHome, source: Path) -> None:
+def test_what_failed_is_told_with_its_hint(home: LabDir, source: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
-        found = LocalTarget("blue").examine(lab_of(source, host_port=held.getsockname()[1]))
+        found = LocalTarget("blue").diagnostics(lab_of(source, host_port=held.getsockname()[1]))
     assert [(one.name, one.state, bool(one.hint)) for one in found] == [
         ("runtime", "ok", False),
         ("consul", "ok", False),
@@ -211,29 +211,29 @@ def test_what_failed_is_told_with_its_hint(home: LabHome, source: Path) -> None:
 
 
 def test_a_consul_binary_that_does_not_run_is_in_the_way(
-    home: LabHome, source: Path, monkeypatch: pytest.MonkeyPatch
+    home: LabDir, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(BINARY_VARIABLE, "/nope")
-    found = {one.name: one for one in LocalTarget("blue").examine(lab_of(source))}["consul"]
+    found = {one.name: one for one in LocalTarget("blue").diagnostics(lab_of(source))}["consul"]
     assert (found.state, found.detail) == (
         "failed",
         f"/nope does not run ({BINARY_VARIABLE}): No such file or directory",
     )
-    assert [str(one) for one in LocalTarget("blue").objections(lab_of(source))] == [found.detail]
+    assert [str(one) for one in LocalTarget("blue").blockers(lab_of(source))] == [found.detail]
 
 
-def test_without_a_consul_binary_one_is_fetched(home: LabHome, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_consul_binary_one_is_fetched(home: LabDir, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(BINARY_VARIABLE)
     monkeypatch.setenv(CACHE_VARIABLE, str(source))
     monkeypatch.setenv("PATH", str(source))
-    found = {one.name: one for one in LocalTarget("blue").examine(lab_of(source))}["consul"]
+    found = {one.name: one for one in LocalTarget("blue").diagnostics(lab_of(source))}["consul"]
     assert (found.state, found.detail) == ("ok", "none is at hand; `up` fetches one")
 
 
-def test_there_is_nothing_to_ask_before_a_lab_of_this_machine(home: LabHome, source: Path) -> None:
+def test_there_is_nothing_to_ask_before_a_lab_of_this_machine(home: LabDir, source: Path) -> None:
     target = LocalTarget("blue")
     assert target.registers_itself
-    assert target.intent(lab_of(source)) is None
+    assert target.confirmation(lab_of(source)) is None
     assert target.log_configuration(lab_of(source), "portal") is None
     assert target.boot_log("i-1", 10) == []
 
@@ -266,6 +266,6 @@ def test_of_a_consul_that_is_not_there_yet_other_clients_are_told_nothing(tell: 
         ((("weather", 8001), ("other", 8002)), "http://127.0.0.1:8001/"),
     ],
 )
-def test_where_the_portal_is(home: LabHome, services: tuple[tuple[str, int | None], ...], url: str | None) -> None:
+def test_where_the_portal_is(home: LabDir, services: tuple[tuple[str, int | None], ...], url: str | None) -> None:
     specs = tuple(ServiceSpec(name=name, path="/x", host_port=port) for name, port in services)
     assert LocalTarget("blue").portal_url(Lab(services=specs)) == url

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from ....docker.engine import INSTANCE_LABEL
 from ....errors import LabError
-from ...instances import CannotRun, ConsulPorts, Machine, Role
-from ..addresses import HOME, Ports, claim_consul_at_home
-from ..lab_dir import LabHome
+from ...instances import CannotRun, ConsulPorts, Ec2Instance, Role
+from ..addresses import HOME, Ports, claim_consul_ports
+from ..lab_dir import LabDir
 from .bridge_network import LabNetwork
 from .engine_container import EngineContainer
 from .log_copy import LOG_CONFIG, LogCopy
@@ -30,18 +30,18 @@ RESOLV_CONFS = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf
 CHECK_SECONDS = 30.0
 
 
-class ConsulContainers:
+class ConsulAgentContainers:
     """The Consul agents of one lab, as containers."""
 
     def __init__(
         self,
         docker: APIClient,
         network: LabNetwork,
-        home: LabHome,
+        home: LabDir,
         image: str,
         binary: str,
         labels: dict[str, str],
-        forgotten: Callable[[Machine], None],
+        forgotten: Callable[[Ec2Instance], None],
     ) -> None:
         self._docker = docker
         self._network = network
@@ -54,8 +54,8 @@ class ConsulContainers:
         self._recursors = name_servers(RESOLV_CONFS)
         self._containers: dict[str, EngineContainer] = {}
 
-    def make(self, instance_id: str, role: Role, folder: Path, *, lead: bool) -> Machine:
-        return Machine(
+    def make(self, instance_id: str, role: Role, folder: Path, *, lead: bool) -> Ec2Instance:
+        return Ec2Instance(
             instance_id,
             role,
             self._network.take(),
@@ -63,22 +63,22 @@ class ConsulContainers:
             self._ports,
             folder,
             own_address=False,
-            also_on_home=lead,
-            home_ports=self._home_ports() if lead else None,
+            also_on_loopback=lead,
+            loopback_ports=self._home_ports() if lead else None,
         )
 
     def _home_ports(self) -> ConsulPorts:
         """Consul's own ports at 127.0.0.1 where both are free, else free ones."""
-        if claim_consul_at_home(self):
+        if claim_consul_ports(self):
             return ConsulPorts()
         free = Ports(HOME)
         return ConsulPorts(http=free.take(), dns=free.take())
 
-    def settings(self, machine: Machine) -> dict[str, Any]:
+    def settings(self, machine: Ec2Instance) -> dict[str, Any]:
         # what is not below its own domain an agent asks of the name servers that this machine asks
         return {"client_addr": "0.0.0.0", "data_dir": DATA, "recursors": self._recursors}
 
-    def start(self, machine: Machine) -> EngineContainer:
+    def start(self, machine: Ec2Instance) -> EngineContainer:
         from docker.errors import APIError
         from requests.exceptions import RequestException
 
@@ -94,14 +94,14 @@ class ConsulContainers:
         LogCopy(self._docker, container.id, self._home.logs / f"consul-{machine.instance_id}.log", tail=tail)
         return container
 
-    def forget(self, machine: Machine) -> None:
+    def forget(self, machine: Ec2Instance) -> None:
         self._forgotten(machine)
         self._containers.pop(machine.instance_id, None)
         self._network.give_back(machine.address)
 
-    def _create(self, machine: Machine) -> EngineContainer:
+    def _create(self, machine: Ec2Instance) -> EngineContainer:
         docker = self._docker
-        home = machine.home_ports
+        home = machine.loopback_ports
         published = {} if home is None else {8500: home.http, "53/tcp": home.dns, "53/udp": home.dns}
         config = machine.folder / "consul.json"
         host = docker.create_host_config(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ....docker.engine import INSTANCE_LABEL
 from ...ecs.model import Binding, Task
-from ...instances import Machine
+from ...instances import Ec2Instance
 from ...registrators import Registrators, WatchedRegistration
 from ..processes.containers import CannotStart
 from ..registration import TaskRegistration
@@ -55,7 +55,7 @@ class TaskContainer:
 
 
 @dataclass
-class ContainerRuntime:
+class DockerContainers:
     """Starts the tasks of one lab on its network."""
 
     docker: APIClient
@@ -67,7 +67,7 @@ class ContainerRuntime:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(
-        self, task: Task, definition: dict[str, Any], machine: Machine, log: Path, overrides: dict[str, Any]
+        self, task: Task, definition: dict[str, Any], machine: Ec2Instance, log: Path, overrides: dict[str, Any]
     ) -> TaskContainer:
         """Start one container definition of a task. Raises CannotStart."""
         with _as_ecs_says("CannotCreateContainerError"):
@@ -90,7 +90,7 @@ class ContainerRuntime:
             self._of_task.setdefault(task.id, []).append(running)
         return running
 
-    def clean_up(self, task_id: str, machine: Machine, bindings: tuple[Binding, ...]) -> None:
+    def clean_up(self, task_id: str, machine: Ec2Instance, bindings: tuple[Binding, ...]) -> None:
         """Remove what a task that has ended leaves behind."""
         with self._lock:
             containers = self._of_task.pop(task_id, [])
@@ -103,10 +103,10 @@ class ContainerRuntime:
         with self._lock:
             self._ended += left
 
-    def registration(self, task: Task, machine: Machine) -> TaskRegistration:
+    def registration(self, task: Task, machine: Ec2Instance) -> TaskRegistration:
         return WatchedRegistration(self.registrators, machine)
 
-    def _create(self, task: Task, definition: dict[str, Any], machine: Machine, overrides: dict[str, Any]) -> str:
+    def _create(self, task: Task, definition: dict[str, Any], machine: Ec2Instance, overrides: dict[str, Any]) -> str:
         """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html."""
         docker = self.docker
         told = _environment_of(definition, overrides)

@@ -9,7 +9,7 @@ from ....docker.build import build, remove
 from ....docker.engine import Engine, client, labels
 
 
-class EngineImages:
+class DockerImages:
     """The images of one lab."""
 
     def __init__(self, lab: str, home: Path, url: str) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from ....docker.build import remove
 from ....docker.engine import Engine, Left, client, labels
 from ...registrators import Registrators
-from ..lab_dir import LabHome
+from ..lab_dir import LabDir
 from . import bridge_network as network
-from .consul_agents import ConsulContainers
-from .containers import ContainerRuntime
+from .consul_agents import ConsulAgentContainers
+from .containers import DockerContainers
 from .engine_container import EngineContainer, gone_is_fine
 
 if TYPE_CHECKING:
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 CLEARED_AT_ONCE = 8
 
 
-class ContainerWorld:
+class DockerRuntime:
     """The containers of one region. Making it makes the network; raises LabError when the engine does not."""
 
-    def __init__(self, home: LabHome, url: str, agent_image: str, consul_binary: str) -> None:
+    def __init__(self, home: LabDir, url: str, agent_image: str, consul_binary: str) -> None:
         self._home = home
         self._engine = Engine(url)
         self._docker = client(url)
         marks = labels(home.lab, home.root)
         net = network.create(self._docker, home.lab, marks)
         self._registrators = Registrators(url.removeprefix("unix://"))
-        self.consuls = ConsulContainers(
+        self.consuls = ConsulAgentContainers(
             self._docker, net, home, agent_image, consul_binary, marks, self._registrators.forget
         )
-        self.runtime = ContainerRuntime(self._docker, net, marks, self._registrators)
+        self.runtime = DockerContainers(self._docker, net, marks, self._registrators)
 
     def close(self) -> None:
         """Take away what is left of the lab's containers, and its network."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...instances import CannotRun, ConsulPorts, Machine, Role
+from ...instances import CannotRun, ConsulPorts, Ec2Instance, Role
 from .. import lab_processes as processes
-from ..addresses import Addresses, claim_consul_at_home
-from ..lab_dir import LabHome
+from ..addresses import Addresses, claim_consul_ports
+from ..lab_dir import LabDir
 
 KILL_TIMEOUT = 5.0
 
@@ -33,30 +33,30 @@ class AgentProcess:
         self.process.wait(KILL_TIMEOUT)
 
 
-class ConsulProcesses:
+class ConsulAgentProcesses:
     """The Consul agents of one lab, as processes."""
 
-    def __init__(self, home: LabHome, binary: str, addresses: Addresses) -> None:
+    def __init__(self, home: LabDir, binary: str, addresses: Addresses) -> None:
         self._home = home
         self._binary = binary
         self._addresses = addresses
 
-    def make(self, instance_id: str, role: Role, folder: Path, *, lead: bool) -> Machine:
+    def make(self, instance_id: str, role: Role, folder: Path, *, lead: bool) -> Ec2Instance:
         address = self._addresses.take()
         ports = self._addresses.ports(address)
-        lead = lead and claim_consul_at_home(self)
+        lead = lead and claim_consul_ports(self)
         if not self._addresses.shared:
-            return Machine(instance_id, role, address, ConsulPorts(), ports, folder, also_on_home=lead)
+            return Ec2Instance(instance_id, role, address, ConsulPorts(), ports, folder, also_on_loopback=lead)
         if lead:
             own = ConsulPorts(server=ports.take(), serf_lan=ports.take())
         else:
             own = ConsulPorts(ports.take(), ports.take(), ports.take(), ports.take())
-        return Machine(instance_id, role, address, own, ports, folder, own_address=False)
+        return Ec2Instance(instance_id, role, address, own, ports, folder, own_address=False)
 
-    def settings(self, machine: Machine) -> dict[str, Any]:
+    def settings(self, machine: Ec2Instance) -> dict[str, Any]:
         return {}
 
-    def start(self, machine: Machine) -> AgentProcess:
+    def start(self, machine: Ec2Instance) -> AgentProcess:
         try:
             process = processes.start(
                 [self._binary, "agent", "-config-file", str(machine.folder / "consul.json")],
@@ -68,5 +68,5 @@ class ConsulProcesses:
             raise CannotRun(str(error)) from error
         return AgentProcess(process)
 
-    def forget(self, machine: Machine) -> None:
+    def forget(self, machine: Ec2Instance) -> None:
         self._addresses.give_back(machine.address)

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ...ecs.model import Binding, Task
-from ...instances import Machine
+from ...instances import Ec2Instance
 from .. import lab_processes as processes
-from ..lab_dir import LabHome, remove
+from ..lab_dir import LabDir, remove
 from ..registration import SelfRegistration, TaskRegistration
 from .images import Image, ImageStore, copy_for_task
 
@@ -49,18 +49,18 @@ class RunningContainer(Protocol):
         """End it and all that it started; fine when it has ended."""
 
 
-class Runtime(Protocol):
+class ContainerRunner(Protocol):
     """Starts containers, and clears up after them."""
 
     def start(
-        self, task: Task, definition: dict[str, Any], machine: Machine, log: Path, overrides: dict[str, Any]
+        self, task: Task, definition: dict[str, Any], machine: Ec2Instance, log: Path, overrides: dict[str, Any]
     ) -> RunningContainer:
         """Start one container definition of a task. Raises CannotStart."""
 
-    def clean_up(self, task_id: str, machine: Machine, bindings: tuple[Binding, ...]) -> None:
+    def clean_up(self, task_id: str, machine: Ec2Instance, bindings: tuple[Binding, ...]) -> None:
         """Remove what a task that has ended leaves behind."""
 
-    def registration(self, task: Task, machine: Machine) -> TaskRegistration:
+    def registration(self, task: Task, machine: Ec2Instance) -> TaskRegistration:
         """How the task's services enter and leave the catalog."""
 
 
@@ -92,15 +92,15 @@ class RunningProcess:
         processes.signal_group(self.process.pid, signal.SIGKILL)
 
 
-class ProcessRuntime:
+class ProcessContainers:
     """Starts containers as processes on a machine's address."""
 
-    def __init__(self, home: LabHome, images: ImageStore) -> None:
+    def __init__(self, home: LabDir, images: ImageStore) -> None:
         self._home = home
         self._images = images
 
     def start(
-        self, task: Task, definition: dict[str, Any], machine: Machine, log: Path, overrides: dict[str, Any]
+        self, task: Task, definition: dict[str, Any], machine: Ec2Instance, log: Path, overrides: dict[str, Any]
     ) -> RunningProcess:
         """Start one container definition of a task. Raises CannotStart."""
         image = self._images.get(definition["image"])
@@ -125,7 +125,7 @@ class ProcessRuntime:
             raise CannotStart(f"CannotStartContainerError: {error}") from error
         return RunningProcess(process, bindings, environment)
 
-    def clean_up(self, task_id: str, machine: Machine, bindings: tuple[Binding, ...]) -> None:
+    def clean_up(self, task_id: str, machine: Ec2Instance, bindings: tuple[Binding, ...]) -> None:
         """Remove what a task that has ended leaves behind."""
         _give_back(machine, bindings)
         try:
@@ -134,11 +134,11 @@ class ProcessRuntime:
             # a folder that it made read-only, a process that it detached and that still writes
             log.warning("what task %s left is still there: %s", task_id, error)
 
-    def registration(self, task: Task, machine: Machine) -> TaskRegistration:
+    def registration(self, task: Task, machine: Ec2Instance) -> TaskRegistration:
         return SelfRegistration(task, machine)
 
 
-def _bind(definition: dict[str, Any], machine: Machine) -> tuple[Binding, ...]:
+def _bind(definition: dict[str, Any], machine: Ec2Instance) -> tuple[Binding, ...]:
     """A host port for each port mapping: the one asked for, else the next free one of the machine's address.
 
     Machines that share one address cannot all have the port asked for: theirs is dynamic, and the door leads to it.
@@ -151,7 +151,7 @@ def _bind(definition: dict[str, Any], machine: Machine) -> tuple[Binding, ...]:
     return tuple(bindings)
 
 
-def _give_back(machine: Machine, bindings: tuple[Binding, ...]) -> None:
+def _give_back(machine: Ec2Instance, bindings: tuple[Binding, ...]) -> None:
     for binding in bindings:
         machine.ports.give_back(binding.host_port)
 
@@ -184,7 +184,7 @@ def _environment(
     image: Image,
     definition: dict[str, Any],
     overrides: dict[str, Any],
-    machine: Machine,
+    machine: Ec2Instance,
     bindings: tuple[Binding, ...],
 ) -> dict[str, str]:
     """The image's variables, the task definition's, the overrides', and where to listen and to look names up.

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ....docker.build_context import Dockerfile, files, read_dockerfile
 from ....errors import LabError
-from ..lab_dir import LabHome, remove
+from ..lab_dir import LabDir, remove
 
 INSTALL_TIMEOUT = 600.0
 _RECIPE = ".ecsconsul-image.json"
@@ -40,7 +40,7 @@ class Image:
 class ImageStore:
     """The images of one lab, by reference `<lab>/<service>:<hash>`."""
 
-    def __init__(self, home: LabHome) -> None:
+    def __init__(self, home: LabDir) -> None:
         self._home = home
 
     def tags(self, repository: str) -> list[str]:

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ...instances import ConsulRunner
+from ...instances import ConsulAgents
 from ..addresses import Addresses
-from ..lab_dir import LabHome
-from .consul_agents import ConsulProcesses
-from .containers import ProcessRuntime, Runtime
+from ..lab_dir import LabDir
+from .consul_agents import ConsulAgentProcesses
+from .containers import ContainerRunner, ProcessContainers
 from .images import ImageStore
 
 
-class World(Protocol):
+class Runtime(Protocol):
     """How the Consul agents and the tasks of one region run."""
 
     @property
-    def consuls(self) -> ConsulRunner: ...
+    def consuls(self) -> ConsulAgents: ...
     @property
-    def runtime(self) -> Runtime: ...
+    def runtime(self) -> ContainerRunner: ...
 
     def close(self) -> None:
         """Take away what is left, after all tasks and machines have ended."""
 
 
-class ProcessWorld:
+class ProcessRuntime:
     """Everything is a process of this user."""
 
-    def __init__(self, home: LabHome, consul_binary: str, *, shared_address: bool) -> None:
-        self.consuls = ConsulProcesses(home, consul_binary, Addresses(home.lab, shared_address))
-        self.runtime = ProcessRuntime(home, ImageStore(home))
+    def __init__(self, home: LabDir, consul_binary: str, *, shared_address: bool) -> None:
+        self.consuls = ConsulAgentProcesses(home, consul_binary, Addresses(home.lab, shared_address))
+        self.runtime = ProcessContainers(home, ImageStore(home))
 
     def close(self) -> None:
         """Nothing: whatever still runs bears the lab's mark, and is ended by it."""

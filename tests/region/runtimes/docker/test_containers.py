@@ -13,7 +13,7 @@ from typing import Any
 from requests.exceptions import ReadTimeout
 
 from ecsconsul.region.runtimes.docker.bridge_network import LabNetwork
-from ecsconsul.region.runtimes.docker.containers import ContainerRuntime
+from ecsconsul.region.runtimes.docker.containers import DockerContainers
 
 PATIENCE = 10.0
 
@@ -58,7 +58,7 @@ def test_a_container_that_cannot_be_removed_holds_up_no_other_task(tmp_path: Pat
     engine: Any = Engine()
     network = LabNetwork("n", ipaddress.IPv4Network("172.18.0.0/16"), "127.0.0.1")
     registrators: Any = None
-    runtime = ContainerRuntime(engine, network, {}, registrators)
+    runtime = DockerContainers(engine, network, {}, registrators)
     machine: Any = SimpleNamespace(instance_id="i-1", address="127.0.0.2")
 
     def start(name: str) -> None:

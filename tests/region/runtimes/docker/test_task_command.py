@@ -7,7 +7,7 @@ import sys
 
 RESIZED = """
 import os, pty, signal, threading
-from ecsconsul.local.containers import terminal
+from ecsconsul.region.runtimes.docker import task_command as terminal
 
 class Engine:
     def __init__(self):

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from ecsconsul.region.ecs.model import Task
-from ecsconsul.region.instances import Machine
+from ecsconsul.region.instances import Ec2Instance
 from ecsconsul.region.runtimes import lab_processes as processes
 from ecsconsul.region.runtimes.addresses import FIRST_DYNAMIC_PORT
-from ecsconsul.region.runtimes.lab_dir import LabHome
-from ecsconsul.region.runtimes.processes.containers import CannotStart, ProcessRuntime, RunningProcess
+from ecsconsul.region.runtimes.lab_dir import LabDir
+from ecsconsul.region.runtimes.processes.containers import CannotStart, ProcessContainers, RunningProcess
 from ecsconsul.region.runtimes.processes.images import ImageStore
 from tests.region.ecs.making import container, task
 from tests.region.fakes import machine
@@ -33,11 +33,11 @@ DOCKERFILE = 'FROM x\nENV A=image B=image\nWORKDIR /app\nCOPY . .\nENTRYPOINT ["
 class Bench:
     """Starts containers of one image, and ends them."""
 
-    def __init__(self, home: LabHome, folder: Path) -> None:
+    def __init__(self, home: LabDir, folder: Path) -> None:
         self.home, self.folder = home, folder
-        self.machine: Machine = machine(folder)
+        self.machine: Ec2Instance = machine(folder)
         self.store = ImageStore(home)
-        self.runtime = ProcessRuntime(home, self.store)
+        self.runtime = ProcessContainers(home, self.store)
         self.log = home.logs / "task.log"
         self.publish(DOCKERFILE)
 
@@ -59,7 +59,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench(home: LabHome, tmp_path: Path) -> Iterator[Bench]:
+def bench(home: LabDir, tmp_path: Path) -> Iterator[Bench]:
     made = Bench(home, tmp_path)
     yield made
     processes.end_survivors(home.root)

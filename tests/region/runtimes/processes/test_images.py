@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from ecsconsul.errors import LabError
-from ecsconsul.region.runtimes.lab_dir import LabHome
+from ecsconsul.region.runtimes.lab_dir import LabDir
 from ecsconsul.region.runtimes.processes.images import ImageStore, copy_for_task, satisfied
 from ecsconsul.targets.local.lab_images import LabImages
 
 
 @pytest.fixture
-def store(home: LabHome) -> ImageStore:
+def store(home: LabDir) -> ImageStore:
     return ImageStore(home)
 
 
@@ -56,7 +56,7 @@ def make_older(repository: Path) -> None:
         os.utime(folder, ns=(seen.st_atime_ns, seen.st_mtime_ns - 10**9))
 
 
-def test_tags_are_those_that_are_whole_oldest_first(store: ImageStore, source: Path, home: LabHome) -> None:
+def test_tags_are_those_that_are_whole_oldest_first(store: ImageStore, source: Path, home: LabDir) -> None:
     assert store.tags("weather") == []
     for tag in ("b", "a", "c"):
         make_older(home.images / "weather")
@@ -81,7 +81,7 @@ def test_publishing_again_or_deleting_twice_is_fine(store: ImageStore, source: P
     assert store.tags("weather") == []
 
 
-def test_what_cannot_be_copied_is_said_and_leaves_nothing(store: ImageStore, source: Path, home: LabHome) -> None:
+def test_what_cannot_be_copied_is_said_and_leaves_nothing(store: ImageStore, source: Path, home: LabDir) -> None:
     home.images.mkdir(parents=True)
     (home.images / "weather").write_text("a file where a folder must be")
     with pytest.raises(LabError, match="cannot be published") as caught:
@@ -126,7 +126,7 @@ def test_requirements_are_met_only_when_it_is_certain(tmp_path: Path, line: str,
     assert satisfied(tmp_path / "requirements.txt") is met
 
 
-def test_what_is_required_and_not_there_is_installed_once(home: LabHome, source: Path, tmp_path: Path) -> None:
+def test_what_is_required_and_not_there_is_installed_once(home: LabDir, source: Path, tmp_path: Path) -> None:
     """From a folder, so that no index is asked; two services that require the same share it, published at once."""
     package = tmp_path / "package"
     package.mkdir()
