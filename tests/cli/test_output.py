@@ -340,7 +340,7 @@ def test_a_terminal_sees_a_tree_of_what_runs_and_failed() -> None:
 SCRIPT = """
 import json, sys
 from ecsconsul.cli.output import View
-from tests.test_view import progress, status, service, instance
+from tests.cli.test_output import progress, status, service, instance
 view = View(as_json=False, no_color="--no-color" in sys.argv)
 progress(view)
 view.status(status(service("weather", 1, 1, instance(1, "critical", "x" * 300))))

@@ -477,7 +477,7 @@ def test_all_objections_are_told_at_once(world: Runtime) -> None:
 WAITING = """
 import sys, threading
 sys.path.insert(0, {tests!r})
-from tests.test_walk import Thing, World, chain
+from tests.deploy.test_executor import Thing, World, chain
 from ecsconsul.deploy import executor as walk
 
 class Watcher(walk.NullObserver):

@@ -127,7 +127,7 @@ def test_what_another_client_needs_to_know(
 def test_other_clients_are_told_of_a_consul_that_they_can_reach(
     account: Account, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(instances, "server_facts", lambda *_, **__: ConsulServer("i-1", "consul.example", ()))
+    monkeypatch.setattr(instances, "find_consul_server", lambda *_, **__: ConsulServer("i-1", "consul.example", ()))
     reached = AwsTarget(structs.replace(lab, aws=structs.replace(lab.aws, consul_access="direct")))
     assert reached.environment()["CONSUL_HTTP_ADDR"] == "http://consul.example:8500"
     assert "CONSUL_HTTP_ADDR" not in AwsTarget(lab).environment()
