@@ -46,7 +46,7 @@ class AwsApi:
             return _fail(start_response, "InvalidParameterException", f"This local region is {self._moto.region}.")
         if is_ecs:
             return self._answer_ecs(operation, environ, start_response)
-        answer = self._pass_on(environ, start_response)
+        answer = self._forward_to_moto(environ, start_response)
         if service in _MAY_CHANGE_INSTANCES:
             self._instances_changed()
         return answer
@@ -54,30 +54,30 @@ class AwsApi:
     def _answer_ecs(self, operation: str, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         try:
-            ask = json.loads(body or b"{}")
+            request = json.loads(body or b"{}")
         except ValueError:
             return _fail(start_response, "SerializationException", "The body is not JSON.")
-        if not isinstance(ask, dict):
+        if not isinstance(request, dict):
             return _fail(start_response, "SerializationException", "The body is no JSON object.")
         own = self._api.operations.get(operation)
-        if own is None and self._api.answers(str(ask.get("resourceArn", ""))):
+        if own is None and self._api.answers(str(request.get("resourceArn", ""))):
             own = self._api.by_resource.get(operation)
         try:
-            if own and (wrong := self._moto.mistakes_in(operation, ask)):
+            if own and (wrong := self._moto.validation_errors(operation, request)):
                 raise ApiError("InvalidParameterException", wrong)
             with self._ecs.lock:
                 if own:
-                    return _answer(start_response, own(ask))
+                    return _answer(start_response, own(request))
                 if operation == "DeleteCluster":
-                    self._refuse_to_delete_what_is_used(ask)
+                    self._require_empty_cluster(request)
         except ApiError as error:
             return _fail(start_response, error.kind, str(error))
         environ["wsgi.input"] = io.BytesIO(body)
         if operation == "DescribeClusters":
             return self._describe_clusters(environ, start_response)
-        return self._pass_on(environ, start_response)
+        return self._forward_to_moto(environ, start_response)
 
-    def _pass_on(self, environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+    def _forward_to_moto(self, environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
         with self._moto.lock:
             answer = self._moto.application(environ, start_response)
             try:
@@ -87,17 +87,17 @@ class AwsApi:
 
     def _describe_clusters(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """moto's answer, with the counts of what runs."""
-        said: list[str] = []
-        body = b"".join(self._pass_on(environ, lambda status, headers, *_: said.append(status)))
+        statuses: list[str] = []
+        body = b"".join(self._forward_to_moto(environ, lambda status, headers, *_: statuses.append(status)))
         found = json.loads(body)
         with self._ecs.lock:
             for cluster in found.get("clusters", ()):
                 cluster |= self._ecs.cluster_counts(cluster["clusterName"])
-        return _answer(start_response, found, said[0])
+        return _answer(start_response, found, statuses[0])
 
-    def _refuse_to_delete_what_is_used(self, ask: dict[str, Any]) -> None:
+    def _require_empty_cluster(self, request: dict[str, Any]) -> None:
         """ECS deletes no cluster that still holds something; moto would."""
-        counts = self._ecs.cluster_counts(str(ask.get("cluster", "default")).rpartition("/")[2])
+        counts = self._ecs.cluster_counts(str(request.get("cluster", "default")).rpartition("/")[2])
         if counts["activeServicesCount"]:
             raise ApiError(
                 "ClusterContainsServicesException", "The Cluster cannot be deleted while Services are active."

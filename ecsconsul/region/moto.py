@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import gc
-import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _SERVICES = ("ecs", "ec2", "cloudformation", "iam", "autoscaling", "ssm", "logs"
 
 
 @dataclass(frozen=True)
-class Instance:
+class MotoInstance:
     """An EC2 instance that moto believes to run. `cpu` in ECS's units (1,024 a core), `memory` in MiB."""
 
     id: str
@@ -62,33 +62,26 @@ class Moto:
         self._backends["ec2"]._create_default_encryption_key()
         _backend("ssm", self.region).get_parameter(_AMI_PARAMETER)
 
-    def has_cluster(self, name: str) -> bool:
-        """Whether there is a cluster of that name that was not deleted."""
+    def find(self, cluster: str, task_definition: str) -> tuple[bool, dict[str, Any] | None]:
+        """Whether the cluster exists, and the task definition that a family, family:revision or ARN names, if any."""
         with self.lock:
-            cluster = self._backends["ecs"].clusters.get(name)
-            return cluster is not None and cluster.status == "ACTIVE"
+            found = self._backends["ecs"].clusters.get(cluster)
+            definition = self._task_definition(task_definition) if task_definition else None
+            return found is not None and found.status == "ACTIVE", definition
 
-    def task_definition(self, name: str) -> dict[str, Any] | None:
-        """The task definition that a family, family:revision or ARN names, as the API shows it; None when unknown."""
-        from werkzeug.test import Client
+    def _task_definition(self, name: str) -> dict[str, Any] | None:
+        """The task definition as the API shows it."""
+        from moto.ecs.exceptions import TaskDefinitionNotFoundException
 
-        headers = {
-            "Authorization": _authorization(self.region, "ecs"),
-            "X-Amz-Target": "AmazonEC2ContainerServiceV20141113.DescribeTaskDefinition",
-        }
-        with self.lock:
-            answer = Client(self.application).post(
-                "/",
-                data=json.dumps({"taskDefinition": name}),
-                content_type="application/x-amz-json-1.1",
-                headers=headers,
-            )
-        if answer.status_code != 200:
+        try:
+            found = self._backends["ecs"].describe_task_definition(name)
+        except (TaskDefinitionNotFoundException, ValueError):
+            # ValueError: a revision that is no number
             return None
-        found: dict[str, Any] = json.loads(answer.data)["taskDefinition"]
-        return found
+        shown = {key: getattr(found, attribute) for key, attribute in _DEFINITION_FIELDS.items()}
+        return copy.deepcopy({key: value for key, value in shown.items() if value is not None})
 
-    def mistakes_in(self, operation: str, ask: dict[str, Any]) -> str:
+    def validation_errors(self, operation: str, request: dict[str, Any]) -> str:
         """What is missing, unknown or of a wrong type in an ECS request by AWS's own model, a line each; "" when none.
 
         The model is that of AWS's SDK for Python, which knows what the requests of most clients are made of.
@@ -97,9 +90,9 @@ class Moto:
         from moto.core.utils import get_service_model
 
         shape = get_service_model("ecs").operation_model(operation).input_shape
-        return str(ParamValidator().validate(ask, shape).generate_report())
+        return str(ParamValidator().validate(request, shape).generate_report())
 
-    def instances(self) -> list[Instance]:
+    def instances(self) -> list[MotoInstance]:
         """The instances that run."""
         with self.lock:
             return [self._instance(one) for one in self._backends["ec2"].all_running_instances()]
@@ -121,14 +114,14 @@ class Moto:
                     for interface in one.nics.values():
                         interface.private_ip_address = address
 
-    def _instance(self, one: Any) -> Instance:
+    def _instance(self, one: Any) -> MotoInstance:
         from moto.ec2.models.instance_types import INSTANCE_TYPES
 
         kind = INSTANCE_TYPES[one.instance_type]
         # the ECS agent keeps 32 MiB and more of what the instance has for the system
         memory = int(kind["MemoryInfo"]["SizeInMiB"]) * 95 // 100
         tags = {tag["key"]: tag["value"] for tag in one.get_tags()}
-        return Instance(one.id, tags, int(kind["VCpuInfo"]["DefaultVCpus"]) * 1024, memory)
+        return MotoInstance(one.id, tags, int(kind["VCpuInfo"]["DefaultVCpus"]) * 1024, memory)
 
 
 def _decode_models_quickly() -> None:
@@ -177,6 +170,18 @@ def _mend_group_updates() -> None:
     FakeAutoScalingGroup.update_from_cloudformation_json = classmethod(update)  # type: ignore[assignment, method-assign]
 
 
+# the fields of a task definition that the region reads, and moto's attributes for them
+_DEFINITION_FIELDS = {
+    "taskDefinitionArn": "arn",
+    "family": "family",
+    "revision": "revision",
+    "status": "status",
+    "containerDefinitions": "container_definitions",
+    "cpu": "cpu",
+    "memory": "memory",
+    "networkMode": "network_mode",
+    "volumes": "volumes",
+}
 _AMI_PARAMETER = "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id"
 _BARE = {
     "HTTP_HOST": "127.0.0.1",

@@ -1,7 +1,7 @@
-"""Doors to the lab: 127.0.0.1:<port> leads to the tasks that ask for that host port, wherever they run.
+"""Forwards 127.0.0.1:<host_port> to the tasks that ask for that fixed port, wherever they run.
 
-In AWS one opens the instance's public address; here the instances have addresses that nobody would guess.
-A door tries the tasks in turn, so that a rolling deployment behind it is not felt in front of it.
+In AWS you open the instance's public address; here the instances have addresses that nobody would guess. A connection
+goes to the first task that accepts it, so a rolling deployment does not interrupt callers.
 """
 
 from __future__ import annotations
@@ -14,79 +14,80 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from .runtimes.addresses import HOME
+from .runtimes.addresses import LOOPBACK
 
 log = logging.getLogger(__name__)
 
 Endpoint = tuple[str, int]
 CONNECT_TIMEOUT = 2.0
+CALL_TIMEOUT = 5.0
 CHUNK = 65536
 
 
 class PortForwarder:
-    """All doors of a lab, in one event loop. `behind` tells the endpoints of a port, the best first."""
+    """All forwarded ports of a lab, in one event loop. `endpoints_of` gives the endpoints of a port, best first."""
 
-    def __init__(self, behind: Callable[[int], list[Endpoint]]) -> None:
-        self._behind = behind
+    def __init__(self, endpoints_of: Callable[[int], list[Endpoint]]) -> None:
+        self._endpoints_of = endpoints_of
         self._servers: dict[int, asyncio.Server] = {}
         self._taken: set[int] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="doors", daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, name="port-forwarder", daemon=True)
         self._thread.start()
 
     def ports(self) -> tuple[int, ...]:
-        """The ports of the open doors."""
+        """The ports that are forwarded now."""
         return tuple(sorted(self._servers))
 
-    def open_at(self, ports: set[int]) -> None:
-        """Open and close doors so that there is one for each port; one whose port is taken stays shut, and is said."""
-        asyncio.run_coroutine_threadsafe(self._open_at(ports), self._loop).result(timeout=5)
+    def forward(self, ports: set[int]) -> None:
+        """Forward these ports and no others. One that is taken is logged and skipped until it is free."""
+        asyncio.run_coroutine_threadsafe(self._forward(ports), self._loop).result(timeout=CALL_TIMEOUT)
 
     def close(self) -> None:
-        """Close all doors, and end what goes through them."""
-        self.open_at(set())
-        asyncio.run_coroutine_threadsafe(self._end_connections(), self._loop).result(timeout=5)
+        """Stop forwarding, and close open connections."""
+        self.forward(set())
+        asyncio.run_coroutine_threadsafe(self._close_connections(), self._loop).result(timeout=CALL_TIMEOUT)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=CALL_TIMEOUT)
         self._loop.close()
 
-    async def _open_at(self, ports: set[int]) -> None:
+    async def _forward(self, ports: set[int]) -> None:
         for port in set(self._servers) - ports:
             self._servers.pop(port).close()
         for port in ports - set(self._servers):
             try:
-                self._servers[port] = await asyncio.start_server(partial(self._pass, port), HOME, port)
+                self._servers[port] = await asyncio.start_server(partial(self._serve, port), LOOPBACK, port)
                 self._taken.discard(port)
             except (OSError, OverflowError) as error:
                 if port not in self._taken:
-                    log.error("no door at %s:%s: %s", HOME, port, _reason(error))
+                    log.error("cannot forward %s:%s: %s", LOOPBACK, port, _reason(error))
                 self._taken.add(port)
 
-    async def _end_connections(self) -> None:
-        await _some_turns()
+    async def _close_connections(self) -> None:
+        await _yield_to_loop()
         for writer in self._writers:
             writer.transport.abort()
-        passing = asyncio.all_tasks() - {asyncio.current_task()}
-        for one in passing:
-            one.cancel()
-        await asyncio.gather(*passing, return_exceptions=True)
-        await _some_turns()
+        serving = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+        await _yield_to_loop()
         await self._loop.shutdown_default_executor()
 
-    async def _pass(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Join one connection to the first endpoint that takes it."""
-        with self._kept(writer):
+    async def _serve(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Join one connection to the first endpoint that accepts it."""
+        with self._tracked(writer):
             inner = await self._connect(port)
             if inner is None:
                 return
             inner_reader, inner_writer = inner
-            with self._kept(inner_writer):
-                await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
+            with self._tracked(inner_writer):
+                await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
 
     @contextlib.contextmanager
-    def _kept(self, writer: asyncio.StreamWriter) -> Iterator[None]:
-        """Known while it is open, and closed in the end however that comes."""
+    def _tracked(self, writer: asyncio.StreamWriter) -> Iterator[None]:
+        """Keep track of a connection while it is open, and close it however it ends."""
         self._writers.add(writer)
         try:
             yield
@@ -95,21 +96,21 @@ class PortForwarder:
             writer.close()
 
     async def _connect(self, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
-        # the one who knows may have to wait for its lock: not in this loop
-        for address, real_port in await asyncio.to_thread(self._behind, port):
+        # Looking the endpoints up may wait for a lock, which must not block this loop.
+        for address, real_port in await asyncio.to_thread(self._endpoints_of, port):
             with contextlib.suppress(OSError, TimeoutError, asyncio.TimeoutError):
                 return await asyncio.wait_for(asyncio.open_connection(address, real_port), CONNECT_TIMEOUT)
         return None
 
 
-async def _some_turns() -> None:
-    """Let the loop make tasks of the connections that it has just accepted, and let go of those that were closed."""
+async def _yield_to_loop() -> None:
+    """Let the loop create tasks for connections it has just accepted, and drop those that were closed."""
     for _ in range(10):
         await asyncio.sleep(0)
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copy until the end, and hand the end on; a connection that broke is broken for the other side as well."""
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copy until end of file, and pass that on; a connection that breaks is closed on the other side too."""
     try:
         while chunk := await reader.read(CHUNK):
             writer.write(chunk)
@@ -121,5 +122,5 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def _reason(error: OSError | OverflowError) -> str:
-    """Of an OSError the operating system's words alone, as asyncio's repeat the address."""
+    """For an OSError the operating system's words alone, since asyncio's repeat the address."""
     return os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else str(error)

@@ -1,21 +1,15 @@
-"""The tiny AWS region: one background process that serves the AWS API on loopback and runs what it is asked for.
-
-Started by the local target as `python -m ecsconsul.region.region`, with what it must know as JSON on its standard
-input. It says in the lab's one small file where it listens, and that it is ready by a line on its standard output.
-It ends on SIGTERM, and leaves nothing but logs.
-"""
+"""The region put together: the AWS API on loopback, and everything that runs behind it."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import signal
 import socket
-import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -24,59 +18,58 @@ from typing import IO
 from .. import __version__
 from ..consul.install import version_of
 from .aws_api import AwsApi
-from .control_loop import Agent
+from .control_loop import ControlLoop
 from .ecs.model import RUNNING, ContainerInstance, Task, fixed_ports
 from .ecs.state import Ecs
-from .instances import ROLES, Ec2Instance, Ec2Instances, Role
-from .moto import Instance, Moto
+from .instances import Ec2Instances
+from .moto import Moto, MotoInstance
 from .port_forwarder import PortForwarder
-from .runtimes import lab_processes as processes
-from .runtimes.addresses import HOME
+from .runtimes.addresses import LOOPBACK
+from .runtimes.interface import ROLES, Ec2Instance, Role, Runtime
 from .runtimes.lab_dir import DOCKER, LabDir, RegionInfo, RegionSpec
-from .runtimes.processes.runtime import ProcessRuntime, Runtime
 
 log = logging.getLogger(__name__)
 
 API_PORT = 5566
 BACKLOG = 128
-LOCK_PATIENCE = 2.0
-JOIN_PATIENCE = 10.0
+JOIN_TIMEOUT = 10.0
 ROLE_TAG, CLUSTER_TAG = "ecsconsul:role", "ecsconsul:cluster"
 
 
 class Region:
-    """Puts the parts together; each part knows only those it is given."""
+    """Creates the parts and connects them; each part knows only those it is given."""
 
-    def __init__(self, spec: RegionSpec, home: LabDir) -> None:
+    def __init__(self, spec: RegionSpec, lab_dir: LabDir) -> None:
         self._spec = spec
-        self._home = home
-        self._world = _world(spec, home)
+        self._lab_dir = lab_dir
+        self._runtime = _runtime(spec, lab_dir)
         version = version_of(Path(spec.consul_binary))
-        self._machines = Ec2Instances(home, self._world.consuls, version, spec.consul_servers)
-        self._machines.on_restart = self._consul_restarted
+        self._instances = Ec2Instances(lab_dir, self._runtime.consul_agents, version, spec.consul_servers)
         self._instances_lock = threading.Lock()
-        self._facts_lock = threading.Lock()
-        self._facts: RegionInfo | None = None
+        self._info_lock = threading.Lock()
+        self._info: RegionInfo | None = None
         self._published: RegionInfo | None = None
 
     def run(self, ready: IO[str]) -> None:
-        """Serve until SIGTERM. One line goes to `ready` when the API listens."""
+        """Serve until SIGTERM; writes a line to `ready` when the API listens."""
         from werkzeug.serving import make_server
 
-        self._machines.warm_up(self._spec.ecs_instances)
-        self._moto = Moto(self._spec.region, self._machines.next_instance_id)
+        self._instances.warm_up(self._spec.ecs_instances)
+        self._moto = Moto(self._spec.region, self._instances.next_instance_id)
         self._ecs = Ecs(self._moto)
-        self._agent = Agent(self._ecs, self._world.runtime, self._home)
-        self._doors = PortForwarder(self._behind_door)
-        self._agent.on_pass = self._services_changed
-        self._agent.begin()
-        api = AwsApi(self._moto, self._ecs, self._instances_changed)
-        with _listening() as listening:
-            server = make_server(HOME, 0, api, threaded=True, request_handler=_quiet_handler(), fd=listening.fileno())
-        self._facts = self._first_facts(server.port)
-        self._publish()
+        self._control_loop = ControlLoop(self._ecs, self._runtime.containers, self._lab_dir)
+        self._forwarder = PortForwarder(self._endpoints_of_port)
+        self._control_loop.on_pass = self._forward_fixed_ports
+        self._control_loop.start()
+        api = AwsApi(self._moto, self._ecs, self._reconcile_instances)
+        with _listen() as listening:
+            server = make_server(
+                LOOPBACK, 0, api, threaded=True, request_handler=_quiet_handler(), fd=listening.fileno()
+            )
+        self._info = self._initial_info(server.port)
+        self._publish_info()
         with contextlib.suppress(BrokenPipeError):
-            # whoever started the region may be gone by now; the region stays
+            # Whoever started the region may be gone by now; the region stays.
             ready.write("ready\n")
             ready.flush()
         _on_terminate(server.shutdown)
@@ -87,19 +80,19 @@ class Region:
             self._close()
 
     def _close(self) -> None:
-        self._agent.close()
-        self._doors.close()
-        self._machines.close()
-        self._world.close()
+        self._control_loop.close()
+        self._forwarder.close()
+        self._instances.close()
+        self._runtime.close()
 
-    def _first_facts(self, port: int) -> RegionInfo:
+    def _initial_info(self, port: int) -> RegionInfo:
         vpc, subnets = self._moto.default_network()
         return RegionInfo(
             pid=os.getpid(),
             version=__version__,
             lab=self._spec.lab,
             region=self._spec.region,
-            endpoint=f"http://{HOME}:{port}",
+            endpoint=f"http://{LOOPBACK}:{port}",
             consul_http="",
             consul_dns="",
             runtime=self._spec.runtime,
@@ -109,82 +102,74 @@ class Region:
             subnet_ids=subnets,
         )
 
-    def _publish(self) -> None:
-        """Write the facts as they are now, with the Consul server that leads the way to all others."""
-        with self._facts_lock:
-            if self._facts is None:
+    def _publish_info(self) -> None:
+        """Write the region's info as it is now, with the Consul server that clients should use."""
+        with self._info_lock:
+            if self._info is None:
                 return
-            facts = replace(self._facts, doors=self._doors.ports())
-            servers = self._machines.servers()
+            info = replace(self._info, forwarded_ports=self._forwarder.ports())
+            servers = self._instances.servers()
             if servers:
-                lead = next((m for m in servers if m.also_on_loopback), servers[0])
-                address = HOME if lead.also_on_loopback else lead.address
+                lead = next((one for one in servers if one.also_on_loopback), servers[0])
+                address = LOOPBACK if lead.also_on_loopback else lead.address
                 ports = lead.loopback_ports or lead.consul
-                facts = replace(facts, consul_http=f"{address}:{ports.http}", consul_dns=f"{address}:{ports.dns}")
-            if facts != self._published:
-                self._home.write_info(facts)
-                self._published = facts
+                info = replace(info, consul_http=f"{address}:{ports.http}", consul_dns=f"{address}:{ports.dns}")
+            if info != self._published:
+                self._lab_dir.write_info(info)
+                self._published = info
 
-    # EC2
-
-    def _instances_changed(self) -> None:
-        """Boot a machine for each new instance of the lab, and take those away whose instance is gone."""
+    def _reconcile_instances(self) -> None:
+        """Launch each new EC2 instance of the lab, and terminate those that are gone."""
         with self._instances_lock:
-            wanted = {one.id: one for one in self._moto.instances() if one.tags.get(ROLE_TAG) in ROLES}
-            known = {machine.instance_id: machine for machine in self._machines.all()}
-            for instance_id in known.keys() - wanted.keys():
+            desired = {one.id: one for one in self._moto.instances() if one.tags.get(ROLE_TAG) in ROLES}
+            known = {instance.instance_id: instance for instance in self._instances.all()}
+            for instance_id in known.keys() - desired.keys():
                 self._terminate(known[instance_id])
-            fresh = [one for one in wanted.values() if one.id not in known]
-            joining = [self._launch(one) for one in sorted(fresh, key=lambda one: one.tags[ROLE_TAG])]
-        self._publish()
-        # as a stack is complete when its instances have signalled, so that tasks spread over all of them
-        end = time.monotonic() + JOIN_PATIENCE
+            new = [one for one in desired.values() if one.id not in known]
+            joining = [self._launch(one) for one in sorted(new, key=lambda one: one.tags[ROLE_TAG])]
+        self._publish_info()
+        # As a stack is complete when its instances have signalled, so that tasks spread over all of them.
+        end = time.monotonic() + JOIN_TIMEOUT
         for thread in joining:
             thread.join(max(0.0, end - time.monotonic()))
 
-    def _launch(self, one: Instance) -> threading.Thread:
-        """Boot the machine of an instance; the thread ends when it has joined."""
+    def _launch(self, one: MotoInstance) -> threading.Thread:
+        """Launch an instance; the thread ends when it has joined its cluster."""
         role: Role = "consul-server" if one.tags[ROLE_TAG] == "consul-server" else "ecs-instance"
-        machine = self._machines.launch(one.id, role)
-        self._moto.set_address(one.id, machine.address)
-        joining = threading.Thread(target=self._join_when_ready, args=(machine, one), daemon=True)
+        instance = self._instances.launch(one.id, role)
+        self._moto.set_address(one.id, instance.address)
+        joining = threading.Thread(target=self._join_cluster, args=(instance, one), daemon=True)
         joining.start()
         return joining
 
-    def _join_when_ready(self, machine: Ec2Instance, one: Instance) -> None:
-        """An instance registers with its cluster when its Consul agent answers, as the boot script would have it."""
-        if not self._agent.await_consul(machine):
+    def _join_cluster(self, instance: Ec2Instance, one: MotoInstance) -> None:
+        """Register an instance with its ECS cluster once its Consul agent answers, as the boot script does."""
+        if not self._control_loop.await_agent(instance):
             log.error("the Consul agent of %s does not answer", one.id)
             return
-        if machine.role != "ecs-instance":
+        if instance.role != "ecs-instance":
             return
         cluster = one.tags.get(CLUSTER_TAG, "default")
         arn = self._ecs.arn("container-instance", cluster, one.id.removeprefix("i-").zfill(32))
-        instance = ContainerInstance(one.id, arn, cluster, machine.host_address, one.cpu, one.memory)
-        self._agent.join_instance(machine, instance)
+        container_instance = ContainerInstance(one.id, arn, cluster, instance.host_address, one.cpu, one.memory)
+        self._control_loop.add_instance(instance, container_instance)
 
-    def _terminate(self, machine: Ec2Instance) -> None:
-        # one whose Consul has just answered must not join after it was lost
-        machine.stopping.set()
-        self._agent.lose_instance(machine.instance_id)
-        self._machines.terminate(machine.instance_id)
+    def _terminate(self, instance: Ec2Instance) -> None:
+        # An instance whose agent has just answered must not join after it was removed.
+        instance.stopping.set()
+        self._control_loop.remove_instance(instance)
+        self._instances.terminate(instance.instance_id)
 
-    def _consul_restarted(self, machine: Ec2Instance) -> None:
-        if machine.role == "ecs-instance":
-            self._agent.consul_is_back(machine)
-
-    # doors
-
-    def _services_changed(self) -> None:
-        """A door for each fixed host port that an active service asks for."""
+    def _forward_fixed_ports(self) -> None:
+        """Forward each fixed host port that an active service asks for."""
         definitions = [s.primary.task_definition for s in self._ecs.services() if s.status == "ACTIVE"]
-        wanted = {port for definition in definitions for port in fixed_ports(definition)}
-        if wanted != set(self._doors.ports()):
-            self._doors.open_at(wanted)
-            self._publish()
+        desired = {port for definition in definitions for port in fixed_ports(definition)}
+        if desired != set(self._forwarder.ports()):
+            self._forwarder.forward(desired)
+            self._publish_info()
 
-    def _behind_door(self, port: int) -> list[tuple[str, int]]:
-        """Where the tasks of a host port really listen, passing ones first, then the newest."""
+    def _endpoints_of_port(self, port: int) -> list[tuple[str, int]]:
+        """Where the tasks with a fixed host port really listen, passing ones first, then the newest."""
         with self._ecs.lock:
             tasks = [task for task in self._ecs.tasks() if task.last_status == RUNNING]
             tasks.sort(key=lambda task: (not task.passing, -task.created_at))
@@ -196,17 +181,19 @@ class Region:
         return [(address, binding.host_port) for binding in bindings if binding.outside_port == port]
 
 
-def _world(spec: RegionSpec, home: LabDir) -> Runtime:
-    """The one place where a region is of one runtime or the other."""
+def _runtime(spec: RegionSpec, lab_dir: LabDir) -> Runtime:
+    """The one place where a region has one runtime or the other."""
     if spec.runtime == DOCKER:
         from .runtimes.docker.runtime import DockerRuntime
 
-        return DockerRuntime(home, spec.engine, spec.agent_image, spec.consul_binary)
-    return ProcessRuntime(home, spec.consul_binary, shared_address=spec.shared_address)
+        return DockerRuntime(lab_dir, spec.engine, spec.agent_image, spec.consul_binary)
+    from .runtimes.processes.runtime import ProcessRuntime
+
+    return ProcessRuntime(lab_dir, spec.consul_binary, shared_address=spec.shared_address)
 
 
 def _quiet_handler() -> type:
-    """werkzeug's request handler as moto has it, without a line for each request."""
+    """moto's request handler for werkzeug, without a log line for each request."""
     from moto.moto_server.werkzeug_app import MotoRequestHandler
 
     class Handler(MotoRequestHandler):
@@ -218,57 +205,19 @@ def _quiet_handler() -> type:
     return Handler
 
 
-def _listening() -> socket.socket:
+def _listen() -> socket.socket:
     """At the API's own port, or at a free one where that is taken."""
     try:
-        return socket.create_server((HOME, API_PORT), backlog=BACKLOG)
+        return socket.create_server((LOOPBACK, API_PORT), backlog=BACKLOG)
     except OSError:
-        return socket.create_server((HOME, 0), backlog=BACKLOG)
+        return socket.create_server((LOOPBACK, 0), backlog=BACKLOG)
 
 
-def _on_terminate(shut_down: object) -> None:
-    """SIGTERM ends the server from another thread: its own would wait for itself."""
-    assert callable(shut_down)
+def _on_terminate(shut_down: Callable[[], None]) -> None:
+    """Shut the server down on SIGTERM, from another thread: the server's own would wait for itself."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         threading.Thread(target=shut_down, daemon=True).start()
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _take_lock(home: LabDir) -> IO[str]:
-    """The lab's lock; someone who only looks may hold it for a moment. Raises BlockingIOError."""
-    end = time.monotonic() + LOCK_PATIENCE
-    while True:
-        try:
-            return home.lock_region()
-        except BlockingIOError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.05)
-
-
-def main() -> int:
-    """Read the specification, run the region, and clear up after it."""
-    spec = RegionSpec(**json.load(sys.stdin))
-    home = LabDir(spec.lab)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(threadName)s %(message)s")
-    logging.getLogger("botocore").setLevel(logging.WARNING)
-    try:
-        lock = _take_lock(home)
-    except BlockingIOError:
-        log.warning("another region of this lab is running")
-        return 1
-    with lock:
-        processes.end_survivors(home.root)
-        home.clear_remains()
-        home.rotate_logs()
-        Region(spec, home).run(sys.stdout)
-        processes.end_survivors(home.root)
-        home.clear_remains()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,107 +1,102 @@
-"""The lab's own Registrator for each machine: Docker's events, and not the region, bring its tasks into Consul.
+"""The Registrator of each ECS instance: brings its tasks into Consul, as the one on an instance in AWS does.
 
-Each watches the containers that bear its machine's label, as it would on an instance in AWS watch that one's engine.
+Each follows the events of its instance's container engine. The region only asks it how far it is, and tells it
+about a task that is about to be stopped, so that the task leaves the catalog first.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Set
+from contextlib import closing
 from dataclasses import dataclass, field
 
-from ..consul.catalog import Consul
-from ..docker.engine import INSTANCE_LABEL
 from ..errors import LabError
 from ..registrator.consul_client import Agent
-from ..registrator.docker_client import Engine
+from ..registrator.engine import Engine
 from ..registrator.reconciler import Reconciler, ReconcilerOptions
-from ..registrator.rules import Options, Registration
+from ..registrator.rules import Options
 from ..registrator.settings import Server
-from .ecs.model import ContainerState
-from .instances import Ec2Instance
-from .runtimes.registration import Service, await_unlisted
+from .runtimes.interface import Ec2Instance
 
-CLOSE_SECONDS = 2.0
-# a task that is asked to stop is not back in the catalog before it is killed, whatever its stopTimeout
-STOP_SECONDS = 3600.0
+CLOSE_TIMEOUT = 2.0
+# A task that is being stopped must not return to the catalog before it is killed, whatever its stopTimeout.
+STOP_TIMEOUT = 3600.0
 
 
 @dataclass
 class Registrators:
-    """One for each machine, started when its first task is; threads may share it."""
+    """One per instance, started with the instance's first task; safe to share between threads."""
 
-    socket: str
-    _of: dict[str, Reconciler] = field(default_factory=dict)
+    engine_of: Callable[[Ec2Instance], Engine]
+    _running: dict[str, Reconciler] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def of(self, machine: Ec2Instance) -> Reconciler:
-        """That of a machine. Raises LabError when it cannot begin now: the engine or the agent does not answer."""
-        with self._lock:
-            found = self._of.get(machine.instance_id)
-            if found is None or found.ended.is_set():
-                found = self._of[machine.instance_id] = self._start(machine)
-            return found
+    def is_passing(self, instance: Ec2Instance, expected: Mapping[str, Set[str]]) -> bool:
+        """Whether Consul's servers list all services of some containers (id -> service IDs) as passing.
 
-    def forget(self, machine: Ec2Instance) -> None:
-        """The machine is gone, and its agent with all that it knew."""
+        Docker reports a container that is just exiting as running, without ports: it then has fewer services than
+        expected, and is not passing. Raises LabError.
+        """
+        if not expected:
+            return True
+        registrator = self._of(instance)
+        return all(
+            services <= {one.id for one in registrator.services(container) or ()} and registrator.is_listed(container)
+            for container, services in expected.items()
+        )
+
+    def leave(self, instance: Ec2Instance, containers: Iterable[str], seconds: float) -> None:
+        """Take containers out of the catalog; wait up to `seconds` until Consul's servers no longer list them."""
         with self._lock:
-            sync = self._of.pop(machine.instance_id, None)
-        if sync:
-            sync.close(keep=True, seconds=0.0)
+            registrator = self._running.get(instance.instance_id)
+        if registrator is None:
+            return
+        ids = list(containers)
+        leaving = [one for container in ids for one in registrator.services(container) or ()]
+        for container in ids:
+            registrator.leave(container, seconds)
+        if seconds:
+            with closing(_consul(instance)) as consul:
+                for one in leaving:
+                    consul.wait_until_unlisted(one.name, one.id, seconds)
+
+    def forget(self, instance: Ec2Instance) -> None:
+        """Stop the Registrator of an instance that is going away together with its agent."""
+        with self._lock:
+            registrator = self._running.pop(instance.instance_id, None)
+        if registrator:
+            registrator.close(keep=True, seconds=0.0)
 
     def close(self) -> None:
-        """End all of them."""
+        """Stop all Registrators; the catalog stays as it is."""
         with self._lock:
-            ending, self._of = list(self._of.values()), {}
-        for sync in ending:
-            sync.close(keep=True, seconds=CLOSE_SECONDS)
+            stopping, self._running = list(self._running.values()), {}
+        for registrator in stopping:
+            registrator.close(keep=True, seconds=CLOSE_TIMEOUT)
 
-    def _start(self, machine: Ec2Instance) -> Reconciler:
-        label = f"{INSTANCE_LABEL}={machine.instance_id}"
-        rules = Options(hostname=machine.instance_id, host_address=machine.host_address)
-        sync = Reconciler(
-            Engine(Server(socket=self.socket), label),
-            Agent(Server(machine.address, machine.consul.http)),
-            ReconcilerOptions(rules, stop_timeout=STOP_SECONDS, until_it_listens=True),
+    def _of(self, instance: Ec2Instance) -> Reconciler:
+        """Raises LabError when the engine or the agent does not answer."""
+        with self._lock:
+            found = self._running.get(instance.instance_id)
+            if found is None or found.ended.is_set():
+                found = self._running[instance.instance_id] = self._start(instance)
+            return found
+
+    def _start(self, instance: Ec2Instance) -> Reconciler:
+        rules = Options(hostname=instance.instance_id, host_address=instance.host_address)
+        registrator = Reconciler(
+            self.engine_of(instance),
+            _consul(instance),
+            ReconcilerOptions(rules, stop_timeout=STOP_TIMEOUT, until_it_listens=True),
         )
         try:
-            sync.start()
+            registrator.start()
         except LabError:
-            sync.close(keep=True, seconds=0.0)
+            registrator.close(keep=True, seconds=0.0)
             raise
-        return sync
+        return registrator
 
 
-class WatchedRegistration:
-    """A task whose containers a Registrator watches: that is asked how far it is, and told of an end that is near."""
-
-    def __init__(self, registrators: Registrators, machine: Ec2Instance) -> None:
-        self._registrators = registrators
-        self._machine = machine
-
-    def enter(self, services: Sequence[Service]) -> bool:
-        sync = self._registrators.of(self._machine)
-        # of a container that is just dying Docker says that it runs and has no ports: no services are not all of them
-        wanted = {state.runtime_id: {one.id for one, of in services if of is state} for _, state in services}
-        return all(
-            ids <= {one.id for one in sync.services(container) or ()} and sync.is_listed(container)
-            for container, ids in wanted.items()
-        )
-
-    def leave(self, containers: Iterable[ContainerState], seconds: float) -> None:
-        sync = self._registrators.of(self._machine)
-        ids = [state.runtime_id for state in containers if state.runtime_id]
-        leaving: list[Registration] = [one for container in ids for one in sync.services(container) or ()]
-        for container in ids:
-            sync.leave(container, seconds)
-        if seconds:
-            consul = Consul(self._machine.address, self._machine.consul.http)
-            for one in leaving:
-                await_unlisted(consul, one.id, one.name, seconds)
-
-    def agent_is_back(self) -> None:
-        """The Registrator sees that by itself, and says all of it again."""
-
-    def has_lost(self) -> bool:
-        """The Registrator sees that by itself too."""
-        return False
+def _consul(instance: Ec2Instance) -> Agent:
+    return Agent(Server(instance.address, instance.consul.http))

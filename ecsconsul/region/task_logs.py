@@ -1,4 +1,4 @@
-"""Reads the files into which a service's tasks write, one for each task."""
+"""Reads the log files of a service's tasks, one file per task."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from typing import BinaryIO
 
 from .runtimes.lab_dir import LabDir
 
-FOLLOW_PAUSE = 0.2
-# a large file is read from its end on, in pieces of so many bytes
-PIECE = 65536
+FOLLOW_DELAY = 0.2
+# A large file is read from its end, in blocks of this many bytes.
+BLOCK = 65536
 
 Line = tuple[str, str]
 """The first digits of a task's id, and the text."""
 
 
-def last_lines(home: LabDir, service: str, lines: int, task: str | None = None) -> list[Line]:
-    """The last lines of each of a service's tasks (or of one), the task that began first first."""
-    paths = [path for path in _files(home, service) if task is None or path.stem.startswith(task)]
+def last_lines(lab_dir: LabDir, service: str, lines: int, task: str | None = None) -> list[Line]:
+    """The last lines of each of a service's tasks (or of one), oldest task first."""
+    paths = [path for path in _files(lab_dir, service) if task is None or path.stem.startswith(task)]
     return [(path.stem[:8], text) for path in paths for text in tail(path, lines)]
 
 
-def follow(home: LabDir, service: str, lines: int) -> Iterator[Line]:
+def follow(lab_dir: LabDir, service: str, lines: int) -> Iterator[Line]:
     """The last lines, and then each new one; ends only with the caller."""
-    places: dict[Path, int] = {}
-    for path in _files(home, service):
-        places[path] = path.stat().st_size
+    offsets: dict[Path, int] = {}
+    for path in _files(lab_dir, service):
+        offsets[path] = path.stat().st_size
         yield from ((path.stem[:8], text) for text in tail(path, lines))
     while True:
-        for path in _files(home, service):
+        for path in _files(lab_dir, service):
             with path.open("rb") as log:
-                log.seek(places.get(path, 0))
-                whole = log.read()
-                whole = whole[: whole.rfind(b"\n") + 1]
-            places[path] = places.get(path, 0) + len(whole)
-            yield from ((path.stem[:8], text) for text in whole.decode(errors="replace").splitlines())
-        time.sleep(FOLLOW_PAUSE)
+                log.seek(offsets.get(path, 0))
+                complete = log.read()
+                complete = complete[: complete.rfind(b"\n") + 1]
+            offsets[path] = offsets.get(path, 0) + len(complete)
+            yield from ((path.stem[:8], text) for text in complete.decode(errors="replace").splitlines())
+        time.sleep(FOLLOW_DELAY)
 
 
 def tail(path: Path, lines: int) -> list[str]:
-    """The last lines of a file; none of one that is not there."""
+    """The last lines of a file; none when it does not exist."""
     try:
         with path.open("rb") as log:
             return _last(log, lines) if lines else []
@@ -51,14 +51,14 @@ def tail(path: Path, lines: int) -> list[str]:
 
 
 def _last(log: BinaryIO, lines: int) -> list[str]:
-    """Back from the end, until what was read begins before the first of them."""
+    """Read blocks from the end until they begin before the first of the lines."""
     start, read = log.seek(0, os.SEEK_END), b""
     while start and read.count(b"\n") <= lines:
-        size = min(PIECE, start)
+        size = min(BLOCK, start)
         start = log.seek(start - size)
         read = log.read(size) + read
     return read.decode(errors="replace").splitlines()[-lines:]
 
 
-def _files(home: LabDir, service: str) -> list[Path]:
-    return sorted(home.service_logs(service).glob("*.log"), key=lambda path: path.stat().st_mtime)
+def _files(lab_dir: LabDir, service: str) -> list[Path]:
+    return sorted(lab_dir.service_logs(service).glob("*.log"), key=lambda path: path.stat().st_mtime)

@@ -58,6 +58,14 @@ class Agent:
         found = self._get(f"/v1/health/service/{quote(service, safe='')}?passing=1")
         return {one["Service"]["ID"] for one in found}
 
+    def wait_until_unlisted(self, service: str, service_id: str, seconds: float) -> None:
+        """Block until Consul's servers no longer list an instance as passing, `seconds` at most."""
+        import time
+
+        end = time.monotonic() + seconds
+        while service_id in self.passing(service) and time.monotonic() < end:
+            time.sleep(0.01)
+
     def register(self, payload: Mapping[str, object]) -> None:
         """Registers a service so that it has exactly the payload's checks. Raises AgentRefuses."""
         body = json.dumps(payload).encode()

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from ..errors import LabError
 from .container_snapshot import Event
-from .docker_client import Engine, Events
+from .engine import Engine, Events
 
 log = logging.getLogger(__name__)
 

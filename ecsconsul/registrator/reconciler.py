@@ -21,7 +21,7 @@ from .consul_client import Agent
 from .container_snapshot import ContainerSnapshot, Event
 from .container_state import Next, Presence, Watched
 from .desired_state import DesiredState, Wanted
-from .docker_client import Engine
+from .engine import Engine
 from .event_stream import Feed, Listing, list_containers
 from .loop import Loop
 from .ownership import ID_DIGITS, owner_of, ownership_tag

@@ -240,7 +240,7 @@ class LabAt:
 
     def regions(self) -> list[psutil.Process]:
         """All that do: one, or something is wrong."""
-        return [process for process in self.processes() if "ecsconsul.region.region" in words_of(process)]
+        return [process for process in self.processes() if "ecsconsul.region" in words_of(process)]
 
     def left(self) -> list[str]:
         """Files and folders that are still there, but for logs."""

@@ -1,4 +1,4 @@
-"""A region over HTTP on loopback: real moto, the real API and agent, with containers that are fake."""
+"""A region over HTTP on loopback: real moto, the real API and control loop, with fake containers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from botocore.config import Config
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from ecsconsul.region.aws_api import AwsApi
-from ecsconsul.region.control_loop import Agent
+from ecsconsul.region.control_loop import ControlLoop
 from ecsconsul.region.ecs.model import ContainerInstance
 from ecsconsul.region.ecs.state import Ecs
 from ecsconsul.region.moto import Moto
+from ecsconsul.region.runtimes.interface import Ec2Instance
 from ecsconsul.region.runtimes.lab_dir import LabDir
-from tests.region.fakes import FakeRuntime, machine
+from tests.region.fakes import FakeContainers, ec2_instance
 
 
 class _Quiet(WSGIRequestHandler):
@@ -30,10 +31,11 @@ class ApiWorld:
     def __init__(self, moto: Moto, home: LabDir) -> None:
         self.moto = moto
         self.ecs = Ecs(moto)
-        self.runtime = FakeRuntime()
-        self.agent = Agent(self.ecs, self.runtime, home)
-        self.agent.begin()
+        self.runtime = FakeContainers()
+        self.loop = ControlLoop(self.ecs, self.runtime, home)
+        self.loop.start()
         self.instances_changed = 0
+        self.instances: dict[str, Ec2Instance] = {}
         self._server = make_server("127.0.0.1", 0, AwsApi(moto, self.ecs, self._count), True, request_handler=_Quiet)
         self.endpoint = f"http://127.0.0.1:{self._server.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
@@ -52,14 +54,18 @@ class ApiWorld:
     def add_instance(self, folder: Path, cluster: str, instance_id: str) -> None:
         arn = self.ecs.arn("container-instance", cluster, instance_id.removeprefix("i-").zfill(32))
         one = ContainerInstance(instance_id, arn, cluster, "127.0.0.1", 2048, 4096)
-        self.agent.join_instance(machine(folder, instance_id), one)
+        self.instances[instance_id] = ec2_instance(folder, instance_id)
+        self.loop.add_instance(self.instances[instance_id], one)
+
+    def remove_instance(self, instance_id: str) -> None:
+        self.loop.remove_instance(self.instances.pop(instance_id))
 
     def close(self) -> None:
         self.runtime.close()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
-        self.agent.close()
+        self.loop.close()
 
     def _count(self) -> None:
         self.instances_changed += 1

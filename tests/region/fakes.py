@@ -1,43 +1,46 @@
-"""A runtime whose containers are no processes, but live, end and resist as the image's name says."""
+"""Containers that are no processes, but live, exit and resist as their image's name says."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ecsconsul.consul.agent_config import ConsulPorts
 from ecsconsul.region.ecs.model import Binding, Task
-from ecsconsul.region.instances import ConsulPorts, Ec2Instance
 from ecsconsul.region.runtimes.addresses import Ports
-from ecsconsul.region.runtimes.processes.containers import CannotStart
-from ecsconsul.region.runtimes.registration import SelfRegistration
-
-PATIENCE = 10.0
+from ecsconsul.region.runtimes.interface import CannotStart, Ec2Instance, RunningContainer
+from ecsconsul.region.runtimes.processes.engine import ProcessEngine, new_container_id
+from ecsconsul.registrator.rules import Container, PortBinding
 
 
 @dataclass
 class FakeContainer:
-    """`steady` runs until it is asked to end, `stubborn` until it is killed, `crash:3` ends at once with 3."""
+    """`steady` runs until it is asked to exit, `stubborn` until it is killed, `crash:3` exits at once with 3."""
 
     image: str
-    bindings: tuple[Binding, ...] = ()
-    environment: dict[str, str] = field(default_factory=dict)
+    bindings: tuple[Binding, ...]
+    snapshot: Container
+    engine: ProcessEngine
     runtime_id: str = "1"
-    _ended: threading.Event = field(default_factory=threading.Event)
+    _exited: threading.Event = field(default_factory=threading.Event)
     _code: int = 0
 
     def __post_init__(self) -> None:
+        self.engine.started(self.snapshot)
         if self.image.startswith("crash:"):
             self.end(int(self.image.removeprefix("crash:")))
 
     def end(self, code: int) -> None:
-        if not self._ended.is_set():
+        if not self._exited.is_set():
             self._code = code
-            self._ended.set()
+            self.engine.exited(self.snapshot.id, code)
+            self._exited.set()
 
     def wait(self) -> int:
-        self._ended.wait()
+        self._exited.wait()
         return self._code
 
     def terminate(self) -> None:
@@ -48,40 +51,54 @@ class FakeContainer:
         self.end(137)
 
 
-class FakeRuntime:
-    """Starts fake containers; `absent` cannot be pulled, `broken` is a fault of the runtime itself."""
+class FakeContainers:
+    """Starts fake containers; `absent` cannot be pulled, `broken` is a bug of the runtime itself."""
 
     def __init__(self) -> None:
         self.containers: dict[tuple[str, str], FakeContainer] = {}
         self.cleaned: list[str] = []
         self.overrides: dict[str, Any] = {}
+        self._engines: dict[str, ProcessEngine] = {}
+
+    def engine(self, instance: Ec2Instance) -> ProcessEngine:
+        return self._engines.setdefault(instance.instance_id, ProcessEngine(instance.instance_id))
 
     def start(
-        self, task: Task, definition: dict[str, Any], machine: Ec2Instance, log: Path, overrides: dict[str, Any]
+        self, task: Task, definition: dict[str, Any], instance: Ec2Instance, log: Path, overrides: dict[str, Any]
     ) -> FakeContainer:
         image = definition["image"]
         if image == "absent":
             raise CannotStart("CannotPullContainerError: no image absent was published to this lab")
         if image == "broken":
-            raise ZeroDivisionError("a fault that nobody thought of")
+            raise ZeroDivisionError("a bug that nobody thought of")
         bindings = tuple(
             Binding(m["containerPort"], m.get("hostPort") or m["containerPort"], m.get("protocol", "tcp"))
             for m in definition.get("portMappings") or ()
         )
-        told = {i["name"]: i["value"] for i in (*definition.get("environment", ()), *overrides.get("environment", ()))}
-        container = FakeContainer(image, bindings, told)
+        variables = {
+            i["name"]: i["value"] for i in (*definition.get("environment", ()), *overrides.get("environment", ()))
+        }
+        snapshot = Container(
+            id=new_container_id(),
+            name=task.container_name(definition["name"]),
+            image=image,
+            environment=tuple(f"{name}={value}" for name, value in variables.items()),
+            ports=tuple(
+                PortBinding(b.container_port, b.protocol, b.host_port, instance.host_address) for b in bindings
+            ),
+        )
+        container = FakeContainer(image, bindings, snapshot, self.engine(instance))
         self.containers[task.id, definition["name"]] = container
         self.overrides[task.id] = overrides
         return container
 
-    def clean_up(self, task_id: str, machine: Ec2Instance, bindings: tuple[Binding, ...]) -> None:
+    def clean_up(self, task_id: str, instance: Ec2Instance, containers: Sequence[RunningContainer]) -> None:
         self.cleaned.append(task_id)
-
-    def registration(self, task: Task, machine: Ec2Instance) -> SelfRegistration:
-        return SelfRegistration(task, machine)
+        for container in containers:
+            self.engine(instance).removed(container.snapshot.id)
 
     def kill(self, image: str) -> None:
-        """End all containers of an image."""
+        """Kill all containers of an image."""
         for container in self._all():
             if container.image == image:
                 container.kill()
@@ -91,13 +108,13 @@ class FakeRuntime:
             container.kill()
 
     def _all(self) -> list[FakeContainer]:
-        """Those that there are now; the scheduler may be starting more."""
+        """Those that exist now; the scheduler may be starting more."""
         return list(self.containers.values())
 
 
-def machine(
+def ec2_instance(
     folder: Path, instance_id: str = "i-1", address: str = "127.0.0.1", http: int = 9, **more: Any
 ) -> Ec2Instance:
-    """A machine whose Consul listens at `http`; at port 9, where nothing does, unless a test says more."""
+    """An instance whose Consul listens at `http`; at port 9, where nothing does, unless a test says more."""
     ports = ConsulPorts(http=http)
     return Ec2Instance(instance_id, "ecs-instance", address, ports, Ports(address), folder / instance_id, **more)

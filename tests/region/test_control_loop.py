@@ -1,6 +1,6 @@
-"""The agent: what was asked for really runs, and what ends is counted, paused for, given up or rolled back.
+"""The control loop: desired tasks run, and failures are counted, delayed, given up or rolled back.
 
-The containers are fake and publish no port, so that no Consul is needed; with one, see test_task_run.py.
+The containers are fake and publish no port, so no Consul is needed; with one, see test_task_supervisor.py.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 
-from ecsconsul.region.control_loop import Agent
+from ecsconsul.region.control_loop import ControlLoop
 from ecsconsul.region.ecs.model import DRAINING, INACTIVE, RUNNING, STOPPED, Service, Task
 from ecsconsul.region.ecs.state import Ecs
 from ecsconsul.region.runtimes.lab_dir import LabDir
-from tests.consul_server import consul_server
 from tests.region.ecs.making import CLUSTER, container, definition, instance, region
-from tests.region.fakes import FakeRuntime, machine
+from tests.region.fakes import FakeContainers, ec2_instance
 
 STEADY = definition(revision=1)
 NEWER = definition("weather", 2)
@@ -28,17 +27,18 @@ BREAKER = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
 Until = Callable[..., None]
 
 
-class Runtime:
-    """An agent on two machines."""
+class World:
+    """A control loop with two instances."""
 
     def __init__(self, home: LabDir, folder: Path) -> None:
         self.ecs: Ecs = region()
-        self.runtime = FakeRuntime()
-        self.agent = Agent(self.ecs, self.runtime, home)
+        self.runtime = FakeContainers()
+        self.loop = ControlLoop(self.ecs, self.runtime, home)
         self.folder = folder
-        self.agent.begin()
-        for number in (1, 2):
-            self.agent.join_instance(machine(folder, f"i-{number}"), instance(f"i-{number}"))
+        self.loop.start()
+        self.instances = {f"i-{number}": ec2_instance(folder, f"i-{number}") for number in (1, 2)}
+        for name, one in self.instances.items():
+            self.loop.add_instance(one, instance(name))
 
     def create(self, desired: int = 1, what: dict[str, Any] = STEADY, **ask: Any) -> Service:
         with self.ecs.lock:
@@ -57,11 +57,11 @@ class Runtime:
 
 
 @pytest.fixture
-def world(home: LabDir, tmp_path: Path) -> Iterator[Runtime]:
-    made = Runtime(home, tmp_path)
+def world(home: LabDir, tmp_path: Path) -> Iterator[World]:
+    made = World(home, tmp_path)
     yield made
     made.runtime.close()
-    made.agent.close()
+    made.loop.close()
 
 
 def is_complete(service: Service) -> Callable[[], bool]:
@@ -72,7 +72,7 @@ def messages(service: Service) -> list[str]:
     return [event["message"].partition(") ")[2] for event in reversed(service.events)]
 
 
-def test_a_service_starts_spread_over_the_instances_and_says_so(world: Runtime, until: Until) -> None:
+def test_a_service_starts_spread_over_the_instances_and_says_so(world: World, until: Until) -> None:
     service = world.create(desired=4)
     until(is_complete(service))
     assert sorted(task.instance_id for task in world.tasks()) == ["i-1", "i-1", "i-2", "i-2"]
@@ -82,19 +82,19 @@ def test_a_service_starts_spread_over_the_instances_and_says_so(world: Runtime, 
     assert steady == "has reached a steady state."
 
 
-def test_a_pass_that_fails_is_not_the_last(world: Runtime, until: Until) -> None:
+def test_a_pass_that_fails_is_not_the_last(world: World, until: Until) -> None:
     faults = [OSError(errno.ENOSPC, "No space left on device")]
 
     def on_pass() -> None:
         if faults:
             raise faults.pop()
 
-    world.agent.on_pass = on_pass
+    world.loop.on_pass = on_pass
     until(is_complete(world.create(desired=1)))
     assert not faults
 
 
-def test_a_rolling_deployment_leaves_only_the_new_tasks(world: Runtime, until: Until) -> None:
+def test_a_rolling_deployment_leaves_only_the_new_tasks(world: World, until: Until) -> None:
     service = world.create(desired=2)
     until(is_complete(service))
     world.update(service, what=NEWER)
@@ -107,7 +107,7 @@ def test_a_rolling_deployment_leaves_only_the_new_tasks(world: Runtime, until: U
     assert sorted(world.runtime.cleaned) == sorted(task.id for task in stopped)
 
 
-def test_a_scale_in_and_out(world: Runtime, until: Until) -> None:
+def test_a_scale_in_and_out(world: World, until: Until) -> None:
     service = world.create(desired=1)
     for desired in (3, 1, 0, 2):
         world.update(service, desired=desired)
@@ -115,7 +115,7 @@ def test_a_scale_in_and_out(world: Runtime, until: Until) -> None:
     assert len(service.deployments) == 1
 
 
-def test_a_task_that_ends_comes_back_at_once_and_its_end_is_told(world: Runtime, until: Until) -> None:
+def test_a_task_that_ends_comes_back_at_once_and_its_end_is_told(world: World, until: Until) -> None:
     service = world.create(desired=1)
     until(is_complete(service))
     (first,) = world.tasks()
@@ -132,7 +132,7 @@ def test_a_task_that_ends_comes_back_at_once_and_its_end_is_told(world: Runtime,
     assert service.primary.failed_tasks == 0, "the deployment was complete long ago"
 
 
-def test_a_task_that_crashes_at_its_start_is_restarted_with_growing_pauses(world: Runtime, until: Until) -> None:
+def test_a_task_that_crashes_at_its_start_is_restarted_with_growing_pauses(world: World, until: Until) -> None:
     pauses: dict[int, float] = {}
     judged: dict[int, tuple[int, str]] = {}
 
@@ -141,7 +141,7 @@ def test_a_task_that_crashes_at_its_start_is_restarted_with_growing_pauses(world
             pauses[service.failures] = service.not_before - service.failed_at
             judged[service.failures] = (service.primary.failed_tasks, service.primary.rollout_state)
 
-    world.agent.on_pass = on_pass
+    world.loop.on_pass = on_pass
     service = world.create(what=CRASHING)
     until(lambda: service.failures >= 3 and len(world.tasks(STOPPED)) >= 3)
     _, second, third, *_ = sorted(world.tasks(STOPPED), key=lambda task: task.created_at)
@@ -150,7 +150,7 @@ def test_a_task_that_crashes_at_its_start_is_restarted_with_growing_pauses(world
     assert [judged[number] for number in (1, 2, 3)] == [(number, "IN_PROGRESS") for number in (1, 2, 3)]
 
 
-def test_tasks_that_fail_together_are_one_failure_in_a_row(world: Runtime, until: Until) -> None:
+def test_tasks_that_fail_together_are_one_failure_in_a_row(world: World, until: Until) -> None:
     """Else ten tasks that are killed at once would not come back for a minute."""
     service = world.create(desired=10)
     until(is_complete(service))
@@ -161,7 +161,7 @@ def test_tasks_that_fail_together_are_one_failure_in_a_row(world: Runtime, until
     assert service.failures == 1
 
 
-def test_the_breaker_goes_back_to_what_was_stable(world: Runtime, until: Until) -> None:
+def test_the_breaker_goes_back_to_what_was_stable(world: World, until: Until) -> None:
     service = world.create(desired=2, deploymentConfiguration=BREAKER)
     until(is_complete(service))
     before = {task.id for task in world.tasks()}
@@ -176,7 +176,7 @@ def test_the_breaker_goes_back_to_what_was_stable(world: Runtime, until: Until) 
     assert len(before) == 2
 
 
-def test_a_rollback_that_fails_too_is_the_end_of_it(world: Runtime, until: Until) -> None:
+def test_a_rollback_that_fails_too_is_the_end_of_it(world: World, until: Until) -> None:
     """What was stable may crash today; rolling back to it over and over would never pause."""
     with world.ecs.lock:
         service = world.create(desired=3, what=CRASHING, deploymentConfiguration=BREAKER)
@@ -188,14 +188,14 @@ def test_a_rollback_that_fails_too_is_the_end_of_it(world: Runtime, until: Until
     assert len(rollbacks) == 1
 
 
-def test_without_a_stable_one_the_breaker_just_gives_up(world: Runtime, until: Until) -> None:
+def test_without_a_stable_one_the_breaker_just_gives_up(world: World, until: Until) -> None:
     service = world.create(desired=3, what=CRASHING, deploymentConfiguration=BREAKER)
     until(lambda: service.primary.rollout_state == "FAILED")
     assert len(service.deployments) == 1
     assert "circuit breaker" in service.primary.rollout_reason
 
 
-def test_a_container_that_cannot_start_tells_why(world: Runtime, until: Until) -> None:
+def test_a_container_that_cannot_start_tells_why(world: World, until: Until) -> None:
     world.create(what=definition("weather", 4, container("one"), container("two", image="absent")))
     until(lambda: world.tasks(STOPPED))
     task = world.tasks(STOPPED)[0]
@@ -206,7 +206,7 @@ def test_a_container_that_cannot_start_tells_why(world: Runtime, until: Until) -
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_fault_of_ours_ends_the_task_and_not_the_region(world: Runtime, until: Until) -> None:
+def test_a_fault_of_ours_ends_the_task_and_not_the_region(world: World, until: Until) -> None:
     """A task that nobody runs must not look as if it were about to start, for ever."""
     broken = definition("weather", 4, container("one"), container("two", image="broken"))
     with world.ecs.lock:
@@ -218,17 +218,17 @@ def test_a_fault_of_ours_ends_the_task_and_not_the_region(world: Runtime, until:
     assert world.runtime.containers[task.id, "one"].wait() in (137, 143)
 
 
-def test_what_finds_no_place_says_so_and_finds_it_later(world: Runtime, until: Until) -> None:
+def test_what_finds_no_place_says_so_and_finds_it_later(world: World, until: Until) -> None:
     service = world.create(what=definition("weather", 1, container(memory=10_000)))
     until(lambda: service.events)
     no_place = "was unable to place a task because no container instance met all of its requirements. Reason: The"
     assert messages(service)[0].startswith(no_place)
-    world.agent.join_instance(machine(world.folder, "i-3"), instance("i-3", memory=20_000))
+    world.loop.add_instance(ec2_instance(world.folder, "i-3"), instance("i-3", memory=20_000))
     until(is_complete(service))
     assert [task.instance_id for task in world.tasks()] == ["i-3"]
 
 
-def test_a_drained_instance_empties_without_a_gap(world: Runtime, until: Until) -> None:
+def test_a_drained_instance_empties_without_a_gap(world: World, until: Until) -> None:
     service = world.create(desired=2)
     until(is_complete(service))
     with world.ecs.lock:
@@ -237,10 +237,10 @@ def test_a_drained_instance_empties_without_a_gap(world: Runtime, until: Until) 
     until(lambda: [task.instance_id for task in world.tasks()] == ["i-2", "i-2"])
 
 
-def test_a_lost_instance_is_forgotten_and_its_tasks_move(world: Runtime, until: Until) -> None:
+def test_a_lost_instance_is_forgotten_and_its_tasks_move(world: World, until: Until) -> None:
     service = world.create(desired=2)
     until(is_complete(service))
-    world.agent.lose_instance("i-1")
+    world.loop.remove_instance(world.instances["i-1"])
     assert all(task.last_status == STOPPED for task in world.ecs.tasks() if task.instance_id == "i-1")
     until(lambda: [task.instance_id for task in world.tasks()] == ["i-2", "i-2"])
     lost = next(task for task in world.tasks(STOPPED) if task.instance_id == "i-1")
@@ -248,15 +248,15 @@ def test_a_lost_instance_is_forgotten_and_its_tasks_move(world: Runtime, until: 
     assert service.failures == 0
 
 
-def test_an_instance_that_goes_while_it_joins_does_not_join(world: Runtime) -> None:
-    gone = machine(world.folder, "i-9")
+def test_an_instance_that_goes_while_it_joins_does_not_join(world: World) -> None:
+    gone = ec2_instance(world.folder, "i-9")
     gone.stopping.set()
-    world.agent.lose_instance("i-9")
-    world.agent.join_instance(gone, instance("i-9"))
+    world.loop.remove_instance(gone)
+    world.loop.add_instance(gone, instance("i-9"))
     assert "i-9" not in [one.instance_id for one in world.ecs.instances_of(CLUSTER)]
 
 
-def test_a_task_that_is_stopped_before_it_ran_is_never_started(world: Runtime, until: Until) -> None:
+def test_a_task_that_is_stopped_before_it_ran_is_never_started(world: World, until: Until) -> None:
     with world.ecs.lock:
         task = world.ecs.add_task(CLUSTER, STEADY, "g", overrides={})
         world.ecs.stop_task(task, "UserInitiated", "never mind")
@@ -265,7 +265,7 @@ def test_a_task_that_is_stopped_before_it_ran_is_never_started(world: Runtime, u
     assert world.runtime.containers == {}
 
 
-def test_a_deleted_service_drains_and_is_inactive(world: Runtime, until: Until) -> None:
+def test_a_deleted_service_drains_and_is_inactive(world: World, until: Until) -> None:
     service = world.create(desired=2)
     until(is_complete(service))
     with world.ecs.lock:
@@ -274,14 +274,14 @@ def test_a_deleted_service_drains_and_is_inactive(world: Runtime, until: Until) 
     assert world.tasks() == []
 
 
-def test_what_has_ended_leaves_nothing_in_the_agent(world: Runtime, until: Until) -> None:
+def test_what_has_ended_leaves_nothing_in_the_agent(world: World, until: Until) -> None:
     service = world.create(desired=3)
     until(is_complete(service))
     world.update(service, desired=0)
-    until(lambda: len(world.tasks(STOPPED)) == 3 and not world.agent._runs)
+    until(lambda: len(world.tasks(STOPPED)) == 3 and not world.loop._supervisors)
 
 
-def test_a_crash_is_replaced_while_its_slow_neighbour_still_ends(world: Runtime, until: Until) -> None:
+def test_a_crash_is_replaced_while_its_slow_neighbour_still_ends(world: World, until: Until) -> None:
     two = definition("weather", 1, container("app"), container("sidecar", image="stubborn", stopTimeout=600))
     world.create(what=two)
     until(lambda: world.tasks())
@@ -294,7 +294,7 @@ def test_a_crash_is_replaced_while_its_slow_neighbour_still_ends(world: Runtime,
     until(lambda: first.last_status == STOPPED)
 
 
-def test_a_task_of_its_own_is_not_restarted(world: Runtime, until: Until) -> None:
+def test_a_task_of_its_own_is_not_restarted(world: World, until: Until) -> None:
     with world.ecs.lock:
         (task,), failures = world.ecs.run_task(CLUSTER, definition("job", 1, container(image="crash:0")), 1, {})
     until(lambda: task.last_status == STOPPED)
@@ -304,29 +304,15 @@ def test_a_task_of_its_own_is_not_restarted(world: Runtime, until: Until) -> Non
 
 
 def test_closing_ends_all_and_starts_nothing_more(home: LabDir, tmp_path: Path, until: Until) -> None:
-    world = Runtime(home, tmp_path)
+    world = World(home, tmp_path)
     world.create(desired=5)
     until(lambda: len(world.tasks()) == 5)
-    world.agent.close()
+    world.loop.close()
     assert {task.last_status for task in world.ecs.tasks()} == {STOPPED}
     assert len(world.ecs.tasks()) == 5
 
 
-def test_waiting_for_an_agent_that_never_comes_ends_with_the_machine(world: Runtime) -> None:
-    gone = machine(world.folder, "i-9")
+def test_waiting_for_an_agent_that_never_comes_ends_with_the_machine(world: World) -> None:
+    gone = ec2_instance(world.folder, "i-9")
     gone.stopping.set()
-    assert not world.agent.await_consul(gone)
-
-
-def test_when_consul_is_back_ghosts_go_and_the_living_stay(world: Runtime, until: Until) -> None:
-    """An agent's memory on disk holds services whose task ended while it was away."""
-    from ecsconsul.consul.catalog import Consul
-
-    with consul_server(node="i-7") as server:
-        there = machine(world.folder, "i-7", server.host, server.http)
-        world.agent.join_instance(there, instance("i-7"))
-        consul = Consul(server.host, server.http)
-        for service_id in ("i-7:ecs-gone:4567", "not-ours"):
-            consul.register({"ID": service_id, "Name": "weather", "Port": 1})
-        world.agent.consul_is_back(there)
-        assert sorted(consul.agent_services()) == ["not-ours"]
+    assert not world.loop.await_agent(gone)

@@ -12,19 +12,13 @@ from typing import Any
 
 import pytest
 
+from ecsconsul.consul.agent_config import ConsulPorts
 from ecsconsul.consul.catalog import Consul
 from ecsconsul.errors import Unreachable
-from ecsconsul.region.instances import (
-    CannotRun,
-    ConsulPorts,
-    Ec2Instance,
-    Ec2Instances,
-    Role,
-    consul_config,
-    new_instance_id,
-)
-from ecsconsul.region.runtimes import lab_processes as processes
+from ecsconsul.region.instances import Ec2Instances, new_instance_id
+from ecsconsul.region.runtimes import lab_processes
 from ecsconsul.region.runtimes.addresses import Addresses, Ports, one_address_only
+from ecsconsul.region.runtimes.interface import CannotRun, Ec2Instance, Role
 from ecsconsul.region.runtimes.lab_dir import LabDir
 from ecsconsul.region.runtimes.processes.consul_agents import ConsulAgentProcesses
 from tests.consul_server import consul_binary
@@ -61,22 +55,22 @@ class FakeRunner:
         self.broken = False
         self._hosts = itertools.count(1)
 
-    def make(self, instance_id: str, role: Role, folder: Path, *, lead: bool) -> Ec2Instance:
+    def create(self, instance_id: str, role: Role, folder: Path, *, lead: bool) -> Ec2Instance:
         address = f"127.77.0.{next(self._hosts)}"
         return Ec2Instance(instance_id, role, address, ConsulPorts(), Ports(address), folder, also_on_loopback=lead)
 
-    def settings(self, machine: Ec2Instance) -> dict[str, Any]:
+    def overrides(self, instance: Ec2Instance) -> dict[str, Any]:
         return {"log_level": "debug"}
 
-    def start(self, machine: Ec2Instance) -> FakeAgent:
+    def start(self, instance: Ec2Instance) -> FakeAgent:
         if self.broken:
             raise CannotRun("nothing starts today")
         agent = FakeAgent()
         self.started.put(agent)
         return agent
 
-    def forget(self, machine: Ec2Instance) -> None:
-        self.forgotten.append(machine.instance_id)
+    def forget(self, instance: Ec2Instance) -> None:
+        self.forgotten.append(instance.instance_id)
 
 
 @pytest.fixture
@@ -90,30 +84,6 @@ def machines(home: LabDir, runner: FakeRunner) -> Iterator[Ec2Instances]:
     yield made
     runner.broken = False
     made.close()
-
-
-def a_machine(role: Role, host: int = 2, **more: Any) -> Ec2Instance:
-    address = f"127.77.0.{host}"
-    return Ec2Instance(f"i-{host}", role, address, ConsulPorts(), Ports(address), Path("/lab/i"), **more)
-
-
-def test_what_a_server_is_told() -> None:
-    join = ["127.77.0.2:8301", "127.77.0.3:8301"]
-    found = consul_config(a_machine("consul-server", also_on_loopback=True), join=join, expect=3, version="1.8.7")
-    assert (found["server"], found["bootstrap_expect"]) == (True, 3)
-    assert found["retry_join"] == ["127.77.0.3:8301"], "not itself"
-    assert found["bind_addr"] == "127.77.0.2"
-    assert found["client_addr"] == "127.77.0.2 127.0.0.1"
-    assert found["ports"]["serf_wan"] == -1
-    assert found["data_dir"] == "/lab/i/data"
-
-
-def test_what_a_client_is_told() -> None:
-    found = consul_config(a_machine("ecs-instance"), join=["127.77.0.3:8301"], expect=3, version="1.8.7")
-    assert "server" not in found
-    assert "bootstrap_expect" not in found
-    assert found["client_addr"] == "127.77.0.2"
-    assert found["leave_on_terminate"] is True
 
 
 def test_instance_ids_have_ec2s_form() -> None:
@@ -158,29 +128,10 @@ def test_a_warm_server_that_was_claimed_as_something_else_makes_way(machines: Ec
     assert machine.folder.is_dir()
 
 
-def test_an_agent_that_ends_is_started_again_and_that_is_told(
-    machines: Ec2Instances, runner: FakeRunner, until: Until
-) -> None:
-    told: list[str] = []
-    machines.on_restart = lambda machine: told.append(machine.instance_id)
+def test_agent_that_exits_is_restarted(machines: Ec2Instances, runner: FakeRunner) -> None:
     machines.launch("i-1", "ecs-instance")
-    for number in (1, 2):
+    for _ in range(3):
         runner.started.get(timeout=PATIENCE).ended.set()
-        until(lambda number=number: told == ["i-1"] * number)
-
-
-def test_an_agent_is_kept_up_while_what_follows_its_last_start_goes_on(
-    machines: Ec2Instances, runner: FakeRunner
-) -> None:
-    """Who is told waits for Consul to answer; a Consul that was killed again meanwhile would never do so."""
-    release = threading.Event()
-    machines.on_restart = lambda machine: release.wait(600) and None
-    machines.launch("i-1", "ecs-instance")
-    try:
-        for _ in range(3):
-            runner.started.get(timeout=PATIENCE).ended.set()
-    finally:
-        release.set()
 
 
 def test_a_start_that_fails_is_tried_again(machines: Ec2Instances, runner: FakeRunner, until: Until) -> None:
@@ -225,8 +176,6 @@ def test_real_agents_find_each_other_and_come_back(home: LabDir, until: Until, s
         pytest.skip("there is one address only")
     runner = ConsulAgentProcesses(home, consul_binary(), Addresses("machines-test", shared))
     machines = Ec2Instances(home, runner, "1.8.7", 1)
-    back = threading.Event()
-    machines.on_restart = lambda machine: back.set()
     try:
         machines.warm_up()
         server = machines.launch(machines.next_instance_id(), "consul-server")
@@ -243,11 +192,12 @@ def test_real_agents_find_each_other_and_come_back(home: LabDir, until: Until, s
         until(lambda: members(consul) == members(there) == both)
         assert (server.address == client.address) is shared
         assert client.agent is not None
-        client.agent.kill()
-        assert back.wait(PATIENCE)
+        killed = client.agent
+        killed.kill()
+        until(lambda: client.agent is not killed)
         until(lambda: members(consul) == members(there) == both)
         machines.terminate(client.instance_id)
         until(lambda: client.instance_id in members(consul, "left"))
     finally:
         machines.close()
-        processes.end_survivors(home.root)
+        lab_processes.kill_leftovers(home.root)

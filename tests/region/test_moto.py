@@ -25,11 +25,11 @@ def world(moto: Moto, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_clusters_are_there_until_they_are_deleted(moto: Moto, world: ApiWorld) -> None:
     ecs = world.client("ecs")
-    assert not moto.has_cluster("moto-lab")
+    assert not moto.find("moto-lab", "")[0]
     ecs.create_cluster(clusterName="moto-lab")
-    assert moto.has_cluster("moto-lab")
+    assert moto.find("moto-lab", "")[0]
     ecs.delete_cluster(cluster="moto-lab")
-    assert not moto.has_cluster("moto-lab")
+    assert not moto.find("moto-lab", "")[0]
 
 
 def test_a_task_definition_by_family_revision_or_arn(moto: Moto, world: ApiWorld) -> None:
@@ -39,14 +39,14 @@ def test_a_task_definition_by_family_revision_or_arn(moto: Moto, world: ApiWorld
         ecs.register_task_definition(family="moto-fam", containerDefinitions=[app])["taskDefinition"] for _ in "12"
     )
     for name, revision in (("moto-fam", 2), ("moto-fam:1", 1), (first["taskDefinitionArn"], 1)):
-        found = moto.task_definition(name)
+        found = moto.find("any", name)[1]
         assert found is not None
         assert (found["family"], found["revision"], found["status"]) == ("moto-fam", revision, "ACTIVE")
         assert found["containerDefinitions"][0]["name"] == "app"
-    assert moto.task_definition("moto-fam:3") is None
-    assert moto.task_definition("nothing") is None
+    assert moto.find("any", "moto-fam:3")[1] is None
+    assert moto.find("any", "nothing")[1] is None
     ecs.deregister_task_definition(taskDefinition=second["taskDefinitionArn"])
-    gone = moto.task_definition(second["taskDefinitionArn"])
+    gone = moto.find("any", second["taskDefinitionArn"])[1]
     assert gone is None or gone["status"] == "INACTIVE"
 
 

@@ -17,7 +17,7 @@ RESET = struct.pack("ii", 1, 0)  # linger for no time: close sends RST
 
 
 class Behind:
-    """What is behind the doors, as a test says it."""
+    """What is behind the forwarder, as a test says it."""
 
     def __init__(self) -> None:
         self.endpoints: list[Endpoint] = []
@@ -34,7 +34,7 @@ def behind() -> Behind:
 
 
 @pytest.fixture
-def doors(behind: Behind) -> Iterator[PortForwarder]:
+def forwarder(behind: Behind) -> Iterator[PortForwarder]:
     made = PortForwarder(behind)
     yield made
     made.close()
@@ -46,16 +46,16 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def port(doors: PortForwarder) -> int:
+def port(forwarder: PortForwarder) -> int:
     """An open door."""
     number = free_port()
-    doors.open_at({number})
+    forwarder.forward({number})
     return number
 
 
 @pytest.fixture
 def inner(behind: Behind) -> Iterator[socket.socket]:
-    """A server behind the doors."""
+    """A server behind the forwarder."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(5)
         behind.endpoints = [listener.getsockname()]
@@ -130,12 +130,12 @@ def test_a_caller_that_vanishes_lets_the_task_go(port: int, inner: socket.socket
         assert server.recv(1) == b""
 
 
-def test_doors_open_and_close_as_wanted(doors: PortForwarder) -> None:
+def test_doors_open_and_close_as_wanted(forwarder: PortForwarder) -> None:
     one, two = free_port(), free_port()
-    doors.open_at({one, two})
-    assert doors.ports() == tuple(sorted((one, two)))
-    doors.open_at({two})
-    assert doors.ports() == (two,)
+    forwarder.forward({one, two})
+    assert forwarder.ports() == tuple(sorted((one, two)))
+    forwarder.forward({two})
+    assert forwarder.ports() == (two,)
     with pytest.raises(ConnectionRefusedError):
         connect(one)
     with connect(two) as client:
@@ -143,48 +143,48 @@ def test_doors_open_and_close_as_wanted(doors: PortForwarder) -> None:
 
 
 def test_a_taken_port_is_said_once_and_opened_when_it_is_free(
-    doors: PortForwarder, caplog: pytest.LogCaptureFixture
+    forwarder: PortForwarder, caplog: pytest.LogCaptureFixture
 ) -> None:
     number = free_port()
     with socket.create_server(("127.0.0.1", number)), caplog.at_level(logging.ERROR):
         for _ in range(3):
-            doors.open_at({number})
-        assert doors.ports() == ()
+            forwarder.forward({number})
+        assert forwarder.ports() == ()
     assert [record.getMessage() for record in caplog.records] == [
-        f"no door at 127.0.0.1:{number}: address already in use"
+        f"cannot forward 127.0.0.1:{number}: address already in use"
     ]
-    doors.open_at({number})
-    assert doors.ports() == (number,)
+    forwarder.forward({number})
+    assert forwarder.ports() == (number,)
 
 
-def test_a_port_that_is_none_keeps_no_other_closed(doors: PortForwarder, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_port_that_is_none_keeps_no_other_closed(forwarder: PortForwarder, caplog: pytest.LogCaptureFixture) -> None:
     number = free_port()
     with caplog.at_level(logging.ERROR):
-        doors.open_at({70000, number})
-    assert doors.ports() == (number,)
-    assert "no door at 127.0.0.1:70000: " in caplog.text
+        forwarder.forward({70000, number})
+    assert forwarder.ports() == (number,)
+    assert "cannot forward 127.0.0.1:70000: " in caplog.text
 
 
 def test_a_door_whose_reader_fails_lets_the_caller_go(caplog: pytest.LogCaptureFixture) -> None:
     def unknown(port: int) -> list[Endpoint]:
         raise LookupError("nobody knows")
 
-    doors, number = PortForwarder(unknown), free_port()
-    doors.open_at({number})
+    forwarder, number = PortForwarder(unknown), free_port()
+    forwarder.forward({number})
     with connect(number) as client:
         assert client.recv(1) == b""
-    doors.close()
+    forwarder.close()
     assert "nobody knows" in caplog.text
 
 
 def test_closing_ends_the_connections_too(behind: Behind, inner: socket.socket, until: Until) -> None:
-    doors, number = PortForwarder(behind), free_port()
-    doors.open_at({number})
+    forwarder, number = PortForwarder(behind), free_port()
+    forwarder.forward({number})
     with connect(number) as client:
         server, _ = inner.accept()
         with server:
             server.settimeout(5)
-            doors.close()
+            forwarder.close()
             assert server.recv(1) == b""
             assert client.recv(1) == b""
-    assert "doors" not in [thread.name for thread in threading.enumerate()]
+    assert "port-forwarder" not in [thread.name for thread in threading.enumerate()]

@@ -15,7 +15,7 @@ from botocore.config import Config
 
 from ecsconsul.consul.catalog import Consul
 from ecsconsul.errors import Unreachable
-from ecsconsul.region.runtimes import lab_processes as processes
+from ecsconsul.region.runtimes import lab_processes
 from ecsconsul.region.runtimes.lab_dir import LabDir, RegionInfo, RegionSpec
 from tests.consul_server import consul_binary
 
@@ -30,7 +30,7 @@ def region(home: LabDir) -> Iterator[subprocess.Popen[str]]:
         lab=home.lab, region="eu-west-1", consul_binary=consul_binary(), consul_servers=1, shared_address=True
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", "ecsconsul.region.region"],
+        [sys.executable, "-m", "ecsconsul.region"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -51,20 +51,20 @@ def region(home: LabDir) -> Iterator[subprocess.Popen[str]]:
 def cleared(home: LabDir) -> Iterator[LabDir]:
     """A home of which no process is left after the test."""
     yield home
-    processes.end_survivors(home.root)
+    lab_processes.kill_leftovers(home.root)
 
 
 def ready(process: subprocess.Popen[str], home: LabDir) -> RegionInfo:
     assert process.stdout
     assert process.stdout.readline() == "ready\n"
-    facts = home.facts()
+    facts = home.info()
     assert facts is not None
     return facts
 
 
 def answers(consul: Consul) -> bool:
     try:
-        return consul.agent_services() == {}
+        return bool(consul.leader())
     except Unreachable:
         return False
 
@@ -81,21 +81,21 @@ def test_a_region_serves_and_leaves_nothing_of_what_it_made(cleared: LabDir, unt
         host, _, port = facts.consul_http.rpartition(":")
         consul = Consul(host, int(port))
         until(lambda: answers(consul))
-        servers = {one.pid for one in processes.survivors(home.root)}
+        servers = {one.pid for one in lab_processes.find_leftovers(home.root)}
         with region(home) as second:
             assert second.wait(PATIENCE) == 1, "one region a lab"
         assert home.is_alive()
-        assert {one.pid for one in processes.survivors(home.root)} == servers, "the second one let it be"
+        assert {one.pid for one in lab_processes.find_leftovers(home.root)} == servers, "the second one let it be"
         process.terminate()
         assert process.wait(PATIENCE) == 0
-        assert processes.survivors(home.root) == []
+        assert lab_processes.find_leftovers(home.root) == []
         assert [path.name for path in home.leftovers()] == ["region.lock"], "`down` takes this one away"
-        assert home.facts() is None
+        assert home.info() is None
 
 
 @pytest.mark.parametrize("told", ["", "{}", "not JSON"])
 def test_a_region_that_is_told_nothing_says_so_and_ends(home: LabDir, told: str) -> None:
-    argv = [sys.executable, "-m", "ecsconsul.region.region"]
+    argv = [sys.executable, "-m", "ecsconsul.region"]
     ended = subprocess.run(argv, input=told, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert ended.returncode != 0
     assert home.leftovers() == []

@@ -1,4 +1,4 @@
-"""How far the Registrator of a task's machine is with it."""
+"""What the Registrator of a task's instance knows decides whether the task is passing."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from typing import Any
 
 import pytest
 
-from ecsconsul.region.registrators import WatchedRegistration
-from tests.region.fakes import machine
+from ecsconsul.region.registrators import Registrators
+from tests.region.fakes import FakeContainers, ec2_instance
 
 WEB = SimpleNamespace(id="host:web:80")
 OTHER = SimpleNamespace(id="host:other:81")
 
 
-class Watches:
-    """The Registrator of every machine; it knows these services of each container, all of them listed as passing."""
+class KnownServices:
+    """A Registrator that has these services of each container, all of them listed as passing."""
+
+    ended = SimpleNamespace(is_set=lambda: False)
 
     def __init__(self, known: tuple[Any, ...] | None) -> None:
         self._known = known
-
-    def of(self, _: object) -> Watches:
-        return self
 
     def services(self, _: str) -> tuple[Any, ...] | None:
         return self._known
@@ -31,18 +30,21 @@ class Watches:
         return self._known is not None
 
 
+def registrators(known: tuple[Any, ...] | None) -> Registrators:
+    return Registrators(FakeContainers().engine, {"i-1": KnownServices(known)})  # type: ignore[dict-item]
+
+
 @pytest.mark.parametrize(
-    ("known", "entered"),
+    ("known", "passing"),
     [((WEB,), True), ((WEB, OTHER), True), ((OTHER,), False), ((), False), (None, False)],
-    ids=["its own", "and more", "others", "none, as Docker says of a dying one", "not looked at yet"],
+    ids=["its own", "more than its own", "others", "none, as Docker shows an exiting one", "not inspected yet"],
 )
-def test_a_task_has_entered_when_all_its_services_are_listed(
-    tmp_path: Path, known: tuple[Any, ...] | None, entered: bool
+def test_task_passes_when_all_its_services_are_listed(
+    tmp_path: Path, known: tuple[Any, ...] | None, passing: bool
 ) -> None:
-    registration = WatchedRegistration(Watches(known), machine(tmp_path))  # type: ignore[arg-type]
-    state = SimpleNamespace(runtime_id="c1")
-    assert registration.enter([(WEB, state)]) is entered  # type: ignore[list-item]
+    expected = {"container": {WEB.id}}
+    assert registrators(known).is_passing(ec2_instance(tmp_path), expected) is passing
 
 
-def test_one_without_services_has_nothing_to_wait_for(tmp_path: Path) -> None:
-    assert WatchedRegistration(Watches(None), machine(tmp_path)).enter([])  # type: ignore[arg-type]
+def test_task_without_services_passes_without_a_registrator(tmp_path: Path) -> None:
+    assert Registrators(FakeContainers().engine).is_passing(ec2_instance(tmp_path), {})

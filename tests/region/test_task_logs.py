@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ecsconsul.region import task_logs as log_files
-from ecsconsul.region.task_logs import PIECE, tail
+from ecsconsul.region.task_logs import BLOCK, tail
 
 
 @pytest.mark.parametrize("lines", [1, 2, 999, 1000, 3000, 5000])
@@ -16,12 +16,12 @@ def test_the_last_lines_are_whole_and_as_many_as_asked_for(tmp_path: Path, lines
     written = [f"{number} {'x' * 107}" for number in range(3000)]
     path = tmp_path / "task.log"
     path.write_text("\n".join(written) + end)
-    assert path.stat().st_size > 3 * PIECE
+    assert path.stat().st_size > 3 * BLOCK
     assert tail(path, lines) == written[-lines:]
 
 
 def test_a_letter_at_the_border_of_two_pieces_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_files, "PIECE", 5)
+    monkeypatch.setattr(log_files, "BLOCK", 5)
     path = tmp_path / "task.log"
     path.write_text("früh\nspät am Abend: 21 °C\nÄ\n")
     assert tail(path, 2) == ["spät am Abend: 21 °C", "Ä"]

@@ -56,9 +56,10 @@ class EcsApi:
 
     # services
 
-    def create_service(self, ask: Json) -> Json:
-        cluster = self._cluster(ask)
-        name = ask["serviceName"]
+    def create_service(self, request: Json) -> Json:
+        # One look at moto for both: each takes its lock.
+        cluster, found = self._cluster_and_definition(request)
+        name = request["serviceName"]
         known = self._ecs.service(cluster, name)
         if not _NAME.fullmatch(name):
             raise ApiError("InvalidParameterException", f"Invalid service name: {_NAME_RULE}")
@@ -66,33 +67,34 @@ class EcsApi:
             raise ApiError("InvalidParameterException", "Unable to Start a service that is still Draining.")
         if known and known.status != INACTIVE:
             raise ApiError("InvalidParameterException", "Creation of service was not idempotent.")
-        _refuse_other_worlds(ask)
-        _check_figures(ask)
-        definition = self._definition(ask.get("taskDefinition"))
-        service = self._ecs.create_service(cluster, name, int(ask.get("desiredCount") or 0), definition, ask)
+        _require_supported(request)
+        _check_figures(request)
+        definition = _usable(found)
+        service = self._ecs.create_service(cluster, name, int(request.get("desiredCount") or 0), definition, request)
         return {"service": self._service(service)}
 
-    def update_service(self, ask: Json) -> Json:
-        service = self._service_of(ask)
+    def update_service(self, request: Json) -> Json:
+        cluster, found = self._cluster_and_definition(request)
+        service = self._service_of(cluster, request)
         if service.status != ACTIVE:
             raise ApiError("ServiceNotActiveException", "Service was not ACTIVE.")
-        _check_figures(ask, service.minimum_healthy_percent, service.maximum_percent)
-        definition = self._definition(ask["taskDefinition"]) if ask.get("taskDefinition") else None
-        self._ecs.update_service(service, ask.get("desiredCount"), definition, ask)
+        _check_figures(request, service.minimum_healthy_percent, service.maximum_percent)
+        definition = _usable(found) if request.get("taskDefinition") else None
+        self._ecs.update_service(service, request.get("desiredCount"), definition, request)
         return {"service": self._service(service)}
 
-    def delete_service(self, ask: Json) -> Json:
-        service = self._service_of(ask)
-        if service.desired > 0 and not ask.get("force"):
+    def delete_service(self, request: Json) -> Json:
+        service = self._service_of(self._cluster(request), request)
+        if service.desired > 0 and not request.get("force"):
             raise ApiError("InvalidParameterException", "The service cannot be stopped while it is scaled above 0.")
         self._ecs.delete_service(service)
         return {"service": self._service(service)}
 
-    def describe_services(self, ask: Json) -> Json:
-        cluster = self._cluster(ask)
-        with_tags = "TAGS" in (ask.get("include") or ())
+    def describe_services(self, request: Json) -> Json:
+        cluster = self._cluster(request)
+        with_tags = "TAGS" in (request.get("include") or ())
         found, failures = [], []
-        for name in _named(ask, "services", SERVICES_A_PAGE):
+        for name in _named(request, "services", SERVICES_A_PAGE):
             service = self._ecs.service(cluster, _last(name))
             if service:
                 found.append(self._service(service, with_tags=with_tags))
@@ -100,58 +102,58 @@ class EcsApi:
                 failures.append({"arn": self._ecs.arn("service", cluster, _last(name)), "reason": "MISSING"})
         return {"services": found, "failures": failures}
 
-    def list_services(self, ask: Json) -> Json:
-        cluster = self._cluster(ask)
+    def list_services(self, request: Json) -> Json:
+        cluster = self._cluster(request)
         # one that was deleted is described for a while, but listed no more
         arns = sorted(s.arn for s in self._ecs.services_of(cluster) if s.status == ACTIVE)
-        return _page(ask, "serviceArns", arns, SERVICES_A_PAGE)
+        return _page(request, "serviceArns", arns, SERVICES_A_PAGE)
 
     # tasks
 
-    def run_task(self, ask: Json) -> Json:
-        cluster = self._cluster(ask)
-        count = ask.get("count", 1)
+    def run_task(self, request: Json) -> Json:
+        cluster, found = self._cluster_and_definition(request)
+        count = request.get("count", 1)
         if not 1 <= count <= TASKS_A_RUN:
             raise ApiError("InvalidParameterException", f"count should be between 1 and {TASKS_A_RUN}.")
-        _refuse_other_worlds(ask)
-        definition = self._definition(ask.get("taskDefinition"))
-        _check_overrides(ask, definition)
+        _require_supported(request)
+        definition = _usable(found)
+        _check_overrides(request, definition)
         if not self._ecs.instances_of(cluster):
             raise ApiError("InvalidParameterException", "No Container Instances were found in your cluster.")
-        tasks, failures = self._ecs.run_task(cluster, definition, count, ask)
+        tasks, failures = self._ecs.run_task(cluster, definition, count, request)
         return {
             "tasks": [self._task(task) for task in tasks],
             "failures": [{"reason": one.code or "INACTIVE", "detail": one.reason} for one in failures],
         }
 
-    def stop_task(self, ask: Json) -> Json:
-        task = self._ecs.task(self._cluster(ask), _last(ask["task"]))
+    def stop_task(self, request: Json) -> Json:
+        task = self._ecs.task(self._cluster(request), _last(request["task"]))
         if task is None:
             raise ApiError("InvalidParameterException", "The referenced task was not found.")
-        self._ecs.stop_task(task, "UserInitiated", ask.get("reason") or "Task stopped by a call to StopTask")
+        self._ecs.stop_task(task, "UserInitiated", request.get("reason") or "Task stopped by a call to StopTask")
         return {"task": self._task(task)}
 
-    def list_tasks(self, ask: Json) -> Json:
-        cluster = self._cluster(ask)
-        status = ask.get("desiredStatus", "RUNNING")
+    def list_tasks(self, request: Json) -> Json:
+        cluster = self._cluster(request)
+        status = request.get("desiredStatus", "RUNNING")
         tasks = [task for task in self._ecs.tasks_of(cluster) if task.desired_status == status]
-        if ask.get("serviceName"):
-            service = self._service_of({**ask, "service": ask["serviceName"]})
+        if request.get("serviceName"):
+            service = self._service_of(cluster, {"service": request["serviceName"]})
             tasks = [task for task in tasks if task.service == service.name]
-        if ask.get("family"):
-            tasks = [task for task in tasks if task.task_definition["family"] == ask["family"]]
-        if ask.get("startedBy"):
-            tasks = [task for task in tasks if task.started_by == ask["startedBy"]]
-        if ask.get("containerInstance"):
-            instance = _last(ask["containerInstance"])
+        if request.get("family"):
+            tasks = [task for task in tasks if task.task_definition["family"] == request["family"]]
+        if request.get("startedBy"):
+            tasks = [task for task in tasks if task.started_by == request["startedBy"]]
+        if request.get("containerInstance"):
+            instance = _last(request["containerInstance"])
             tasks = [task for task in tasks if _last(self._ecs.instance_arn(task.instance_id)) == instance]
-        return _page(ask, "taskArns", [task.arn for task in tasks], THINGS_A_PAGE)
+        return _page(request, "taskArns", [task.arn for task in tasks], THINGS_A_PAGE)
 
-    def describe_tasks(self, ask: Json) -> Json:
-        cluster = self._cluster(ask)
-        with_tags = "TAGS" in (ask.get("include") or ())
+    def describe_tasks(self, request: Json) -> Json:
+        cluster = self._cluster(request)
+        with_tags = "TAGS" in (request.get("include") or ())
         found, failures = [], []
-        for name in _named(ask, "tasks", THINGS_A_PAGE):
+        for name in _named(request, "tasks", THINGS_A_PAGE):
             task = self._ecs.task(cluster, _last(name))
             if task:
                 found.append(self._task(task, with_tags=with_tags))
@@ -161,28 +163,28 @@ class EcsApi:
 
     # container instances
 
-    def list_container_instances(self, ask: Json) -> Json:
-        status = ask.get("status")
-        instances = self._ecs.instances_of(self._cluster(ask))
+    def list_container_instances(self, request: Json) -> Json:
+        status = request.get("status")
+        instances = self._ecs.instances_of(self._cluster(request))
         arns = [i.arn for i in instances if status in (None, i.status)]
-        return _page(ask, "containerInstanceArns", arns, THINGS_A_PAGE)
+        return _page(request, "containerInstanceArns", arns, THINGS_A_PAGE)
 
-    def describe_container_instances(self, ask: Json) -> Json:
-        return self._instances(ask)
+    def describe_container_instances(self, request: Json) -> Json:
+        return self._instances(request)
 
-    def update_container_instances_state(self, ask: Json) -> Json:
-        if ask.get("status") not in (ACTIVE, DRAINING):
+    def update_container_instances_state(self, request: Json) -> Json:
+        if request.get("status") not in (ACTIVE, DRAINING):
             raise ApiError("InvalidParameterException", "Container instance status should be one of [ACTIVE, DRAINING]")
-        for instance in self._ecs.instances_of(self._cluster(ask)):
-            if _last(instance.arn) in {_last(arn) for arn in ask["containerInstances"]}:
-                self._ecs.set_instance_status(instance, ask["status"])
-        return self._instances(ask)
+        for instance in self._ecs.instances_of(self._cluster(request)):
+            if _last(instance.arn) in {_last(arn) for arn in request["containerInstances"]}:
+                self._ecs.set_instance_status(instance, request["status"])
+        return self._instances(request)
 
-    def _instances(self, ask: Json) -> Json:
-        cluster = self._cluster(ask)
+    def _instances(self, request: Json) -> Json:
+        cluster = self._cluster(request)
         known = {_last(i.arn): i for i in self._ecs.instances_of(cluster)}
         found, failures = [], []
-        for name in _named(ask, "containerInstances", THINGS_A_PAGE):
+        for name in _named(request, "containerInstances", THINGS_A_PAGE):
             instance = known.get(_last(name))
             if instance:
                 tasks = self._ecs.tasks_on(instance.instance_id)
@@ -194,55 +196,49 @@ class EcsApi:
 
     # tags
 
-    def tag_resource(self, ask: Json) -> Json:
-        tags = self._tags(ask)
-        fresh = {tag["key"]: tag for tag in ask["tags"]}
+    def tag_resource(self, request: Json) -> Json:
+        tags = self._tags(request)
+        fresh = {tag["key"]: tag for tag in request["tags"]}
         tags[:] = [*(tag for tag in tags if tag["key"] not in fresh), *fresh.values()]
         return {}
 
-    def untag_resource(self, ask: Json) -> Json:
-        tags = self._tags(ask)
-        tags[:] = [tag for tag in tags if tag["key"] not in ask["tagKeys"]]
+    def untag_resource(self, request: Json) -> Json:
+        tags = self._tags(request)
+        tags[:] = [tag for tag in tags if tag["key"] not in request["tagKeys"]]
         return {}
 
-    def list_tags_for_resource(self, ask: Json) -> Json:
-        return {"tags": list(self._tags(ask))}
+    def list_tags_for_resource(self, request: Json) -> Json:
+        return {"tags": list(self._tags(request))}
 
     def answers(self, arn: str) -> bool:
         """Whether the tags of this resource are kept here (and not in moto)."""
         return arn.rpartition(":")[2].partition("/")[0] in ("service", "task", "container-instance")
 
-    def _tags(self, ask: Json) -> list[dict[str, str]]:
-        found = self._ecs.tagged(ask["resourceArn"])
+    def _tags(self, request: Json) -> list[dict[str, str]]:
+        found = self._ecs.tagged(request["resourceArn"])
         if found is None:
             raise ApiError("InvalidParameterException", "The specified resource cannot be found.")
         return found
 
     # what requests name
 
-    def _cluster(self, ask: Json) -> str:
-        name = _last(ask.get("cluster") or "default")
-        if not self._ecs.moto.has_cluster(name):
-            raise ApiError("ClusterNotFoundException", "Cluster not found.")
-        return name
+    def _cluster(self, request: Json) -> str:
+        """The cluster that a request names. Raises ApiError when there is none."""
+        return self._cluster_and_definition({"cluster": request.get("cluster")})[0]
 
-    def _service_of(self, ask: Json) -> Service:
-        service = self._ecs.service(self._cluster(ask), _last(ask["service"]))
+    def _cluster_and_definition(self, request: Json) -> tuple[str, Json | None]:
+        """The cluster that a request names, and its task definition as far as it names one that exists."""
+        name = _last(request.get("cluster") or "default")
+        exists, definition = self._ecs.moto.find(name, request.get("taskDefinition") or "")
+        if not exists:
+            raise ApiError("ClusterNotFoundException", "Cluster not found.")
+        return name, definition
+
+    def _service_of(self, cluster: str, request: Json) -> Service:
+        service = self._ecs.service(cluster, _last(request["service"]))
         if service is None:
             raise ApiError("ServiceNotFoundException", "Service not found.")
         return service
-
-    def _definition(self, name: str | None) -> Json:
-        definition = self._ecs.moto.task_definition(name) if name else None
-        if definition is None:
-            raise ApiError("ClientException", "TaskDefinition not found.")
-        if definition.get("status") == INACTIVE:
-            raise ApiError("ClientException", "TaskDefinition is inactive")
-        try:
-            needed(definition)
-        except (ValueError, OverflowError) as error:
-            raise ApiError("ClientException", f"Invalid 'cpu' or 'memory' setting for task: {error}") from error
-        return definition
 
     def _service(self, service: Service, *, with_tags: bool = True) -> Json:
         return shapes.service(service, self._ecs.tasks_of_service(service), self._ecs, with_tags=with_tags)
@@ -251,13 +247,26 @@ class EcsApi:
         return shapes.task(task, self._ecs, with_tags=with_tags)
 
 
+def _usable(definition: Json | None) -> Json:
+    """A task definition that tasks can be started from. Raises ApiError."""
+    if definition is None:
+        raise ApiError("ClientException", "TaskDefinition not found.")
+    if definition.get("status") == INACTIVE:
+        raise ApiError("ClientException", "TaskDefinition is inactive")
+    try:
+        needed(definition)
+    except (ValueError, OverflowError) as error:
+        raise ApiError("ClientException", f"Invalid 'cpu' or 'memory' setting for task: {error}") from error
+    return definition
+
+
 def _last(name_or_arn: str) -> str:
     return name_or_arn.rpartition("/")[2]
 
 
-def _page(ask: Json, key: str, items: Sequence[str], size: int) -> Json:
+def _page(request: Json, key: str, items: Sequence[str], size: int) -> Json:
     """One page of a listing; the token is the number of the first item of the next one."""
-    token, size = ask.get("nextToken") or "0", ask.get("maxResults", size)
+    token, size = request.get("nextToken") or "0", request.get("maxResults", size)
     if not token.isdecimal():
         raise ApiError("InvalidParameterException", "Invalid token")
     if not 1 <= size <= MOST_A_PAGE:
@@ -269,9 +278,9 @@ def _page(ask: Json, key: str, items: Sequence[str], size: int) -> Json:
     return page
 
 
-def _named(ask: Json, key: str, most: int) -> list[str]:
+def _named(request: Json, key: str, most: int) -> list[str]:
     """The things that a request asks to describe: ECS wants one of them at least, and not too many."""
-    names: list[str] = ask.get(key) or []
+    names: list[str] = request.get(key) or []
     if not names:
         raise ApiError("InvalidParameterException", f"{key} cannot be empty.")
     if len(names) > most:
@@ -279,23 +288,23 @@ def _named(ask: Json, key: str, most: int) -> list[str]:
     return names
 
 
-def _refuse_other_worlds(ask: Json) -> None:
+def _require_supported(request: Json) -> None:
     """What this region cannot make true is refused, not taken for something else."""
     only = {"schedulingStrategy": "REPLICA", "launchType": "EC2"}
-    said = {key: ask.get(key, value) for key, value in only.items()}
-    said["deploymentController"] = (ask.get("deploymentController") or {}).get("type", "ECS")
-    for key, value in said.items():
+    given = {key: request.get(key, value) for key, value in only.items()}
+    given["deploymentController"] = (request.get("deploymentController") or {}).get("type", "ECS")
+    for key, value in given.items():
         if value != only.get(key, "ECS"):
             wanted = only.get(key, "ECS")
             raise ApiError("InvalidParameterException", f"The local region knows {key} {wanted} only, not {value}.")
 
 
-def _check_figures(ask: Json, least: int = 100, most: int = 200) -> None:
+def _check_figures(request: Json, least: int = 100, most: int = 200) -> None:
     """The count and the percentages of a service, the latter from those that it has (or gets by default)."""
-    if (ask.get("desiredCount") or 0) < 0:
+    if (request.get("desiredCount") or 0) < 0:
         raise ApiError("InvalidParameterException", "desiredCount cannot be negative.")
-    said = ask.get("deploymentConfiguration") or {}
-    least, most = said.get("minimumHealthyPercent", least), said.get("maximumPercent", most)
+    given = request.get("deploymentConfiguration") or {}
+    least, most = given.get("minimumHealthyPercent", least), given.get("maximumPercent", most)
     if not 0 <= least <= 100 <= most:
         words = "minimumHealthyPercent should be between 0 and 100, maximumPercent 100 or more."
         raise ApiError("InvalidParameterException", words)
@@ -304,9 +313,9 @@ def _check_figures(ask: Json, least: int = 100, most: int = 200) -> None:
         raise ApiError("InvalidParameterException", words)
 
 
-def _check_overrides(ask: Json, definition: Json) -> None:
+def _check_overrides(request: Json, definition: Json) -> None:
     names = {container["name"] for container in definition["containerDefinitions"]}
-    for override in (ask.get("overrides") or {}).get("containerOverrides") or ():
+    for override in (request.get("overrides") or {}).get("containerOverrides") or ():
         if override.get("name") not in names:
             words = f"Override for container named {override.get('name')} is not a container in the TaskDefinition."
             raise ApiError("InvalidParameterException", words)

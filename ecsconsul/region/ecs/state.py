@@ -33,8 +33,8 @@ class Moto(Protocol):
     account: str
     region: str
 
-    def has_cluster(self, name: str) -> bool: ...
-    def task_definition(self, name: str) -> Json | None: ...
+    def find(self, cluster: str, task_definition: str) -> tuple[bool, Json | None]:
+        """Whether the cluster exists, and the task definition of that name; None when there is none."""
 
 
 class Ecs:
@@ -63,28 +63,28 @@ class Ecs:
     def services_of(self, cluster: str) -> list[Service]:
         return [service for service in self._services.values() if service.cluster == cluster]
 
-    def create_service(self, cluster: str, name: str, desired: int, definition: Json, ask: Json) -> Service:
+    def create_service(self, cluster: str, name: str, desired: int, definition: Json, request: Json) -> Service:
         service = Service(
             name=name,
             arn=self.arn("service", cluster, name),
             cluster=cluster,
             desired=desired,
             deployments=[_deployment(definition)],
-            tags=list(ask.get("tags") or ()),
+            tags=list(request.get("tags") or ()),
         )
         self._services[cluster, name] = service
-        _configure(service, ask)
+        _configure(service, request)
         self.changed.set()
         return service
 
-    def update_service(self, service: Service, desired: int | None, definition: Json | None, ask: Json) -> None:
+    def update_service(self, service: Service, desired: int | None, definition: Json | None, request: Json) -> None:
         """ECS begins a new deployment when the task definition changes or one is forced; a count is no deployment."""
         if desired is not None:
             service.desired = int(desired)
-        _configure(service, ask)
+        _configure(service, request)
         current = service.primary.task_definition
         fresh = definition and definition["taskDefinitionArn"] != current["taskDefinitionArn"]
-        if fresh or ask.get("forceNewDeployment"):
+        if fresh or request.get("forceNewDeployment"):
             self.deploy(service, definition or current)
         elif service.primary.rollout_state == "COMPLETED":
             service.primary.updated_at = time.time()
@@ -135,18 +135,20 @@ class Ecs:
     def tasks_on(self, instance_id: str) -> list[Task]:
         return [task for task in self._tasks.values() if task.instance_id == instance_id]
 
-    def run_task(self, cluster: str, definition: Json, count: int, ask: Json) -> tuple[list[Task], list[Unplaceable]]:
+    def run_task(
+        self, cluster: str, definition: Json, count: int, request: Json
+    ) -> tuple[list[Task], list[Unplaceable]]:
         """Tasks of no service; those that found a place, and why each of the others did not."""
         started: list[Task] = []
         failures: list[Unplaceable] = []
-        group = ask.get("group") or f"family:{definition['family']}"
+        group = request.get("group") or f"family:{definition['family']}"
         for _ in range(count):
-            task = self.add_task(cluster, definition, group, overrides=ask.get("overrides") or {})
+            task = self.add_task(cluster, definition, group, overrides=request.get("overrides") or {})
             if isinstance(task, Unplaceable):
                 failures.append(task)
             else:
-                task.started_by = ask.get("startedBy") or ""
-                task.tags = list(ask.get("tags") or ())
+                task.started_by = request.get("startedBy") or ""
+                task.tags = list(request.get("tags") or ())
                 started.append(task)
         return started, failures
 
@@ -270,9 +272,9 @@ _SETTINGS = (
 )  # fmt: skip
 
 
-def _configure(service: Service, ask: Json) -> None:
-    service.settings |= {key: ask[key] for key in _SETTINGS if ask.get(key) is not None}
-    deployment = ask.get("deploymentConfiguration") or {}
+def _configure(service: Service, request: Json) -> None:
+    service.settings |= {key: request[key] for key in _SETTINGS if request.get(key) is not None}
+    deployment = request.get("deploymentConfiguration") or {}
     if deployment.get("minimumHealthyPercent") is not None:
         service.minimum_healthy_percent = int(deployment["minimumHealthyPercent"])
     if deployment.get("maximumPercent") is not None:

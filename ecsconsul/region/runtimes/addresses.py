@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 
-HOME = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 # Docker hands out dynamic host ports from the kernel's ephemeral range; so do we.
 FIRST_DYNAMIC_PORT, LAST_DYNAMIC_PORT = 32768, 60999
 CONSUL_SERF_PORT, CONSUL_HTTP_PORT, CONSUL_DNS_PORT = 8301, 8500, 8600
@@ -51,11 +51,11 @@ def claim_consul_ports(owner: object) -> bool:
     It has them as long as it lives. Where there are no abstract sockets (macOS) two labs that start in the same moment
     may both believe so.
     """
-    if not all(is_free_for_both(HOME, port) for port in (CONSUL_HTTP_PORT, CONSUL_DNS_PORT)):
+    if not all(is_free_for_both(LOOPBACK, port) for port in (CONSUL_HTTP_PORT, CONSUL_DNS_PORT)):
         return False
     if owner in _claimants or not sys.platform.startswith("linux"):
         return True
-    return _claimed_by(owner, f"ecsconsul {HOME}:{CONSUL_HTTP_PORT}")
+    return _claimed_by(owner, f"ecsconsul {LOOPBACK}:{CONSUL_HTTP_PORT}")
 
 
 def _claimed_by(owner: object, name: str) -> bool:
@@ -116,15 +116,15 @@ class Addresses:
 
     def __init__(self, lab: str, shared: bool) -> None:
         self.shared = shared
-        self._block = HOME if shared else _free_block(lab)
+        self._block = LOOPBACK if shared else _free_block(lab)
         self._given: set[str] = set()
         # labs that start in the same moment look in different places
-        self._shared_ports = Ports(HOME, FIRST_DYNAMIC_PORT + zlib.crc32(lab.encode()) % 20000)
+        self._shared_ports = Ports(LOOPBACK, FIRST_DYNAMIC_PORT + zlib.crc32(lab.encode()) % 20000)
 
     def take(self) -> str:
         """An address that no other machine of the lab has."""
         if self.shared:
-            return HOME
+            return LOOPBACK
         address = next(a for a in self._all() if a not in self._given)
         self._given.add(address)
         return address

@@ -1,4 +1,4 @@
-"""Where a lab lives on this machine: its folders, and the one small file that says where its region listens."""
+"""A lab's directory on this machine: its folders, its locks, and the file that says where its region listens."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from ...paths import HOME_VARIABLE, state_folder
-
-__all__ = ["DOCKER", "HOME_VARIABLE", "PROCESSES", "LabDir", "RegionInfo", "RegionSpec", "base_folder", "remove"]
+from ...paths import state_folder
 
 DOCKER, PROCESSES = "docker", "processes"
 _REGION_LOG = "region.log"
@@ -22,7 +20,7 @@ _REGION_LOG = "region.log"
 
 @dataclass(frozen=True)
 class RegionSpec:
-    """What a region is started with."""
+    """The arguments that a region is started with."""
 
     lab: str
     region: str
@@ -38,7 +36,7 @@ class RegionSpec:
 
 @dataclass(frozen=True)
 class RegionInfo:
-    """What the region says of itself; addresses are host:port, endpoints are URLs."""
+    """What a running region is; addresses are host:port, `endpoint` is a URL."""
 
     pid: int
     version: str
@@ -50,54 +48,54 @@ class RegionInfo:
     runtime: str = PROCESSES
     runtime_why: str = ""
     engine: str = ""
-    doors: tuple[int, ...] = ()
+    forwarded_ports: tuple[int, ...] = ()
     vpc_id: str = ""
     subnet_ids: tuple[str, ...] = ()
 
     def runs(self, runtime: str | None) -> bool:
-        """Whether it is of this runtime; any will do for `auto`, and where none is told."""
+        """Whether tasks run with this runtime; `auto` and None match any."""
         return runtime not in (DOCKER, PROCESSES) or runtime == self.runtime
 
 
 class LabDir:
-    """The folder of one lab. What `down` leaves is `logs`, and nothing else."""
+    """The directory of one lab. `down` leaves its `logs` and nothing else."""
 
     def __init__(self, lab: str) -> None:
         self.lab = lab
-        self.root = base_folder() / lab
+        self.root = state_folder() / lab
         self.logs = self.root / "logs"
         self.region_log = self.logs / _REGION_LOG
         self.images = self.root / "images"
         self.environments = self.root / "environments"
-        self.machines = self.root / "machines"
+        self.instances = self.root / "machines"
         self.tasks = self.root / "tasks"
-        self._facts = self.root / "region.json"
-        self._lock = self.root / "region.lock"
-        self._walk = self.root / "walk.lock"
+        self._info = self.root / "region.json"
+        self._region_lock = self.root / "region.lock"
+        self._change_lock = self.root / "walk.lock"
 
     def service_logs(self, service: str) -> Path:
         """The folder with one log file for each task of a service (or of a family, for a task of its own)."""
         return self.logs / "services" / service
 
-    def write_info(self, facts: RegionInfo) -> None:
-        """Replace the small file at once, so that a reader sees the old or the new one, never half."""
+    def write_info(self, info: RegionInfo) -> None:
+        """Replace the file atomically, so that a reader never sees half of it."""
         self.root.mkdir(parents=True, exist_ok=True)
-        draft = self._facts.with_suffix(".new")
-        draft.write_text(json.dumps(asdict(facts)))
-        draft.replace(self._facts)
+        draft = self._info.with_suffix(".new")
+        draft.write_text(json.dumps(asdict(info)))
+        draft.replace(self._info)
 
-    def facts(self) -> RegionInfo | None:
-        """What a living region says of itself; None when none runs (a file left by a dead one does not count)."""
+    def info(self) -> RegionInfo | None:
+        """The running region; None when none runs. A file that a crashed one left behind does not count."""
         try:
-            found = json.loads(self._facts.read_text())
+            found = json.loads(self._info.read_text())
         except (FileNotFoundError, json.JSONDecodeError):
             return None
-        return _facts(found) if self.is_alive() else None
+        return _region_info(found) if self.is_alive() else None
 
     def is_alive(self) -> bool:
-        """Whether a region holds the lab's lock. The kernel drops the lock with its holder, however that ends."""
+        """Whether a region holds its lock. The kernel releases the lock however its holder exits."""
         try:
-            with self._lock.open() as lock:
+            with self._region_lock.open() as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 return False
         except FileNotFoundError:
@@ -106,12 +104,12 @@ class LabDir:
             return True
 
     def lock_region(self) -> IO[str]:
-        """The lock that a living region holds (close the file to let go). Raises BlockingIOError when another does."""
-        return self._take(self._lock)
+        """The lock of the running region; close the file to release it. Raises BlockingIOError."""
+        return self._take(self._region_lock)
 
-    def lock_walk(self) -> IO[str]:
-        """The lock of who changes the lab, an `up` or a `down`. Raises BlockingIOError when another does."""
-        return self._take(self._walk)
+    def lock_changes(self) -> IO[str]:
+        """The lock of a command that changes the lab; close the file to release it. Raises BlockingIOError."""
+        return self._take(self._change_lock)
 
     def _take(self, path: Path) -> IO[str]:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -122,13 +120,13 @@ class LabDir:
             lock.close()
             raise
         if not _is_at(path, lock):
-            # `down` has removed it in between: nobody else would meet us at this one
+            # `down` has removed the file in between: a lock on it excludes nobody.
             lock.close()
             return self._take(path)
         return lock
 
     def rotate_logs(self) -> None:
-        """The logs of the life before move to logs/previous, and those of the one before that go."""
+        """Move the logs of the last run to logs/previous, and remove those of the run before it."""
         previous = self.logs / "previous"
         self.logs.mkdir(parents=True, exist_ok=True)
         remove(previous)
@@ -138,22 +136,22 @@ class LabDir:
         for entry in old:
             entry.rename(previous / entry.name)
 
-    def clear_remains(self) -> None:
-        """Remove what a region that crashed has left: its machines, its tasks, and what it said of itself."""
-        for path in (self.machines, self.tasks, self._facts):
+    def clear_leftovers(self) -> None:
+        """Remove what a crashed region left behind: its instances, its tasks, and its info."""
+        for path in (self.instances, self.tasks, self._info):
             remove(path)
 
     def clear(self) -> None:
         """Remove everything but the logs."""
         with contextlib.suppress(FileNotFoundError):
-            # the locks last: whoever takes them from then on finds nothing that is still to be removed
-            locks = (self._lock, self._walk)
+            # The locks last: whoever takes them after that finds nothing that is still to be removed.
+            locks = (self._region_lock, self._change_lock)
             for entry in (*(one for one in list(self.root.iterdir()) if one not in locks), *locks):
                 if entry != self.logs:
                     remove(entry)
 
     def leftovers(self) -> list[Path]:
-        """What is still there beside the logs."""
+        """What is in the directory besides the logs."""
         if not self.root.is_dir():
             return []
         return sorted(entry for entry in self.root.iterdir() if entry != self.logs)
@@ -166,13 +164,8 @@ def _is_at(path: Path, file: IO[str]) -> bool:
         return False
 
 
-def base_folder() -> Path:
-    """Where all local labs live, a folder each."""
-    return state_folder()
-
-
 def remove(path: Path) -> None:
-    """Remove a file or a folder; one that is gone, or goes meanwhile, is fine. Raises OSError."""
+    """Remove a file or a folder; fine when it is gone, or disappears meanwhile. Raises OSError."""
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
     elif sys.version_info >= (3, 12):
@@ -186,9 +179,9 @@ def _unless_gone(function: object, path: str, error: BaseException) -> None:
         raise error
 
 
-def _facts(found: dict[str, Any]) -> RegionInfo:
-    # what an older version of this tool wrote may lack some
+def _region_info(found: dict[str, Any]) -> RegionInfo:
+    # An older version of this tool may not have written all of them.
     known = {"version": "", **found}
     known = {name: known[name] for name in RegionInfo.__dataclass_fields__ if name in known}
-    known |= {name: tuple(known[name]) for name in ("doors", "subnet_ids") if name in known}
+    known |= {name: tuple(known[name]) for name in ("forwarded_ports", "subnet_ids") if name in known}
     return RegionInfo(**known)

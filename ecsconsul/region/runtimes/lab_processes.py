@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import psutil
 
-MARK = "ECSCONSUL_LAB_HOME"
-# what a child may inherit: how to find programs, speak the user's language and trust the machine's authorities
+OWNER_VARIABLE = "ECSCONSUL_LAB_HOME"
+# What a child inherits: how to find programs, the user's locale, the machine's certificate authorities, proxies.
 _INHERITED = (
     "PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
@@ -27,15 +27,15 @@ _INHERITED = (
 
 
 def environment(home: Path, extra: Mapping[str, str]) -> dict[str, str]:
-    """The variables of a child: a few of ours (never credentials), the mark of the lab, and `extra`."""
+    """The variables of a child: a few inherited ones (never credentials), the ownership variable, and `extra`."""
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    return {**inherited, **extra, MARK: str(home)}
+    return {**inherited, **extra, OWNER_VARIABLE: str(home)}
 
 
 def start(
     argv: Sequence[str], *, home: Path, log: Path, env: Mapping[str, str], cwd: Path | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start a process in a session of its own; its output is appended to `log`. Raises OSError."""
+    """Start a process in a session of its own, with its output appended to `log`. Raises OSError."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -50,7 +50,7 @@ def start(
 
 
 def signal_group(pid: int, number: signal.Signals) -> None:
-    """Send a signal to the process group that `start` made; one that is gone is fine."""
+    """Send a signal to the process group that `start` made; fine when it is gone."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
 
@@ -65,31 +65,31 @@ def stop(process: subprocess.Popen[bytes], timeout: float) -> int:
     return process.wait()
 
 
-def survivors(home: Path) -> list[psutil.Process]:
-    """Every process on this machine that carries the mark of the lab at `home`, but for this one."""
+def find_leftovers(home: Path) -> list[psutil.Process]:
+    """Every other process on this machine that belongs to the lab at `home`."""
     import psutil
 
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid != os.getpid() and process.environ().get(MARK) == str(home):
+            if process.pid != os.getpid() and process.environ().get(OWNER_VARIABLE) == str(home):
                 found.append(process)
         except psutil.Error:
-            # another user's process, or one that has just ended: not ours either way
+            # Another user's process, or one that has just exited.
             continue
     return found
 
 
-def end_survivors(home: Path, timeout: float = 5.0) -> list[str]:
-    """SIGKILL every marked process, and those they start meanwhile; what was killed, as "name (pid)".
+def kill_leftovers(home: Path, timeout: float = 5.0) -> list[str]:
+    """SIGKILL every process of the lab, and those they start meanwhile; what was killed, as "name (pid)".
 
-    Raises TimeoutError when some are still there after `timeout` seconds.
+    Raises TimeoutError when some still run after `timeout` seconds.
     """
     import psutil
 
     killed: list[str] = []
     for _ in range(5):
-        processes = survivors(home)
+        processes = find_leftovers(home)
         if not processes:
             return killed
         for process in processes:
@@ -97,21 +97,21 @@ def end_survivors(home: Path, timeout: float = 5.0) -> list[str]:
                 killed.append(f"{process.name()} ({process.pid})")
                 process.kill()
         psutil.wait_procs(processes, timeout / 5)
-    left = survivors(home)
+    left = find_leftovers(home)
     if left:
         raise TimeoutError(f"still running: {', '.join(str(process.pid) for process in left)}")
     return killed
 
 
-def tell(process: subprocess.Popen[bytes], text: str) -> None:
-    """Give the process all that it will ever read."""
+def send_input(process: subprocess.Popen[bytes], text: str) -> None:
+    """Write a process's whole standard input."""
     assert process.stdin
     with process.stdin as pipe, contextlib.suppress(BrokenPipeError):
         pipe.write(text.encode())
 
 
 def await_line(process: subprocess.Popen[bytes], timeout: float) -> None:
-    """Return when the process answers with a line, when it ends, or after `timeout` s."""
+    """Return when the process writes a line, when it exits, or after `timeout` seconds."""
     import select
 
     assert process.stdout
@@ -119,15 +119,15 @@ def await_line(process: subprocess.Popen[bytes], timeout: float) -> None:
         select.select([answer], [], [], timeout)
 
 
-def end_process(pid: int, patience: float, last_patience: float = 5.0) -> None:
-    """SIGTERM, and SIGKILL after `patience` seconds; its children are ended by their mark."""
+def stop_process(pid: int, timeout: float, kill_timeout: float = 5.0) -> None:
+    """SIGTERM, then SIGKILL after `timeout` seconds."""
     import psutil
 
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         process.terminate()
         try:
-            process.wait(patience)
+            process.wait(timeout)
         except psutil.TimeoutExpired:
             process.kill()
-            process.wait(last_patience)
+            process.wait(kill_timeout)

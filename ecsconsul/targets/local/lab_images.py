@@ -30,7 +30,7 @@ class LabImages:
         return f"{self._lab}/{service}:{tag}"
 
     def tags(self, service: str) -> list[str]:
-        facts = self._home.facts()
+        facts = self._home.info()
         if facts and not facts.runs(self._runtime):
             return []
         engine = self._engine()
@@ -53,7 +53,7 @@ class LabImages:
             self._copied().delete(service)
 
     def _engine(self) -> str:
-        facts = self._home.facts()
+        facts = self._home.info()
         return facts.engine if facts else ""
 
     def _built(self, engine: str) -> DockerImages:

@@ -53,17 +53,17 @@ class LocalTarget:
 
     @property
     def region(self) -> str:
-        facts = self._answering or self._home.facts()
+        facts = self._answering or self._home.info()
         return facts.region if facts else self._wanted_region
 
     @property
     def endpoint(self) -> str | None:
-        facts = self._answering or self._home.facts()
+        facts = self._answering or self._home.info()
         return facts.endpoint if facts else None
 
     @property
     def runtime_info(self) -> RuntimeInfo | None:
-        facts = self._answering or self._home.facts()
+        facts = self._answering or self._home.info()
         return RuntimeInfo(facts.runtime, facts.runtime_why) if facts else None
 
     def client(self, service: str) -> Any:
@@ -150,10 +150,10 @@ class LocalTarget:
         return self._choice
 
     def _taken_ports(self, lab: Lab) -> list[LabError]:
-        from ...region.runtimes.addresses import HOME, holder, is_free
+        from ...region.runtimes.addresses import LOOPBACK, holder, is_free
 
-        facts = self._home.facts()
-        own = facts.doors if facts else ()
+        facts = self._home.info()
+        own = facts.forwarded_ports if facts else ()
         return [
             LabError(
                 f"Port {service.host_port} is taken",
@@ -162,13 +162,13 @@ class LocalTarget:
                 hint="stop what listens there, or give the service another host_port in the config",
             )
             for service in lab.services
-            if service.host_port and service.host_port not in own and not is_free(HOME, service.host_port)
+            if service.host_port and service.host_port not in own and not is_free(LOOPBACK, service.host_port)
         ]
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         try:
-            lock = self._home.lock_walk()
+            lock = self._home.lock_changes()
         except BlockingIOError as error:
             raise LabError(
                 "Another command is changing this lab",
@@ -207,21 +207,21 @@ class LocalTarget:
 
     def _end_region(self, say: Say) -> None:
         """End the region that is there, if any; one that hangs is not waited for."""
-        from ...region.runtimes.lab_processes import end_process
+        from ...region.runtimes.lab_processes import stop_process
 
-        facts = self._home.facts()
+        facts = self._home.info()
         if facts:
             hangs = bool(why_silent(facts))
             say("ending the region, which does not answer" if hangs else "ending the region")
-            end_process(facts.pid, 0.0 if hangs else STOP_PATIENCE)
+            stop_process(facts.pid, 0.0 if hangs else STOP_PATIENCE)
         self._clients.clear()
         self._answering, self._absent = None, ""
 
     def release(self, say: Say) -> None:
-        from ...region.runtimes.lab_processes import end_survivors
+        from ...region.runtimes.lab_processes import kill_leftovers
 
         self._end_region(say)
-        killed = end_survivors(self._home.root)
+        killed = kill_leftovers(self._home.root)
         for name in killed:
             say(f"ended {name}, which a crash had left")
         self._clear_engine(say, images=True)
@@ -229,7 +229,7 @@ class LocalTarget:
 
     def _start_region(self, lab: Lab, binary: str, choice: RuntimeSelection, image: str) -> None:
         from ...region.runtimes.addresses import one_address_only
-        from ...region.runtimes.lab_processes import await_line, tell
+        from ...region.runtimes.lab_processes import await_line, send_input
 
         spec = RegionSpec(
             lab.name,
@@ -247,7 +247,7 @@ class LocalTarget:
         log = self._home.region_log
         with log.open("wb") as errors:
             process = subprocess.Popen(
-                [sys.executable, "-m", "ecsconsul.region.region"],
+                [sys.executable, "-m", "ecsconsul.region"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -255,11 +255,11 @@ class LocalTarget:
                 cwd="/",
                 start_new_session=True,
             )
-        tell(process, json.dumps(asdict(spec)))
+        send_input(process, json.dumps(asdict(spec)))
         # the region takes longer to load than what will be asked of it
         load_ahead(self._wanted_region)
         await_line(process, START_PATIENCE)
-        if not (self._home.facts() or self._await_other()):
+        if not (self._home.info() or self._await_other()):
             raise LabError(
                 "The local region does not start",
                 where=str(log),
@@ -271,7 +271,7 @@ class LocalTarget:
         """Another `up` was faster (or was killed while its region was starting): wait for that region."""
         end = time.monotonic() + START_PATIENCE
         while time.monotonic() < end and self._home.is_alive():
-            if self._home.facts():
+            if self._home.info():
                 return True
             time.sleep(0.05)
         return False
@@ -280,7 +280,7 @@ class LocalTarget:
         """What the region says of itself, if it is alive, answers, and is of this version. Raises TargetAbsent."""
         with self._facts_lock:
             if self._answering is None and not self._absent:
-                facts = self._home.facts()
+                facts = self._home.info()
                 self._absent = why_useless(facts, self._wanted_runtime) if facts else "there is no region of it"
                 self._answering = None if self._absent else facts
         if self._answering is None:
@@ -297,7 +297,7 @@ class LocalTarget:
     @contextlib.contextmanager
     def consul(self) -> Iterator[ConsulAddress]:
         # it is Consul that is asked: whether the region answers does not matter
-        facts = self._answering or self._home.facts() or self._facts()
+        facts = self._answering or self._home.info() or self._facts()
         if not facts.runs(self._wanted_runtime):
             facts = self._facts()
         if not facts.consul_http:
@@ -317,19 +317,20 @@ class LocalTarget:
     # the rest
 
     def execute(self, service: str, argv: Sequence[str], *, task: str | None) -> int:
-        from ...region.runtimes.processes.task_command import become, run_in_container
+        from ...region.runtimes.docker.task_command import run_in_container
+        from ...region.runtimes.processes.task_command import exec_in_process
         from ..running_container import running_container
 
         facts = self._facts()
         runtime_id = running_container(self.client("ecs"), self._lab, service, task).runtime_id
         if facts.runtime == DOCKER:
             return run_in_container(facts.engine, runtime_id, argv)
-        become(int(runtime_id), argv)
+        exec_in_process(int(runtime_id), argv)
 
     def portal_url(self, lab: Lab) -> str | None:
-        from ...region.runtimes.addresses import HOME
+        from ...region.runtimes.addresses import LOOPBACK
 
-        return f"http://{HOME}:{lab.portal.host_port}/" if lab.portal else None
+        return f"http://{LOOPBACK}:{lab.portal.host_port}/" if lab.portal else None
 
     def environment(self) -> Mapping[str, str]:
         facts = self._facts()
@@ -343,9 +344,9 @@ class LocalTarget:
 
     def leftovers(self, lab: Lab) -> list[str]:
         from ...docker.engine import Engine, engine_url
-        from ...region.runtimes.lab_processes import survivors
+        from ...region.runtimes.lab_processes import find_leftovers
 
-        processes = [f"process {p.pid}" for p in survivors(self._home.root)]
+        processes = [f"process {p.pid}" for p in find_leftovers(self._home.root)]
         engine = Engine(engine_url())
         left = engine.left(self._lab, self._home.root).lines() if engine.is_there() else []
         return [*processes, *left, *(str(path) for path in self._home.leftovers())]
@@ -363,11 +364,11 @@ def _described(facts: RegionInfo) -> str:
 
 
 def _region_environment(home: LabDir) -> dict[str, str]:
+    from ...paths import HOME_VARIABLE, state_folder
     from ...region.runtimes.addresses import SHARED_ADDRESS_VARIABLE
-    from ...region.runtimes.lab_dir import HOME_VARIABLE, base_folder
     from ...region.runtimes.lab_processes import environment
 
-    told = {HOME_VARIABLE: str(base_folder())}
+    told = {HOME_VARIABLE: str(state_folder())}
     if SHARED_ADDRESS_VARIABLE in os.environ:
         told[SHARED_ADDRESS_VARIABLE] = os.environ[SHARED_ADDRESS_VARIABLE]
     return environment(home.root, told)

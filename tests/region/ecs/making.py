@@ -21,11 +21,8 @@ class OneCluster:
     def __init__(self) -> None:
         self.definitions: dict[str, dict[str, Any]] = {}
 
-    def has_cluster(self, name: str) -> bool:
-        return name == CLUSTER
-
-    def task_definition(self, name: str) -> dict[str, Any] | None:
-        return self.definitions.get(name)
+    def find(self, cluster: str, task_definition: str) -> tuple[bool, dict[str, Any] | None]:
+        return cluster == CLUSTER, self.definitions.get(task_definition)
 
 
 def container(name: str = "app", image: str = "steady", **more: Any) -> dict[str, Any]:

@@ -455,6 +455,6 @@ def test_the_cluster_counts_what_runs_and_cannot_go_before_it(
     ecs.delete_service(cluster=cluster, service="weather", force=True)
     assert refused(ecs.delete_cluster, cluster=found["clusterArn"])[0] == "ClusterContainsContainerInstancesException"
     for number in (1, 2):
-        region.agent.lose_instance(f"i-{cluster}{number}")
+        region.remove_instance(f"i-{cluster}{number}")
     assert ecs.delete_cluster(cluster=cluster)["cluster"]["status"] == "INACTIVE"
     assert refused(ecs.list_services, cluster=cluster)[0] == "ClusterNotFoundException"

@@ -14,8 +14,8 @@ from ecsconsul.region.runtimes import addresses as network
 from ecsconsul.region.runtimes.addresses import (
     CONSUL_SERF_PORT,
     FIRST_DYNAMIC_PORT,
-    HOME,
     LAST_DYNAMIC_PORT,
+    LOOPBACK,
     SHARED_ADDRESS_VARIABLE,
     Addresses,
     Ports,
@@ -37,16 +37,16 @@ def fast_switches() -> Iterator[None]:
 
 
 def test_a_port_is_free_until_someone_listens_and_again_after() -> None:
-    listener, udp = tcp_and_udp(HOME)
+    listener, udp = tcp_and_udp(LOOPBACK)
     udp.close()
     with listener:
         port = listener.getsockname()[1]
-        assert not is_free(HOME, port)
-        assert is_free(HOME, port, socket.SOCK_DGRAM)
-        assert not is_free_for_both(HOME, port)
-        with socket.create_connection((HOME, port)) as client, listener.accept()[0]:
+        assert not is_free(LOOPBACK, port)
+        assert is_free(LOOPBACK, port, socket.SOCK_DGRAM)
+        assert not is_free_for_both(LOOPBACK, port)
+        with socket.create_connection((LOOPBACK, port)) as client, listener.accept()[0]:
             assert client.getpeername()[1] == port
-    assert is_free(HOME, port), "what is left in TIME_WAIT does not hinder a server"
+    assert is_free(LOOPBACK, port), "what is left in TIME_WAIT does not hinder a server"
 
 
 def test_an_address_that_is_not_ours_is_not_free() -> None:
@@ -54,7 +54,7 @@ def test_an_address_that_is_not_ours_is_not_free() -> None:
 
 
 def test_ports_are_given_in_turn_and_once() -> None:
-    ports = Ports(HOME)
+    ports = Ports(LOOPBACK)
     given = [ports.take() for _ in range(50)]
     assert len(set(given)) == 50
     assert min(given) >= FIRST_DYNAMIC_PORT
@@ -63,17 +63,17 @@ def test_ports_are_given_in_turn_and_once() -> None:
 
 
 def test_a_taken_port_is_passed_over() -> None:
-    ports = Ports(HOME, _next=40_000)
+    ports = Ports(LOOPBACK, _next=40_000)
     first = ports.take()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.bind((HOME, Ports(HOME, _next=first + 1).take()))
+        udp.bind((LOOPBACK, Ports(LOOPBACK, _next=first + 1).take()))
         assert ports.take() != udp.getsockname()[1]
 
 
 def test_the_range_begins_anew_at_its_end_and_can_be_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
     # whoever else has these very ports now
     monkeypatch.setattr(network, "is_free_for_both", lambda address, port: True)
-    ports = Ports(HOME, _next=LAST_DYNAMIC_PORT)
+    ports = Ports(LOOPBACK, _next=LAST_DYNAMIC_PORT)
     ports._given = set(range(FIRST_DYNAMIC_PORT, LAST_DYNAMIC_PORT))
     last = ports.take()
     assert last == LAST_DYNAMIC_PORT
@@ -85,7 +85,7 @@ def test_the_range_begins_anew_at_its_end_and_can_be_used_up(monkeypatch: pytest
 
 @pytest.mark.usefixtures("fast_switches")
 def test_tasks_that_start_at_once_get_ports_of_their_own() -> None:
-    ports, start = Ports(HOME), threading.Barrier(8)
+    ports, start = Ports(LOOPBACK), threading.Barrier(8)
 
     def take(_: int) -> list[int]:
         start.wait(5)
@@ -118,8 +118,8 @@ def test_a_block_where_another_lab_runs_is_left_to_it() -> None:
 
 def test_machines_that_share_the_address_share_its_ports() -> None:
     addresses = Addresses("lab", shared=True)
-    assert addresses.take() == addresses.take() == HOME
-    ports = {addresses.ports(HOME).take() for _ in range(10)}
+    assert addresses.take() == addresses.take() == LOOPBACK
+    ports = {addresses.ports(LOOPBACK).take() for _ in range(10)}
     assert len(ports) == 10
 
 
@@ -133,7 +133,7 @@ def test_one_address_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
 @several_addresses
 def test_of_two_labs_that_start_at_once_one_has_consuls_own_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both find them free: neither listens yet."""
-    monkeypatch.setattr(network, "HOME", "127.99.3.1")
+    monkeypatch.setattr(network, "LOOPBACK", "127.99.3.1")
     first, second = Addresses("one", shared=False), Addresses("two", shared=False)
     assert network.claim_consul_ports(first)
     assert not network.claim_consul_ports(second)
@@ -144,7 +144,7 @@ def test_of_two_labs_that_start_at_once_one_has_consuls_own_ports(monkeypatch: p
 
 @several_addresses
 def test_ports_that_another_program_has_are_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "HOME", "127.99.3.2")
+    monkeypatch.setattr(network, "LOOPBACK", "127.99.3.2")
     lab = Addresses("one", shared=False)
     with socket.create_server(("127.99.3.2", 8600)):
         assert not network.claim_consul_ports(lab)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ecsconsul.region.runtimes.lab_dir import LabDir, RegionInfo, base_folder, remove
+from ecsconsul.region.runtimes.lab_dir import LabDir, RegionInfo, remove, state_folder
 
 FACTS = RegionInfo(
     pid=1,
@@ -22,7 +22,7 @@ FACTS = RegionInfo(
     endpoint="http://127.0.0.1:5566",
     consul_http="127.0.0.1:8500",
     consul_dns="127.0.0.1:8600",
-    doors=(8080,),
+    forwarded_ports=(8080,),
     vpc_id="vpc-1",
     subnet_ids=("subnet-1",),
 )
@@ -31,24 +31,24 @@ FACTS = RegionInfo(
 def test_labs_live_where_the_variable_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ECSCONSUL_HOME", "here")
-    assert base_folder() == tmp_path / "here"
+    assert state_folder() == tmp_path / "here"
     monkeypatch.setenv("ECSCONSUL_HOME", "")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     if sys.platform.startswith("linux"):
-        assert base_folder() == tmp_path / "state" / "ecsconsul"
+        assert state_folder() == tmp_path / "state" / "ecsconsul"
 
 
 def test_facts_count_while_their_region_lives(home: LabDir) -> None:
-    assert home.facts() is None
+    assert home.info() is None
     assert not home.is_alive()
     home.write_info(FACTS)
-    assert home.facts() is None, "a dead region's"
+    assert home.info() is None, "a dead region's"
     with home.lock_region():
         assert home.is_alive()
-        assert home.facts() == FACTS
-        home.write_info(replace(FACTS, doors=(8081, 8082)))
-        assert home.facts() == replace(FACTS, doors=(8081, 8082))
-    assert home.facts() is None
+        assert home.info() == FACTS
+        home.write_info(replace(FACTS, forwarded_ports=(8081, 8082)))
+        assert home.info() == replace(FACTS, forwarded_ports=(8081, 8082))
+    assert home.info() is None
 
 
 def test_what_a_newer_version_adds_is_passed_over_and_half_a_file_is_none(home: LabDir) -> None:
@@ -56,9 +56,9 @@ def test_what_a_newer_version_adds_is_passed_over_and_half_a_file_is_none(home: 
     path = home.root / "region.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "colour": "blue"}))
     with home.lock_region():
-        assert home.facts() == FACTS
+        assert home.info() == FACTS
         path.write_text('{"pid": 1')
-        assert home.facts() is None
+        assert home.info() is None
 
 
 def test_a_lock_is_held_by_one_and_dies_with_its_holder(home: LabDir) -> None:
@@ -71,7 +71,7 @@ def test_a_lock_is_held_by_one_and_dies_with_its_holder(home: LabDir) -> None:
         assert home.is_alive()
         with pytest.raises(BlockingIOError):
             home.lock_region()
-        home.lock_walk().close()
+        home.lock_changes().close()
         holder.kill()
         holder.wait(5)
     assert not home.is_alive()
@@ -80,7 +80,7 @@ def test_a_lock_is_held_by_one_and_dies_with_its_holder(home: LabDir) -> None:
 
 def test_clear_leaves_the_logs_alone(home: LabDir) -> None:
     home.write_info(FACTS)
-    for folder in (home.logs / "services", home.images / "weather", home.machines / "i-1" / "data", home.tasks):
+    for folder in (home.logs / "services", home.images / "weather", home.instances / "i-1" / "data", home.tasks):
         folder.mkdir(parents=True)
     (home.root / "link").symlink_to("/")
     assert {path.name for path in home.leftovers()} == {"images", "link", "machines", "region.json", "tasks"}
@@ -104,14 +104,14 @@ def test_the_locks_go_last(home: LabDir, monkeypatch: pytest.MonkeyPatch) -> Non
         remove(path)
 
     monkeypatch.setattr("ecsconsul.region.runtimes.lab_dir.remove", noted)
-    with home.lock_walk():
+    with home.lock_changes():
         home.clear()
     assert removed[-2:] == ["region.lock", "walk.lock"]
     assert sorted(removed[:-2]) == ["images", "region.json"]
 
 
 def test_a_lock_that_is_removed_while_it_is_taken_is_taken_anew(home: LabDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    home.lock_walk().close()
+    home.lock_changes().close()
     flock, removed = fcntl.flock, []
 
     def after_a_down(file: object, how: int) -> None:
@@ -120,15 +120,15 @@ def test_a_lock_that_is_removed_while_it_is_taken_is_taken_anew(home: LabDir, mo
         flock(file, how)  # type: ignore[arg-type]
 
     monkeypatch.setattr(fcntl, "flock", after_a_down)
-    with home.lock_walk(), pytest.raises(BlockingIOError):
-        home.lock_walk()
+    with home.lock_changes(), pytest.raises(BlockingIOError):
+        home.lock_changes()
 
 
 def test_two_may_remove_the_same_at_the_same_time(home: LabDir) -> None:
     """A machine that is leaving removes its folder while the region clears up after itself."""
     for attempt in range(10):
         for number in range(150):
-            (home.machines / f"i-{attempt}" / str(number)).mkdir(parents=True)
+            (home.instances / f"i-{attempt}" / str(number)).mkdir(parents=True)
         (home.root / "zzz").write_text("")
         start, failures = threading.Barrier(2), []
 
@@ -139,7 +139,7 @@ def test_two_may_remove_the_same_at_the_same_time(home: LabDir) -> None:
             except OSError as error:
                 failures.append(str(error))
 
-        leaving = threading.Thread(target=leave, args=(home.machines / f"i-{attempt}",))
+        leaving = threading.Thread(target=leave, args=(home.instances / f"i-{attempt}",))
         leaving.start()
         start.wait(5)
         home.clear()

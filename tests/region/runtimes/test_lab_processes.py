@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from ecsconsul.region.runtimes.lab_processes import (
-    MARK,
-    end_survivors,
+    OWNER_VARIABLE,
     environment,
+    find_leftovers,
+    kill_leftovers,
     signal_group,
     start,
     stop,
-    survivors,
 )
 
 Until = Callable[..., None]
@@ -38,7 +38,7 @@ def begin(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         return begun[-1]
 
     yield run
-    end_survivors(tmp_path)
+    kill_leftovers(tmp_path)
     for process in begun:
         process.wait(PATIENCE)
 
@@ -50,8 +50,8 @@ def said(home: Path) -> str:
 def test_a_child_gets_no_secrets_and_cannot_lose_its_mark(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("LANG", "C.UTF-8")
-    found = environment(Path("/labs/one"), {"A": "1", MARK: "/labs/other"})
-    assert (found["A"], found["LANG"], found[MARK]) == ("1", "C.UTF-8", "/labs/one")
+    found = environment(Path("/labs/one"), {"A": "1", OWNER_VARIABLE: "/labs/other"})
+    assert (found["A"], found["LANG"], found[OWNER_VARIABLE]) == ("1", "C.UTF-8", "/labs/one")
     assert "AWS_SECRET_ACCESS_KEY" not in found
 
 
@@ -88,7 +88,7 @@ def test_stop_kills_what_does_not_listen_and_its_children(
     asked = time.monotonic()
     assert stop(process, 0.2) == -signal.SIGKILL
     assert time.monotonic() - asked < 30
-    until(lambda: survivors(tmp_path) == [])
+    until(lambda: find_leftovers(tmp_path) == [])
 
 
 def test_a_signal_to_a_group_that_is_gone_is_fine(begin: Callable[..., subprocess.Popen[bytes]]) -> None:
@@ -104,14 +104,14 @@ def test_survivors_are_those_of_the_lab_wherever_they_hide(
     daemon = f"import os; os.setsid(); {STUBBORN}"
     begin(f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {daemon!r}])").wait(PATIENCE)
     until(lambda: "up" in said(tmp_path))
-    (left,) = survivors(tmp_path)
-    assert survivors(tmp_path / "other") == []
+    (left,) = find_leftovers(tmp_path)
+    assert find_leftovers(tmp_path / "other") == []
     assert left.pid != os.getpid()
     # a process that has ended has no name
     named = f"{left.name()} ({left.pid})"
-    assert end_survivors(tmp_path) == [named]
-    assert survivors(tmp_path) == []
-    assert end_survivors(tmp_path) == []
+    assert kill_leftovers(tmp_path) == [named]
+    assert find_leftovers(tmp_path) == []
+    assert kill_leftovers(tmp_path) == []
 
 
 def test_what_is_born_while_the_others_die_ends_as_well(
@@ -127,9 +127,9 @@ def test_what_is_born_while_the_others_die_ends_as_well(
 
     starter = threading.Thread(target=keep_starting)
     starter.start()
-    until(lambda: survivors(tmp_path))
+    until(lambda: find_leftovers(tmp_path))
     killed = 0
     while starter.is_alive():
-        killed += len(end_survivors(tmp_path))
+        killed += len(kill_leftovers(tmp_path))
         starter.join(0.05)
     assert killed == 3

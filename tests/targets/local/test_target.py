@@ -15,7 +15,8 @@ from ecsconsul import __version__
 from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.consul.install import BINARY_VARIABLE, CACHE_VARIABLE, at_hand
 from ecsconsul.errors import LabError, TargetAbsent
-from ecsconsul.region.runtimes.lab_dir import HOME_VARIABLE, LabDir, RegionInfo
+from ecsconsul.paths import HOME_VARIABLE
+from ecsconsul.region.runtimes.lab_dir import LabDir, RegionInfo
 from ecsconsul.targets.local.target import LocalTarget
 
 Tell = Callable[..., RegionInfo]
@@ -58,7 +59,7 @@ def tell(home: LabDir, endpoint: str) -> Iterator[Tell]:
             known = {
                 "pid": 1, "version": __version__, "lab": "blue", "region": "eu-west-1", "endpoint": endpoint,
                 "consul_http": "127.0.9.1:8500", "consul_dns": "127.0.9.1:8600", "vpc_id": "vpc-1",
-                "subnet_ids": ("subnet-1", "subnet-2"), "doors": (8123,),
+                "subnet_ids": ("subnet-1", "subnet-2"), "forwarded_ports": (8123,),
             }  # fmt: skip
             facts = RegionInfo(**{**known, **more})  # type: ignore[arg-type]
             stack.enter_context(home.lock_region())
@@ -182,7 +183,7 @@ def test_a_port_that_someone_holds_is_told_with_its_holder(home: LabDir, source:
 def test_a_port_that_the_labs_own_region_holds_is_not_taken(tell: Tell, source: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
-        tell(doors=(port,))
+        tell(forwarded_ports=(port,))
         assert LocalTarget("blue").blockers(lab_of(source, host_port=port)) == []
 
 

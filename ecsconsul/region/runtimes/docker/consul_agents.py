@@ -6,14 +6,14 @@ Each has a fixed address on the lab's network and answers DNS at port 53, where 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ....consul.agent_config import ConsulPorts
 from ....docker.engine import INSTANCE_LABEL
 from ....errors import LabError
-from ...instances import CannotRun, ConsulPorts, Ec2Instance, Role
-from ..addresses import HOME, Ports, claim_consul_ports
+from ..addresses import LOOPBACK, Ports, claim_consul_ports
+from ..interface import CannotRun, Ec2Instance, Role
 from ..lab_dir import LabDir
 from .bridge_network import LabNetwork
 from .engine_container import EngineContainer
@@ -37,24 +37,22 @@ class ConsulAgentContainers:
         self,
         docker: APIClient,
         network: LabNetwork,
-        home: LabDir,
+        lab_dir: LabDir,
         image: str,
         binary: str,
         labels: dict[str, str],
-        forgotten: Callable[[Ec2Instance], None],
     ) -> None:
         self._docker = docker
         self._network = network
-        self._home = home
+        self._lab_dir = lab_dir
         self._image = image
         self._binary = binary
         self._labels = labels
-        self._forgotten = forgotten
         self._ports = Ports(network.gateway)
         self._recursors = name_servers(RESOLV_CONFS)
         self._containers: dict[str, EngineContainer] = {}
 
-    def make(self, instance_id: str, role: Role, folder: Path, *, lead: bool) -> Ec2Instance:
+    def create(self, instance_id: str, role: Role, folder: Path, *, lead: bool) -> Ec2Instance:
         return Ec2Instance(
             instance_id,
             role,
@@ -64,71 +62,70 @@ class ConsulAgentContainers:
             folder,
             own_address=False,
             also_on_loopback=lead,
-            loopback_ports=self._home_ports() if lead else None,
+            loopback_ports=self._loopback_ports() if lead else None,
         )
 
-    def _home_ports(self) -> ConsulPorts:
+    def _loopback_ports(self) -> ConsulPorts:
         """Consul's own ports at 127.0.0.1 where both are free, else free ones."""
         if claim_consul_ports(self):
             return ConsulPorts()
-        free = Ports(HOME)
+        free = Ports(LOOPBACK)
         return ConsulPorts(http=free.take(), dns=free.take())
 
-    def settings(self, machine: Ec2Instance) -> dict[str, Any]:
+    def overrides(self, instance: Ec2Instance) -> dict[str, Any]:
         # what is not below its own domain an agent asks of the name servers that this machine asks
         return {"client_addr": "0.0.0.0", "data_dir": DATA, "recursors": self._recursors}
 
-    def start(self, machine: Ec2Instance) -> EngineContainer:
+    def start(self, instance: Ec2Instance) -> EngineContainer:
         from docker.errors import APIError
         from requests.exceptions import RequestException
 
         try:
-            container = self._containers.get(machine.instance_id) or self._create(machine)
+            container = self._containers.get(instance.instance_id) or self._create(instance)
             self._docker.start(container.id)
         except APIError as error:
             raise CannotRun(str(error.explanation)) from error
         except RequestException as error:
             raise CannotRun(str(error)) from error
         # after a restart the copy goes on where the one before ended
-        tail = 0 if machine.agent else "all"
-        LogCopy(self._docker, container.id, self._home.logs / f"consul-{machine.instance_id}.log", tail=tail)
+        tail = 0 if instance.agent else "all"
+        LogCopy(self._docker, container.id, self._lab_dir.logs / f"consul-{instance.instance_id}.log", tail=tail)
         return container
 
-    def forget(self, machine: Ec2Instance) -> None:
-        self._forgotten(machine)
-        self._containers.pop(machine.instance_id, None)
-        self._network.give_back(machine.address)
+    def forget(self, instance: Ec2Instance) -> None:
+        self._containers.pop(instance.instance_id, None)
+        self._network.give_back(instance.address)
 
-    def _create(self, machine: Ec2Instance) -> EngineContainer:
+    def _create(self, instance: Ec2Instance) -> EngineContainer:
         docker = self._docker
-        home = machine.loopback_ports
-        published = {} if home is None else {8500: home.http, "53/tcp": home.dns, "53/udp": home.dns}
-        config = machine.folder / "consul.json"
+        loopback = instance.loopback_ports
+        published = {} if loopback is None else {8500: loopback.http, "53/tcp": loopback.dns, "53/udp": loopback.dns}
+        config = instance.folder / "consul.json"
         host = docker.create_host_config(
             binds=[f"{self._binary}:{BINARY}:ro", f"{config}:{CONFIG}:ro"],
-            port_bindings={port: (HOME, number) for port, number in published.items()},
+            port_bindings={port: (LOOPBACK, number) for port, number in published.items()},
             restart_policy={"Name": "always"},
             log_config=LOG_CONFIG,
             network_mode=self._network.id,
             **SECURITY,
         )
-        endpoint = docker.create_endpoint_config(ipv4_address=machine.address)
+        endpoint = docker.create_endpoint_config(ipv4_address=instance.address)
         made = docker.create_container(
             self._image,
             entrypoint=[BINARY],
             command=["agent", "-config-file", CONFIG],
-            name=f"{self._home.lab}-{machine.instance_id}",
-            hostname=machine.instance_id,
+            name=f"{self._lab_dir.lab}-{instance.instance_id}",
+            hostname=instance.instance_id,
             user="0:0",
             ports=[8500, (53, "tcp"), (53, "udp")] if published else None,
             # the machine's Registrator sees this one as well, and Consul registers itself
-            labels={**self._labels, INSTANCE_LABEL: machine.instance_id, "SERVICE_IGNORE": "true"},
+            labels={**self._labels, INSTANCE_LABEL: instance.instance_id, "SERVICE_IGNORE": "true"},
             host_config=host,
             networking_config=docker.create_networking_config({self._network.id: endpoint}),
             healthcheck={"test": ["NONE"]},
         )
         container = EngineContainer(docker, made["Id"])
-        self._containers[machine.instance_id] = container
+        self._containers[instance.instance_id] = container
         return container
 
 

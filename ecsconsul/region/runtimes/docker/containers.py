@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ....docker.engine import INSTANCE_LABEL
+from ....registrator.container_snapshot import snapshot_of
+from ....registrator.docker_client import Engine
+from ....registrator.rules import Container
+from ....registrator.settings import Server
 from ...ecs.model import Binding, Task
-from ...instances import Ec2Instance
-from ...registrators import Registrators, WatchedRegistration
-from ..processes.containers import CannotStart
-from ..registration import TaskRegistration
+from ..interface import CannotStart, Ec2Instance, RunningContainer
 from .bridge_network import LabNetwork
 from .engine_container import EngineContainer
 from .log_copy import LOG_CONFIG, LogCopy
@@ -27,7 +28,7 @@ MIB = 1024 * 1024
 # Docker takes no fewer shares, and no less memory
 LEAST_SHARES, LEAST_MEMORY = 2, 6 * MIB
 SEARCH_DOMAIN = "service.consul"
-LOG_PATIENCE = 2.0
+LOG_TIMEOUT = 2.0
 
 
 @dataclass
@@ -36,7 +37,7 @@ class TaskContainer:
 
     container: EngineContainer
     bindings: tuple[Binding, ...]
-    environment: Mapping[str, str]
+    snapshot: Container
     log: LogCopy
     stop_signal: str
 
@@ -61,17 +62,16 @@ class DockerContainers:
     docker: APIClient
     network: LabNetwork
     labels: dict[str, str]
-    registrators: Registrators
-    _of_task: dict[str, list[TaskContainer]] = field(default_factory=dict)
-    _ended: list[EngineContainer] = field(default_factory=list)
+    socket: str
+    _not_removed: list[EngineContainer] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(
-        self, task: Task, definition: dict[str, Any], machine: Ec2Instance, log: Path, overrides: dict[str, Any]
+        self, task: Task, definition: dict[str, Any], instance: Ec2Instance, log: Path, overrides: dict[str, Any]
     ) -> TaskContainer:
         """Start one container definition of a task. Raises CannotStart."""
         with _as_ecs_says("CannotCreateContainerError"):
-            container = EngineContainer(self.docker, self._create(task, definition, machine, overrides))
+            container = EngineContainer(self.docker, self._create(task, definition, instance, overrides))
         try:
             with _as_ecs_says("CannotStartContainerError"):
                 self.docker.start(container.id)
@@ -82,31 +82,29 @@ class DockerContainers:
         running = TaskContainer(
             container,
             bindings(definition, facts),
-            _environment(facts["Config"]["Env"] or ()),
+            snapshot_of(facts).container,
             LogCopy(self.docker, container.id, log),
             facts["Config"].get("StopSignal") or "SIGTERM",
         )
-        with self._lock:
-            self._of_task.setdefault(task.id, []).append(running)
         return running
 
-    def clean_up(self, task_id: str, machine: Ec2Instance, bindings: tuple[Binding, ...]) -> None:
-        """Remove what a task that has ended leaves behind."""
+    def clean_up(self, task_id: str, instance: Ec2Instance, containers: Sequence[RunningContainer]) -> None:
+        """Remove what a stopped task leaves behind."""
+        stopped = [one for one in containers if isinstance(one, TaskContainer)]
+        for one in stopped:
+            one.log.join(LOG_TIMEOUT)
+        # Containers that an unreachable engine kept are tried again with the next task; no lock is held meanwhile.
         with self._lock:
-            containers = self._of_task.pop(task_id, [])
-        for one in containers:
-            one.log.join(LOG_PATIENCE)
-        # those that an engine which was away has kept are tried again with the next; nobody waits for the engine locked
-        with self._lock:
-            removing, self._ended = [*(one.container for one in containers), *self._ended], []
+            removing, self._not_removed = [*(one.container for one in stopped), *self._not_removed], []
         left = [container for container in removing if not container.remove()]
         with self._lock:
-            self._ended += left
+            self._not_removed += left
 
-    def registration(self, task: Task, machine: Ec2Instance) -> TaskRegistration:
-        return WatchedRegistration(self.registrators, machine)
+    def engine(self, instance: Ec2Instance) -> Engine:
+        """The Docker engine, of which an instance's Registrator sees the instance's containers alone."""
+        return Engine(Server(socket=self.socket), f"{INSTANCE_LABEL}={instance.instance_id}")
 
-    def _create(self, task: Task, definition: dict[str, Any], machine: Ec2Instance, overrides: dict[str, Any]) -> str:
+    def _create(self, task: Task, definition: dict[str, Any], instance: Ec2Instance, overrides: dict[str, Any]) -> str:
         """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html."""
         docker = self.docker
         told = _environment_of(definition, overrides)
@@ -124,12 +122,12 @@ class DockerContainers:
                 **(definition.get("dockerLabels") or {}),
                 **ecs_labels(task, definition),
                 **self.labels,
-                INSTANCE_LABEL: machine.instance_id,
+                INSTANCE_LABEL: instance.instance_id,
             },
             host_config=docker.create_host_config(
                 port_bindings={f"{port}/{protocol}": (self.network.gateway,) for port, protocol in ports},
                 network_mode=self.network.id,
-                dns=[machine.address],
+                dns=[instance.address],
                 dns_search=[SEARCH_DOMAIN],
                 log_config=LOG_CONFIG,
                 read_only=bool(definition.get("readonlyRootFilesystem")),
@@ -181,10 +179,6 @@ def bindings(definition: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[B
 def _environment_of(definition: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, str]:
     items = (*(definition.get("environment") or ()), *(overrides.get("environment") or ()))
     return {item["name"]: item.get("value", "") for item in items}
-
-
-def _environment(variables: Any) -> dict[str, str]:
-    return dict(variable.partition("=")[::2] for variable in variables)
 
 
 @contextlib.contextmanager

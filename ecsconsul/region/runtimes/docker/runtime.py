@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ....docker.build import remove
 from ....docker.engine import Engine, Left, client, labels
-from ...registrators import Registrators
 from ..lab_dir import LabDir
 from . import bridge_network as network
 from .consul_agents import ConsulAgentContainers
@@ -29,15 +28,11 @@ class DockerRuntime:
         self._docker = client(url)
         marks = labels(home.lab, home.root)
         net = network.create(self._docker, home.lab, marks)
-        self._registrators = Registrators(url.removeprefix("unix://"))
-        self.consuls = ConsulAgentContainers(
-            self._docker, net, home, agent_image, consul_binary, marks, self._registrators.forget
-        )
-        self.runtime = DockerContainers(self._docker, net, marks, self._registrators)
+        self.consul_agents = ConsulAgentContainers(self._docker, net, home, agent_image, consul_binary, marks)
+        self.containers = DockerContainers(self._docker, net, marks, url.removeprefix("unix://"))
 
     def close(self) -> None:
         """Take away what is left of the lab's containers, and its network."""
-        self._registrators.close()
         clear(self._docker, self._engine.left(self._home.lab, self._home.root), images=False)
         self._docker.close()
 

@@ -23,7 +23,7 @@ CHUNK = 65536
 STDERR = 2
 
 
-def run(url: str, container_id: str, argv: Sequence[str]) -> int:
+def run_in_container(url: str, container_id: str, argv: Sequence[str]) -> int:
     """Run it, with a terminal where this process's input and output are one. Raises LabError."""
     docker = client(url)
     tty = sys.stdin.isatty() and sys.stdout.isatty()

@@ -1,4 +1,4 @@
-"""Runs the machines' Consul agents as processes, each at an address of its own on loopback where there are several."""
+"""Runs the instances' Consul agents as processes, each at a loopback address of its own where there are several."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...instances import CannotRun, ConsulPorts, Ec2Instance, Role
-from .. import lab_processes as processes
+from ....consul.agent_config import ConsulPorts
+from .. import lab_processes
 from ..addresses import Addresses, claim_consul_ports
+from ..interface import CannotRun, Ec2Instance, Role
 from ..lab_dir import LabDir
 
 KILL_TIMEOUT = 5.0
@@ -26,22 +27,22 @@ class AgentProcess:
         return self.process.wait()
 
     def stop(self, timeout: float) -> None:
-        processes.stop(self.process, timeout)
+        lab_processes.stop(self.process, timeout)
 
     def kill(self) -> None:
-        processes.signal_group(self.process.pid, signal.SIGKILL)
+        lab_processes.signal_group(self.process.pid, signal.SIGKILL)
         self.process.wait(KILL_TIMEOUT)
 
 
 class ConsulAgentProcesses:
     """The Consul agents of one lab, as processes."""
 
-    def __init__(self, home: LabDir, binary: str, addresses: Addresses) -> None:
-        self._home = home
+    def __init__(self, lab_dir: LabDir, binary: str, addresses: Addresses) -> None:
+        self._lab_dir = lab_dir
         self._binary = binary
         self._addresses = addresses
 
-    def make(self, instance_id: str, role: Role, folder: Path, *, lead: bool) -> Ec2Instance:
+    def create(self, instance_id: str, role: Role, folder: Path, *, lead: bool) -> Ec2Instance:
         address = self._addresses.take()
         ports = self._addresses.ports(address)
         lead = lead and claim_consul_ports(self)
@@ -53,20 +54,20 @@ class ConsulAgentProcesses:
             own = ConsulPorts(ports.take(), ports.take(), ports.take(), ports.take())
         return Ec2Instance(instance_id, role, address, own, ports, folder, own_address=False)
 
-    def settings(self, machine: Ec2Instance) -> dict[str, Any]:
+    def overrides(self, instance: Ec2Instance) -> dict[str, Any]:
         return {}
 
-    def start(self, machine: Ec2Instance) -> AgentProcess:
+    def start(self, instance: Ec2Instance) -> AgentProcess:
         try:
-            process = processes.start(
-                [self._binary, "agent", "-config-file", str(machine.folder / "consul.json")],
-                home=self._home.root,
-                log=self._home.logs / f"consul-{machine.instance_id}.log",
+            process = lab_processes.start(
+                [self._binary, "agent", "-config-file", str(instance.folder / "consul.json")],
+                home=self._lab_dir.root,
+                log=self._lab_dir.logs / f"consul-{instance.instance_id}.log",
                 env={},
             )
         except OSError as error:
             raise CannotRun(str(error)) from error
         return AgentProcess(process)
 
-    def forget(self, machine: Ec2Instance) -> None:
-        self._addresses.give_back(machine.address)
+    def forget(self, instance: Ec2Instance) -> None:
+        self._addresses.give_back(instance.address)

@@ -1,7 +1,4 @@
-"""How the containers of a task are run: what any runtime offers, and the one that runs them as plain processes.
-
-A runtime knows nothing of ECS's services; that of containers/ is the other one.
-"""
+"""Runs the containers of tasks as plain processes at their instance's address."""
 
 from __future__ import annotations
 
@@ -10,135 +7,127 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from ....registrator.rules import Container, PortBinding
 from ...ecs.model import Binding, Task
-from ...instances import Ec2Instance
-from .. import lab_processes as processes
+from .. import lab_processes
+from ..interface import CannotStart, Ec2Instance, RunningContainer
 from ..lab_dir import LabDir, remove
-from ..registration import SelfRegistration, TaskRegistration
+from .engine import ProcessEngine, new_container_id
 from .images import Image, ImageStore, copy_for_task
 
 log = logging.getLogger(__name__)
 
 
-class CannotStart(Exception):
-    """A container that cannot be started; the text begins with ECS's error type, as a stop reason does."""
-
-
-class RunningContainer(Protocol):
-    """A container that was started; `environment` are all its variables, as Docker's inspect shows them."""
-
-    @property
-    def bindings(self) -> tuple[Binding, ...]: ...
-    @property
-    def environment(self) -> Mapping[str, str]: ...
-    @property
-    def runtime_id(self) -> str: ...
-
-    def wait(self) -> int:
-        """Block until it ends; the exit code as Docker gives it (128 + signal)."""
-
-    def terminate(self) -> None:
-        """Ask it to end; fine when it has."""
-
-    def kill(self) -> None:
-        """End it and all that it started; fine when it has ended."""
-
-
-class ContainerRunner(Protocol):
-    """Starts containers, and clears up after them."""
-
-    def start(
-        self, task: Task, definition: dict[str, Any], machine: Ec2Instance, log: Path, overrides: dict[str, Any]
-    ) -> RunningContainer:
-        """Start one container definition of a task. Raises CannotStart."""
-
-    def clean_up(self, task_id: str, machine: Ec2Instance, bindings: tuple[Binding, ...]) -> None:
-        """Remove what a task that has ended leaves behind."""
-
-    def registration(self, task: Task, machine: Ec2Instance) -> TaskRegistration:
-        """How the task's services enter and leave the catalog."""
-
-
 @dataclass
-class RunningProcess:
-    """One process that stands for a container; `environment` are all its variables, as Docker's inspect shows them."""
+class ProcessContainer:
+    """A process that stands for a container."""
 
     process: subprocess.Popen[bytes]
     bindings: tuple[Binding, ...]
-    environment: Mapping[str, str]
+    snapshot: Container
+    engine: ProcessEngine
 
     @property
     def runtime_id(self) -> str:
         return str(self.process.pid)
 
     def wait(self) -> int:
-        """Block until it ends; the exit code as Docker gives it (128 + signal). What it left running ends too."""
+        """Block until it exits, and kill what it left running; the exit code as Docker reports it (128 + signal)."""
         code = self.process.wait()
-        processes.signal_group(self.process.pid, signal.SIGKILL)
-        return code if code >= 0 else 128 - code
+        code = code if code >= 0 else 128 - code
+        self.engine.exited(self.snapshot.id, code)
+        lab_processes.signal_group(self.process.pid, signal.SIGKILL)
+        return code
 
     def terminate(self) -> None:
-        """Ask it to end (SIGTERM to the main process, as Docker does)."""
+        """Send SIGTERM to the main process alone, as Docker does."""
         if self.process.poll() is None:
+            self.engine.stopping(self.snapshot.id)
             self.process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it and all that it started."""
-        processes.signal_group(self.process.pid, signal.SIGKILL)
+        lab_processes.signal_group(self.process.pid, signal.SIGKILL)
 
 
+@dataclass
 class ProcessContainers:
-    """Starts containers as processes on a machine's address."""
+    """Starts containers as processes."""
 
-    def __init__(self, home: LabDir, images: ImageStore) -> None:
-        self._home = home
-        self._images = images
+    lab_dir: LabDir
+    images: ImageStore
+    _engines: dict[str, ProcessEngine] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def engine(self, instance: Ec2Instance) -> ProcessEngine:
+        """The engine of an instance."""
+        with self._lock:
+            return self._engines.setdefault(instance.instance_id, ProcessEngine(instance.instance_id))
 
     def start(
-        self, task: Task, definition: dict[str, Any], machine: Ec2Instance, log: Path, overrides: dict[str, Any]
-    ) -> RunningProcess:
+        self, task: Task, definition: dict[str, Any], instance: Ec2Instance, log: Path, overrides: dict[str, Any]
+    ) -> ProcessContainer:
         """Start one container definition of a task. Raises CannotStart."""
-        image = self._images.get(definition["image"])
+        image = self.images.get(definition["image"])
         if image is None:
             raise CannotStart(f"CannotPullContainerError: no image {definition['image']} was published to this lab")
-        folder = self._home.tasks / task.id / definition["name"]
+        folder = self.lab_dir.tasks / task.id / definition["name"]
         bindings: tuple[Binding, ...] = ()
         try:
             copy_for_task(image, folder)
-            bindings = _bind(definition, machine)
-            environment = _environment(image, definition, overrides, machine, bindings)
-            process = processes.start(
+            bindings = _bind(definition, instance)
+            environment = _environment(image, definition, overrides, instance, bindings)
+            process = lab_processes.start(
                 _argv(image, folder, definition, overrides),
-                home=self._home.root,
+                home=self.lab_dir.root,
                 log=log,
                 env=environment,
                 cwd=_inside(image, folder, image.dockerfile.workdir),
             )
         except (OSError, ValueError) as error:
             # ValueError: a name, a value or an argument that no process can be given
-            _give_back(machine, bindings)
+            _give_back(instance, bindings)
             raise CannotStart(f"CannotStartContainerError: {error}") from error
-        return RunningProcess(process, bindings, environment)
+        snapshot = _snapshot(task, definition, environment, instance.host_address, bindings)
+        container = ProcessContainer(process, bindings, snapshot, self.engine(instance))
+        container.engine.started(snapshot)
+        return container
 
-    def clean_up(self, task_id: str, machine: Ec2Instance, bindings: tuple[Binding, ...]) -> None:
-        """Remove what a task that has ended leaves behind."""
-        _give_back(machine, bindings)
+    def clean_up(self, task_id: str, instance: Ec2Instance, containers: Sequence[RunningContainer]) -> None:
+        """Remove what a stopped task leaves behind."""
+        for container in containers:
+            _give_back(instance, container.bindings)
+            self.engine(instance).removed(container.snapshot.id)
         try:
-            remove(self._home.tasks / task_id)
+            remove(self.lab_dir.tasks / task_id)
         except OSError as error:
-            # a folder that it made read-only, a process that it detached and that still writes
-            log.warning("what task %s left is still there: %s", task_id, error)
-
-    def registration(self, task: Task, machine: Ec2Instance) -> TaskRegistration:
-        return SelfRegistration(task, machine)
+            # a folder that it made read-only, or a detached process that still writes
+            log.warning("what task %s left behind is still there: %s", task_id, error)
 
 
-def _bind(definition: dict[str, Any], machine: Ec2Instance) -> tuple[Binding, ...]:
+def _snapshot(
+    task: Task, definition: Mapping[str, Any], environment: Mapping[str, str], address: str, bindings: Sequence[Binding]
+) -> Container:
+    """The container as Docker would show it to the Registrator; named as the ECS agent names it.
+
+    It has no address of its own, as a process listens at its host port itself.
+    """
+    return Container(
+        id=new_container_id(),
+        name=task.container_name(definition["name"]),
+        image=definition["image"],
+        environment=tuple(f"{name}={value}" for name, value in environment.items()),
+        labels=definition.get("dockerLabels") or {},
+        ports=tuple(PortBinding(b.container_port, b.protocol, b.host_port, address) for b in bindings),
+    )
+
+
+def _bind(definition: dict[str, Any], instance: Ec2Instance) -> tuple[Binding, ...]:
     """A host port for each port mapping: the one asked for, else the next free one of the machine's address.
 
     Machines that share one address cannot all have the port asked for: theirs is dynamic, and the door leads to it.
@@ -146,14 +135,14 @@ def _bind(definition: dict[str, Any], machine: Ec2Instance) -> tuple[Binding, ..
     bindings = []
     for mapping in definition.get("portMappings") or ():
         asked = mapping.get("hostPort") or None
-        real = asked if asked and machine.own_address else machine.ports.take()
+        real = asked if asked and instance.own_address else instance.ports.take()
         bindings.append(Binding(mapping["containerPort"], real, mapping.get("protocol", "tcp"), asked))
     return tuple(bindings)
 
 
-def _give_back(machine: Ec2Instance, bindings: tuple[Binding, ...]) -> None:
+def _give_back(instance: Ec2Instance, bindings: tuple[Binding, ...]) -> None:
     for binding in bindings:
-        machine.ports.give_back(binding.host_port)
+        instance.ports.give_back(binding.host_port)
 
 
 def _inside(image: Image, folder: Path, path: str) -> Path:
@@ -184,7 +173,7 @@ def _environment(
     image: Image,
     definition: dict[str, Any],
     overrides: dict[str, Any],
-    machine: Ec2Instance,
+    instance: Ec2Instance,
     bindings: tuple[Binding, ...],
 ) -> dict[str, str]:
     """The image's variables, the task definition's, the overrides', and where to listen and to look names up.
@@ -200,8 +189,8 @@ def _environment(
         **image.dockerfile.environment,
         "PATH": f"{image.programs}:{_path()}",
         "PYTHONUNBUFFERED": "1",
-        "CONSUL_DNS": machine.dns,
+        "CONSUL_DNS": instance.dns,
         **told,
         **listen,
-        "HOST": machine.address,
+        "HOST": instance.address,
     }

@@ -1,4 +1,4 @@
-"""Runs a command where a task runs: with its environment, folder and programs as a process, or in its container."""
+"""Runs a command in a task that is a process: with its environment and in its folder."""
 
 from __future__ import annotations
 
@@ -9,22 +9,15 @@ from typing import NoReturn
 
 from ....errors import LabError
 
-# a shell's codes for a program that is not there, and for one that cannot be run
+# a shell's exit codes for a program that does not exist, and for one that cannot be run
 NOT_FOUND, NOT_RUNNABLE = 127, 126
 
 
-def run_in_container(url: str, container_id: str, argv: Sequence[str]) -> int:
-    """Run it in a container with this process's own input and output; its exit code."""
-    from ..docker.task_command import run
+def exec_in_process(pid: int, argv: Sequence[str]) -> NoReturn:
+    """Replace this process with the command, in the environment and folder of the task's process `pid`.
 
-    return run(url, container_id, argv)
-
-
-def become(pid: int, argv: Sequence[str]) -> NoReturn:
-    """Let this process become the command, in the environment and the folder of the task's process `pid`.
-
-    Its exit code, its signals and its terminal are so its own. Raises LabError, and SystemExit as a shell exits
-    when it cannot be run.
+    So the command keeps this terminal, and its signals and exit code are its own. Raises LabError, and SystemExit
+    with a shell's code when the command cannot be run.
     """
     import psutil
 
@@ -33,7 +26,7 @@ def become(pid: int, argv: Sequence[str]) -> NoReturn:
         environment, folder = process.environ(), process.cwd()
     except psutil.Error as error:
         raise LabError(
-            "The task has just ended", why=str(error), hint="try again: another one takes its place"
+            "The task has just stopped", why=str(error), hint="try again: another one takes its place"
         ) from error
     os.chdir(folder)
     sys.stdout.flush()

@@ -14,6 +14,7 @@ from requests.exceptions import ReadTimeout
 
 from ecsconsul.region.runtimes.docker.bridge_network import LabNetwork
 from ecsconsul.region.runtimes.docker.containers import DockerContainers
+from ecsconsul.region.runtimes.interface import RunningContainer
 
 PATIENCE = 10.0
 
@@ -36,7 +37,7 @@ class Engine:
     create_networking_config = create_endpoint_config = lambda self, *_, **__: {}
 
     def inspect_container(self, container: str) -> dict[str, Any]:
-        return {"Config": {"Env": []}, "NetworkSettings": {"Ports": {}}}
+        return {"Id": container, "Config": {"Env": []}, "NetworkSettings": {"Ports": {}}}
 
     def logs(self, *_: Any, **__: Any) -> Iterator[bytes]:
         return iter(())
@@ -57,20 +58,18 @@ def task(name: str) -> Any:
 def test_a_container_that_cannot_be_removed_holds_up_no_other_task(tmp_path: Path) -> None:
     engine: Any = Engine()
     network = LabNetwork("n", ipaddress.IPv4Network("172.18.0.0/16"), "127.0.0.1")
-    registrators: Any = None
-    runtime = DockerContainers(engine, network, {}, registrators)
-    machine: Any = SimpleNamespace(instance_id="i-1", address="127.0.0.2")
+    runtime = DockerContainers(engine, network, {}, "/nowhere")
+    instance: Any = SimpleNamespace(instance_id="i-1", address="127.0.0.2")
 
-    def start(name: str) -> None:
-        runtime.start(task(name), {"name": "c", "image": "i"}, machine, tmp_path / name, {})
+    def start(name: str) -> RunningContainer:
+        return runtime.start(task(name), {"name": "c", "image": "i"}, instance, tmp_path / name, {})
 
-    start("stuck")
-    start("other")
+    stuck_container, other = start("stuck"), start("other")
     with ThreadPoolExecutor() as pool:
-        stuck = pool.submit(runtime.clean_up, "stuck", machine, ())
+        stuck = pool.submit(runtime.clean_up, "stuck", instance, [stuck_container])
         assert engine.asked.wait(PATIENCE)
         try:
-            pool.submit(runtime.clean_up, "other", machine, ()).result(PATIENCE / 2)
+            pool.submit(runtime.clean_up, "other", instance, [other]).result(PATIENCE / 2)
             pool.submit(start, "new").result(PATIENCE / 2)
             assert not stuck.done()
         finally:

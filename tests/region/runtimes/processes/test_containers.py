@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from ecsconsul.region.ecs.model import Task
-from ecsconsul.region.instances import Ec2Instance
-from ecsconsul.region.runtimes import lab_processes as processes
+from ecsconsul.region.runtimes import lab_processes
 from ecsconsul.region.runtimes.addresses import FIRST_DYNAMIC_PORT
+from ecsconsul.region.runtimes.interface import CannotStart, Ec2Instance
 from ecsconsul.region.runtimes.lab_dir import LabDir
-from ecsconsul.region.runtimes.processes.containers import CannotStart, ProcessContainers, RunningProcess
+from ecsconsul.region.runtimes.processes.containers import ProcessContainer, ProcessContainers
 from ecsconsul.region.runtimes.processes.images import ImageStore
 from tests.region.ecs.making import container, task
-from tests.region.fakes import machine
+from tests.region.fakes import ec2_instance
 
 Until = Callable[..., None]
 TELL = """
@@ -35,7 +35,7 @@ class Bench:
 
     def __init__(self, home: LabDir, folder: Path) -> None:
         self.home, self.folder = home, folder
-        self.machine: Ec2Instance = machine(folder)
+        self.machine: Ec2Instance = ec2_instance(folder)
         self.store = ImageStore(home)
         self.runtime = ProcessContainers(home, self.store)
         self.log = home.logs / "task.log"
@@ -48,7 +48,7 @@ class Bench:
             (source / name).write_text(content)
         self.store.publish("image", "1", source)
 
-    def start(self, one: Task | None = None, overrides: dict[str, Any] | None = None, **what: Any) -> RunningProcess:
+    def start(self, one: Task | None = None, overrides: dict[str, Any] | None = None, **what: Any) -> ProcessContainer:
         definition = container(image="lab/image:1", **what)
         return self.runtime.start(one or task(), definition, self.machine, self.log, overrides or {})
 
@@ -62,7 +62,13 @@ class Bench:
 def bench(home: LabDir, tmp_path: Path) -> Iterator[Bench]:
     made = Bench(home, tmp_path)
     yield made
-    processes.end_survivors(home.root)
+    lab_processes.kill_leftovers(home.root)
+
+
+def variable(container: ProcessContainer, name: str) -> str:
+    """A variable of a container, as the Registrator sees it."""
+    (found,) = [one for one in container.snapshot.environment if one.startswith(f"{name}=")]
+    return found.partition("=")[2]
 
 
 def variables(**values: str) -> list[dict[str, str]]:
@@ -74,7 +80,7 @@ def test_variables_of_the_image_the_definition_and_the_overrides_in_this_order(b
     assert (found["A"], found["B"], found["C"]) == ("image", "task", "override")
     assert found["CONSUL_DNS"] == bench.machine.dns
     assert found["HOST"] == "127.0.0.1"
-    assert found[processes.MARK] == str(bench.home.root)
+    assert found[lab_processes.OWNER_VARIABLE] == str(bench.home.root)
     assert "PORT" not in found, "it publishes none"
 
 
@@ -94,11 +100,11 @@ def test_ports_are_dynamic_where_the_definition_leaves_them_open(bench: Bench) -
     assert len(numbers) == 4
     assert min(numbers) >= FIRST_DYNAMIC_PORT
     assert [first.wait(), second.wait()] == [0, 0]
-    assert {first.environment["PORT"], second.environment["PORT"]} == {
+    assert {variable(first, "PORT"), variable(second, "PORT")} == {
         str(bindings[0].host_port),
         str(bindings[2].host_port),
     }
-    assert first.environment["PORT_9000"] == str(bindings[1].host_port)
+    assert variable(first, "PORT_9000") == str(bindings[1].host_port)
 
 
 def test_a_fixed_port_is_that_port_unless_the_address_is_shared(bench: Bench) -> None:
@@ -159,15 +165,15 @@ def test_exit_codes_are_dockers(bench: Bench, until: Until) -> None:
 def test_what_a_container_left_running_ends_with_it(bench: Bench, until: Until) -> None:
     code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {STUBBORN!r}], stdout=sys.stdout)"
     assert bench.start(command=["-c", code]).wait() == 0
-    until(lambda: processes.survivors(bench.home.root) == [])
+    until(lambda: lab_processes.find_leftovers(bench.home.root) == [])
 
 
 def test_clean_up_takes_the_copy_and_gives_the_ports_back(bench: Bench) -> None:
     one = task()
     running = bench.start(one, portMappings=[{"containerPort": 4567}])
     running.wait()
-    bench.runtime.clean_up(one.id, bench.machine, running.bindings)
-    bench.runtime.clean_up(one.id, bench.machine, running.bindings)
+    bench.runtime.clean_up(one.id, bench.machine, [running])
+    bench.runtime.clean_up(one.id, bench.machine, [running])
     assert list(bench.home.tasks.iterdir()) == []
     assert bench.machine.ports._given == set()
 

@@ -34,7 +34,8 @@ def task(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def become(pid: int, *argv: str, said: str = "") -> subprocess.CompletedProcess[str]:
-    code = f"from ecsconsul.region.runtimes.processes.task_command import become; become({pid}, {list(argv)!r})"
+    module = "ecsconsul.region.runtimes.processes.task_command"
+    code = f"from {module} import exec_in_process; exec_in_process({pid}, {list(argv)!r})"
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "GREETING": "wrong"}
     return subprocess.run(
         [sys.executable, "-c", code], input=said, capture_output=True, text=True, timeout=20, env=environment
@@ -67,4 +68,4 @@ def test_a_task_that_has_ended_is_an_error(task: subprocess.Popen[str]) -> None:
     task.wait()
     done = become(task.pid, "true")
     assert done.returncode == 1
-    assert "The task has just ended" in done.stderr
+    assert "The task has just stopped" in done.stderr

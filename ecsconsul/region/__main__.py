@@ -1,0 +1,58 @@
+"""Runs the region of a lab: `python -m ecsconsul.region`, started by the local target.
+
+Reads a RegionSpec as JSON from standard input, writes where it listens into the lab directory and a line to standard
+output when it is ready. Exits on SIGTERM, and leaves nothing but logs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import IO
+
+from .region import Region
+from .runtimes import lab_processes
+from .runtimes.lab_dir import LabDir, RegionSpec
+
+log = logging.getLogger(__name__)
+
+LOCK_TIMEOUT = 2.0
+
+
+def main() -> int:
+    """Run the region, and clean up before and after it; the exit code."""
+    spec = RegionSpec(**json.load(sys.stdin))
+    lab_dir = LabDir(spec.lab)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(threadName)s %(message)s")
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    try:
+        lock = _lock(lab_dir)
+    except BlockingIOError:
+        log.warning("another region of this lab is running")
+        return 1
+    with lock:
+        lab_processes.kill_leftovers(lab_dir.root)
+        lab_dir.clear_leftovers()
+        lab_dir.rotate_logs()
+        Region(spec, lab_dir).run(sys.stdout)
+        lab_processes.kill_leftovers(lab_dir.root)
+        lab_dir.clear_leftovers()
+    return 0
+
+
+def _lock(lab_dir: LabDir) -> IO[str]:
+    """The lab's lock; a reader may hold it for a moment. Raises BlockingIOError."""
+    end = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        try:
+            return lab_dir.lock_region()
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
