@@ -1,4 +1,8 @@
-"""The arrows between the package's rooms, read from its imports: who may know whom, and what may be loaded when."""
+"""The arrows between the package's rooms, read from its imports: who may import whom, and what is loaded when.
+
+A room is a package, or a module of its own at the top of `ecsconsul/`. Every import counts, also one inside a function
+or for type checking alone.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,10 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -21,12 +28,17 @@ MODULES = {
 }
 MODULES = {name.removesuffix(".__init__"): path for name, path in MODULES.items()}
 TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
-MOST_LINES = 400
+MOST_LINES, MOST_ROOMS, MOST_FLOORS = 400, 18, 8
+LOOSE = {"ecsconsul", "ecsconsul.__main__", "ecsconsul.errors", "ecsconsul.paths", "ecsconsul.polling"} | {
+    "ecsconsul.aws_tags"
+}
+# rooms that do the same for different backends, and so may have modules of the same name
+BACKENDS = [{"region.runtimes.processes", "region.runtimes.docker"}, {"targets.local", "targets.aws"}]
 HEAVY = {"boto3", "botocore", "moto", "docker", "consul", "dns", "flask", "rich", "msgspec", "yaml", "requests"}
 
 
 def imports_of(name: str, tree: ast.AST) -> set[str]:
-    """The modules that a module names in its imports, wherever in it they stand, each by its full name."""
+    """The modules that a module imports, anywhere in it, each by its full name."""
     package = name if MODULES[name].name == "__init__.py" else name.rpartition(".")[0]
     found = set()
     for node in ast.walk(tree):
@@ -45,7 +57,17 @@ def _from(node: ast.ImportFrom, package: str) -> Iterator[str]:
         yield f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base
 
 
+def room_of(name: str) -> str:
+    if MODULES[name].name == "__init__.py" or name.count(".") == 1:
+        return name
+    return name.rpartition(".")[0]
+
+
 IMPORTS = {name: imports_of(name, tree) for name, tree in TREES.items()}
+OWN_IMPORTS = {name: {one for one in found if one in MODULES and one != name} for name, found in IMPORTS.items()}
+ROOMS: dict[str, set[str]] = {room_of(name): set() for name in MODULES}
+for _name, _found in OWN_IMPORTS.items():
+    ROOMS[room_of(_name)] |= {room_of(one) for one in _found} - {room_of(_name)}
 
 
 def within(name: str, room: str) -> bool:
@@ -61,114 +83,63 @@ def outside(names: set[str], *rooms: str) -> set[str]:
     return {name for name in names if not any(within(name, f"ecsconsul.{room}") for room in rooms)}
 
 
-# --- the reader of imports is itself right
-
-
 def test_imports_are_read_wherever_and_however_they_are_written() -> None:
-    code = "import a.b\nfrom c import d\ndef f():\n    from ..lab import Lab\n    from . import base\n"
+    code = "import a.b\nfrom c import d\ndef f():\n    from ..config.lab import Lab\n    from . import step\n"
     assert imports_of("ecsconsul.deploy.step1_cluster", ast.parse(code)) == {
         "a.b", "c", "ecsconsul.config.lab", "ecsconsul.deploy.step",
     }  # fmt: skip
 
 
-# --- the arrows
-
-
-def test_only_the_command_line_imports_click() -> None:
-    assert outside(users_of("click"), "cli") == set()
-
-
-def test_only_the_view_and_the_error_block_import_rich() -> None:
-    assert outside(users_of("rich"), "cli", "view") == set()
-
-
-def test_only_targets_make_aws_clients() -> None:
-    assert outside(users_of("boto3"), "targets") == set()
-
-
-def test_only_steps_and_targets_name_botocore() -> None:
-    """Steps read its exceptions, inside a function; clients are handed to them."""
-    assert outside(users_of("botocore"), "targets", "steps", "local.moto") == set()
-    named = {
-        i
-        for name in IMPORTS
-        if within(name, "ecsconsul.deploy.lab_steps")
-        for i in IMPORTS[name]
-        if within(i, "botocore")
-    }
-    assert named <= {"botocore.exceptions"}
-
-
-def test_steps_and_the_local_region_do_not_know_each_other() -> None:
-    assert [name for name in users_of("ecsconsul.local") if within(name, "ecsconsul.deploy.lab_steps")] == []
-    assert [name for name in users_of("ecsconsul.deploy.lab_steps") if within(name, "ecsconsul.local")] == []
-
-
-def test_only_the_local_target_and_its_own_room_know_the_local_region() -> None:
-    assert outside(users_of("ecsconsul.local"), "local", "targets.local") == set()
-
-
-def test_nothing_but_the_entrance_names_a_certain_target() -> None:
-    users = users_of("ecsconsul.targets.local.target", "ecsconsul.targets.aws")
-    assert outside(users, "targets.aws") == {"ecsconsul.targets"}
-
-
-def test_the_walk_knows_the_steps_protocol_and_no_step() -> None:
-    assert {i for i in IMPORTS["ecsconsul.deploy.executor"] if within(i, "ecsconsul")} <= {
-        "ecsconsul.errors", "ecsconsul.deploy.step",
-    }  # fmt: skip
-
-
-def test_the_command_line_is_known_by_nobody() -> None:
-    assert outside(users_of("ecsconsul.cli"), "cli", "entry") == set()
-
-
-def test_only_the_command_line_knows_the_view() -> None:
-    assert outside(users_of("ecsconsul.cli.output"), "cli") == set()
-
-
-@pytest.mark.parametrize("name", ["ecsconsul.errors", "ecsconsul.config.lab", "ecsconsul.registrator.rules"])
-def test_what_is_pure_imports_no_room_that_acts(name: str) -> None:
-    rooms = (
-        "ecsconsul.targets",
-        "ecsconsul.deploy.lab_steps",
-        "ecsconsul.local",
-        "ecsconsul.cli",
-        "ecsconsul.cli.output",
-    )
-    assert not {i for i in IMPORTS[name] if any(within(i, room) for room in rooms)}
-
-
-def test_errors_import_nothing_of_ours() -> None:
-    assert not {i for i in IMPORTS["ecsconsul.errors"] if within(i, "ecsconsul")}
-
-
-@pytest.mark.parametrize("name", [name for name in MODULES if within(name, "ecsconsul.deploy.lab_steps")])
-def test_no_step_asks_in_which_world_it_is(name: str) -> None:
-    """A target's name may be shown; nothing may depend on it, and neither world's name may stand in the code."""
-    for node in ast.walk(TREES[name]):
-        if isinstance(node, ast.Constant):
-            assert node.value not in ("local", "aws"), f"line {node.lineno}"
-        if isinstance(node, ast.Compare | ast.If | ast.IfExp | ast.Match):
-            asked = node if isinstance(node, ast.Compare) else getattr(node, "test", getattr(node, "subject", node))
-            assert "target.name" not in ast.unparse(asked), f"line {node.lineno}"
-
-
-def test_the_registrator_stands_on_pythons_own_library_and_the_errors_alone() -> None:
-    """Its image holds nothing else."""
-    allowed = {"ecsconsul", "ecsconsul.errors"}
-    for name in (name for name in IMPORTS if within(name, "ecsconsul.registrator")):
-        strange = {i for i in IMPORTS[name] - allowed if not within(i, "ecsconsul.registrator")}
-        assert {i.partition(".")[0] for i in strange} <= sys.stdlib_module_names, name
-
-
 # --- the house
+
+
+def test_no_circle_between_modules() -> None:
+    TopologicalSorter(OWN_IMPORTS).prepare()
+
+
+def test_no_circle_between_rooms() -> None:
+    TopologicalSorter(ROOMS).prepare()
+
+
+def test_rooms_are_few() -> None:
+    # the package's version and `python -m ecsconsul` are no rooms
+    assert len(set(ROOMS) - {"ecsconsul", "ecsconsul.__main__"}) <= MOST_ROOMS
+
+
+def test_floors_are_few() -> None:
+    """A room stands one floor above the highest room that it imports."""
+
+    @cache
+    def floor(room: str) -> int:
+        return 1 + max(map(floor, ROOMS[room]), default=0)
+
+    assert max(map(floor, ROOMS)) <= MOST_FLOORS
+
+
+def test_no_module_is_loose_but_those_that_all_rooms_share() -> None:
+    assert {name for name in MODULES if name.count(".") <= 1 and MODULES[name].name != "__init__.py"} <= LOOSE
+
+
+def test_no_two_modules_have_one_name_unless_they_do_the_same_for_two_backends() -> None:
+    names = Counter(path.stem for path in MODULES.values() if not path.stem.startswith("__"))
+    for twice in (name for name, number in names.items() if number > 1):
+        rooms = {room_of(name).removeprefix("ecsconsul.") for name in MODULES if MODULES[name].stem == twice}
+        assert rooms in BACKENDS, twice
+
+
+def test_every_package_is_installed() -> None:
+    from configparser import ConfigParser
+
+    setup = ConfigParser()
+    setup.read(PACKAGE.parent / "setup.cfg")
+    installed = set(setup["options"]["packages"].split()) - {"ecsconsul.templates", "ecsconsul.services"}
+    assert installed == {name for name, path in MODULES.items() if path.name == "__init__.py"}
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_says_in_a_sentence_what_it_does(name: str) -> None:
     first = (ast.get_docstring(TREES[name]) or "").split("\n\n")[0]
-    assert first.rstrip(")").endswith("."), first
+    assert first.rstrip(")").endswith((".", ":")), first
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -187,6 +158,130 @@ def test_what_is_public_at_a_modules_top_is_documented(name: str) -> None:
     classes = [n for n in TREES[name].body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")]
     bare = [n.name for n in (*classes, *public_functions(TREES[name])) if not ast.get_docstring(n)]
     assert bare == []
+
+
+# --- the arrows
+
+
+def test_only_the_command_line_imports_click_and_rich() -> None:
+    assert outside(users_of("click", "rich"), "cli") == set()
+
+
+def test_only_output_and_the_error_block_import_rich() -> None:
+    assert outside(users_of("rich"), "cli.output", "cli.failure") == set()
+
+
+def test_only_targets_create_aws_clients() -> None:
+    assert outside(users_of("boto3"), "targets") == set()
+
+
+def test_only_steps_and_targets_name_botocore() -> None:
+    """Steps read its exceptions, inside a function; clients are handed to them."""
+    assert outside(users_of("botocore"), "targets", "deploy", "region.moto") == set()
+    named = {i for name in IMPORTS if within(name, "ecsconsul.deploy") for i in IMPORTS[name] if within(i, "botocore")}
+    assert named <= {"botocore.exceptions"}
+
+
+def test_steps_and_the_local_region_do_not_know_each_other() -> None:
+    assert [name for name in users_of("ecsconsul.region") if within(name, "ecsconsul.deploy")] == []
+    assert [name for name in users_of("ecsconsul.deploy") if within(name, "ecsconsul.region")] == []
+
+
+def test_only_the_local_target_knows_the_local_region() -> None:
+    assert outside(users_of("ecsconsul.region"), "region", "targets.local") == set()
+
+
+def test_only_the_factory_chooses_a_target() -> None:
+    users = outside(users_of("ecsconsul.targets.local", "ecsconsul.targets.aws"), "targets.aws", "targets.local")
+    assert users == {"ecsconsul.cli.factory"}
+
+
+def test_the_executor_knows_the_step_protocol_and_no_step() -> None:
+    own = {one for one in IMPORTS["ecsconsul.deploy.executor"] if within(one, "ecsconsul")}
+    assert own <= {"ecsconsul.errors", "ecsconsul.deploy.step"}
+
+
+def test_nobody_imports_the_command_line() -> None:
+    assert outside(users_of("ecsconsul.cli"), "cli", "__main__") == set()
+
+
+@pytest.mark.parametrize("name", ["ecsconsul.errors", "ecsconsul.polling"])
+def test_what_all_rooms_share_imports_nothing_of_ours(name: str) -> None:
+    assert OWN_IMPORTS[name] == set()
+
+
+@pytest.mark.parametrize("name", ["ecsconsul.config.lab", "ecsconsul.registrator.rules"])
+def test_what_is_pure_imports_no_room_that_acts(name: str) -> None:
+    rooms = ("targets", "deploy", "region", "cli", "consul", "docker")
+    assert not {one for one in OWN_IMPORTS[name] if any(within(one, f"ecsconsul.{room}") for room in rooms)}
+
+
+def test_the_registrator_needs_nothing_but_pythons_own_library() -> None:
+    """Its image holds nothing else."""
+    allowed = {"ecsconsul", "ecsconsul.errors"}
+    for name in (name for name in IMPORTS if within(name, "ecsconsul.registrator")):
+        strange = {i for i in IMPORTS[name] - allowed if not within(i, "ecsconsul.registrator")}
+        assert {i.partition(".")[0] for i in strange} <= sys.stdlib_module_names, name
+
+
+# --- no step asks where it runs
+
+
+def conditions(tree: ast.AST) -> Iterator[ast.expr]:
+    """What the code decides by: the tests of its branches, loops, comprehensions and comparisons."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If | ast.IfExp | ast.While | ast.Assert):
+            yield node.test
+        elif isinstance(node, ast.comprehension):
+            yield from node.ifs
+        elif isinstance(node, ast.Match):
+            yield node.subject
+        elif isinstance(node, ast.BoolOp):
+            yield from node.values
+        elif isinstance(node, ast.Compare):
+            yield from (node.left, *node.comparators)
+
+
+def asks_the_target(condition: ast.expr) -> bool:
+    """Whether an attribute of a target is read in it; calling a method that does its work in both worlds is fine."""
+    called = {id(node.func) for node in ast.walk(condition) if isinstance(node, ast.Call)}
+    return any(
+        isinstance(node, ast.Attribute) and id(node) not in called and _is_target(node.value)
+        for node in ast.walk(condition)
+    )
+
+
+def _is_target(node: ast.expr) -> bool:
+    name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+    return name.lstrip("_") == "target"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x = 1 if target.registers_itself else 2",
+        "if self._target.name == 'x': pass",
+        "y = [s for s in all if not target.is_remote]",
+        "z = self._target.flag or other",
+    ],
+)
+def test_a_question_to_the_target_is_found(code: str) -> None:
+    assert any(asks_the_target(one) for one in conditions(ast.parse(code)))
+
+
+def test_a_call_of_the_target_is_no_question() -> None:
+    assert not any(asks_the_target(one) for one in conditions(ast.parse("if self._target.client('ecs').x(): pass")))
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if within(name, "ecsconsul.deploy")])
+def test_no_step_asks_in_which_world_it_is(name: str) -> None:
+    """A target's name may be shown; nothing may depend on it, and neither world's name may stand in the code."""
+    keys = {id(key) for node in ast.walk(TREES[name]) if isinstance(node, ast.Dict) for key in node.keys}
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Constant) and id(node) not in keys:
+            assert node.value not in ("local", "aws"), f"line {node.lineno}"
+    asked = [one.lineno for one in conditions(TREES[name]) if asks_the_target(one)]
+    assert asked == []
 
 
 # --- what is loaded when

@@ -12,7 +12,7 @@ from ecsconsul.consul.agent_config import ConsulPorts
 from ecsconsul.region.ecs.model import Binding, Task
 from ecsconsul.region.runtimes.addresses import Ports
 from ecsconsul.region.runtimes.interface import CannotStart, Ec2Instance, RunningContainer
-from ecsconsul.region.runtimes.processes.engine import ProcessEngine, new_container_id
+from ecsconsul.region.runtimes.processes.process_engine import ProcessEngine, new_container_id
 from ecsconsul.registrator.rules import Container, PortBinding
 
 

@@ -18,7 +18,7 @@ from ...ecs.model import Binding, Task
 from .. import lab_processes
 from ..interface import CannotStart, Ec2Instance, RunningContainer
 from ..lab_dir import LabDir, remove
-from .engine import ProcessEngine, new_container_id
+from .process_engine import ProcessEngine, new_container_id
 from .images import Image, ImageStore, copy_for_task
 
 log = logging.getLogger(__name__)

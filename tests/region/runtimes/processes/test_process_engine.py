@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from ecsconsul.region.runtimes.processes.engine import ProcessEngine, new_container_id
+from ecsconsul.region.runtimes.processes.process_engine import ProcessEngine, new_container_id
 from ecsconsul.registrator.rules import Container
 
 
