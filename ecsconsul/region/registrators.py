@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from ..consul.catalog import Consul
 from ..docker.engine import INSTANCE_LABEL
 from ..errors import LabError
-from ..registrator.consul_client import Agent
-from ..registrator.docker_client import Engine
+from ..registrator.consul_client import ConsulClient
+from ..registrator.docker_client import DockerClient
 from ..registrator.reconciler import Reconciler, ReconcilerOptions
 from ..registrator.rules import Options, Registration
 from ..registrator.settings import Server
@@ -60,9 +60,9 @@ class Registrators:
         label = f"{INSTANCE_LABEL}={machine.instance_id}"
         rules = Options(hostname=machine.instance_id, host_address=machine.host_address)
         sync = Reconciler(
-            Engine(Server(socket=self.socket), label),
-            Agent(Server(machine.address, machine.consul.http)),
-            ReconcilerOptions(rules, stop_timeout=STOP_SECONDS, until_it_listens=True),
+            DockerClient(Server(socket=self.socket), label),
+            ConsulClient(Server(machine.address, machine.consul.http)),
+            ReconcilerOptions(rules, stop_timeout=STOP_SECONDS, wait_for_port=True),
         )
         try:
             sync.start()

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from ...consul.catalog import Consul
 from ...registrator.checks import Status, TcpProbe
-from ...registrator.probe import look
-from ...registrator.rules import Registration, first_look
+from ...registrator.probe import run_probe
+from ...registrator.rules import Registration, initial_probe
 from ..ecs.model import ContainerState, Task
 from ..instances import Ec2Instance
 
@@ -84,8 +84,8 @@ class SelfRegistration:
         """
         if registration.check is None and not _listens(registration, state):
             return False
-        probe = first_look(registration)
-        status = look(probe).status if probe else None
+        probe = initial_probe(registration)
+        status = run_probe(probe).status if probe else None
         well = status in (None, "passing")
         overdue = time.time() - self._task.created_at > SHOWN_AFTER
         if (well or overdue) and self._told.get(registration.id) != _Told(state.name, registration.name, status):
@@ -117,4 +117,4 @@ def _listens(registration: Registration, state: ContainerState) -> bool:
     protocols = {binding.host_port: binding.protocol for binding in state.bindings}
     if protocols.get(registration.port) == "udp":
         return True
-    return look(TcpProbe(registration.address, registration.port, timeout=1.0)).status == "passing"
+    return run_probe(TcpProbe(registration.address, registration.port, timeout=1.0)).status == "passing"
