@@ -246,7 +246,7 @@ def _await_registered(page: int, count: int) -> None:
 
     def all_are() -> bool:
         state = _get(f"http://127.0.0.1:{page}/health")
-        return bool(state) and state["tellings"].get("register", 0) >= count
+        return bool(state) and state["writes"].get("register", 0) >= count
 
     _until(all_are, pause=0.05)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 
 from ..errors import Unreachable
-from ..registrator.consul_client import Agent
+from ..registrator.consul_client import ConsulClient
 from ..registrator.settings import Server
 from .ecs import scheduler
 from .ecs.model import DRAINING, STOPPED, ContainerInstance, Service, Task
@@ -77,7 +77,7 @@ class ControlLoop:
     def await_agent(self, instance: Ec2Instance) -> bool:
         """Wait until the instance's Consul agent answers; False when it does not, or the lab is closing."""
         end = time.monotonic() + AGENT_TIMEOUT
-        with closing(Agent(Server(instance.address, instance.consul.http))) as consul:
+        with closing(ConsulClient(Server(instance.address, instance.consul.http))) as consul:
             while time.monotonic() < end and not self._closing.is_set():
                 try:
                     consul.services()

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..consul.agent_config import AgentSpec, client_config, server_config
 from ..errors import LabError
-from ..registrator.consul_client import Agent
+from ..registrator.consul_client import ConsulClient
 from ..registrator.settings import Server
 from .runtimes.addresses import LOOPBACK
 from .runtimes.interface import CannotRun, ConsulAgents, Ec2Instance, Role
@@ -173,7 +173,7 @@ class Ec2Instances:
 def _await_leader(instance: Ec2Instance) -> None:
     """Wait until the instance's agent knows a leader; not for long, since nobody may be left to become one."""
     end = time.monotonic() + LEADER_TIMEOUT
-    with closing(Agent(Server(instance.address, instance.consul.http))) as consul:
+    with closing(ConsulClient(Server(instance.address, instance.consul.http))) as consul:
         while time.monotonic() < end:
             try:
                 if consul.leader():

@@ -12,8 +12,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from ..errors import LabError
-from ..registrator.consul_client import Agent
-from ..registrator.engine import Engine
+from ..registrator.consul_client import ConsulClient
+from ..registrator.container_engine import Engine
 from ..registrator.reconciler import Reconciler, ReconcilerOptions
 from ..registrator.rules import Options
 from ..registrator.settings import Server
@@ -88,7 +88,7 @@ class Registrators:
         registrator = Reconciler(
             self.engine_of(instance),
             _consul(instance),
-            ReconcilerOptions(rules, stop_timeout=STOP_TIMEOUT, until_it_listens=True),
+            ReconcilerOptions(rules, stop_timeout=STOP_TIMEOUT, wait_for_port=True),
         )
         try:
             registrator.start()
@@ -98,5 +98,5 @@ class Registrators:
         return registrator
 
 
-def _consul(instance: Ec2Instance) -> Agent:
-    return Agent(Server(instance.address, instance.consul.http))
+def _consul(instance: Ec2Instance) -> ConsulClient:
+    return ConsulClient(Server(instance.address, instance.consul.http))

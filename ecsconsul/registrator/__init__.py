@@ -1,1 +1,1 @@
-"""The Registrator's rules: which Consul services stand for a container."""
+"""The Registrator: keeps a Consul agent's services in step with a container engine's running containers."""

@@ -1,4 +1,4 @@
-"""`python -m ecsconsul.registrator`, which is what the image runs."""
+"""Runs `python -m ecsconsul.registrator`, the image's entry point."""
 
 from .program import main
 

@@ -1,4 +1,4 @@
-"""Turns check_ metadata into a Consul check and a first look; running them is left to Consul and look.py."""
+"""Turns check_ metadata into a Consul check, and a check into the probe that Consul would run first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Status = Literal["passing", "warning", "critical"]
 
 STATUSES = ("passing", "warning", "critical")
 DEFAULT_INTERVAL = "10s"
-CONSUL_TIMEOUT = 10.0  # seconds; what Consul allows an HTTP or TCP check that names no timeout
+CONSUL_TIMEOUT = 10.0  # seconds; Consul's default for HTTP and TCP checks
 
 CHECK_KEYS = frozenset(
     {
@@ -45,12 +45,12 @@ _SHELL_OPERATORS = frozenset({"|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "
 
 
 class CheckUnusable(ValueError):
-    """The check that was asked for cannot be made; registered without it, the service would always pass."""
+    """The requested check is invalid. Without it the service would always pass, so it isn't registered at all."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """A Consul check, its fields named as Consul's; what is empty is not sent."""
+    """A Consul check, with Consul's field names; empty fields aren't sent."""
 
     http: str = ""
     method: str = ""
@@ -86,7 +86,7 @@ class Check:
 
 @dataclass(frozen=True)
 class HttpProbe:
-    """One HTTP request; `timeout` in seconds, for all of it."""
+    """One HTTP request; `timeout` in seconds, for the whole request."""
 
     url: str
     method: str = "GET"
@@ -108,14 +108,14 @@ Probe = HttpProbe | TcpProbe
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a check finds the service."""
+    """The address and port that a check uses."""
 
     address: str
     port: int
 
     @property
     def host(self) -> str:
-        """A service without an address is at its agent's node, so the agent finds it on its own host."""
+        """A service without an address runs on its agent's node, so the agent reaches it on localhost."""
         return self.address or "localhost"
 
     def __str__(self) -> str:
@@ -123,9 +123,9 @@ class Endpoint:
 
 
 def check_of(metadata: Metadata, endpoint: Endpoint, port: str) -> tuple[Check | None, list[Note]]:
-    """The first check that is set, in Registrator's order; a note for each option that Consul would refuse.
+    """The first check that is set, in Registrator's order, and a note for each option that Consul would refuse.
 
-    Raises CheckUnusable when the check itself cannot be made.
+    Raises CheckUnusable if the check itself is invalid.
     """
     kind = next((kind for kind in _KINDS if metadata.get(kind)), None)
     if kind is None:
@@ -133,7 +133,7 @@ def check_of(metadata: Metadata, endpoint: Endpoint, port: str) -> tuple[Check |
     check = _KINDS[kind](metadata, endpoint)
     check, notes = _with_options(check, metadata, port)
     if _SHELL_OPERATORS.intersection(check.args):
-        notes.append(Note(port, f"{kind} is run without a shell", "write sh -c '...' where it needs one"))
+        notes.append(Note(port, f"{kind} runs without a shell", "use sh -c '...' if it needs one"))
     return check, notes
 
 
@@ -149,7 +149,7 @@ def _https(metadata: Metadata, endpoint: Endpoint) -> Check:
 
 
 def _url(scheme: str, endpoint: Endpoint, path: str) -> str:
-    slash = "" if path.startswith("/") else "/"  # without it the path would run into the port
+    slash = "" if path.startswith("/") else "/"  # otherwise the path would run into the port
     return f"{scheme}://{endpoint}{slash}{path}"
 
 
@@ -158,9 +158,9 @@ def _script(key: str) -> Callable[[Metadata, Endpoint], Check]:
         try:
             words = shlex.split(metadata.get(key))
         except ValueError as error:
-            raise CheckUnusable(f"{key} cannot be split into words: {error}") from error
+            raise CheckUnusable(f"{key} can't be split into arguments: {error}") from error
         if not any(words):
-            raise CheckUnusable(f"{key} names no command")
+            raise CheckUnusable(f"{key} has no command")
         return Check(args=tuple(_substitute(word, endpoint) for word in words))
 
     return check
@@ -173,7 +173,7 @@ def _substitute(word: str, endpoint: Endpoint) -> str:
 def _ttl(metadata: Metadata, endpoint: Endpoint) -> Check:
     ttl = metadata.get("check_ttl")
     if duration_seconds(ttl) is None:
-        raise CheckUnusable(f"check_ttl {ttl!r} is no duration that Consul takes, such as 30s")
+        raise CheckUnusable(f"check_ttl {ttl!r} isn't a duration that Consul accepts, such as 30s")
     return Check(ttl=ttl)
 
 
@@ -199,22 +199,22 @@ _KINDS: Mapping[str, Callable[[Metadata, Endpoint], Check]] = {
 
 
 def _with_options(check: Check, metadata: Metadata, port: str) -> tuple[Check, list[Note]]:
-    """The check with its options; one that Consul would refuse gives way to the default, with a note."""
+    """The check with its options; an option that Consul would refuse falls back to its default, with a note."""
     notes: list[Note] = []
 
     def duration(key: str) -> str:
         value = metadata.get(key)
         if not value or duration_seconds(value) is not None:
             return value
-        notes.append(Note(port, f"{key} {value!r} left out", "no duration that Consul takes, such as 10s"))
+        notes.append(Note(port, f"{key} {value!r} ignored", "not a duration that Consul accepts, such as 10s"))
         return ""
 
     def status() -> str:
         value = metadata.get("check_initial_status")
         if not value or value in STATUSES:
             return value
-        why = f"none of {', '.join(STATUSES)}"
-        notes.append(Note(port, f"check_initial_status {value!r} left out", why))
+        why = f"must be one of {', '.join(STATUSES)}"
+        notes.append(Note(port, f"check_initial_status {value!r} ignored", why))
         return ""
 
     check = replace(check, status=status(), deregister_after=duration("check_deregister_after"))
@@ -225,9 +225,9 @@ def _with_options(check: Check, metadata: Metadata, port: str) -> tuple[Check, l
 
 
 def duration_seconds(text: str) -> float | None:
-    """A Go duration above zero ("500ms", "1m30s") in seconds; None for all that Consul would refuse.
+    """A positive Go duration ("500ms", "1m30s") in seconds; None if Consul would refuse it.
 
-    Source: Go's time.ParseDuration, which Consul reads durations with.
+    Source: Go's time.ParseDuration, which Consul uses.
     """
     if not _DURATION.fullmatch(text):
         return None
@@ -237,9 +237,9 @@ def duration_seconds(text: str) -> float | None:
 
 
 def probe_of(check: Check) -> Probe | None:
-    """What Consul's first run of the check would request; None where that is not ours to request.
+    """What Consul's first run of the check would request; None if it can't be run from here.
 
-    A TTL, script or gRPC check has no first look, nor has a check whose initial status the container names.
+    TTL, script and gRPC checks have no probe, nor does a check whose initial status the container sets.
     """
     if check.status:
         return None

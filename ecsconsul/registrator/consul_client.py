@@ -1,81 +1,91 @@
-"""Asks and tells one Consul agent, over TCP, TLS or a Unix socket; what it is told is decided by others."""
+"""A client for one Consul agent's HTTP API, over TCP, TLS or a Unix socket."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from ..errors import LabError
-from .http_transport import Answer, HttpClient
+from .http_transport import HttpClient, Response
 from .settings import Server
 
 TIMEOUT = 10.0
-CRITICAL = 503  # how the agent answers for a critical service
+CRITICAL = 503  # the status code for a critical service
+MAX_WAIT = 60.0  # seconds that one blocking query may last
 
 
-class AgentRefuses(LabError):
-    """The agent answered, and said no; `code` is HTTP's."""
+class ConsulRefused(LabError):
+    """The agent answered with an error; `code` is the HTTP status code."""
 
-    def __init__(self, code: int, where: str, words: str) -> None:
-        super().__init__("Consul refuses", where=where, why=f"{code} {words}")
+    def __init__(self, code: int, where: str, text: str) -> None:
+        super().__init__("Consul refused the request", where=where, why=f"{code} {text}")
         self.code = code
 
 
-class Agent:
-    """One agent; threads may share it. Every method raises Unreachable when it does not answer."""
+class ConsulClient:
+    """One agent; threads may share a client. Every method raises Unreachable when the agent doesn't answer."""
 
     def __init__(self, server: Server, token: str = "") -> None:
         self.server = server
         self._http = HttpClient("Consul", server, timeout=TIMEOUT, headers={"X-Consul-Token": token} if token else {})
 
     def leader(self) -> str:
-        """The Raft leader's address; empty while there is none."""
+        """The Raft leader's address; "" if there is none."""
         return str(self._get("/v1/status/leader"))
 
     def address(self) -> str:
-        """The address under which the agent's node is known in the datacenter."""
+        """The address of the agent's node in its datacenter."""
         return str((self._get("/v1/agent/self").get("Member") or {}).get("Addr") or "")
 
     def services(self) -> dict[str, dict[str, Any]]:
-        """Service id -> what this agent holds of it."""
-        found: dict[str, dict[str, Any]] = self._get("/v1/agent/services")
-        return found
+        """The services registered with this agent, by ID."""
+        services: dict[str, dict[str, Any]] = self._get("/v1/agent/services")
+        return services
 
     def is_critical(self, service_id: str) -> bool:
-        """Whether the agent has this service and sees it as critical."""
+        """Whether the agent has this service and its check is critical."""
         path = f"/v1/agent/health/service/id/{quote(service_id, safe='')}?format=text"
         return self._http.request("GET", path).code == CRITICAL
 
     def critical(self) -> set[str]:
-        """The ids of the services that this agent sees as critical."""
+        """The IDs of this agent's critical services."""
         checks = self._get("/v1/agent/checks").values()
         return {one["ServiceID"] for one in checks if one.get("ServiceID") and one.get("Status") == "critical"}
 
     def passing(self, service: str) -> set[str]:
-        """The ids of a service's instances that Consul's servers list as passing."""
-        found = self._get(f"/v1/health/service/{quote(service, safe='')}?passing=1")
-        return {one["Service"]["ID"] for one in found}
+        """The IDs of a service's instances that Consul's servers list as passing."""
+        return _ids(self._get(f"/v1/health/service/{quote(service, safe='')}?passing=1"))
 
     def wait_until_unlisted(self, service: str, service_id: str, seconds: float) -> None:
-        """Block until Consul's servers no longer list an instance as passing, `seconds` at most."""
-        import time
+        """Wait until Consul's servers no longer list this ID as passing, or the time is over.
 
-        end = time.monotonic() + seconds
-        while service_id in self.passing(service) and time.monotonic() < end:
-            time.sleep(0.01)
+        The index follows https://developer.hashicorp.com/consul/api-docs/features/blocking: it restarts at 0 when it
+        goes backwards, and is never below 1 after an answer.
+        """
+        index, end = 0, time.monotonic() + seconds
+        while (remaining := end - time.monotonic()) > 0:
+            wait = min(remaining, MAX_WAIT)
+            query = f"passing=1&index={index}&wait={max(1, int(wait * 1000))}ms"
+            path = f"/v1/health/service/{quote(service, safe='')}?{query}"
+            # Consul adds up to a sixteenth of the wait, so that not all clients return at once
+            response = self._checked(path, self._http.request("GET", path, timeout=wait * 17 / 16 + TIMEOUT))
+            if service_id not in _ids(self._decoded(path, response)):
+                return
+            index = _next_index(index, response.headers.get("X-Consul-Index", ""))
 
     def register(self, payload: Mapping[str, object]) -> None:
-        """Registers a service so that it has exactly the payload's checks. Raises AgentRefuses."""
+        """Register a service with exactly the payload's checks. Raises ConsulRefused."""
         body = json.dumps(payload).encode()
         self._put("/v1/agent/service/register?replace-existing-checks=true", body)
 
     def deregister(self, service_id: str) -> None:
-        """Takes a service out; one that is not there is fine. Raises AgentRefuses."""
+        """Deregister a service; does nothing if the agent doesn't have it. Raises ConsulRefused."""
         try:
             self._put(f"/v1/agent/service/deregister/{quote(service_id, safe='')}")
-        except AgentRefuses as refusal:
+        except ConsulRefused as refusal:
             if refusal.code != 404 and "Unknown service" not in refusal.why:
                 raise
 
@@ -83,19 +93,31 @@ class Agent:
         self._http.close()
 
     def _put(self, path: str, body: bytes | None = None) -> None:
-        self._granted(path, self._http.request("PUT", path, body))
+        self._checked(path, self._http.request("PUT", path, body))
 
     def _get(self, path: str) -> Any:
-        answer = self._granted(path, self._http.request("GET", path))
-        try:
-            return json.loads(answer.body)
-        except ValueError as error:
-            raise AgentRefuses(answer.code, self._where(path), f"no JSON: {error}") from error
+        return self._decoded(path, self._checked(path, self._http.request("GET", path)))
 
-    def _granted(self, path: str, answer: Answer) -> Answer:
-        if answer.code >= 400:
-            raise AgentRefuses(answer.code, self._where(path), answer.words)
-        return answer
+    def _decoded(self, path: str, response: Response) -> Any:
+        try:
+            return json.loads(response.body)
+        except ValueError as error:
+            raise ConsulRefused(response.code, self._where(path), f"not JSON: {error}") from error
+
+    def _checked(self, path: str, response: Response) -> Response:
+        if response.code >= 400:
+            raise ConsulRefused(response.code, self._where(path), response.text)
+        return response
 
     def _where(self, path: str) -> str:
         return f"{self.server}{path.partition('?')[0]}"
+
+
+def _ids(instances: Any) -> set[str]:
+    return {one["Service"]["ID"] for one in instances}
+
+
+def _next_index(index: int, header: str) -> int:
+    """The index of the next blocking query."""
+    answered = int(header) if header.isascii() and header.isdigit() else 0
+    return 0 if answered < index else max(answered, 1)

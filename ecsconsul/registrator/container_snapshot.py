@@ -1,7 +1,7 @@
-"""Reads what Docker's API says of a container or an event into small types of ours; asks nothing and decides nothing.
+"""Snapshots of containers and events, and how they are parsed from Docker's API.
 
-From API 1.41 (Docker 20.10) to today's: only fields that all of them have are read, so `Action`, `Type` and `Actor` of
-an event and `Networks` of a container.
+Only fields that every API version since 1.41 (Docker 20.10) has are read: `Action`, `Type` and `Actor` of an event, and
+`Networks` of a container.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .rules import Container, PortBinding
 
 DEFAULT_STOP_SIGNAL = "TERM"
 KILLED = 137
-# Signals that Docker names by number in its events: those that end a container, by their numbers on Linux.
+# Docker's events give signals by number; these are Linux's.
 SIGNALS = {"1": "HUP", "2": "INT", "3": "QUIT", "9": "KILL", "10": "USR1", "12": "USR2", "15": "TERM", "28": "WINCH"}
 _TIME = re.compile(r"(\d+-\d+-\d+T\d+:\d+:\d+)(?:\.(\d+))?(Z|[+-]\d+:\d+)")
 
@@ -25,18 +25,18 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Event:
-    """What happened to a container. `at` in nanoseconds since 1970, by the engine's clock."""
+    """Something that happened to a container. `at`: nanoseconds since 1970 by the engine's clock."""
 
     action: str  # start, die, kill, pause, unpause, health_status, rename, destroy, connect, disconnect
     container: str
     at: int
-    signal: str = ""  # of a kill, without SIG
-    exit_code: int = 0  # of a die
+    signal: str = ""  # for kill, without the SIG prefix
+    exit_code: int = 0  # for die
 
 
 @dataclass(frozen=True)
 class ContainerSnapshot:
-    """A container as Docker's inspect tells it. `started_at` in nanoseconds since 1970."""
+    """A container at one moment. `started_at`: nanoseconds since 1970, 0 if it never started."""
 
     container: Container
     running: bool
@@ -44,44 +44,44 @@ class ContainerSnapshot:
     health: str  # none, starting, healthy, unhealthy
     started_at: int
     exit_code: int
-    stop_signal: str  # without SIG
-    shares_network_of: str  # the container whose network it is in; "" when it has its own
+    stop_signal: str  # without the SIG prefix
+    shares_network_of: str  # the container whose network it joins; "" if it has its own
 
     @property
     def id(self) -> str:
         return self.container.id
 
 
-def event_of(told: Json) -> Event | None:
-    """An event of the stream; None for one that is not about a container's life."""
-    actor = told.get("Actor") or {}
+def parse_event(data: Json) -> Event | None:
+    """An event of Docker's stream; None if it isn't about a container."""
+    actor = data.get("Actor") or {}
     attributes = actor.get("Attributes") or {}
-    is_network = told.get("Type") == "network"
+    is_network = data.get("Type") == "network"
     container = attributes.get("container") if is_network else actor.get("ID")
-    if not container or told.get("Type") not in ("container", "network"):
+    if not container or data.get("Type") not in ("container", "network"):
         return None
     return Event(
-        action=str(told.get("Action", "")).partition(":")[0],
+        action=str(data.get("Action", "")).partition(":")[0],
         container=container,
-        at=int(told.get("timeNano") or 0),
+        at=int(data.get("timeNano") or 0),
         signal=signal_name(str(attributes.get("signal", ""))),
         exit_code=_whole(attributes.get("exitCode"), KILLED),
     )
 
 
-def snapshot_of(told: Json) -> ContainerSnapshot:
-    """An inspected container. What it shares with another one's network is not in here: see `with_address`."""
-    config, state = told.get("Config") or {}, told.get("State") or {}
-    mode = (told.get("HostConfig") or {}).get("NetworkMode") or "default"
-    settings = told.get("NetworkSettings") or {}
+def parse_container(data: Json) -> ContainerSnapshot:
+    """Docker's answer to an inspection. A container that joins another's network has no address of its own here."""
+    config, state = data.get("Config") or {}, data.get("State") or {}
+    mode = (data.get("HostConfig") or {}).get("NetworkMode") or "default"
+    settings = data.get("NetworkSettings") or {}
     container = Container(
-        id=told["Id"],
-        name=told.get("Name") or "",
+        id=data["Id"],
+        name=data.get("Name") or "",
         image=config.get("Image") or "",
         environment=tuple(config.get("Env") or ()),
         labels=config.get("Labels") or {},
         ports=tuple(_ports(config.get("ExposedPorts") or {}, settings.get("Ports") or {})),
-        ip=address_of(told),
+        ip=address_of(data),
         network_mode=mode,
     )
     return ContainerSnapshot(
@@ -96,10 +96,10 @@ def snapshot_of(told: Json) -> ContainerSnapshot:
     )
 
 
-def address_of(told: Json) -> str:
-    """The address in the network that the container was started in, else in the first that gave it one."""
-    networks: Mapping[str, Json] = (told.get("NetworkSettings") or {}).get("Networks") or {}
-    mode = (told.get("HostConfig") or {}).get("NetworkMode") or "default"
+def address_of(data: Json) -> str:
+    """The address in the network that the container was started in, else in the first network that has one."""
+    networks: Mapping[str, Json] = (data.get("NetworkSettings") or {}).get("Networks") or {}
+    mode = (data.get("HostConfig") or {}).get("NetworkMode") or "default"
     own = "bridge" if mode == "default" else mode
     ranked = sorted(networks.items(), key=lambda item: (own not in (item[0], item[1].get("NetworkID")), item[0]))
     addresses = [one.get("IPAddress") or one.get("GlobalIPv6Address") or "" for _, one in ranked]
@@ -107,12 +107,12 @@ def address_of(told: Json) -> str:
 
 
 def signal_name(text: str) -> str:
-    """`15`, `SIGTERM` and `TERM` are TERM."""
+    """`15`, `SIGTERM` and `TERM` all become TERM."""
     return SIGNALS.get(text, text.upper().removeprefix("SIG"))
 
 
 def nanoseconds(text: str) -> int:
-    """A moment as Docker writes it (RFC 3339) in nanoseconds since 1970; 0 for none."""
+    """A timestamp of Docker's (RFC 3339) in nanoseconds since 1970; 0 if it is unset."""
     match = _TIME.fullmatch(text)
     if not match or text.startswith("0001-"):
         return 0
@@ -123,7 +123,7 @@ def nanoseconds(text: str) -> int:
 
 
 def _ports(exposed: Json, published: Mapping[str, Any]) -> Iterator[PortBinding]:
-    """Every exposed port, and then where each is published; the first of a port's bindings comes first."""
+    """Every exposed port, followed by the published bindings in Docker's order."""
     for text in exposed:
         yield PortBinding(*_port(text))
     for text, bindings in published.items():

@@ -1,7 +1,7 @@
-"""What is known of one container, from its events and from inspecting it; says whether it is to be in the catalog.
+"""What is known about one container, and whether its services belong in the catalog.
 
-Pure. Events come late, twice, and out of step with what an inspection saw: each one bears its moment, and one from
-before the container's last start says nothing of it.
+Pure. Events can arrive late, twice, or out of order with inspections. Each event carries its own time, and events from
+before the container's last start are ignored.
 """
 
 from __future__ import annotations
@@ -11,82 +11,82 @@ from enum import Enum
 
 from .container_snapshot import KILLED, ContainerSnapshot, Event
 
-# How a container ends that was stopped or killed, or was done (-deregister on-success).
+# Exit codes of containers that finished, were killed or were stopped; any other is a failure.
 GOOD_EXITS = (0, KILLED, 143)
-# Signals that ask a container to end, beside its own stop signal. QUIT is none of them: it makes a JVM tell what its
-# threads do, and the JVM runs on.
-STOPPING = ("TERM", "INT", "KILL")
-HELD_BACK = ("unhealthy",)
+# Signals that ask a container to stop, beside its own stop signal. QUIT isn't one: a JVM dumps its threads and runs on.
+STOP_SIGNALS = ("TERM", "INT", "KILL")
 
 
-class Presence(Enum):
-    """Where a container's services belong."""
+class Desired(Enum):
+    """What should happen to a container's services."""
 
-    IN = "in the catalog"
-    OUT = "out of it"
-    AS_IT_IS = "left as they are"  # it failed, and -deregister on-success keeps it to be seen
+    REGISTERED = "registered"
+    DEREGISTERED = "deregistered"
+    RETAINED = "retained"  # the container failed, and -deregister on-success leaves its services in place
 
 
-class Next(Enum):
-    """What an event asks for."""
+class Followup(Enum):
+    """What an event calls for."""
 
-    NOTHING = "nothing"
+    NONE = "nothing"
     INSPECT = "inspect the container"
-    APPLY = "apply what is known now"
+    RECONCILE = "reconcile with what is known now"
     FORGET = "forget the container"
 
 
 @dataclass
-class Watched:
-    """One container; `version` is that of the inspection that is awaited, and the answer to any other is stale."""
+class ContainerState:
+    """`version` numbers the latest inspection or event; the result of an older inspection is stale."""
 
-    facts: ContainerSnapshot | None = None
+    snapshot: ContainerSnapshot | None = None
     version: int = 0
     signals: list[tuple[int, str]] = field(default_factory=list)
-    survived: int = 0  # signals up to this moment did not end it, however often they are told
+    survived_until: int = 0  # the container outlived the signals up to this time, even if the stream repeats them
 
-    def take(self, event: Event) -> Next:
-        """Learn what an event tells."""
+    def handle(self, event: Event) -> Followup:
+        """Record an event."""
         if event.action == "destroy":
-            return Next.FORGET
+            return Followup.FORGET
         if event.action == "kill":
             self.signals.append((event.at, event.signal))
-            return Next.APPLY if self.facts else Next.NOTHING
-        if self.facts and event.at < self.facts.started_at:
-            return Next.NOTHING
-        if self.facts and event.action == "die":
-            self.facts = replace(self.facts, running=False, paused=False, exit_code=event.exit_code)
-            return Next.APPLY
-        if self.facts and event.action == "pause":
-            self.facts = replace(self.facts, paused=True)
-            return Next.APPLY
-        return Next.INSPECT
+            return Followup.RECONCILE if self.snapshot else Followup.NONE
+        if self.snapshot and event.at < self.snapshot.started_at:
+            return Followup.NONE
+        if self.snapshot and event.action == "die":
+            self.snapshot = replace(self.snapshot, running=False, paused=False, exit_code=event.exit_code)
+            return Followup.RECONCILE
+        if self.snapshot and event.action == "pause":
+            self.snapshot = replace(self.snapshot, paused=True)
+            return Followup.RECONCILE
+        return Followup.INSPECT
 
-    def learn(self, facts: ContainerSnapshot) -> None:
-        """Take what an inspection saw."""
-        self.facts = facts
-        self.signals = [(at, signal) for at, signal in self.signals if at >= facts.started_at]
+    def update(self, snapshot: ContainerSnapshot) -> None:
+        """Record the result of an inspection."""
+        self.snapshot = snapshot
+        self.signals = [(at, signal) for at, signal in self.signals if at >= snapshot.started_at]
 
-    def ask_to_stop(self, at: int) -> None:
-        """As Docker's own event of a stop."""
-        started_at = self.facts.started_at if self.facts else 0
-        self.signals.append((max(at, started_at), "KILL"))
+    def begin_stop(self, at: int) -> None:
+        """Record a stop that begins without an event from Docker."""
+        self.signals.append((max(at, self._started_at), "KILL"))
 
     @property
-    def asked_to_stop_at(self) -> int:
-        """The moment of the last signal that asks it to end; 0 for none."""
-        wanted = {*STOPPING, self.facts.stop_signal if self.facts else ""}
-        started_at = self.facts.started_at if self.facts else 0
-        since = max(started_at, self.survived + 1)
-        return max((at for at, signal in self.signals if at >= since and signal in wanted), default=0)
+    def stopping_since(self) -> int:
+        """The time of the last stop signal; 0 if the container isn't being stopped."""
+        stop_signals = {*STOP_SIGNALS, self.snapshot.stop_signal if self.snapshot else ""}
+        since = max(self._started_at, self.survived_until + 1)
+        return max((at for at, signal in self.signals if at >= since and signal in stop_signals), default=0)
 
-    def presence(self, *, deregister_failed: bool) -> Presence:
-        """Whether its services belong into the catalog now."""
-        facts = self.facts
-        if facts is None:
-            return Presence.OUT
-        if not facts.running:
-            failed = facts.started_at > 0 and facts.exit_code not in GOOD_EXITS
-            return Presence.AS_IT_IS if failed and not deregister_failed else Presence.OUT
-        is_out = facts.paused or facts.health in HELD_BACK or self.asked_to_stop_at
-        return Presence.OUT if is_out else Presence.IN
+    def desired(self, *, deregister_failed: bool) -> Desired:
+        """What should happen to the container's services now."""
+        snapshot = self.snapshot
+        if snapshot is None:
+            return Desired.DEREGISTERED
+        if not snapshot.running:
+            failed = snapshot.started_at > 0 and snapshot.exit_code not in GOOD_EXITS
+            return Desired.RETAINED if failed and not deregister_failed else Desired.DEREGISTERED
+        unavailable = snapshot.paused or snapshot.health == "unhealthy" or self.stopping_since
+        return Desired.DEREGISTERED if unavailable else Desired.REGISTERED
+
+    @property
+    def _started_at(self) -> int:
+        return self.snapshot.started_at if self.snapshot else 0

@@ -1,7 +1,7 @@
-"""Follows one engine's events for as long as it is wanted, over every break; what they mean is left to sync.
+"""Follows an engine's events across reconnects.
 
-It opens the stream before it lists the containers, so none is missed, and asks for what happened since the last event,
-so that a break loses nothing that the engine still remembers.
+The stream is opened before the containers are listed, so no container is missed. After a break it resumes at the last
+event, so nothing is lost that the engine still remembers.
 """
 
 from __future__ import annotations
@@ -9,90 +9,89 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from ..errors import LabError
+from .container_engine import Engine, Events
 from .container_snapshot import Event
-from .engine import Engine, Events
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+MIN_BACKOFF, MAX_BACKOFF = 0.1, 5.0
 
 
 @dataclass(frozen=True)
-class Listing:
-    """The containers at one moment, by id; those that have ended only where they were asked for."""
+class Connected:
+    """The stream is open; `containers` are the IDs listed right after."""
 
-    running: tuple[str, ...]
-    ended: tuple[str, ...] = ()
-
-
-class Listener(Protocol):
-    """Who is told; each method is called by the feed's own thread and must not block."""
-
-    def connected(self, listing: Listing) -> None:
-        """The stream is open, and these are the containers."""
-
-    def happened(self, event: Event) -> None:
-        """Something happened."""
-
-    def lost(self, error: LabError) -> None:
-        """The engine does not answer, or its stream has ended; it is tried again."""
+    containers: frozenset[str]
 
 
-class Feed:
-    """`since` is the moment (nanoseconds since 1970) from which on events are asked for at first."""
+@dataclass(frozen=True)
+class Disconnected:
+    """The engine doesn't answer or has ended the stream; the next attempt follows."""
 
-    def __init__(self, engine: Engine, listener: Listener, *, since: int, with_ended: bool) -> None:
+    error: LabError
+
+
+Message = Connected | Event | Disconnected
+
+
+class EventStream:
+    """`since` is where the stream begins, in nanoseconds since 1970.
+
+    `publish` is called in the stream's own thread and must not block.
+    """
+
+    def __init__(self, engine: Engine, publish: Callable[[Message], None], *, since: int, include_ended: bool) -> None:
         self._engine = engine
-        self._listener = listener
+        self._publish = publish
         self._since = since
-        self._with_ended = with_ended
+        self._include_ended = include_ended
         self._stopped = threading.Event()
         self._events: Events | None = None
-        self._thread = threading.Thread(target=self._run, name="docker-events", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="engine-events", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self, seconds: float) -> None:
-        """End, and wait for it for so long."""
+        """Stop, and wait up to this long for the thread to end."""
         self._stopped.set()
         if self._events is not None:
             self._events.close()
         self._thread.join(seconds)
 
     def _run(self) -> None:
-        pause = FIRST_PAUSE
+        backoff = MIN_BACKOFF
         while not self._stopped.is_set():
             opened = time.monotonic()
             try:
                 if self._follow():
                     continue
-                error = LabError("the stream has ended")
-            except LabError as refusal:
-                error = refusal
+                error = LabError("The event stream ended")
+            except LabError as failure:
+                error = failure
             if self._stopped.is_set():
                 return
-            self._listener.lost(error)
-            pause = FIRST_PAUSE if time.monotonic() - opened > LONGEST_PAUSE else min(pause * 2, LONGEST_PAUSE)
-            self._stopped.wait(pause)
+            self._publish(Disconnected(error))
+            backoff = MIN_BACKOFF if time.monotonic() - opened > MAX_BACKOFF else min(backoff * 2, MAX_BACKOFF)
+            self._stopped.wait(backoff)
 
     def _follow(self) -> bool:
-        """Until the stream ends; True when it only fell silent, which on a quiet host it does."""
+        """Publish events until the stream ends; True if it only fell silent, as it does on a quiet host."""
         with self._engine.events(self._since) as events:
             self._events = events
             if self._stopped.is_set():
                 return False
-            self._listener.connected(list_containers(self._engine, with_ended=self._with_ended))
+            self._publish(Connected(list_containers(self._engine, include_ended=self._include_ended)))
             for event in events:
                 self._since = max(self._since, event.at)
-                self._listener.happened(event)
+                self._publish(event)
             return events.fell_silent
 
 
-def list_containers(engine: Engine, *, with_ended: bool) -> Listing:
-    """The engine's containers now. Raises LabError."""
-    return Listing(tuple(engine.running()), tuple(engine.ended()) if with_ended else ())
+def list_containers(engine: Engine, *, include_ended: bool) -> frozenset[str]:
+    """The IDs of the engine's containers. Raises LabError."""
+    return frozenset((*engine.running(), *(engine.ended() if include_ended else ())))

@@ -1,7 +1,7 @@
-"""Parses a command line as Go's flag package does; which flags there are, and what they mean, is left to settings.
+"""Parses a command line the way Go's flag package does (https://pkg.go.dev/flag).
 
-The rules: `-flag` and `--flag` are the same, a value follows after `=` or as the next word, a boolean takes one
-only after `=`; the first word that is no flag, or what follows `--`, ends them (https://pkg.go.dev/flag).
+`-flag` and `--flag` are the same. A value follows after `=` or as the next argument; a boolean takes one only after
+`=`. The first argument that isn't a flag, or `--`, ends the flags.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _DECIMAL = re.compile(r"[+-]?(?:0|[1-9][0-9_]*)")
 
 
 class BadFlags(ValueError):
-    """The command line cannot be parsed; the message is what Go's flag package would say."""
+    """The command line can't be parsed; the message is the one Go's flag package gives."""
 
 
-class HelpWanted(Exception):
+class HelpRequested(Exception):
     """-h or -help was given."""
 
 
 @dataclass(frozen=True)
 class Flag:
-    """One flag; `metavar` and `help` are for people."""
+    """One flag; `metavar` and `help` appear in the usage text."""
 
     name: str
     default: str | int | bool
@@ -39,46 +39,46 @@ class Flag:
         return isinstance(self.default, bool)
 
     def value(self, text: str) -> str | int | bool:
-        """The text as this flag's type. Raises BadFlags."""
-        read: Callable[[str], Any] = str
+        """The text converted to this flag's type. Raises BadFlags."""
+        convert: Callable[[str], Any] = str
         if self.is_boolean:
-            read = _boolean
+            convert = _boolean
         elif isinstance(self.default, int):
-            read = _integer
+            convert = _integer
         try:
-            found: str | int | bool = read(text)
+            value: str | int | bool = convert(text)
         except ValueError as error:
             kind = "boolean value" if self.is_boolean else "value"
             raise BadFlags(f'invalid {kind} "{text}" for flag -{self.name}: {error}') from error
-        if self.choices and found not in self.choices:
-            wanted = " or ".join(f'"{choice}"' for choice in self.choices)
-            raise BadFlags(f"-{self.name} must be {wanted}")
-        return found
+        if self.choices and value not in self.choices:
+            expected = " or ".join(f'"{choice}"' for choice in self.choices)
+            raise BadFlags(f"-{self.name} must be {expected}")
+        return value
 
 
 def parse(argv: Sequence[str], flags: Sequence[Flag]) -> tuple[dict[str, Any], list[str]]:
-    """Every flag's value by its name, and the words after the flags. Raises BadFlags and HelpWanted."""
+    """Every flag's value by name, and the arguments after the flags. Raises BadFlags and HelpRequested."""
     known = {flag.name: flag for flag in flags}
     values: dict[str, Any] = {flag.name: flag.default for flag in flags}
-    words = list(argv)
-    while words and len(words[0]) > 1 and words[0].startswith("-"):
-        word = words.pop(0)
-        if word == "--":
+    arguments = list(argv)
+    while arguments and len(arguments[0]) > 1 and arguments[0].startswith("-"):
+        argument = arguments.pop(0)
+        if argument == "--":
             break
-        name, value = _one(word, words, known)
+        name, value = _parse_one(argument, arguments, known)
         values[name] = value
-    return values, words
+    return values, arguments
 
 
-def _one(word: str, following: list[str], known: Mapping[str, Flag]) -> tuple[str, str | int | bool]:
-    """A flag and its value, which is taken off the words that follow when it stands there."""
-    name, equals, text = word[2 if word.startswith("--") else 1 :].partition("=")
+def _parse_one(argument: str, following: list[str], known: Mapping[str, Flag]) -> tuple[str, str | int | bool]:
+    """A flag's name and value; a value given as the next argument is removed from `following`."""
+    name, equals, text = argument[2 if argument.startswith("--") else 1 :].partition("=")
     if not name or name.startswith("-"):
-        raise BadFlags(f"bad flag syntax: {word}")
+        raise BadFlags(f"bad flag syntax: {argument}")
     flag = known.get(name)
     if flag is None:
         if name in ("h", "help"):
-            raise HelpWanted
+            raise HelpRequested
         raise BadFlags(f"flag provided but not defined: -{name}")
     if not equals and flag.is_boolean:
         return name, True
@@ -90,13 +90,13 @@ def _one(word: str, following: list[str], known: Mapping[str, Flag]) -> tuple[st
 
 
 def usage(program: str, arguments: str, flags: Sequence[Flag]) -> str:
-    """The text that -help shows."""
+    """The text of -help."""
     lines = [f"Usage of {program}:", f"  {program} [options] {arguments}", ""]
     for flag in flags:
         lines.append(f"  -{flag.name} {flag.metavar}".rstrip())
         choices = f": {', '.join(flag.choices)}" if flag.choices else ""
-        shown = "" if flag.default in ("", False) else f" (default {flag.default})"
-        lines.append(f"        {flag.help}{choices}{shown}")
+        default = "" if flag.default in ("", False) else f" (default {flag.default})"
+        lines.append(f"        {flag.help}{choices}{default}")
     return "\n".join(lines) + "\n"
 
 
@@ -107,7 +107,7 @@ def _boolean(text: str) -> bool:
 
 
 def _integer(text: str) -> int:
-    """As Go reads it: 0x, 0o, 0b and a leading 0 (octal) tell the base."""
+    """Go's syntax: the prefix 0x, 0o, 0b or 0 (octal) gives the base."""
     if not text.isascii() or text != text.strip():
         raise ValueError("parse error")
     try:
@@ -115,6 +115,6 @@ def _integer(text: str) -> int:
     except ValueError:
         pass
     try:
-        return int(text, 8)  # Go's leading zero, which Python's base 0 does not take
+        return int(text, 8)  # a leading zero, which Python's base 0 rejects
     except ValueError:
         raise ValueError("parse error") from None

@@ -1,7 +1,7 @@
-"""HTTP to one server over TCP, TLS or a Unix socket, with kept connections; what is asked is left to others.
+"""HTTP to one server over TCP, TLS or a Unix socket, with connection reuse.
 
-The standard library's client and no more: the Registrator's image holds nothing that must be installed or patched,
-and a request costs a fifth of what it does with a bigger one, which counts when a thousand services are told.
+Built on the standard library, so the Registrator's image needs no packages. A request costs a fifth of what it costs
+with a full-featured client, which matters when a thousand services are registered.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from email.message import Message
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import NamedTuple
 
@@ -18,27 +19,28 @@ from ..errors import LabError, Unreachable
 from .settings import Server, Tls
 
 CONNECT_SECONDS = 3.0
-KEPT = 32
+MAX_IDLE = 32
 
 
-class Answer(NamedTuple):
-    """What a server answered."""
+class Response(NamedTuple):
+    """A complete HTTP response."""
 
     code: int
     body: bytes
+    headers: Message
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         return self.body.decode(errors="replace").strip()[:300]
 
 
 class HttpClient:
-    """Requests to one server; threads may share it. Every method raises Unreachable when there is no answer."""
+    """Requests to one server; threads may share a client. Every method raises Unreachable without an answer."""
 
-    def __init__(self, who: str, server: Server, *, timeout: float, headers: Mapping[str, str] | None = None) -> None:
-        """`who` is what people call the server."""
+    def __init__(self, name: str, server: Server, *, timeout: float, headers: Mapping[str, str] | None = None) -> None:
+        """`name` is what error messages call the server."""
         self.server = server
-        self._who = who
+        self._name = name
         self._timeout = timeout
         self._headers = dict(headers or {})
         self._tls = _context(server.tls) if server.tls else None
@@ -46,12 +48,12 @@ class HttpClient:
         self._closed = False
         self._lock = threading.Lock()
 
-    def request(self, method: str, path: str, body: bytes | None = None, *, timeout: float | None = None) -> Answer:
-        """One request that may be made twice, for a kept connection may have been closed by the server meanwhile.
+    def request(self, method: str, path: str, body: bytes | None = None, *, timeout: float | None = None) -> Response:
+        """One idempotent request: it is sent again if the server has closed the reused connection.
 
-        `timeout` in seconds, for each wait in it.
+        `timeout` in seconds, for each read and write.
         """
-        if (connection := self._kept()) is not None:
+        if (connection := self._take_idle()) is not None:
             try:
                 return self._exchange(connection, method, path, body, timeout)
             except TimeoutError as error:
@@ -68,24 +70,24 @@ class HttpClient:
 
     @contextmanager
     def stream(self, path: str, silence: float) -> Iterator[Stream]:
-        """The answer to a GET, line by line as it comes; a server that says nothing for so long is given up."""
+        """The streamed response to a GET. Reading it raises TimeoutError when nothing arrives for `silence` seconds."""
         connection = self._new()
         try:
             connection.connect()
-            connected = connection.sock  # which the connection forgets when the answer ends with it
-            # some servers answer with the first line only, and some are slow to answer at all
+            connected = connection.sock  # the connection drops it once the response has ended
+            # some servers send the headers together with the first line
             connected.settimeout(max(silence, self._timeout))
             connection.request("GET", path, headers=self._headers)
             with closing(connection.getresponse()) as response:
                 connected.settimeout(silence)
                 yield Stream(connected, response)
-        except (OSError, HTTPException, ValueError) as error:  # ValueError: the file was closed while it was read
+        except (OSError, HTTPException, ValueError) as error:  # ValueError: the file was closed during a read
             raise self._unreachable(path, error) from error
         finally:
             connection.close()
 
     def close(self) -> None:
-        """Close the connections that are kept, and keep none any more."""
+        """Close the idle connections, and from now on each connection after its request."""
         with self._lock:
             idle, self._idle, self._closed = self._idle, [], True
         for connection in idle:
@@ -93,23 +95,23 @@ class HttpClient:
 
     def _exchange(
         self, connection: HTTPConnection, method: str, path: str, body: bytes | None, timeout: float | None
-    ) -> Answer:
+    ) -> Response:
         if connection.sock is None:
             connection.connect()
         connection.sock.settimeout(timeout or self._timeout)
         connection.request(method, path, body, self._headers)
         response = connection.getresponse()
-        answer = Answer(response.status, response.read())
+        complete = Response(response.status, response.read(), response.headers)
         self._keep(connection)
-        return answer
+        return complete
 
-    def _kept(self) -> HTTPConnection | None:
+    def _take_idle(self) -> HTTPConnection | None:
         with self._lock:
             return self._idle.pop() if self._idle else None
 
     def _keep(self, connection: HTTPConnection) -> None:
         with self._lock:
-            if connection.sock is not None and len(self._idle) < KEPT and not self._closed:
+            if connection.sock is not None and len(self._idle) < MAX_IDLE and not self._closed:
                 self._idle.append(connection)
                 return
         connection.close()
@@ -122,12 +124,12 @@ class HttpClient:
         return HTTPConnection(self.server.host, self.server.port, timeout=CONNECT_SECONDS)
 
     def _unreachable(self, path: str, error: Exception) -> Unreachable:
-        why = "no answer in time" if isinstance(error, TimeoutError) else getattr(error, "strerror", "") or str(error)
-        return Unreachable(f"{self._who} does not answer", where=f"{self.server}{path.partition('?')[0]}", why=why)
+        why = "timed out" if isinstance(error, TimeoutError) else getattr(error, "strerror", "") or str(error)
+        return Unreachable(f"{self._name} doesn't answer", where=f"{self.server}{path.partition('?')[0]}", why=why)
 
 
 class Stream:
-    """An answer that goes on; `close` from another thread ends who reads it."""
+    """A response that is read line by line; any thread may call `close`."""
 
     def __init__(self, connected: socket.socket, response: HTTPResponse) -> None:
         self.code = response.status
@@ -135,16 +137,16 @@ class Stream:
         self._response = response
 
     def lines(self) -> Iterator[bytes]:
-        """Each line when it is there, until the server ends it. Raises OSError, HTTPException or ValueError."""
+        """Each line as it arrives, until the stream ends. Raises OSError, HTTPException or ValueError."""
         while line := self._response.readline():
             yield line
 
     def close(self) -> None:
-        """End it now."""
+        """End the iteration."""
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
-            return  # the other side was first
+            return  # the server has closed it already
 
 
 class _UnixConnection(HTTPConnection):
@@ -161,12 +163,12 @@ class _UnixConnection(HTTPConnection):
 
 
 def _context(tls: Tls) -> ssl.SSLContext:
-    """Raises LabError when a file cannot be read."""
+    """Raises LabError if a file can't be read."""
     try:
         context = ssl.create_default_context(cafile=tls.ca_file or None)
         if tls.cert_file:
             context.load_cert_chain(tls.cert_file, tls.key_file or None)
     except (OSError, ssl.SSLError) as error:
         files = ", ".join(name for name in (tls.ca_file, tls.cert_file, tls.key_file) if name)
-        raise LabError("TLS cannot be set up", where=files, why=str(error)) from error
+        raise LabError("Can't load the TLS files", where=files, why=str(error)) from error
     return context

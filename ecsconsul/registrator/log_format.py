@@ -1,4 +1,4 @@
-"""Writes log records as lines of logfmt or JSON on stderr; what is logged is left to others."""
+"""Formats log records as logfmt or JSON, one line each, on stderr."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "task
 _PLAIN = re.compile(r'[^\s"=\\\x00-\x1f\x7f]+')
 
 
-def set_up(form: str, level: str) -> None:
-    """Log from `level` on, in the form logfmt or json."""
+def configure(form: str, level: str) -> None:
+    """Log at `level` and above; `form` is logfmt or json."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if form == "json" else Logfmt())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
@@ -27,7 +27,7 @@ class Logfmt(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object for each record."""
+    """One JSON object per record."""
 
     def format(self, record: logging.LogRecord) -> str:
         return json.dumps(dict(_fields(self, record)), default=str, ensure_ascii=False)
@@ -44,6 +44,6 @@ def _fields(formatter: logging.Formatter, record: logging.LogRecord) -> Iterator
 
 
 def _quoted(value: object) -> str:
-    """A value that has blanks or quotes is written as JSON writes it, so each record stays on its line."""
+    """A value with spaces or quotes is written as a JSON string, so each record stays on one line."""
     text = str(value)
     return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)

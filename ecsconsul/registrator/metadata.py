@@ -1,4 +1,4 @@
-"""Reads the SERVICE_ metadata of one port of a container; what a key asks for is left to rules and checks."""
+"""Reads the SERVICE_ metadata of one port of a container."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 PREFIX = "SERVICE_"
 
-# Consul's own limits (ValidateMetadata in its agent/structs): lengths are of the UTF-8 bytes.
+# Consul's own limits (ValidateMetadata in its agent/structs); lengths are in UTF-8 bytes.
 META_PAIRS = 64
 META_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 META_VALUE_BYTES = 512
@@ -22,7 +22,7 @@ _UNESCAPED_COMMA = re.compile(r"(?<!\\),")
 class Note:
     """Something that was left out or replaced, and why.
 
-    `mistake` tells what somebody should mend (a bad value) from what was asked for (an ignored port).
+    `mistake` distinguishes a bad value, which someone should fix, from a choice such as an ignored port.
     """
 
     port: str  # "80/tcp"
@@ -36,21 +36,21 @@ class Note:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a container says about the service on one of its ports; keys are lower-case, without SERVICE_."""
+    """The metadata for the service on one port; keys are lower case, without SERVICE_."""
 
     values: Mapping[str, str]
     port_specific: frozenset[str]
 
     def get(self, key: str) -> str:
-        """The value of a key; "" when it is unset, which an empty value is too."""
+        """The value of a key; "" if it is unset or empty."""
         return self.values.get(key, "")
 
 
 def read_metadata(environment: Sequence[str], labels: Mapping[str, str], port: int) -> Metadata:
-    """The metadata that holds for container port `port`.
+    """The metadata that applies to container port `port`.
 
-    SERVICE_<port>_<key> beats SERVICE_<key>; among equals a label beats the environment. A more specific
-    value wins even when it is empty, so that a port can take back what the container says for all.
+    SERVICE_<port>_<key> beats SERVICE_<key>; otherwise a label beats the environment. A port-specific value wins
+    even when it is empty, so that one port can unset what the container sets for all.
     """
     generic: dict[str, str] = {}
     specific: dict[str, str] = {}
@@ -64,7 +64,7 @@ def read_metadata(environment: Sequence[str], labels: Mapping[str, str], port: i
 
 
 def _pairs(environment: Sequence[str], labels: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """SERVICE_ names and values, the later the stronger; labels are sorted, as their order means nothing."""
+    """SERVICE_ names and values; later ones win. Labels are sorted, because their order carries no meaning."""
     for item in environment:
         name, separator, value = item.partition("=")
         if separator and name.startswith(PREFIX):
@@ -82,21 +82,21 @@ def _split_name(name: str) -> tuple[str, str]:
 
 
 def split_tags(text: str) -> tuple[str, ...]:
-    r"""The tags of a comma-separated list in the order given; `\,` is a comma, empty ones are dropped."""
+    r"""The tags of a comma-separated list, in order; `\,` is a literal comma, empty tags are dropped."""
     return tuple(part.replace("\\,", ",") for part in _UNESCAPED_COMMA.split(text) if part)
 
 
 def valid_meta(metadata: Metadata, consumed: Iterable[str], port: str) -> tuple[dict[str, str], list[Note]]:
-    """Every key, sorted, that is not `consumed` and that Consul takes as meta; a note for each other."""
-    spoken_for = frozenset(consumed)
+    """Every key, sorted, that isn't `consumed` and is valid meta in Consul; a note for each invalid one."""
+    reserved = frozenset(consumed)
     meta: dict[str, str] = {}
     notes = []
     for key, value in sorted(metadata.values.items()):
-        if not value or key in spoken_for:
+        if not value or key in reserved:
             continue
         why = _meta_fault(key, value)
         if not why and len(meta) == META_PAIRS:
-            why = f"Consul takes at most {META_PAIRS} pairs"
+            why = f"Consul accepts at most {META_PAIRS} pairs"
         if why:
             notes.append(Note(port, f"meta {key!r} left out", why))
         else:
@@ -105,12 +105,12 @@ def valid_meta(metadata: Metadata, consumed: Iterable[str], port: str) -> tuple[
 
 
 def _meta_fault(key: str, value: str) -> str:
-    """Why Consul would refuse the pair; "" when it would not."""
+    """Why Consul would refuse the pair; "" if it wouldn't."""
     if not META_KEY.fullmatch(key):
-        return "Consul wants 1 to 128 letters, digits, '_' or '-' as the key"
+        return "the key must be 1 to 128 letters, digits, '_' or '-'"
     if key.startswith(META_RESERVED_PREFIX):
-        return f"Consul keeps the prefix {META_RESERVED_PREFIX!r} for itself"
-    # A lone surrogate reaches Consul as U+FFFD, three bytes as well.
+        return f"Consul reserves the prefix {META_RESERVED_PREFIX!r}"
+    # A lone surrogate reaches Consul as U+FFFD, which is three bytes as well.
     if len(value.encode("utf-8", "surrogatepass")) > META_VALUE_BYTES:
-        return f"Consul takes values of at most {META_VALUE_BYTES} bytes"
+        return f"Consul accepts values of at most {META_VALUE_BYTES} bytes"
     return ""

@@ -1,8 +1,7 @@
-"""The mark that a service of ours bears in Consul: whose it is, of which container, and from which registration.
+"""Ownership tags: which engine, container and registration a service in Consul comes from.
 
-It is a tagged address of the name `registrator`, which neither DNS nor a client of the original's looks at: a pair in
-the service's meta would be seen by all who read it, and take one of Consul's 64 places. It makes a Registrator that was
-started anew, perhaps under another host name, tell its own services from foreign ones, and ghosts from the living.
+The tag is stored as a tagged address named `registrator`. Unlike service meta, it is invisible to DNS and takes none of
+Consul's 64 meta pairs. With it, a restarted Registrator recognizes its own services, even under another host name.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from .rules import Registration
 KEY = "registrator"
 ID_DIGITS = 12
 DIGEST_DIGITS = 16
-# the form of an ID that the original makes: <host>:<container name>:<port>, and :udp
+# gliderlabs/registrator's ID format: <host>:<container name>:<port>, with :udp appended for UDP
 _ID = re.compile(r"(?P<host>.+?):(?P<name>[a-zA-Z0-9][a-zA-Z0-9_.-]+):[0-9]+(?::udp)?")
 
 
 @dataclass(frozen=True)
 class OwnershipTag:
-    """`owner` is the engine that the container is of, `digest` stands for all that was registered but the status."""
+    """`owner` identifies the engine; `digest` covers everything registered except the check's status."""
 
     owner: str
-    container: str  # its first 12 digits
+    container: str  # the first 12 digits of its ID
     digest: str
 
     def __str__(self) -> str:
@@ -36,31 +35,31 @@ class OwnershipTag:
 
 
 def ownership_tag(owner: str, container: str, registration: Registration) -> OwnershipTag:
-    """The mark of a registration."""
+    """The tag for a registration."""
     text = json.dumps(registration.payload(), sort_keys=True)
     return OwnershipTag(owner, container[:ID_DIGITS], hashlib.sha256(text.encode()).hexdigest()[:DIGEST_DIGITS])
 
 
-def marked(payload: dict[str, object], marker: OwnershipTag) -> dict[str, object]:
-    """The payload with the mark."""
-    return {**payload, "TaggedAddresses": {KEY: {"Address": str(marker), "Port": 0}}}
+def with_ownership_tag(payload: dict[str, object], tag: OwnershipTag) -> dict[str, object]:
+    """The registration payload with the tag added."""
+    return {**payload, "TaggedAddresses": {KEY: {"Address": str(tag), "Port": 0}}}
 
 
 def read_ownership_tag(service: Mapping[str, Any]) -> OwnershipTag | None:
-    """The mark of a service as the agent holds it; None where it is not one of ours."""
-    told = ((service.get("TaggedAddresses") or {}).get(KEY) or {}).get("Address") or ""
-    owner, _, rest = told.partition("/")
+    """The tag of a service as the agent returns it, or None if it has none."""
+    text = ((service.get("TaggedAddresses") or {}).get(KEY) or {}).get("Address") or ""
+    owner, _, rest = text.partition("/")
     container, _, digest = rest.partition("/")
     return OwnershipTag(owner, container, digest) if digest else None
 
 
 def owner_of(engine: str, label: str) -> str:
-    """Whose services are ours: those of this engine's containers, and of those only the ones with the label."""
-    filtered = f"+{hashlib.sha256(label.encode()).hexdigest()[:8]}" if label else ""
-    return f"{engine}{filtered}"
+    """The owner for an engine, narrowed to the containers with the label if one is set."""
+    suffix = f"+{hashlib.sha256(label.encode()).hexdigest()[:8]}" if label else ""
+    return f"{engine}{suffix}"
 
 
 def host_of(service_id: str) -> str:
-    """The host name in an ID of the original's form; "" for any other."""
+    """The host name in an ID of gliderlabs/registrator's format; "" for any other ID."""
     match = _ID.fullmatch(service_id)
     return match["host"] if match else ""

@@ -1,4 +1,4 @@
-"""Gives root up for a user who may do one thing more: use the sockets of Docker and Consul, by their groups."""
+"""Drops root privileges but keeps access to the sockets of Docker and Consul, through their groups."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from ..errors import LabError, WrongUsage
 
 
-def become(name: str, sockets: Iterable[str]) -> None:
-    """Be this user from now on, with the groups of these sockets; without effect unless started as root.
+def drop_privileges(name: str, sockets: Iterable[str]) -> None:
+    """Switch to this user, with the groups of these sockets; does nothing unless started as root.
 
-    Stays root when a socket does not let its group in. Raises WrongUsage when there is no such user.
+    Stays root if a socket doesn't admit its group. Raises WrongUsage if the user doesn't exist.
     """
     import pwd
 
@@ -22,7 +22,7 @@ def become(name: str, sockets: Iterable[str]) -> None:
     try:
         user = pwd.getpwnam(name)
     except KeyError as error:
-        raise WrongUsage("There is no such user", where=f"-user {name}") from error
+        raise WrongUsage("No such user", where=f"-user {name}") from error
     groups = {_group_of(path) for path in sockets}
     if None in groups:
         return
@@ -33,9 +33,9 @@ def become(name: str, sockets: Iterable[str]) -> None:
 
 
 def _group_of(path: str) -> int | None:
-    """The group that may use a socket; None where a group may not. Raises LabError when there is no socket."""
+    """The group that may use a socket; None if only its owner may. Raises LabError if there is no such socket."""
     try:
-        found = Path(path).stat()
+        status = Path(path).stat()
     except OSError as error:
-        raise LabError("There is no such socket", where=path, why=error.strerror or str(error)) from error
-    return found.st_gid if found.st_mode & stat.S_IWGRP else None
+        raise LabError("No such socket", where=path, why=error.strerror or str(error)) from error
+    return status.st_gid if status.st_mode & stat.S_IWGRP else None

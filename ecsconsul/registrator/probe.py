@@ -1,4 +1,4 @@
-"""Takes a first look at a service, as Consul's own check would; what to look at is decided by rules."""
+"""Probes a service the way Consul's own HTTP and TCP checks do."""
 
 from __future__ import annotations
 
@@ -16,86 +16,88 @@ from .checks import HttpProbe, Probe, Status, TcpProbe
 
 OUTPUT_BYTES = 4096  # what Consul keeps of a check's output
 REDIRECTS = 10  # what Go's HTTP client, and so Consul's check, follows
-HEADERS = {"User-Agent": "Consul Health Check", "Accept": "text/plain, text/*, */*"}
+HEADERS = {"User-ConsulClient": "Consul Health Check", "Accept": "text/plain, text/*, */*"}
 
 
-class Look(NamedTuple):
-    """What was seen: Consul's status, and the words that Consul's own check would use."""
+class ProbeResult(NamedTuple):
+    """The status Consul would give, and the output its check would show."""
 
     status: Status
     output: str
 
 
-class _Answer(NamedTuple):
+class _Response(NamedTuple):
     code: int
     reason: str
     location: str
     body: str
 
 
-def look(probe: Probe) -> Look:
-    """Look once, within the probe's timeout. What fails is critical; nothing is raised for it."""
-    return _look_tcp(probe) if isinstance(probe, TcpProbe) else _look_http(probe)
+def run_probe(probe: Probe) -> ProbeResult:
+    """Probe once, within the probe\'s timeout. A failure is a critical result, never an exception."""
+    return _probe_tcp(probe) if isinstance(probe, TcpProbe) else _probe_http(probe)
 
 
 def status_of(code: int) -> Status:
-    """Consul's rule for HTTP checks: 2xx passing, 429 warning, else critical."""
+    """Consul's rule for HTTP checks: 2xx is passing, 429 warning, anything else critical."""
     if 200 <= code < 300:
         return "passing"
     return "warning" if code == 429 else "critical"
 
 
-def _look_tcp(probe: TcpProbe) -> Look:
+def _probe_tcp(probe: TcpProbe) -> ProbeResult:
     target = f"{probe.host}:{probe.port}"
     try:
         with create_connection((probe.host, probe.port), probe.timeout):
-            return Look("passing", f"TCP connect {target}: Success")
-    except (OSError, ValueError) as error:  # ValueError: a host that cannot be encoded as a name
-        return Look("critical", f"TCP connect {target}: {error}")
+            return ProbeResult("passing", f"TCP connect {target}: Success")
+    except (OSError, ValueError) as error:  # ValueError: the host can't be encoded
+        return ProbeResult("critical", f"TCP connect {target}: {error}")
 
 
-def _look_http(probe: HttpProbe) -> Look:
+def _probe_http(probe: HttpProbe) -> ProbeResult:
     deadline = time.monotonic() + probe.timeout
-    asked = f"HTTP {probe.method} {probe.url}"
+    request = f"HTTP {probe.method} {probe.url}"
     try:
-        answer = _follow(probe, deadline)
-    except (OSError, HTTPException, ValueError) as error:  # ValueError: a URL or method that cannot be sent
-        late = time.monotonic() >= deadline
-        return Look("critical", f"{asked}: {f'no answer within {probe.timeout:g} s' if late else error}")
-    return Look(status_of(answer.code), f"{asked}: {answer.code} {answer.reason} Output: {answer.body}")
+        response = _follow(probe, deadline)
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: the URL or method can't be sent
+        timed_out = time.monotonic() >= deadline
+        return ProbeResult("critical", f"{request}: {f'no answer within {probe.timeout:g} s' if timed_out else error}")
+    return ProbeResult(
+        status_of(response.code), f"{request}: {response.code} {response.reason} Output: {response.body}"
+    )
 
 
-def _follow(probe: HttpProbe, deadline: float) -> _Answer:
-    """The answer after redirects."""
+def _follow(probe: HttpProbe, deadline: float) -> _Response:
+    """The response after redirects."""
     url, method = probe.url, probe.method
     for _ in range(REDIRECTS + 1):
-        answer = _request(url, method, deadline, skip_verify=probe.tls_skip_verify)
-        if answer.code not in (301, 302, 303, 307, 308) or not answer.location:
-            return answer
-        url = urljoin(url, answer.location)
-        if answer.code < 304 and method != "HEAD":
+        response = _request(url, method, deadline, skip_verify=probe.tls_skip_verify)
+        if response.code not in (301, 302, 303, 307, 308) or not response.location:
+            return response
+        url = urljoin(url, response.location)
+        if response.code < 304 and method != "HEAD":
             method = "GET"
     raise HTTPException(f"stopped after {REDIRECTS} redirects")
 
 
-def _request(url: str, method: str, deadline: float, *, skip_verify: bool) -> _Answer:
+def _request(url: str, method: str, deadline: float, *, skip_verify: bool) -> _Response:
     parts = urlsplit(url)
     remaining = deadline - time.monotonic()
     if remaining <= 0:
         raise TimeoutError("timed out")
     with closing(_connection(parts, remaining, skip_verify=skip_verify)) as connection:
         connection.connect()
-        with _cut_off(connection.sock, deadline) as is_cut:
+        with _abort_at(connection.sock, deadline) as aborted:
             connection.request(method, _target(parts), headers=HEADERS)
-            response = connection.getresponse()
-            if is_cut.is_set():  # the headers end where the socket did: this is not all of the answer
+            raw = connection.getresponse()
+            if aborted.is_set():  # the headers were cut short
                 raise TimeoutError("timed out")
-            body = response.read(OUTPUT_BYTES).decode(errors="replace")
-        return _Answer(response.status, response.reason, response.getheader("Location", ""), body)
+            body = raw.read(OUTPUT_BYTES).decode(errors="replace")
+        return _Response(raw.status, raw.reason, raw.getheader("Location", ""), body)
 
 
 def _target(parts: SplitResult) -> str:
-    """The path and query, with what a request line cannot hold percent-encoded."""
+    """The path and query, percent-encoded where a request line requires it."""
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return quote(target, safe="/?:@!$&'()*+,;=-._~%[]")
 
@@ -114,24 +116,24 @@ def _connection(parts: SplitResult, timeout: float, *, skip_verify: bool) -> HTT
 
 
 @contextmanager
-def _cut_off(connected: socket, deadline: float) -> Iterator[threading.Event]:
-    """Ends the conversation at the deadline: a socket's own timeout starts anew with every byte.
+def _abort_at(connected: socket, deadline: float) -> Iterator[threading.Event]:
+    """Shut the socket down at the deadline; its own timeout restarts with every byte.
 
-    Gives an event that is set once that has happened.
+    Yields an event that is set once that has happened.
     """
-    is_cut = threading.Event()
+    aborted = threading.Event()
 
-    def end() -> None:
-        is_cut.set()
+    def abort() -> None:
+        aborted.set()
         try:
             connected.shutdown(SHUT_RDWR)
         except OSError:
-            return  # the other side was first
+            return  # the server has closed it already
 
-    timer = threading.Timer(max(0.0, deadline - time.monotonic()), end)
+    timer = threading.Timer(max(0.0, deadline - time.monotonic()), abort)
     timer.daemon = True
     timer.start()
     try:
-        yield is_cut
+        yield aborted
     finally:
         timer.cancel()

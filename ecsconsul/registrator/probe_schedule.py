@@ -1,7 +1,7 @@
-"""How often a new service is looked at until it is well, and the look itself; what follows from it is left to sync.
+"""When to probe a new service, and which status to register it with.
 
-A service is registered with what was seen. One that is not well yet is most often only starting, so it is looked at
-again at once and then less often. After a second it is shown as critical, and looked at until Consul has done so.
+A service is registered with its probed status. One that isn't healthy is usually still starting, so it is probed again
+until it is. After CRITICAL_AFTER it is registered as critical; probing goes on until Consul's own check must have run.
 """
 
 from __future__ import annotations
@@ -10,77 +10,73 @@ from dataclasses import dataclass, replace
 from socket import create_connection
 
 from .checks import DEFAULT_INTERVAL, Probe, Status, TcpProbe, duration_seconds
-from .probe import look
-from .rules import Registration, first_look
+from .probe import run_probe
+from .rules import Registration, initial_probe
 
-FIRST_PAUSE, GROWTH, LONGEST_PAUSE = 0.01, 1.3, 0.1
-SHOWN_AFTER = 1.0
-PAUSE_WHEN_SHOWN = 0.5
-# Consul makes its first check within the interval; of a long one the look need not see the end
-LONGEST_WATCH = 60.0
+# All in seconds.
+MIN_PAUSE, MAX_PAUSE = 0.01, 0.5
+CRITICAL_AFTER = 1.0
+# Consul runs its first check within the interval; with a long interval, probing stops before that.
+MAX_PROBING = 60.0
 DIRECT_TIMEOUT = 0.3
 
 
 @dataclass
-class Looking:
-    """The looks at one service, from its first on; `status` is what the last one saw."""
+class ProbeSchedule:
+    """The probes of one service since `began`; `status` is the result of the last one."""
 
     probe: Probe
     behind: TcpProbe | None
     began: float
     until: float
-    pause: float = FIRST_PAUSE
     status: Status | None = None
-    shown: Status | None = None  # what it was registered with
+    registered: Status | None = None  # the status it was registered with
 
     @property
-    def is_well(self) -> bool:
+    def healthy(self) -> bool:
         return self.status in ("passing", "warning")
 
     @property
-    def is_shown_wrongly(self) -> bool:
-        """Whether it was registered as critical and has become well."""
-        return self.shown == "critical" and self.is_well
+    def recovered(self) -> bool:
+        """Whether it was registered as critical and has become healthy."""
+        return self.registered == "critical" and self.healthy
 
     def is_decided(self, now: float) -> bool:
-        """Whether to register it now with what was seen; a look that hangs must not keep it back."""
-        return self.is_well or now - self.began >= SHOWN_AFTER
+        """Whether to register it now; a probe that hangs must not delay this beyond CRITICAL_AFTER."""
+        return self.healthy or now - self.began >= CRITICAL_AFTER
 
-    def next_pause(self, now: float) -> float | None:
-        """Seconds until the next look; None: there is none."""
-        if self.is_well or now >= self.until:
+    def pause(self, now: float) -> float | None:
+        """Seconds until the next probe: a tenth of the time it has taken so far, within limits. None: no more."""
+        if self.healthy or now >= self.until:
             return None
-        if now - self.began >= SHOWN_AFTER:
-            return PAUSE_WHEN_SHOWN
-        pause, self.pause = self.pause, min(self.pause * GROWTH, LONGEST_PAUSE)
-        return pause
+        return min(max((now - self.began) / 10, MIN_PAUSE), MAX_PAUSE)
 
 
-def looking_at(registration: Registration, now: float, *, until_it_listens: bool) -> Looking | None:
-    """None: there is nothing to look at.
+def schedule_probes(registration: Registration, now: float, *, wait_for_port: bool) -> ProbeSchedule | None:
+    """The schedule for a new service; None if it is registered without probing.
 
-    `until_it_listens` has a service without a check wait until its port answers; the original does not.
+    With `wait_for_port`, a service without a check is probed as well, and registered once its port accepts connections.
     """
     place = registration.behind
     behind = TcpProbe(place.address, place.port, DIRECT_TIMEOUT) if place else None
-    probe = first_look(registration)
+    probe = initial_probe(registration)
     if probe is not None:
-        # many are looked at side by side, and none may hold up the others for long
-        probe = replace(probe, timeout=min(probe.timeout, SHOWN_AFTER))
+        # probes share a pool of threads, so a slow one must not hold up the others for long
+        probe = replace(probe, timeout=min(probe.timeout, CRITICAL_AFTER))
         interval = duration_seconds(registration.check.interval if registration.check else "")
-        watch = min(interval or duration_seconds(DEFAULT_INTERVAL) or 0.0, LONGEST_WATCH)
-        return Looking(probe, behind if isinstance(probe, TcpProbe) else None, now, now + SHOWN_AFTER + watch)
-    if until_it_listens and registration.check is None and "udp" not in registration.tags:
-        endpoint = TcpProbe(registration.address or "localhost", registration.port, SHOWN_AFTER)
-        return Looking(endpoint, behind, now, now + SHOWN_AFTER)
+        watch = min(interval or duration_seconds(DEFAULT_INTERVAL) or 0.0, MAX_PROBING)
+        return ProbeSchedule(probe, behind if isinstance(probe, TcpProbe) else None, now, now + CRITICAL_AFTER + watch)
+    if wait_for_port and registration.check is None and "udp" not in registration.tags:
+        endpoint = TcpProbe(registration.address or "localhost", registration.port, CRITICAL_AFTER)
+        return ProbeSchedule(endpoint, behind, now, now + CRITICAL_AFTER)
     return None
 
 
-def see(probe: Probe, behind: TcpProbe | None) -> Status:
-    """What Consul's check would see.
+def probe_status(probe: Probe, behind: TcpProbe | None) -> Status:
+    """The status that Consul's own check would report.
 
-    Docker's proxy accepts connections to a published port before anything listens behind it, so a TCP look asks the
-    container itself first. Where it cannot be reached from here, which no refusal says, the published port must do.
+    Docker's proxy accepts connections to a published port before anything listens in the container. A TCP probe
+    therefore tries the container's own address first, and relies on the published port only if that is out of reach.
     """
     if behind is not None:
         try:
@@ -89,4 +85,4 @@ def see(probe: Probe, behind: TcpProbe | None) -> Status:
             return "critical"
         except OSError:
             pass
-    return look(probe).status
+    return run_probe(probe).status

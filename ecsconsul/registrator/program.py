@@ -1,4 +1,4 @@
-"""The Registrator as a program: from its command line to its last word; what it does meanwhile is sync's business."""
+"""The `registrator` program: command line, signals, startup and shutdown."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from dataclasses import replace
 
 from .. import __version__
 from ..errors import ExitCode, LabError
-from .consul_client import Agent
-from .docker_client import Engine
-from .flags import BadFlags, HelpWanted
-from .log_format import set_up
-from .privileges import become
+from .consul_client import ConsulClient
+from .docker_client import DockerClient
+from .flags import BadFlags, HelpRequested
+from .log_format import configure
+from .privileges import drop_privileges
 from .reconciler import Reconciler, ReconcilerOptions
-from .settings import FOREVER, Retry, Settings, VersionWanted, help_text, read_settings
+from .settings import FOREVER, Retry, Settings, VersionRequested, help_text, read_settings
 from .status_page import StatusPage
 
 log = logging.getLogger("ecsconsul.registrator")
 
 PROGRAM = "registrator"
-ENDING = {signal.SIGTERM, signal.SIGINT}
-LEAVE_SECONDS = 8.0  # Docker kills a container ten seconds after it asked it to stop
+STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+CLOSE_SECONDS = 8.0  # Docker kills a container ten seconds after asking it to stop
 
 
 def main() -> None:
-    """The console script. Ends the process by itself: a request that hangs must not keep it."""
+    """The console script. Exits with os._exit, because a request that hangs would keep the process alive."""
     code = run(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
@@ -38,16 +38,16 @@ def main() -> None:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Everything from the words after the program's name to the exit code."""
+    """Run the Registrator with these arguments; returns the exit code."""
     try:
         settings = read_settings(argv, os.environ)
-    except HelpWanted:
-        return _say(help_text(PROGRAM), sys.stdout, ExitCode.DONE)
-    except VersionWanted:
-        return _say(f"{PROGRAM} (ecsconsul {__version__})\n", sys.stdout, ExitCode.DONE)
+    except HelpRequested:
+        return _print(help_text(PROGRAM), sys.stdout, ExitCode.DONE)
+    except VersionRequested:
+        return _print(f"{PROGRAM} (ecsconsul {__version__})\n", sys.stdout, ExitCode.DONE)
     except BadFlags as error:
-        return _say(f"{error}\n\n{help_text(PROGRAM)}", sys.stderr, ExitCode.WRONG_USAGE)
-    set_up(settings.log_format, settings.log_level)
+        return _print(f"{error}\n\n{help_text(PROGRAM)}", sys.stderr, ExitCode.WRONG_USAGE)
+    configure(settings.log_format, settings.log_level)
     try:
         return _serve(settings)
     except LabError as error:
@@ -56,26 +56,26 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _serve(settings: Settings) -> int:
-    asked_to_end = _on_signals()
-    agent = Agent(settings.consul, settings.token)
-    engine = Engine(settings.docker, settings.label)
+    stop_requested = _on_signals()
+    consul = ConsulClient(settings.consul, settings.token)
+    docker = DockerClient(settings.docker, settings.label)
     if settings.user:
-        become(settings.user, filter(None, (settings.docker.socket, settings.consul.socket)))
-    sync = Reconciler(engine, agent, sync_options(settings))
-    page = StatusPage(*settings.status, sync.state) if settings.status else None
+        drop_privileges(settings.user, filter(None, (settings.docker.socket, settings.consul.socket)))
+    reconciler = Reconciler(docker, consul, reconciler_options(settings))
+    page = StatusPage(*settings.status, reconciler.state) if settings.status else None
     log.info("starting", extra={"version": __version__, "consul": settings.consul, "docker": settings.docker})
-    if not keep_trying(sync.start, settings.retry, asked_to_end):
+    if not keep_trying(reconciler.start, settings.retry, stop_requested):
         return ExitCode.DONE
-    broken = _wait(asked_to_end, sync.ended)
-    log.info("ending", extra={"services": "kept" if settings.keep_on_exit else "taken out"})
-    sync.close(keep=settings.keep_on_exit or broken, seconds=LEAVE_SECONDS)
+    failed = _wait(stop_requested, reconciler.ended)
+    log.info("stopping", extra={"services": "kept" if settings.keep_on_exit else "deregistered"})
+    reconciler.close(keep=settings.keep_on_exit or failed, seconds=CLOSE_SECONDS)
     if page is not None:
         page.close()
-    return ExitCode.FAILED if broken else ExitCode.DONE
+    return ExitCode.FAILED if failed else ExitCode.DONE
 
 
-def sync_options(settings: Settings) -> ReconcilerOptions:
-    """What the sync needs of the settings."""
+def reconciler_options(settings: Settings) -> ReconcilerOptions:
+    """The settings that concern the reconciler."""
     rules = replace(
         settings.options,
         hostname=settings.options.hostname or socket.gethostname(),
@@ -90,10 +90,10 @@ def sync_options(settings: Settings) -> ReconcilerOptions:
     )
 
 
-def keep_trying(start: Callable[[], None], retry: Retry, asked_to_end: threading.Event) -> bool:
-    """Start, again and again as told; False when it was asked to end meanwhile. Raises the last LabError."""
+def keep_trying(start: Callable[[], None], retry: Retry, stop_requested: threading.Event) -> bool:
+    """Start, with retries; False if a stop was requested meanwhile. Raises the last LabError."""
     attempt = 0
-    while not asked_to_end.is_set():
+    while not stop_requested.is_set():
         try:
             start()
             return True
@@ -101,40 +101,40 @@ def keep_trying(start: Callable[[], None], retry: Retry, asked_to_end: threading
             if retry.attempts != FOREVER and attempt >= retry.attempts:
                 raise
             attempt += 1
-            log.warning("cannot start yet", extra={"attempt": attempt, "error": str(error)})
-        asked_to_end.wait(retry.interval)
+            log.warning("can't start yet, retrying", extra={"attempt": attempt, "error": str(error)})
+        stop_requested.wait(retry.interval)
     return False
 
 
 def _on_signals() -> threading.Event:
-    """Set when the process is asked to end.
+    """An event that is set when the process receives a stop signal.
 
-    A thread waits for the signals. A handler would not do: it runs in the main thread, which may hold the event's lock
-    just then, or be about to sleep and miss it. All threads that are begun from now on leave them to that thread.
+    A thread waits for the signals, because a handler runs in the main thread, which may hold the event's lock at that
+    moment. Threads that start after this one inherit the blocked signals.
     """
-    asked = threading.Event()
-    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    received = threading.Event()
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
     def wait() -> None:
-        signal.sigwait(ENDING)
-        asked.set()
+        signal.sigwait(STOP_SIGNALS)
+        received.set()
 
     threading.Thread(target=wait, name="signals", daemon=True).start()
-    return asked
+    return received
 
 
-def _wait(asked_to_end: threading.Event, ended: threading.Event) -> bool:
-    """Until it is asked to end; True when it has ended by itself, which should not happen."""
+def _wait(stop_requested: threading.Event, ended: threading.Event) -> bool:
+    """Wait for a stop request; True if the reconciler failed instead."""
 
-    def end_with_it() -> None:
+    def stop_when_ended() -> None:
         ended.wait()
-        asked_to_end.set()
+        stop_requested.set()
 
-    threading.Thread(target=end_with_it, daemon=True).start()
-    asked_to_end.wait()
+    threading.Thread(target=stop_when_ended, daemon=True).start()
+    stop_requested.wait()
     return ended.is_set()
 
 
-def _say(text: str, stream: object, code: int) -> int:
+def _print(text: str, stream: object, code: int) -> int:
     print(text, end="", file=stream)  # type: ignore[call-overload]
     return code

@@ -1,6 +1,6 @@
-"""Decides which Consul services a container is, by Registrator's rules; telling Consul is left to others.
+"""Derives a container's Consul services from its ports and metadata, by gliderlabs/registrator's rules.
 
-The rules as a table, with each deviation from gliderlabs/registrator: docs/registrator.md.
+docs/registrator.md lists the rules, and where they differ from the original's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SERVICE_KEYS = frozenset({"name", "id", "tags", "ignore"})
 
 @dataclass(frozen=True)
 class PortBinding:
-    """One exposed port of a container; `host_port` None (or 0): not published."""
+    """One exposed port of a container; with `host_port` None or 0 it isn't published."""
 
     container_port: int
     protocol: str = "tcp"
@@ -31,10 +31,10 @@ class PortBinding:
 
 @dataclass(frozen=True)
 class Container:
-    """A container as Docker's inspect (or an ECS task) tells it.
+    """A container, as described by Docker's inspect or an ECS task.
 
     `environment` holds KEY=value items; `name` may have Docker's leading slash. `ip` is the container's own
-    address; in network mode container:<id> it is that of the container whose network is shared.
+    address; in network mode container:<id> it is the address of the container whose network it shares.
     """
 
     id: str
@@ -48,21 +48,21 @@ class Container:
 
     @property
     def shares_network(self) -> bool:
-        """Does it live in another container's network?"""
+        """Whether it uses another container's network."""
         return self.network_mode.startswith("container:")
 
     @property
     def maps_ports(self) -> bool:
-        """Has it port mappings? Without them each exposed port is reached at its own number."""
+        """Whether ports are mapped. If not, each exposed port is reached at its own number."""
         return not self.shares_network and self.network_mode not in ("host", "none")
 
 
 @dataclass(frozen=True)
 class Options:
-    """Registrator's flags, and the two facts about the host that the rules need.
+    """Registrator's flags, and the host's name and address.
 
-    `hostname` begins each ID. `host_address` is the host's own address, registered where a port is published
-    on every address; "" leaves it to Consul, which then answers with its node's.
+    `hostname` is the prefix of each ID. `host_address` is registered where a port is published on every address;
+    if it is "", Consul answers with its node's address.
     """
 
     hostname: str
@@ -76,7 +76,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Registration:
-    """One service as Consul is to know it."""
+    """One service to register."""
 
     id: str
     name: str
@@ -85,14 +85,13 @@ class Registration:
     tags: tuple[str, ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
     check: Check | None = None
-    # where the container itself listens, when the address above leads there through a TCP port mapping
+    # where the container itself listens, if the address above is a TCP port mapping
     behind: Endpoint | None = field(default=None, compare=False)
 
     def payload(self, status: Status | None = None) -> dict[str, object]:
         """The body of PUT /v1/agent/service/register (Consul 1.8 and newer).
 
-        `status` is what a first look saw; it replaces the check's initial status, and without a check it
-        has nothing to say.
+        `status` is the result of a probe; it replaces the check's initial status, and is ignored without a check.
         """
         body: dict[str, object] = {
             "ID": self.id,
@@ -108,14 +107,14 @@ class Registration:
 
 
 class Decision(NamedTuple):
-    """The services of a container, by port, and what was left out of them."""
+    """A container's services in the order of its ports, and what was left out."""
 
     registrations: tuple[Registration, ...]
     notes: tuple[Note, ...]
 
 
 class _LeftOut(Exception):
-    """A port is not registered; carries the note that says why."""
+    """A port isn't registered; carries the note that says why."""
 
     def __init__(self, note: Note) -> None:
         super().__init__(str(note))
@@ -123,7 +122,7 @@ class _LeftOut(Exception):
 
 
 def registrations(container: Container, options: Options) -> Decision:
-    """The Consul services that a container is, in the order of its ports. Never raises for any metadata."""
+    """A container's Consul services, in the order of its ports. No metadata makes this raise."""
     ports, notes = _service_ports(container, options)
     found: dict[str, Registration] = {}
     for binding in ports:
@@ -139,21 +138,21 @@ def registrations(container: Container, options: Options) -> Decision:
     return Decision(tuple(found.values()), tuple(notes))
 
 
-def first_look(registration: Registration) -> Probe | None:
-    """What to request once, so that a healthy service is registered as passing and need not wait for Consul.
+def initial_probe(registration: Registration) -> Probe | None:
+    """The probe to run before registering, so that a healthy service is passing from the start.
 
-    Consul first runs a check at a random moment within its interval. None: nothing to look at by oneself.
+    Consul first runs a check at a random time within its interval. None if the check can't be probed from here.
     """
     return probe_of(registration.check) if registration.check else None
 
 
 def default_name(image: str) -> str:
-    """The base name of an image: without registry, path, tag and digest."""
+    """An image's base name, without registry, path, tag and digest."""
     return image.partition("@")[0].rpartition("/")[2].partition(":")[0]
 
 
 def _service_ports(container: Container, options: Options) -> tuple[list[PortBinding], list[Note]]:
-    """One binding per port that can be reached, sorted by port, and a note for each that cannot."""
+    """One binding per reachable port, sorted by port, and a note for each unreachable one."""
     reachable = []
     notes = []
     for binding in _first_bindings(container):
@@ -165,7 +164,7 @@ def _service_ports(container: Container, options: Options) -> tuple[list[PortBin
 
 
 def _first_bindings(container: Container) -> list[PortBinding]:
-    """The first published binding of each port, else that it is exposed."""
+    """The first published binding of each port; if there is none, the bare exposed port."""
     first: dict[tuple[int, str], PortBinding] = {}
     for binding in container.ports:
         key = (binding.container_port, binding.protocol)
@@ -183,7 +182,7 @@ def _as_reached(container: Container, binding: PortBinding) -> PortBinding:
 def _service(
     container: Container, binding: PortBinding, options: Options, *, in_group: bool
 ) -> tuple[Registration, list[Note]]:
-    """The service on one port, and what was left out of it; raises _LeftOut when there is none."""
+    """The service on one port, and what was left out of it. Raises _LeftOut if the port isn't registered."""
     metadata = read_metadata(container.environment, container.labels, binding.container_port)
     port = str(binding)
     name = _name(container, binding, options, metadata, in_group=in_group)
@@ -208,16 +207,16 @@ def _service(
 
 
 def _name(container: Container, binding: PortBinding, options: Options, metadata: Metadata, *, in_group: bool) -> str:
-    """The service's name; raises _LeftOut when the port is ignored or has none."""
+    """The service's name. Raises _LeftOut if the port is ignored or has no name."""
     port = str(binding)
     if metadata.get("ignore"):
-        raise _LeftOut(Note(port, "not registered", "SERVICE_IGNORE", mistake=False))
+        raise _LeftOut(Note(port, "not registered", "SERVICE_IGNORE is set", mistake=False))
     name = metadata.get("name")
     if not name and options.explicit:
-        raise _LeftOut(Note(port, "not registered", "no name in its metadata (-explicit)", mistake=False))
+        raise _LeftOut(Note(port, "not registered", "it has no name in its metadata (-explicit)", mistake=False))
     name = name or default_name(container.image)
     if not name:
-        raise _LeftOut(Note(port, "not registered", f"the image {container.image!r} gives no name"))
+        raise _LeftOut(Note(port, "not registered", f"no name can be derived from image {container.image!r}"))
     is_bare = not in_group or "name" in metadata.port_specific
     return name if is_bare else f"{name}-{binding.container_port}"
 
@@ -239,18 +238,18 @@ def _port(binding: PortBinding, options: Options) -> int:
 
 
 def _address(container: Container, binding: PortBinding, options: Options) -> tuple[str, list[Note]]:
-    """The address to register; a note where the label is missing or no address is known."""
+    """The address to register, with a note if the label is missing or no address is known."""
     port = str(binding)
     notes = []
     labelled = _labelled_address(container, options)
     if options.use_ip_from_label and not labelled:
-        notes.append(Note(port, "address not from the label", f"no address in {options.use_ip_from_label!r}"))
+        notes.append(Note(port, "address not taken from the label", f"no address in {options.use_ip_from_label!r}"))
     shared = container.ip if container.shares_network else ""
     address = shared or labelled or _plain_address(container, binding, options)
     if address in _EVERY_ADDRESS:  # Consul refuses to register it
         address = options.host_address
     if not address:
-        notes.append(Note(port, "registered without an address", "none is known; Consul uses its node's"))
+        notes.append(Note(port, "registered without an address", "none is known, so Consul uses its node's"))
     return address.removeprefix("[").removesuffix("]"), notes
 
 

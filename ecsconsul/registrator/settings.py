@@ -1,6 +1,6 @@
-"""What the Registrator was told: its flags, its URI and its environment, as one frozen value; acts on none of it.
+"""The Registrator's settings, read from its flags, its URI and its environment.
 
-The flags are gliderlabs/registrator's, and behind them those of our own (docs/registrator.md).
+The flags are gliderlabs/registrator's, followed by our own (docs/registrator.md).
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ SCHEMES = ("consul", "consul-unix", "consul-tls")
 FOREVER = -1
 
 FLAGS = (
-    Flag("ip", "", "address to register instead of the one that a port is published on", "ADDRESS"),
-    Flag("internal", False, "register exposed ports at the container's address instead of published ones"),
+    Flag("ip", "", "address to register instead of the one the port is published on", "ADDRESS"),
+    Flag("internal", False, "register the container's address and exposed ports instead of published ones"),
     Flag("explicit", False, "register only containers that have a name in their metadata"),
-    Flag("useIpFromLabel", "", "register the address that this label of a container holds", "LABEL"),
-    Flag("tags", "", "tags to append to every service, with commas between them", "TAGS"),
-    Flag("deregister", "always", "which ended containers leave the catalog", "WHEN", ("always", "on-success")),
-    Flag("cleanup", False, "deregister services of this host that no container stands behind"),
-    Flag("resync", 0, "seconds between looks at all containers and services; 0: our own pace", "SECONDS"),
-    Flag("ttl", 0, "accepted with -ttl-refresh, and without effect on Consul", "SECONDS"),
-    Flag("ttl-refresh", 0, "accepted with -ttl, and without effect on Consul", "SECONDS"),
-    Flag("retry-attempts", 0, "how often to try again to reach Consul and Docker at the start; -1: for ever", "N"),
-    Flag("retry-interval", 2000, "milliseconds between these tries", "MS"),
-    Flag("on-exit", "deregister", "what becomes of the services when it is ended", "WHAT", ("deregister", "keep")),
-    Flag("hostname", "", "begins each service's ID; default: the name of this host", "NAME"),
-    Flag("stop-timeout", 120, "seconds until a container that was asked to stop, and runs on, is back", "SECONDS"),
-    Flag("label", "", "only containers that have this label", "KEY=VALUE"),
-    Flag("status", "", "serve /health and /metrics here; without a host on loopback", "[HOST:]PORT"),
-    Flag("user", "", "when started as root, become this user with the group of Docker's socket", "NAME"),
-    Flag("log-format", "logfmt", "how a line of the log is written", "FORMAT", ("logfmt", "json")),
-    Flag("log-level", "info", "the least that is logged", "LEVEL", ("debug", "info", "warning", "error")),
-    Flag("version", False, "print the version and end"),
+    Flag("useIpFromLabel", "", "register the address in this container label", "LABEL"),
+    Flag("tags", "", "comma-separated tags to append to every service", "TAGS"),
+    Flag("deregister", "always", "which exited containers to deregister", "WHEN", ("always", "on-success")),
+    Flag("cleanup", False, "deregister services of this host that have no container"),
+    Flag("resync", 0, "seconds between full comparisons with Docker and Consul; 0: the default pace", "SECONDS"),
+    Flag("ttl", 0, "accepted together with -ttl-refresh; has no effect with Consul", "SECONDS"),
+    Flag("ttl-refresh", 0, "accepted together with -ttl; has no effect with Consul", "SECONDS"),
+    Flag("retry-attempts", 0, "how often to retry reaching Consul and Docker at startup; -1: forever", "N"),
+    Flag("retry-interval", 2000, "milliseconds between these retries", "MS"),
+    Flag("on-exit", "deregister", "what to do with the services on exit", "WHAT", ("deregister", "keep")),
+    Flag("hostname", "", "prefix of service IDs; default: this host's name", "NAME"),
+    Flag("stop-timeout", 120, "seconds until a container that survives a stop signal is registered again", "SECONDS"),
+    Flag("label", "", "register only containers with this label", "KEY=VALUE"),
+    Flag("status", "", "serve /health and /metrics at this address; the host defaults to loopback", "[HOST:]PORT"),
+    Flag("user", "", "when started as root, switch to this user, keeping access to Docker's socket", "NAME"),
+    Flag("log-format", "logfmt", "format of log lines", "FORMAT", ("logfmt", "json")),
+    Flag("log-level", "info", "lowest level to log", "LEVEL", ("debug", "info", "warning", "error")),
+    Flag("version", False, "print the version and exit"),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Tls:
-    """The files of a TLS client; "" where there is none."""
+    """The files of a TLS client; "" if not given."""
 
     ca_file: str = ""
     cert_file: str = ""
@@ -55,7 +55,7 @@ class Tls:
 
 @dataclass(frozen=True)
 class Server:
-    """Where an HTTP API is: at a Unix socket, else at host and port; over TLS where `tls` is given."""
+    """Where an HTTP API listens: a Unix socket if `socket` is set, else host and port, over TLS if `tls` is set."""
 
     host: str = ""
     port: int = 0
@@ -68,7 +68,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Retry:
-    """How often to try again at the start (FOREVER: without end), and the seconds between."""
+    """How often to retry at startup (FOREVER: no limit), and the seconds between."""
 
     attempts: int
     interval: float
@@ -76,7 +76,7 @@ class Retry:
 
 @dataclass(frozen=True)
 class Settings:
-    """All that the Registrator was told. `hostname` and `host_address` of the options are filled in at its start."""
+    """All settings. The options' `hostname` and `host_address` are filled in at startup."""
 
     consul: Server
     token: str
@@ -95,22 +95,22 @@ class Settings:
     log_level: str
 
 
-class VersionWanted(Exception):
+class VersionRequested(Exception):
     """-version was given."""
 
 
 def read_settings(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    """The settings that the words after the program's name make. Raises BadFlags, HelpWanted and VersionWanted."""
-    values, words = parse(argv, FLAGS)
+    """The settings of a command line. Raises BadFlags, HelpRequested and VersionRequested."""
+    values, arguments = parse(argv, FLAGS)
     if values["version"]:
-        raise VersionWanted
-    if not words:
+        raise VersionRequested
+    if not arguments:
         raise BadFlags("missing required argument for registry URI")
-    if len(words) > 1:
-        raise BadFlags(f"extra unparsed arguments: {' '.join(words[1:])}; options come before the registry URI")
+    if len(arguments) > 1:
+        raise BadFlags(f"extra unparsed arguments: {' '.join(arguments[1:])}; options come before the registry URI")
     _check(values)
     return Settings(
-        consul=consul_server(words[0], environment),
+        consul=consul_server(arguments[0], environment),
         token=environment.get("CONSUL_HTTP_TOKEN", ""),
         docker=docker_server(environment),
         options=Options(
@@ -136,7 +136,7 @@ def read_settings(argv: Sequence[str], environment: Mapping[str, str]) -> Settin
 
 
 def help_text(program: str) -> str:
-    """What -help shows."""
+    """The text of -help."""
     return usage(program, "<consul://host:port | consul-unix:///path | consul-tls://host:port>", FLAGS)
 
 
@@ -149,41 +149,41 @@ def _check(values: Mapping[str, Any]) -> None:
         raise BadFlags("-retry-interval must be greater than 0")
     for name in ("resync", "stop-timeout", "ttl", "ttl-refresh"):
         if values[name] < 0:
-            raise BadFlags(f"-{name} must not be below 0")
+            raise BadFlags(f"-{name} must not be negative")
     if values["retry-attempts"] < FOREVER:
-        raise BadFlags("-retry-attempts must be -1 (for ever) or more")
+        raise BadFlags("-retry-attempts must be -1 (forever) or more")
 
 
 def consul_server(uri: str, environment: Mapping[str, str]) -> Server:
-    """Where the URI leads. Raises BadFlags."""
+    """The server in a registry URI. Raises BadFlags."""
     parts = _split(uri)
     if parts.scheme not in SCHEMES:
-        raise BadFlags(f"unrecognized registry URI {uri}: its scheme is none of {', '.join(SCHEMES)}")
+        raise BadFlags(f"unrecognized registry URI {uri}: the scheme must be one of {', '.join(SCHEMES)}")
     if parts.scheme == "consul-unix":
-        # consul-unix://run/x and consul-unix:///run/x have both been written for /run/x
+        # both consul-unix://run/x and consul-unix:///run/x are in use for /run/x
         path = f"/{(parts.netloc + parts.path).lstrip('/')}"
         if path == "/":
-            raise BadFlags(f"the registry URI {uri} names no socket")
+            raise BadFlags(f"the registry URI {uri} has no socket path")
         return Server(socket=path)
-    host, port = _place(parts, uri, CONSUL_PORT)
+    host, port = _host_and_port(parts, uri, CONSUL_PORT)
     return Server(host or CONSUL_HOST, port, tls=_consul_tls(environment) if parts.scheme == "consul-tls" else None)
 
 
 def docker_server(environment: Mapping[str, str]) -> Server:
-    """Where DOCKER_HOST leads, over TLS as Docker's own variables say. Raises BadFlags."""
+    """The server in DOCKER_HOST, over TLS if Docker's own variables ask for it. Raises BadFlags."""
     url = environment.get("DOCKER_HOST") or DEFAULT_DOCKER
     if url.startswith("unix://"):
         return Server(socket=url.removeprefix("unix://"))
     parts = _split(url)
     if parts.scheme not in DOCKER_PORTS or not parts.hostname:
-        raise BadFlags(f"DOCKER_HOST is {url}, and neither unix:///path nor tcp://host:port")
+        raise BadFlags(f"DOCKER_HOST must be unix:///path or tcp://host:port, not {url}")
     verify = bool(environment.get("DOCKER_TLS_VERIFY")) or parts.scheme == "https"
-    host, port = _place(parts, url, DOCKER_PORTS["https" if verify else "tcp"])
+    host, port = _host_and_port(parts, url, DOCKER_PORTS["https" if verify else "tcp"])
     return Server(host, port, tls=_docker_tls(environment) if verify else None)
 
 
 def _consul_tls(environment: Mapping[str, str]) -> Tls:
-    """CONSUL_TLSCERT and CONSUL_TLSKEY are what older versions of the original read."""
+    """Older versions of gliderlabs/registrator read CONSUL_TLSCERT and CONSUL_TLSKEY."""
     return Tls(
         environment.get("CONSUL_CACERT", ""),
         environment.get("CONSUL_CLIENT_CERT") or environment.get("CONSUL_TLSCERT", ""),
@@ -200,10 +200,10 @@ def _split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError as error:
-        raise BadFlags(f"{url} is no URI: {error}") from error
+        raise BadFlags(f"{url} isn't a URI: {error}") from error
 
 
-def _place(parts: SplitResult, uri: str, default_port: int) -> tuple[str, int]:
+def _host_and_port(parts: SplitResult, uri: str, default_port: int) -> tuple[str, int]:
     try:
         return parts.hostname or "", parts.port or default_port
     except ValueError as error:
@@ -215,5 +215,5 @@ def _status_address(text: str) -> tuple[str, int] | None:
         return None
     host, _, port = text.rpartition(":")
     if not port.isascii() or not port.isdigit() or not 0 <= int(port) < 65536:
-        raise BadFlags(f"-status {text} is no [host:]port")
+        raise BadFlags(f"-status must be [host:]port, not {text}")
     return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)

@@ -62,10 +62,10 @@ def start(tmp_path: Path, engine: str, containers: Containers, consul: ConsulAt)
     def start(*words: str, hostname: str = HOST, docker_host: str = engine) -> RegistratorAt:
         options = ["-hostname", hostname, "-label", containers.label, "-ip", gateway(engine), *words]
         one = RegistratorAt(tmp_path, docker_host, [*options, consul.uri])
-        already = one.log.count("listening to Docker") if (tmp_path / "registrator.log").exists() else 0
+        already = one.log.count("connected to Docker") if (tmp_path / "registrator.log").exists() else 0
         one.start()
         started.append(one)
-        eventually(lambda: one.log.count("listening to Docker") > already)
+        eventually(lambda: one.log.count("connected to Docker") > already)
         return one
 
     yield start
@@ -231,7 +231,7 @@ def test_events_cut_amid_churn(
                 cut()
                 time.sleep(0.5)
         await_in_step(consul, containers)
-        assert "Docker's events are lost" in registrator.log
+        assert "lost Docker's event stream" in registrator.log
 
 
 def test_a_tcp_look_is_not_deceived_by_dockers_proxy(start: Start, containers: Containers, consul: ConsulAt) -> None:

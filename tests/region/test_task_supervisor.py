@@ -24,7 +24,7 @@ from ecsconsul.region.runtimes.lab_dir import LabDir
 from ecsconsul.region.runtimes.processes.containers import ProcessContainers
 from ecsconsul.region.runtimes.processes.images import ImageStore
 from ecsconsul.region.task_supervisor import TaskSupervisor
-from ecsconsul.registrator.consul_client import Agent as ConsulClient
+from ecsconsul.registrator.consul_client import ConsulClient
 from ecsconsul.registrator.settings import Server
 from tests.consul_server import ConsulServer, consul_server
 from tests.region.ecs import making

@@ -1,4 +1,4 @@
-"""An engine and an agent that are little servers, and a sync between them."""
+"""A fake Docker engine, a fake Consul agent, and Reconcilers between them."""
 
 from __future__ import annotations
 
@@ -10,76 +10,75 @@ from pathlib import Path
 
 import pytest
 
-from ecsconsul.registrator.consul_client import Agent
-from ecsconsul.registrator.docker_client import Engine
+from ecsconsul.registrator.consul_client import ConsulClient
+from ecsconsul.registrator.docker_client import DockerClient
 from ecsconsul.registrator.reconciler import Reconciler, ReconcilerOptions
 from ecsconsul.registrator.rules import Options
 from ecsconsul.registrator.settings import Server
-from tests.registrator.servers import AgentServer, EngineServer, agent_server, engine_server
+from tests.registrator.servers import FakeConsul, FakeDocker, fake_consul, fake_docker
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[EngineServer]:
-    with engine_server(tmp_path / "docker.sock") as server:
+def docker(tmp_path: Path) -> Iterator[FakeDocker]:
+    with fake_docker(tmp_path / "docker.sock") as server:
         yield server
 
 
 @pytest.fixture
-def agent() -> Iterator[AgentServer]:
-    with agent_server() as server:
+def consul() -> Iterator[FakeConsul]:
+    with fake_consul() as server:
         yield server
 
 
 @dataclass
-class Runtime:
-    """Both servers, and the syncs that were started between them."""
+class Harness:
+    """Both servers, and the Reconcilers that run between them."""
 
-    engine: EngineServer
-    agent: AgentServer
-    syncs: list[Reconciler] = field(default_factory=list)
+    docker: FakeDocker
+    consul: FakeConsul
+    reconcilers: list[Reconciler] = field(default_factory=list)
 
-    def sync(self, *, hostname: str = "host", silence: float = 60.0, **options: object) -> Reconciler:
-        """One that runs and has looked at all containers."""
-        one = self.unstarted(hostname=hostname, silence=silence, **options)
-        one.start()
-        eventually(lambda: one.state().is_well)
-        return one
+    def start(self, *, hostname: str = "host", silence: float = 60.0, **options: object) -> Reconciler:
+        """A running Reconciler that has inspected every container."""
+        reconciler = self.create(hostname=hostname, silence=silence, **options)
+        reconciler.start()
+        eventually(lambda: reconciler.state().healthy)
+        return reconciler
 
-    def unstarted(self, *, hostname: str = "host", silence: float = 60.0, **options: object) -> Reconciler:
-        told = {"rules": Options(hostname=hostname), **options}
-        server = Server("127.0.0.1", self.agent.port)
-        one = Reconciler(
-            Engine(Server(socket=str(self.engine.path)), silence=silence), Agent(server), ReconcilerOptions(**told)
-        )  # type: ignore[arg-type]
-        self.syncs.append(one)
-        return one
+    def create(self, *, hostname: str = "host", silence: float = 60.0, **options: object) -> Reconciler:
+        docker = DockerClient(Server(socket=str(self.docker.path)), silence=silence)
+        consul = ConsulClient(Server("127.0.0.1", self.consul.port))
+        settings = {"rules": Options(hostname=hostname), **options}
+        reconciler = Reconciler(docker, consul, ReconcilerOptions(**settings))  # type: ignore[arg-type]
+        self.reconcilers.append(reconciler)
+        return reconciler
 
     def ids(self) -> set[str]:
-        return set(self.agent.services)
+        return set(self.consul.services)
 
-    def deeds(self) -> list[str]:
-        """What the agent was told, in order."""
-        return [deed for deed, _ in self.agent.writes]
+    def actions(self) -> list[str]:
+        """The writes that the agent received, in order."""
+        return [action for action, _ in self.consul.writes]
 
     def await_ids(self, *ids: str) -> None:
         eventually(lambda: self.ids() == set(ids), lambda: self.ids())
 
 
 @pytest.fixture
-def world(engine: EngineServer, agent: AgentServer) -> Iterator[Runtime]:
-    made = Runtime(engine, agent)
-    yield made
-    for one in made.syncs:
-        one.close(keep=True, seconds=1.0)
+def harness(docker: FakeDocker, consul: FakeConsul) -> Iterator[Harness]:
+    created = Harness(docker, consul)
+    yield created
+    for reconciler in created.reconcilers:
+        reconciler.close(keep=True, seconds=1.0)
 
 
-def eventually(look: Callable[[], bool], seen: Callable[[], object] = lambda: "") -> None:
-    """Wait until it is so."""
-    end = time.monotonic() + PATIENCE
+def eventually(condition: Callable[[], bool], seen: Callable[[], object] = lambda: "") -> None:
+    """Wait until the condition holds."""
+    end = time.monotonic() + TIMEOUT
     pause = threading.Event()
-    while not look():
-        assert time.monotonic() < end, f"not after {PATIENCE} s: {seen()}"
-        # what happens, happens in other threads, and nothing tells
+    while not condition():
+        assert time.monotonic() < end, f"not within {TIMEOUT} s: {seen()}"
+        # the condition depends on other threads, which notify nobody
         pause.wait(0.005)

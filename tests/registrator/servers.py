@@ -1,6 +1,6 @@
-"""Two little servers that are true where it counts: a Docker engine that streams its events, and a Consul agent.
+"""Fake servers: a Docker engine that streams its events, and a Consul agent.
 
-Both can go away and come back; the engine forgets nothing but who listens, the agent forgets all when told to.
+Both can stop and start again. The engine keeps its containers; the agent loses its state only if query to.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Handler(BaseHTTPRequestHandler):
         return "somebody"
 
     def log_message(self, *_: object) -> None:
-        """Nobody reads it."""
+        """Tests don't read it."""
 
 
 class _UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -47,12 +47,12 @@ class _UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 @dataclass
-class EngineServer:
-    """Containers by id, each as inspect shows it; what happens to one is said to all who listen."""
+class FakeDocker:
+    """Containers by ID, in the form of Docker's inspect; events go to every open stream."""
 
     path: Path
     containers: dict[str, Json] = field(default_factory=dict)
-    broken: set[str] = field(default_factory=set)  # those that cannot be inspected
+    broken: set[str] = field(default_factory=set)  # IDs that can't be inspected
     history: list[Json] = field(default_factory=list)
     _listeners: list[queue.SimpleQueue[Json | None]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -66,40 +66,40 @@ class EngineServer:
     def url(self) -> str:
         return f"unix://{self.path}"
 
-    # what happens
+    # --- events
 
-    def run(self, container: str, **told: Any) -> None:
-        """Start one; `port` is the host port that its port 80 is published on."""
+    def run(self, container: str, **details: Any) -> None:
+        """Start a container; `port` is the host port that its port 80 is published on."""
         with self._lock:
-            self.containers[container] = inspected(container, self._moment(), **told)
-            self._say("start", container)
+            self.containers[container] = inspected(container, self._moment(), **details)
+            self._emit("start", container)
 
-    def end(self, container: str, code: int = 0, *, remove: bool = True) -> None:
+    def die(self, container: str, code: int = 0, *, remove: bool = True) -> None:
         with self._lock:
             state = self.containers[container]["State"]
             state.update(Running=False, Paused=False, ExitCode=code)
-            self._say("die", container, exitCode=str(code))
+            self._emit("die", container, exitCode=str(code))
             if remove:
                 del self.containers[container]
-                self._say("destroy", container)
+                self._emit("destroy", container)
 
     def change(self, container: str, action: str, **state: Any) -> None:
-        """Something that inspect shows in the container's state."""
+        """Change the container's state and send an event."""
         with self._lock:
             self.containers[container]["State"].update(state)
-            self._say(action, container)
+            self._emit(action, container)
 
-    def signal(self, container: str, number: str) -> None:
+    def kill(self, container: str, number: str) -> None:
         with self._lock:
-            self._say("kill", container, signal=number)
+            self._emit("kill", container, signal=number)
 
     def rename(self, container: str, name: str) -> None:
         with self._lock:
             self.containers[container]["Name"] = f"/{name}"
-            self._say("rename", container)
+            self._emit("rename", container)
 
-    def cut(self) -> None:
-        """End every event stream, as an engine that stops does."""
+    def drop_streams(self) -> None:
+        """End every event stream, as a stopping engine does."""
         with self._lock:
             for listener in self._listeners:
                 listener.put(None)
@@ -113,11 +113,11 @@ class EngineServer:
         return len(self._listeners)
 
     def _moment(self) -> int:
-        """No two things happen in the same nanosecond."""
+        """Timestamps are unique."""
         self._last = max(self._last + 1, time.time_ns())
         return self._last
 
-    def _say(self, action: str, container: str, **attributes: str) -> None:
+    def _emit(self, action: str, container: str, **attributes: str) -> None:
         event = {
             "Type": "container",
             "Action": action,
@@ -128,25 +128,25 @@ class EngineServer:
         for listener in self._listeners:
             listener.put(event)
 
-    # serving
+    # --- serving
 
     def start(self) -> None:
-        engine = self
+        fake = self
 
         class Handler(_Handler):
             def do_GET(self) -> None:
-                engine._sockets.append(self.connection)
+                fake._sockets.append(self.connection)
                 parts = urlsplit(self.path)
-                asked = {key: values[0] for key, values in parse_qs(parts.query).items()}
+                query = {key: values[0] for key, values in parse_qs(parts.query).items()}
                 if parts.path == "/events":
                     self.close_connection = True
-                    self.stream(asked)
+                    self.stream(query)
                 else:
-                    self.answer(*engine.answer(unquote(parts.path), asked))
+                    self.answer(*fake.answer(unquote(parts.path), query))
 
-            def stream(self, asked: dict[str, str]) -> None:
-                # whoever has the answer listens already
-                listener = engine.listen(asked["since"])
+            def stream(self, query: dict[str, str]) -> None:
+                # listen first: a client that has the response must miss nothing
+                listener = fake.listen(query["since"])
                 self.send_response(200)
                 self.end_headers()
                 self.wfile.flush()
@@ -160,12 +160,12 @@ class EngineServer:
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def stop(self) -> None:
-        """Nobody answers any more; the containers run on, as with live-restore."""
+        """Stop answering; the containers run on, as with live-restore."""
         assert self._server is not None
         self._server.shutdown()
         self._server.server_close()
         self.path.unlink(missing_ok=True)
-        self.cut()
+        self.drop_streams()
         while self._sockets:
             with suppress(OSError):
                 self._sockets.pop().shutdown(socket.SHUT_RDWR)
@@ -182,47 +182,50 @@ class EngineServer:
             self.opened += 1
         return listener
 
-    def answer(self, path: str, asked: dict[str, str]) -> tuple[int, Any]:
+    def answer(self, path: str, query: dict[str, str]) -> tuple[int, Any]:
         with self._lock:
             if path == "/info":
                 return 200, {"ID": "ENGINE:1"}
             if path == "/containers/json":
                 self.listed += 1
-                ended = "exited" in json.loads(asked["filters"])["status"]
+                ended = "exited" in json.loads(query["filters"])["status"]
                 return 200, [{"Id": one["Id"]} for one in self.containers.values() if one["State"]["Running"] != ended]
             if path.split("/")[2] in self.broken:
-                return 500, {"message": "the container's layer is gone"}
+                return 500, {"message": "no such layer"}
             found = self.containers.get(path.split("/")[2])
             return (200, found) if found else (404, {"message": "no such container"})
 
 
-def inspected(container: str, started_at: int, **told: Any) -> Json:
-    """A container as Docker's inspect shows it."""
+def inspected(container: str, started_at: int, **details: Any) -> Json:
+    """A container in the form of Docker's inspect."""
     seconds, nanoseconds = divmod(started_at, 10**9)
     moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds:09d}Z"
-    port = told.get("port")
+    address, port = details.get("ip", ""), details.get("port")
     published = [{"HostIp": "0.0.0.0", "HostPort": str(port)}] if port else None
     return {
         "Id": container,
-        "Name": f"/{told.get('name', container)}",
+        "Name": f"/{details.get('name', container)}",
         "Config": {
-            "Image": told.get("image", "web:1"),
-            "Env": told.get("env", []),
+            "Image": details.get("image", "web:1"),
+            "Env": details.get("env", []),
             "Labels": {},
             "ExposedPorts": {"80/tcp": {}},
-            "StopSignal": told.get("stop_signal"),
+            "StopSignal": details.get("stop_signal"),
         },
         "HostConfig": {"NetworkMode": "default"},
-        "NetworkSettings": {"Ports": {"80/tcp": published}, "Networks": {"bridge": {"IPAddress": told.get("ip", "")}}},
+        "NetworkSettings": {
+            "Ports": {"80/tcp": published},
+            "Networks": {"bridge": {"IPAddress": address}},
+        },
         "State": {"Running": True, "Paused": False, "StartedAt": moment, "ExitCode": 0},
     }
 
 
 @dataclass
-class AgentServer:
-    """The part of a Consul agent's API that a Registrator uses; `writes` is all that it was told, in order.
+class FakeConsul:
+    """The part of a Consul agent's API that a Registrator uses; `writes` lists all writes in order.
 
-    While `heeds_writes` is not set, it does not answer when it is told something.
+    Writes block while `accepts_writes` is not set.
     """
 
     port: int
@@ -232,29 +235,29 @@ class AgentServer:
     refused: set[str] = field(default_factory=set)
     tokens: set[str] = field(default_factory=set)
     delay: float = 0.0
-    heeds_writes: threading.Event = field(default_factory=threading.Event)
+    accepts_writes: threading.Event = field(default_factory=threading.Event)
     _server: ThreadingHTTPServer | None = None
     _sockets: list[socket.socket] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self.heeds_writes.set()
+        self.accepts_writes.set()
 
     def start(self) -> None:
-        agent = self
+        fake = self
 
         class Handler(_Handler):
             def do_GET(self) -> None:
-                agent._sockets.append(self.connection)
-                agent.tokens.add(self.headers.get("X-Consul-Token", ""))
-                self.answer(*agent.read(unquote(urlsplit(self.path).path)))
+                fake._sockets.append(self.connection)
+                fake.tokens.add(self.headers.get("X-Consul-Token", ""))
+                self.answer(*fake.read(unquote(urlsplit(self.path).path)))
 
             def do_PUT(self) -> None:
-                agent._sockets.append(self.connection)
+                fake._sockets.append(self.connection)
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                time.sleep(agent.delay)
-                agent.heeds_writes.wait(60)
-                self.answer(*agent.write(unquote(urlsplit(self.path).path), json.loads(body or "null")))
+                time.sleep(fake.delay)
+                fake.accepts_writes.wait(60)
+                self.answer(*fake.write(unquote(urlsplit(self.path).path), json.loads(body or "null")))
 
         class Server(ThreadingHTTPServer):
             allow_reuse_address = True
@@ -262,7 +265,7 @@ class AgentServer:
             daemon_threads = True
 
             def handle_error(self, request: Any, client_address: Any) -> None:
-                """Its clients go away when they like."""
+                """Clients may disconnect at any time."""
 
         self._server = Server(("127.0.0.1", self.port), Handler)
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
@@ -274,7 +277,7 @@ class AgentServer:
         while self._sockets:
             with suppress(OSError):
                 self._sockets.pop().shutdown(socket.SHUT_RDWR)
-        # an agent that is started anew has its services, and has not looked at them yet
+        # a restarted agent has its services, but hasn't run their checks yet
         self.statuses = dict.fromkeys(self.statuses, "critical")
         if lose_state:
             self.services.clear()
@@ -303,7 +306,7 @@ class AgentServer:
                     return 403, "Permission denied"
                 self.writes.append(("register", service_id))
                 check = body.pop("Check", {})
-                # Consul keeps the status of a check that it knows
+                # Consul keeps the status of a check that it already has
                 self.statuses.setdefault(service_id, check.get("Status", "critical" if check else "passing"))
                 name = body.pop("Name")
                 self.services[service_id] = {**body, "Service": name}
@@ -315,8 +318,8 @@ class AgentServer:
 
 
 @contextmanager
-def engine_server(path: Path) -> Iterator[EngineServer]:
-    server = EngineServer(path)
+def fake_docker(path: Path) -> Iterator[FakeDocker]:
+    server = FakeDocker(path)
     server.start()
     try:
         yield server
@@ -325,9 +328,9 @@ def engine_server(path: Path) -> Iterator[EngineServer]:
 
 
 @contextmanager
-def agent_server() -> Iterator[AgentServer]:
+def fake_consul() -> Iterator[FakeConsul]:
     with reserved_port() as port:
-        server = AgentServer(port)
+        server = FakeConsul(port)
         server.start()
         try:
             yield server

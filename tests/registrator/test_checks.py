@@ -1,4 +1,4 @@
-"""Durations as Consul takes them; the checks themselves are in test_rules.py's table."""
+"""Durations that Consul accepts; test_rules.py covers the checks themselves."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ def test_durations(text: str, seconds: float) -> None:
         "9" * 400 + "s",
     ],
 )
-def test_what_consul_refuses(text: str) -> None:
+def test_durations_that_consul_refuses(text: str) -> None:
     assert duration_seconds(text) is None
 
 
 @given(st.text(alphabet="0123456789.+-nuµmsh ", max_size=12))
-def test_a_duration_is_above_zero(text: str) -> None:
+def test_durations_are_positive(text: str) -> None:
     seconds = duration_seconds(text)
     assert seconds is None or 0 < seconds < 2**63 / 1e9
 
 
 @pytest.mark.parametrize(
-    ("address", "shown"), [("10.0.0.5", "10.0.0.5:80"), ("fd00::1", "[fd00::1]:80"), ("", "localhost:80")]
+    ("address", "text"), [("10.0.0.5", "10.0.0.5:80"), ("fd00::1", "[fd00::1]:80"), ("", "localhost:80")]
 )
-def test_endpoint(address: str, shown: str) -> None:
-    assert str(Endpoint(address, 80)) == shown
+def test_endpoint(address: str, text: str) -> None:
+    assert str(Endpoint(address, 80)) == text

@@ -1,21 +1,23 @@
-"""What is asked of a Consul agent and told to it, against a real one."""
+"""The Consul client against a real agent."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
-from ecsconsul.registrator.consul_client import Agent, AgentRefuses
-from ecsconsul.registrator.ownership import OwnershipTag, marked, read_ownership_tag
+from ecsconsul.registrator.consul_client import ConsulClient, ConsulRefused, _next_index
+from ecsconsul.registrator.ownership import OwnershipTag, read_ownership_tag, with_ownership_tag
 from ecsconsul.registrator.rules import Registration
 from ecsconsul.registrator.settings import Server
 from tests.consul_server import ConsulServer, consul_server
 from tests.registrator.conftest import eventually
-from tests.registrator.servers import AgentServer
+from tests.registrator.servers import FakeConsul
 
-MARKER = OwnershipTag("ENGINE:1", "c1", "digest")
-# IDs may hold what a path may not
+TAG = OwnershipTag("ENGINE:1", "c1", "digest")
+# an ID may contain characters that a path may not
 ID = "host:a/b?c#d é:80"
 
 
@@ -26,45 +28,78 @@ def server() -> Iterator[ConsulServer]:
 
 
 @pytest.fixture
-def consul(server: ConsulServer) -> Iterator[Agent]:
-    agent = Agent(Server(server.host, server.http))
-    yield agent
-    agent.close()
+def client(server: ConsulServer) -> Iterator[ConsulClient]:
+    created = ConsulClient(Server(server.host, server.http))
+    yield created
+    created.close()
 
 
-def test_what_is_registered_is_there_with_its_mark_until_it_is_taken_out(consul: Agent) -> None:
+def test_service_has_its_ownership_tag_until_deregistered(client: ConsulClient) -> None:
     payload = Registration(ID, "web", "10.0.0.1", 80).payload()
-    consul.register(marked(payload, MARKER))
-    assert read_ownership_tag(consul.services()[ID]) == MARKER
-    eventually(lambda: consul.passing("web") == {ID})
-    assert not consul.is_critical(ID)
-    consul.deregister(ID)
-    consul.deregister(ID)
-    assert ID not in consul.services()
+    client.register(with_ownership_tag(payload, TAG))
+    assert read_ownership_tag(client.services()[ID]) == TAG
+    eventually(lambda: client.passing("web") == {ID})
+    assert not client.is_critical(ID)
+    client.deregister(ID)
+    client.deregister(ID)
+    assert ID not in client.services()
 
 
-def test_a_critical_service_is_known_as_such(consul: Agent) -> None:
-    consul.register({"ID": "sick", "Name": "sick", "Check": {"TTL": "600s", "Status": "critical"}})
-    assert consul.is_critical("sick")
-    assert consul.critical() == {"sick"}
-    assert consul.passing("sick") == set()
-    assert not consul.is_critical("nobody")
-    consul.deregister("sick")
+def test_critical_services(client: ConsulClient) -> None:
+    client.register({"ID": "sick", "Name": "sick", "Check": {"TTL": "600s", "Status": "critical"}})
+    assert client.is_critical("sick")
+    assert client.critical() == {"sick"}
+    assert client.passing("sick") == set()
+    assert not client.is_critical("nobody")
+    client.deregister("sick")
 
 
-def test_who_the_agent_is(consul: Agent, server: ConsulServer) -> None:
-    assert consul.address() == server.host
+def test_address_is_the_nodes(client: ConsulClient, server: ConsulServer) -> None:
+    assert client.address() == server.host
 
 
-def test_a_refusal_holds_consuls_words(consul: Agent) -> None:
-    with pytest.raises(AgentRefuses) as refused:
-        consul.register({"ID": "x", "Name": ""})
+def test_refusal_carries_consuls_message(client: ConsulClient) -> None:
+    with pytest.raises(ConsulRefused) as refused:
+        client.register({"ID": "x", "Name": ""})
     assert refused.value.code == 400
     assert "Missing service name" in refused.value.why
 
 
-def test_the_token_goes_with_every_request(agent: AgentServer) -> None:
-    known = Agent(Server("127.0.0.1", agent.port), "secret")
+def test_wait_until_unlisted_returns_once_the_service_is_gone(client: ConsulClient) -> None:
+    client.register({"ID": "leaving", "Name": "leaving"})
+    client.register({"ID": "staying", "Name": "leaving"})
+    eventually(lambda: client.passing("leaving") == {"leaving", "staying"})
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.wait_until_unlisted, "leaving", "leaving", 60.0)
+        assert not wait([waiting], timeout=0.2).done
+        client.deregister("leaving")
+        waiting.result(30.0)
+    assert client.passing("leaving") == {"staying"}
+    client.wait_until_unlisted("leaving", "leaving", 60.0)
+    client.wait_until_unlisted("unknown", "unknown", 60.0)
+    client.deregister("staying")
+
+
+def test_wait_until_unlisted_is_bounded(client: ConsulClient) -> None:
+    client.register({"ID": "a", "Name": "bounded"})
+    eventually(lambda: client.passing("bounded") == {"a"})
+    began = time.monotonic()
+    client.wait_until_unlisted("bounded", "a", 0.3)
+    assert 0.3 <= time.monotonic() - began < 10
+    client.wait_until_unlisted("bounded", "a", 0.0)
+    client.deregister("a")
+
+
+@pytest.mark.parametrize(
+    ("index", "header", "following"),
+    [(0, "7", 7), (7, "7", 7), (7, "9", 9), (7, "6", 0), (0, "0", 1), (0, "", 1), (7, "x", 0)],
+)
+def test_index_of_blocking_queries(index: int, header: str, following: int) -> None:
+    assert _next_index(index, header) == following
+
+
+def test_every_request_carries_the_token(consul: FakeConsul) -> None:
+    known = ConsulClient(Server("127.0.0.1", consul.port), "secret")
     known.services()
     known.close()
-    assert agent.tokens == {"secret"}
+    assert consul.tokens == {"secret"}

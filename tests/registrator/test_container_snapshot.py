@@ -1,4 +1,4 @@
-"""What Docker says, in its words of API 1.41 and of 1.52, is understood alike."""
+"""Parsing Docker's containers and events, from API 1.41 to 1.52."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ecsconsul.registrator.container_snapshot import ContainerSnapshot, Event, event_of, nanoseconds, snapshot_of
+from ecsconsul.registrator.container_snapshot import ContainerSnapshot, Event, nanoseconds, parse_container, parse_event
 from ecsconsul.registrator.rules import Container, PortBinding
 
 INSPECTED: dict[str, Any] = {
@@ -38,11 +38,11 @@ INSPECTED: dict[str, Any] = {
 
 
 def changed(**parts: dict[str, Any]) -> ContainerSnapshot:
-    return snapshot_of({**INSPECTED, **{name: {**INSPECTED[name], **told} for name, told in parts.items()}})
+    return parse_container({**INSPECTED, **{name: {**INSPECTED[name], **data} for name, data in parts.items()}})
 
 
-def test_an_inspected_container() -> None:
-    assert snapshot_of(INSPECTED) == ContainerSnapshot(
+def test_container() -> None:
+    assert parse_container(INSPECTED) == ContainerSnapshot(
         container=Container(
             id="c1",
             name="/web",
@@ -68,30 +68,30 @@ def test_an_inspected_container() -> None:
     )
 
 
-def test_a_container_of_which_little_is_said() -> None:
-    facts = snapshot_of({"Id": "c1"})
-    assert facts.container == Container(id="c1", name="", image="", network_mode="default")
-    assert (facts.running, facts.health, facts.started_at, facts.stop_signal) == (False, "none", 0, "TERM")
+def test_container_with_few_fields() -> None:
+    snapshot = parse_container({"Id": "c1"})
+    assert snapshot.container == Container(id="c1", name="", image="", network_mode="default")
+    assert (snapshot.running, snapshot.health, snapshot.started_at, snapshot.stop_signal) == (False, "none", 0, "TERM")
 
 
 @pytest.mark.parametrize(
     ("mode", "address"), [("default", "172.17.0.2"), ("other", "10.1.0.2"), ("n1", "172.17.0.2"), ("x", "172.17.0.2")]
 )
-def test_the_address_is_that_of_the_network_it_was_started_in(mode: str, address: str) -> None:
+def test_address_comes_from_the_network_it_was_started_in(mode: str, address: str) -> None:
     assert changed(HostConfig={"NetworkMode": mode}).container.ip == address
 
 
-def test_another_containers_network() -> None:
-    facts = changed(HostConfig={"NetworkMode": "container:c0"}, NetworkSettings={"Networks": {}, "Ports": {}})
-    assert (facts.shares_network_of, facts.container.shares_network, facts.container.ip) == ("c0", True, "")
+def test_shared_network() -> None:
+    snapshot = changed(HostConfig={"NetworkMode": "container:c0"}, NetworkSettings={"Networks": {}, "Ports": {}})
+    assert (snapshot.shares_network_of, snapshot.container.shares_network, snapshot.container.ip) == ("c0", True, "")
 
 
-def test_one_that_is_being_restarted_does_not_run() -> None:
+def test_restarting_container_is_not_running() -> None:
     assert not changed(State={"Restarting": True}).running
 
 
 @pytest.mark.parametrize(
-    ("told", "event"),
+    ("data", "event"),
     [
         ({"Type": "container", "Action": "start", "Actor": {"ID": "c1"}, "timeNano": 5}, Event("start", "c1", 5)),
         (
@@ -114,15 +114,15 @@ def test_one_that_is_being_restarted_does_not_run() -> None:
             {"Type": "network", "Action": "connect", "Actor": {"ID": "n1", "Attributes": {"container": "c1"}}},
             Event("connect", "c1", 0, exit_code=137),
         ),
-        # those of the images, of networks without a container, and what nobody knows yet
+        # images, networks without a container, the old format, and unknown formats
         ({"Type": "network", "Action": "create", "Actor": {"ID": "n1", "Attributes": {}}}, None),
         ({"Type": "image", "Action": "pull", "Actor": {"ID": "i1"}}, None),
         ({"status": "start", "id": "c1", "from": "web"}, None),
         ({}, None),
     ],
 )
-def test_events(told: dict[str, Any], event: Event | None) -> None:
-    found = event_of(told)
+def test_events(data: dict[str, Any], event: Event | None) -> None:
+    found = parse_event(data)
     if event is not None and event.action == "start":
         assert found is not None
         assert (found.action, found.container, found.at) == ("start", "c1", 5)
@@ -130,7 +130,7 @@ def test_events(told: dict[str, Any], event: Event | None) -> None:
         assert found == event
 
 
-def test_moments() -> None:
+def test_timestamps() -> None:
     assert nanoseconds("1970-01-01T00:00:01Z") == 10**9
     assert nanoseconds("1970-01-01T01:00:00.000000001+01:00") == 1
     assert nanoseconds("2026-11-24T22:12:24.140123456Z") % 10**9 == 140123456

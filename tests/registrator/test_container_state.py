@@ -1,4 +1,4 @@
-"""Whether a container belongs into the catalog, from what is known of it in whatever order that came."""
+"""Whether a container belongs in the catalog, in whatever order events and inspections arrive."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecsconsul.registrator.container_snapshot import ContainerSnapshot, Event
-from ecsconsul.registrator.container_state import Next, Presence, Watched
+from ecsconsul.registrator.container_state import ContainerState, Desired, Followup
 from ecsconsul.registrator.rules import Container
 
 STARTED = 100
 
 
-def facts(**told: object) -> ContainerSnapshot:
+def snapshot(**fields: object) -> ContainerSnapshot:
     known: dict[str, object] = {
         "container": Container("c1", "web", "web"),
         "running": True,
@@ -24,44 +24,44 @@ def facts(**told: object) -> ContainerSnapshot:
         "stop_signal": "TERM",
         "shares_network_of": "",
     }
-    return ContainerSnapshot(**{**known, **told})  # type: ignore[arg-type]
+    return ContainerSnapshot(**{**known, **fields})  # type: ignore[arg-type]
 
 
-def event(action: str, at: int = STARTED + 1, **told: object) -> Event:
-    return Event(action, "c1", at, **told)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("told", "presence"),
-    [
-        ({}, Presence.IN),
-        ({"health": "starting"}, Presence.IN),
-        ({"health": "healthy"}, Presence.IN),
-        ({"health": "unhealthy"}, Presence.OUT),
-        ({"paused": True}, Presence.OUT),
-        ({"running": False}, Presence.OUT),
-        ({"running": False, "exit_code": 137}, Presence.OUT),
-        ({"running": False, "exit_code": 1}, Presence.OUT),
-    ],
-)
-def test_where_a_container_belongs(told: dict[str, object], presence: Presence) -> None:
-    assert Watched(facts(**told)).presence(deregister_failed=True) is presence
+def event(action: str, at: int = STARTED + 1, **fields: object) -> Event:
+    return Event(action, "c1", at, **fields)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("code", "started_at", "presence"),
+    ("fields", "desired"),
     [
-        (0, STARTED, Presence.OUT),
-        (137, STARTED, Presence.OUT),
-        (143, STARTED, Presence.OUT),
-        (1, STARTED, Presence.AS_IT_IS),
-        (139, STARTED, Presence.AS_IT_IS),
-        (1, 0, Presence.OUT),  # it was never started
+        ({}, Desired.REGISTERED),
+        ({"health": "starting"}, Desired.REGISTERED),
+        ({"health": "healthy"}, Desired.REGISTERED),
+        ({"health": "unhealthy"}, Desired.DEREGISTERED),
+        ({"paused": True}, Desired.DEREGISTERED),
+        ({"running": False}, Desired.DEREGISTERED),
+        ({"running": False, "exit_code": 137}, Desired.DEREGISTERED),
+        ({"running": False, "exit_code": 1}, Desired.DEREGISTERED),
     ],
 )
-def test_on_success_a_failure_stays(code: int, started_at: int, presence: Presence) -> None:
-    ended = facts(running=False, exit_code=code, started_at=started_at)
-    assert Watched(ended).presence(deregister_failed=False) is presence
+def test_desired_state_of_a_container(fields: dict[str, object], desired: Desired) -> None:
+    assert ContainerState(snapshot(**fields)).desired(deregister_failed=True) is desired
+
+
+@pytest.mark.parametrize(
+    ("code", "started_at", "desired"),
+    [
+        (0, STARTED, Desired.DEREGISTERED),
+        (137, STARTED, Desired.DEREGISTERED),
+        (143, STARTED, Desired.DEREGISTERED),
+        (1, STARTED, Desired.RETAINED),
+        (139, STARTED, Desired.RETAINED),
+        (1, 0, Desired.DEREGISTERED),  # it never started
+    ],
+)
+def test_on_success_retains_failures(code: int, started_at: int, desired: Desired) -> None:
+    ended = snapshot(running=False, exit_code=code, started_at=started_at)
+    assert ContainerState(ended).desired(deregister_failed=False) is desired
 
 
 @pytest.mark.parametrize(
@@ -79,46 +79,46 @@ def test_on_success_a_failure_stays(code: int, started_at: int, presence: Presen
         ("WINCH", "TERM", False),
     ],
 )
-def test_which_signals_are_the_beginning_of_a_stop(signal: str, stop_signal: str, is_out: bool) -> None:
-    watched = Watched(facts(stop_signal=stop_signal))
-    assert watched.take(event("kill", signal=signal)) is Next.APPLY
-    assert watched.take(event("kill", signal="HUP")) is Next.APPLY
-    assert (watched.presence(deregister_failed=True) is Presence.OUT) is is_out
+def test_stop_signals(signal: str, stop_signal: str, is_out: bool) -> None:
+    container = ContainerState(snapshot(stop_signal=stop_signal))
+    assert container.handle(event("kill", signal=signal)) is Followup.RECONCILE
+    assert container.handle(event("kill", signal="HUP")) is Followup.RECONCILE
+    assert (container.desired(deregister_failed=True) is Desired.DEREGISTERED) is is_out
 
 
-def test_a_signal_before_the_first_inspection_is_remembered() -> None:
-    watched = Watched()
-    assert watched.take(event("kill", signal="TERM")) is Next.NOTHING
-    watched.learn(facts())
-    assert watched.presence(deregister_failed=True) is Presence.OUT
+def test_signal_before_the_first_inspection_counts() -> None:
+    container = ContainerState()
+    assert container.handle(event("kill", signal="TERM")) is Followup.NONE
+    container.update(snapshot())
+    assert container.desired(deregister_failed=True) is Desired.DEREGISTERED
 
 
-def test_a_new_start_ends_a_stop() -> None:
-    watched = Watched(facts())
-    watched.take(event("kill", at=STARTED + 5, signal="TERM"))
-    watched.learn(facts(started_at=STARTED + 10))
-    assert watched.presence(deregister_failed=True) is Presence.IN
+def test_restart_ends_a_stop() -> None:
+    container = ContainerState(snapshot())
+    container.handle(event("kill", at=STARTED + 5, signal="TERM"))
+    container.update(snapshot(started_at=STARTED + 10))
+    assert container.desired(deregister_failed=True) is Desired.REGISTERED
 
 
 @pytest.mark.parametrize(
     ("action", "known", "needed"),
     [
-        ("start", False, Next.INSPECT),
-        ("start", True, Next.INSPECT),
-        ("die", False, Next.INSPECT),
-        ("die", True, Next.APPLY),
-        ("pause", True, Next.APPLY),
-        ("pause", False, Next.INSPECT),
-        ("unpause", True, Next.INSPECT),
-        ("health_status", True, Next.INSPECT),
-        ("rename", True, Next.INSPECT),
-        ("connect", True, Next.INSPECT),
-        ("destroy", True, Next.FORGET),
-        ("destroy", False, Next.FORGET),
+        ("start", False, Followup.INSPECT),
+        ("start", True, Followup.INSPECT),
+        ("die", False, Followup.INSPECT),
+        ("die", True, Followup.RECONCILE),
+        ("pause", True, Followup.RECONCILE),
+        ("pause", False, Followup.INSPECT),
+        ("unpause", True, Followup.INSPECT),
+        ("health_status", True, Followup.INSPECT),
+        ("rename", True, Followup.INSPECT),
+        ("connect", True, Followup.INSPECT),
+        ("destroy", True, Followup.FORGET),
+        ("destroy", False, Followup.FORGET),
     ],
 )
-def test_what_an_event_asks_for(action: str, known: bool, needed: Next) -> None:
-    assert Watched(facts() if known else None).take(event(action)) is needed
+def test_followup_of_an_event(action: str, known: bool, needed: Followup) -> None:
+    assert ContainerState(snapshot() if known else None).handle(event(action)) is needed
 
 
 @given(
@@ -127,16 +127,16 @@ def test_what_an_event_asks_for(action: str, known: bool, needed: Next) -> None:
         max_size=10,
     )
 )
-def test_what_happened_before_the_last_start_changes_nothing(history: list[tuple[str, int]]) -> None:
-    watched = Watched(facts())
+def test_events_before_the_last_start_are_ignored(history: list[tuple[str, int]]) -> None:
+    container = ContainerState(snapshot())
     for action, at in history:
-        assert watched.take(event(action, at, signal="TERM")) in (Next.NOTHING, Next.APPLY)
-    assert watched.presence(deregister_failed=False) is Presence.IN
-    assert watched.asked_to_stop_at == 0
+        assert container.handle(event(action, at, signal="TERM")) in (Followup.NONE, Followup.RECONCILE)
+    assert container.desired(deregister_failed=False) is Desired.REGISTERED
+    assert container.stopping_since == 0
 
 
-def test_asked_by_another_program_is_asked() -> None:
-    watched = Watched(facts())
-    watched.ask_to_stop(at=5)
-    assert watched.asked_to_stop_at == STARTED
-    assert watched.presence(deregister_failed=True) is Presence.OUT
+def test_begin_stop() -> None:
+    container = ContainerState(snapshot())
+    container.begin_stop(at=5)
+    assert container.stopping_since == STARTED
+    assert container.desired(deregister_failed=True) is Desired.DEREGISTERED

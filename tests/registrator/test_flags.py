@@ -1,10 +1,10 @@
-"""The command line is parsed as Go's flag package parses it."""
+"""The command line is parsed the way Go's flag package does it."""
 
 from __future__ import annotations
 
 import pytest
 
-from ecsconsul.registrator.flags import BadFlags, Flag, HelpWanted, parse, usage
+from ecsconsul.registrator.flags import BadFlags, Flag, HelpRequested, parse, usage
 
 FLAGS = (
     Flag("ip", "", "an address", "ADDRESS"),
@@ -15,7 +15,7 @@ FLAGS = (
 
 
 @pytest.mark.parametrize(
-    ("line", "told", "words"),
+    ("line", "values", "arguments"),
     [
         ("", {}, []),
         ("uri", {}, ["uri"]),
@@ -42,9 +42,9 @@ FLAGS = (
         ("- -internal", {}, ["-", "-internal"]),
     ],
 )
-def test_what_a_command_line_says(line: str, told: dict[str, object], words: list[str]) -> None:
+def test_parse(line: str, values: dict[str, object], arguments: list[str]) -> None:
     defaults = {flag.name: flag.default for flag in FLAGS}
-    assert parse(line.split(), FLAGS) == ({**defaults, **told}, words)
+    assert parse(line.split(), FLAGS) == ({**defaults, **values}, arguments)
 
 
 @pytest.mark.parametrize(
@@ -62,19 +62,19 @@ def test_what_a_command_line_says(line: str, told: dict[str, object], words: lis
         ("-=x", "bad flag syntax: -=x"),
     ],
 )
-def test_what_cannot_be_parsed(line: str, why: str) -> None:
+def test_parse_errors(line: str, why: str) -> None:
     with pytest.raises(BadFlags) as refused:
         parse(line.split(), FLAGS)
     assert str(refused.value) == why
 
 
 @pytest.mark.parametrize("word", ["-h", "-help", "--help"])
-def test_help_is_wanted(word: str) -> None:
-    with pytest.raises(HelpWanted):
+def test_help_is_requested(word: str) -> None:
+    with pytest.raises(HelpRequested):
         parse([word], FLAGS)
 
 
-def test_the_usage_shows_every_flag_and_its_default() -> None:
+def test_usage_lists_every_flag_and_default() -> None:
     text = usage("registrator", "<uri>", FLAGS)
     assert text.startswith("Usage of registrator:\n  registrator [options] <uri>\n")
     assert "  -ip ADDRESS\n        an address\n" in text

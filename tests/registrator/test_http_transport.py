@@ -1,4 +1,4 @@
-"""HTTP over TCP, TLS and Unix sockets: kept connections, streams, and servers that go away."""
+"""HTTP over TCP, TLS and Unix sockets: connection reuse, streams, and servers that stop."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import pytest
 from ecsconsul.errors import LabError, Unreachable
 from ecsconsul.registrator.http_transport import HttpClient
 from ecsconsul.registrator.settings import Server, Tls
-from tests.registrator.servers import AgentServer, EngineServer
+from tests.registrator.servers import FakeConsul, FakeDocker
 
 
 @contextmanager
 def https_server(folder: Path) -> Iterator[tuple[int, Tls]]:
-    """Greets over TLS, and only clients that show the same certificate."""
+    """A TLS server that requires the client to present the same certificate."""
     cert, key = folder / "cert.pem", folder / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)]
@@ -36,13 +36,13 @@ def https_server(folder: Path) -> Iterator[tuple[int, Tls]]:
             self.wfile.write(b"hello")
 
         def log_message(self, *_: object) -> None:
-            """Nobody reads it."""
+            """Tests don't read it."""
 
     class Quiet(ThreadingHTTPServer):
         daemon_threads = True
 
         def handle_error(self, request: object, client_address: object) -> None:
-            """A client without a certificate is refused."""
+            """A client without a certificate fails the handshake."""
 
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(cert))
     context.verify_mode = ssl.CERT_REQUIRED
@@ -58,50 +58,50 @@ def https_server(folder: Path) -> Iterator[tuple[int, Tls]]:
             thread.join(60)
 
 
-def test_tls_shows_its_certificate_and_checks_the_servers(tmp_path: Path) -> None:
+def test_tls_verifies_both_sides(tmp_path: Path) -> None:
     with https_server(tmp_path) as (port, tls):
         client = HttpClient("it", Server("localhost", port, tls=tls), timeout=5)
         assert client.request("GET", "/").body == b"hello"
         client.close()
-        for strange in (Tls(), Tls(ca_file=tls.ca_file)):
-            stranger = HttpClient("it", Server("localhost", port, tls=strange), timeout=5)
+        for files in (Tls(), Tls(ca_file=tls.ca_file)):
+            untrusted = HttpClient("it", Server("localhost", port, tls=files), timeout=5)
             with pytest.raises(Unreachable):
-                stranger.request("GET", "/")
-            stranger.close()
+                untrusted.request("GET", "/")
+            untrusted.close()
 
 
-def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_certificate_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(LabError) as refused:
         HttpClient("it", Server("h", 1, tls=Tls(ca_file=str(tmp_path / "none.pem"))), timeout=1)
     assert "none.pem" in refused.value.where
 
 
-def test_a_server_that_comes_back_is_asked_over_a_new_connection(agent: AgentServer) -> None:
-    client = HttpClient("it", Server("127.0.0.1", agent.port), timeout=5)
+def test_client_reconnects_to_a_restarted_server(consul: FakeConsul) -> None:
+    client = HttpClient("it", Server("127.0.0.1", consul.port), timeout=5)
     assert client.request("GET", "/v1/agent/services").code == 200
-    agent.stop()
+    consul.stop()
     with pytest.raises(Unreachable) as refused:
         client.request("GET", "/v1/agent/services")
     assert refused.value.why == "Connection refused"
-    agent.start()
+    consul.start()
     assert client.request("GET", "/v1/agent/services").code == 200
-    agent.stop()
-    agent.start()
+    consul.stop()
+    consul.start()
     assert client.request("GET", "/v1/agent/services").code == 200
     client.close()
 
 
-def test_one_that_does_not_answer_in_time_is_unreachable(agent: AgentServer) -> None:
-    agent.delay = 1.0
-    client = HttpClient("it", Server("127.0.0.1", agent.port), timeout=5)
+def test_slow_server_is_unreachable(consul: FakeConsul) -> None:
+    consul.delay = 1.0
+    client = HttpClient("it", Server("127.0.0.1", consul.port), timeout=5)
     client.request("GET", "/v1/agent/services")
     with pytest.raises(Unreachable) as refused:
         client.request("PUT", "/v1/agent/service/deregister/x", timeout=0.1)
-    assert refused.value.why == "no answer in time"
+    assert refused.value.why == "timed out"
     client.close()
 
 
-def test_a_socket_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_socket(tmp_path: Path) -> None:
     client = HttpClient("it", Server(socket=str(tmp_path / "none.sock")), timeout=1)
     with pytest.raises(Unreachable) as refused:
         client.request("GET", "/info")
@@ -109,19 +109,19 @@ def test_a_socket_that_is_not_there(tmp_path: Path) -> None:
     assert refused.value.where.startswith("unix:///")
 
 
-def test_a_stream_goes_on_until_it_is_closed(engine: EngineServer) -> None:
-    client = HttpClient("it", Server(socket=str(engine.path)), timeout=5)
+def test_stream_lasts_until_closed(docker: FakeDocker) -> None:
+    client = HttpClient("it", Server(socket=str(docker.path)), timeout=5)
     with client.stream("/events?since=0.0", 5.0) as stream:
         assert stream.code == 200
         lines = stream.lines()
-        engine.run("c1", port=1)
+        docker.run("c1", port=1)
         assert b'"start"' in next(lines)
         threading.Timer(0.05, stream.close).start()
         assert list(lines) == []
 
 
-def test_a_stream_that_is_silent_for_too_long_is_given_up(engine: EngineServer) -> None:
-    client = HttpClient("it", Server(socket=str(engine.path)), timeout=5)
+def test_silent_stream_times_out(docker: FakeDocker) -> None:
+    client = HttpClient("it", Server(socket=str(docker.path)), timeout=5)
     with pytest.raises(Unreachable) as refused, client.stream("/events?since=0.0", 0.1) as stream:
         list(stream.lines())
-    assert refused.value.why == "no answer in time"
+    assert refused.value.why == "timed out"

@@ -1,4 +1,4 @@
-"""A record is one line, in either form."""
+"""Each log record is one line of logfmt or JSON."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_json() -> None:
     }
 
 
-def test_a_traceback_stays_on_its_line() -> None:
+def test_traceback_stays_on_one_line() -> None:
     made = record("broken")
     try:
         raise ValueError("why")

@@ -6,7 +6,7 @@ import threading
 
 from ecsconsul.registrator.loop import Loop
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 def test_jobs_are_done_in_order_and_late_ones_in_theirs() -> None:
@@ -17,8 +17,8 @@ def test_jobs_are_done_in_order_and_late_ones_in_theirs() -> None:
     loop.later(0.03, lambda: done.append("later"))
     loop.later(0.0, lambda: done.append("soon"))
     loop.start()
-    assert end.wait(PATIENCE)
-    loop.stop(PATIENCE)
+    assert end.wait(TIMEOUT)
+    loop.stop(TIMEOUT)
     assert done == [0, 1, 2, "soon", "later"]
     assert loop.ended.is_set()
 
@@ -30,8 +30,8 @@ def test_one_that_starts_late_keeps_the_order_of_what_is_due() -> None:
     loop.later(0.03, end.set)
     assert not end.wait(0.1), "nobody works yet, and all is overdue"
     loop.start()
-    assert end.wait(PATIENCE)
-    loop.stop(PATIENCE)
+    assert end.wait(TIMEOUT)
+    loop.stop(TIMEOUT)
     assert done == ["first", "second"]
 
 
@@ -41,8 +41,8 @@ def test_all_is_done_by_one_thread_that_is_not_the_callers() -> None:
     for _ in range(5):
         loop.post(lambda: seen.add(threading.current_thread()))
     loop.post(end.set)
-    assert end.wait(PATIENCE)
-    loop.stop(PATIENCE)
+    assert end.wait(TIMEOUT)
+    loop.stop(TIMEOUT)
     assert len(seen) == 1
     assert threading.current_thread() not in seen
 
@@ -53,8 +53,8 @@ def test_a_loop_that_breaks_says_that_it_has_ended() -> None:
     try:
         loop.post(lambda: 1 / 0)  # type: ignore[arg-type,return-value]
         loop.start()
-        assert loop.ended.wait(PATIENCE)
-        loop.stop(PATIENCE)
+        assert loop.ended.wait(TIMEOUT)
+        loop.stop(TIMEOUT)
     finally:
         threading.excepthook = before
     assert broken == [ZeroDivisionError]

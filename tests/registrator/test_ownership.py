@@ -1,4 +1,4 @@
-"""The mark by which a Registrator knows its own services."""
+"""The tag by which a Registrator recognizes its own services."""
 
 from __future__ import annotations
 
@@ -7,16 +7,23 @@ from dataclasses import replace
 import pytest
 
 from ecsconsul.registrator.checks import Check
-from ecsconsul.registrator.ownership import OwnershipTag, host_of, marked, owner_of, ownership_tag, read_ownership_tag
+from ecsconsul.registrator.ownership import (
+    OwnershipTag,
+    host_of,
+    owner_of,
+    ownership_tag,
+    read_ownership_tag,
+    with_ownership_tag,
+)
 from ecsconsul.registrator.rules import Registration
 
 SERVICE = Registration("a", "web", "10.0.0.1", 80, ("t",), {"k": "v"}, Check(http="http://x/", interval="10s"))
 
 
-def test_a_mark_is_read_back_from_what_was_registered() -> None:
-    marker = ownership_tag("ENGINE:1", "0123456789abcdef", SERVICE)
-    assert (marker.owner, marker.container) == ("ENGINE:1", "0123456789ab")
-    assert read_ownership_tag(marked(SERVICE.payload(), marker)) == marker
+def test_tag_round_trip() -> None:
+    tag = ownership_tag("ENGINE:1", "0123456789abcdef", SERVICE)
+    assert (tag.owner, tag.container) == ("ENGINE:1", "0123456789ab")
+    assert read_ownership_tag(with_ownership_tag(SERVICE.payload(), tag)) == tag
 
 
 @pytest.mark.parametrize(
@@ -28,7 +35,7 @@ def test_a_mark_is_read_back_from_what_was_registered() -> None:
         {"TaggedAddresses": {"registrator": {"Address": "something else"}}},
     ],
 )
-def test_a_service_without_the_mark(service: dict[str, object]) -> None:
+def test_service_without_a_tag(service: dict[str, object]) -> None:
     assert read_ownership_tag(service) is None
 
 
@@ -44,19 +51,19 @@ def test_a_service_without_the_mark(service: dict[str, object]) -> None:
         {"check": Check(http="http://x/", interval="11s")},
     ],
 )
-def test_whatever_is_registered_differently_is_marked_differently(change: dict[str, object]) -> None:
+def test_any_change_of_the_registration_changes_the_tag(change: dict[str, object]) -> None:
     other = replace(SERVICE, **change)  # type: ignore[arg-type]
     assert ownership_tag("e", "c", other) != ownership_tag("e", "c", SERVICE)
 
 
-def test_the_payload_is_left_as_it_is_but_for_the_mark() -> None:
+def test_tag_is_added_to_the_payload() -> None:
     payload = SERVICE.payload("passing")
-    extended = marked(payload, OwnershipTag("e", "c", "d"))
+    extended = with_ownership_tag(payload, OwnershipTag("e", "c", "d"))
     assert extended.pop("TaggedAddresses") == {"registrator": {"Address": "e/c/d", "Port": 0}}
     assert extended == payload
 
 
-def test_who_watches_only_some_containers_owns_only_these() -> None:
+def test_label_narrows_the_owner() -> None:
     assert owner_of("e", "") == "e"
     assert len({owner_of("e", ""), owner_of("e", "a=b"), owner_of("e", "a=c"), owner_of("f", "a=b")}) == 4
     assert "/" not in owner_of("e", "a/b")
@@ -74,5 +81,5 @@ def test_who_watches_only_some_containers_owns_only_these() -> None:
         ("consul", ""),
     ],
 )
-def test_the_host_name_in_an_id_of_the_originals_form(service_id: str, host: str) -> None:
+def test_host_name_in_an_id(service_id: str, host: str) -> None:
     assert host_of(service_id) == host

@@ -1,4 +1,4 @@
-"""Who was started as root is somebody else afterwards, and may still use Docker's socket."""
+"""A process started as root switches users and can still use Docker's socket."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.require import require
 
 SCRIPT = """
 import os, socket, sys
-from ecsconsul.registrator.privileges import become
-become("nobody", [sys.argv[1]])
+from ecsconsul.registrator.privileges import drop_privileges
+drop_privileges("nobody", [sys.argv[1]])
 with socket.socket(socket.AF_UNIX) as one:
     one.connect(sys.argv[1])
 print(os.geteuid(), os.getgroups())
@@ -26,15 +26,15 @@ GROUP = 54321
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    require("root", os.geteuid() == 0, "only root can become somebody else")
+    require("root", os.geteuid() == 0, "only root can drop_privileges somebody else")
     for folder in (tmp_path, *tmp_path.parents[:3]):
         if folder.owner() == "root" and folder != Path("/tmp"):
             folder.chmod(folder.stat().st_mode | 0o011)
     return tmp_path / "docker.sock"
 
 
-@pytest.mark.parametrize(("mode", "said"), [(0o660, f"65534 [{GROUP}]"), (0o600, "0 ")])
-def test_the_sockets_group_decides(path: Path, mode: int, said: str) -> None:
+@pytest.mark.parametrize(("mode", "output"), [(0o660, f"65534 [{GROUP}]"), (0o600, "0 ")])
+def test_privileges_drop_if_the_sockets_group_has_access(path: Path, mode: int, output: str) -> None:
     with closing(socket.socket(socket.AF_UNIX)) as server:
         server.bind(str(path))
         server.listen()
@@ -42,12 +42,12 @@ def test_the_sockets_group_decides(path: Path, mode: int, said: str) -> None:
         path.chmod(mode)
         argv = [sys.executable, "-c", SCRIPT, str(path)]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=30)
-    assert done.stdout.startswith(said), done.stderr
+    assert done.stdout.startswith(output), done.stderr
 
 
-def test_no_such_user_and_no_such_socket(path: Path) -> None:
-    script = f"from ecsconsul.registrator.privileges import become; become({{!r}}, [{str(path)!r}])"
-    for name, why in (("nobody-of-this-name", "There is no such user"), ("nobody", "There is no such socket")):
+def test_missing_user_and_missing_socket(path: Path) -> None:
+    script = f"from ecsconsul.registrator.privileges import drop_privileges; drop_privileges({{!r}}, [{str(path)!r}])"
+    for name, why in (("nobody-of-this-name", "No such user"), ("nobody", "No such socket")):
         argv = [sys.executable, "-c", script.format(name)]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=30)
         assert why in done.stderr

@@ -1,4 +1,4 @@
-"""First looks at real little servers on loopback."""
+"""Probes of real servers on loopback."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from ecsconsul.registrator.checks import HttpProbe, TcpProbe
-from ecsconsul.registrator.probe import look
+from ecsconsul.registrator.probe import run_probe
 
 
 class Handler(BaseHTTPRequestHandler):
-    """/<code> answers with that code, /to?<url> redirects there, /hops?<n> n times; /method tells it."""
+    """/<code> answers with that code, /to?<url> and /hops?<n> redirect, /method echoes the method."""
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
@@ -29,7 +29,7 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "/hops":
             self.answer(307, location=f"/hops?{int(query) - 1}" if int(query) > 1 else "/200")
         elif path == "/method":
-            self.answer(200, body=f"{self.command} {self.headers['User-Agent']}")
+            self.answer(200, body=f"{self.command} {self.headers['User-ConsulClient']}")
         elif path == "/big":
             self.answer(200, body="x" * 100_000)
         else:
@@ -50,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """A client that hangs up early is part of these tests and no news."""
+    """Clients that hang up early are part of these tests."""
 
     def handle_error(self, request: object, client_address: object) -> None:
         pass
@@ -58,7 +58,7 @@ class Server(ThreadingHTTPServer):
 
 @contextmanager
 def serving(context: ssl.SSLContext | None = None) -> Iterator[str]:
-    """A server's host:port."""
+    """Yields the server's host:port."""
     with Server(("127.0.0.1", 0), Handler) as server:
         if context:
             server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -73,7 +73,7 @@ def serving(context: ssl.SSLContext | None = None) -> Iterator[str]:
 
 @contextmanager
 def talking(talk: Callable[[socket.socket, threading.Event], None]) -> Iterator[int]:
-    """The port of a server that does `talk` with its one client, until the event is set."""
+    """Yields the port of a server that runs `talk` with its one client until the event is set."""
     over = threading.Event()
 
     def accept() -> None:
@@ -110,46 +110,46 @@ def server() -> Iterator[str]:
         (503, "critical"),
     ],
 )
-def test_consuls_rule_for_status_codes(server: str, code: int, status: str) -> None:
-    seen = look(HttpProbe(f"http://{server}/{code}"))
-    assert seen.status == status
-    assert str(code) in seen.output
+def test_status_codes(server: str, code: int, status: str) -> None:
+    result = run_probe(HttpProbe(f"http://{server}/{code}"))
+    assert result.status == status
+    assert str(code) in result.output
 
 
-def test_output_in_consuls_words(server: str) -> None:
+def test_output_is_the_same_as_consuls(server: str) -> None:
     url = f"http://{server}/200"
-    assert look(HttpProbe(url)) == ("passing", f"HTTP GET {url}: 200 OK Output: /200 is fine")
+    assert run_probe(HttpProbe(url)) == ("passing", f"HTTP GET {url}: 200 OK Output: /200 is fine")
 
 
 def test_output_is_bounded(server: str) -> None:
-    assert len(look(HttpProbe(f"http://{server}/big")).output) < 4300
+    assert len(run_probe(HttpProbe(f"http://{server}/big")).output) < 4300
 
 
 def test_method_and_agent(server: str) -> None:
-    seen = look(HttpProbe(f"http://{server}/method", "POST"))
-    assert seen.output.endswith("POST Consul Health Check")
+    result = run_probe(HttpProbe(f"http://{server}/method", "POST"))
+    assert result.output.endswith("POST Consul Health Check")
 
 
 def test_redirect_is_followed_with_get(server: str) -> None:
-    assert look(HttpProbe(f"http://{server}/to?/503")).status == "critical"
-    seen = look(HttpProbe(f"http://{server}/to?http://{server}/method", "POST"))
-    assert seen.status == "passing"
-    assert "Output: GET" in seen.output
+    assert run_probe(HttpProbe(f"http://{server}/to?/503")).status == "critical"
+    result = run_probe(HttpProbe(f"http://{server}/to?http://{server}/method", "POST"))
+    assert result.status == "passing"
+    assert "Output: GET" in result.output
 
 
-def test_redirects_end(server: str) -> None:
-    assert look(HttpProbe(f"http://{server}/hops?10")).status == "passing"
-    seen = look(HttpProbe(f"http://{server}/hops?11"))
-    assert seen == ("critical", f"HTTP GET http://{server}/hops?11: stopped after 10 redirects")
+def test_redirects_are_limited(server: str) -> None:
+    assert run_probe(HttpProbe(f"http://{server}/hops?10")).status == "passing"
+    result = run_probe(HttpProbe(f"http://{server}/hops?11"))
+    assert result == ("critical", f"HTTP GET http://{server}/hops?11: stopped after 10 redirects")
 
 
-def test_redirect_elsewhere_than_http(server: str) -> None:
-    seen = look(HttpProbe(f"http://{server}/to?file:///etc/hostname"))
-    assert (seen.status, "unsupported protocol scheme 'file'" in seen.output) == ("critical", True)
+def test_redirect_to_another_scheme(server: str) -> None:
+    result = run_probe(HttpProbe(f"http://{server}/to?file:///etc/hostname"))
+    assert (result.status, "unsupported protocol scheme 'file'" in result.output) == ("critical", True)
 
 
-def test_path_is_made_fit_to_send(server: str) -> None:
-    assert "/200?q=a%20b%C3%A9 is fine" in look(HttpProbe(f"http://{server}/200?q=a bé")).output
+def test_path_is_encoded(server: str) -> None:
+    assert "/200?q=a%20b%C3%A9 is fine" in run_probe(HttpProbe(f"http://{server}/200?q=a bé")).output
 
 
 @pytest.mark.parametrize(
@@ -163,24 +163,24 @@ def test_path_is_made_fit_to_send(server: str) -> None:
         TcpProbe("", 0),
     ],
 )
-def test_what_cannot_be_sent_is_critical(probe: HttpProbe | TcpProbe) -> None:
-    seen = look(probe)
-    assert seen.status == "critical"
-    assert seen.output
+def test_invalid_requests_are_critical(probe: HttpProbe | TcpProbe) -> None:
+    result = run_probe(probe)
+    assert result.status == "critical"
+    assert result.output
 
 
 def test_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    assert look(HttpProbe(f"http://127.0.0.1:{port}/")).status == "critical"
-    seen = look(TcpProbe("127.0.0.1", port))
-    assert seen.status == "critical"
-    assert "refused" in seen.output
+    assert run_probe(HttpProbe(f"http://127.0.0.1:{port}/")).status == "critical"
+    result = run_probe(TcpProbe("127.0.0.1", port))
+    assert result.status == "critical"
+    assert "refused" in result.output
 
 
 def test_tcp(server: str) -> None:
     host, _, port = server.partition(":")
-    assert look(TcpProbe(host, int(port))) == ("passing", f"TCP connect {server}: Success")
+    assert run_probe(TcpProbe(host, int(port))) == ("passing", f"TCP connect {server}: Success")
 
 
 def say_nothing(connection: socket.socket, over: threading.Event) -> None:
@@ -188,7 +188,7 @@ def say_nothing(connection: socket.socket, over: threading.Event) -> None:
 
 
 def trickle(connection: socket.socket, over: threading.Event) -> None:
-    """A header that never ends: each byte comes well within a socket's own timeout."""
+    """A header that never ends: each byte arrives well within the socket's own timeout."""
     connection.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
     while not over.wait(0.02):
         try:
@@ -198,13 +198,13 @@ def trickle(connection: socket.socket, over: threading.Event) -> None:
 
 
 @pytest.mark.parametrize("talk", [say_nothing, trickle])
-def test_a_look_ends_at_its_timeout(talk: Callable[[socket.socket, threading.Event], None]) -> None:
+def test_probe_ends_at_its_timeout(talk: Callable[[socket.socket, threading.Event], None]) -> None:
     with talking(talk) as port:
         url = f"http://127.0.0.1:{port}/"
         began = time.monotonic()
-        seen = look(HttpProbe(url, timeout=0.3))
+        result = run_probe(HttpProbe(url, timeout=0.3))
         took = time.monotonic() - began
-    assert seen == ("critical", f"HTTP GET {url}: no answer within 0.3 s")
+    assert result == ("critical", f"HTTP GET {url}: no answer within 0.3 s")
     assert 0.25 < took < 2
 
 
@@ -212,16 +212,16 @@ def hang_up(connection: socket.socket, over: threading.Event) -> None:
     connection.recv(1000)
 
 
-def test_hanging_up_is_critical_and_not_a_timeout() -> None:
+def test_closed_connection_is_critical_and_not_a_timeout() -> None:
     with talking(hang_up) as port:
-        seen = look(HttpProbe(f"http://127.0.0.1:{port}/"))
-    assert seen.status == "critical"
-    assert "no answer within" not in seen.output
+        result = run_probe(HttpProbe(f"http://127.0.0.1:{port}/"))
+    assert result.status == "critical"
+    assert "no answer within" not in result.output
 
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> AbstractContextManager[str]:
-    """A server whose certificate nobody vouches for."""
+    """A server with a self-signed certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(self_signed(tmp_path_factory.mktemp("tls") / "both.pem"))
     return serving(context)
@@ -248,9 +248,9 @@ def self_signed(path: Path) -> Path:
     return path
 
 
-def test_tls_is_verified_unless_told_otherwise(tls: AbstractContextManager[str]) -> None:
+def test_tls_is_verified_by_default(tls: AbstractContextManager[str]) -> None:
     with tls as address:
-        verified = look(HttpProbe(f"https://{address}/200"))
-        unverified = look(HttpProbe(f"https://{address}/200", tls_skip_verify=True))
+        verified = run_probe(HttpProbe(f"https://{address}/200"))
+        unverified = run_probe(HttpProbe(f"https://{address}/200", tls_skip_verify=True))
     assert (verified.status, "CERTIFICATE_VERIFY_FAILED" in verified.output) == ("critical", True)
     assert unverified.status == "passing"

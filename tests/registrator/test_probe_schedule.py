@@ -1,4 +1,4 @@
-"""How a new service is looked at until it is well."""
+"""When a new service is probed, and with which status it is registered."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from contextlib import closing
 import pytest
 
 from ecsconsul.registrator.checks import Check, Endpoint, HttpProbe, TcpProbe
-from ecsconsul.registrator.probe_schedule import PAUSE_WHEN_SHOWN, SHOWN_AFTER, Looking, looking_at, see
+from ecsconsul.registrator.probe_schedule import (
+    CRITICAL_AFTER,
+    MAX_PAUSE,
+    MIN_PAUSE,
+    ProbeSchedule,
+    probe_status,
+    schedule_probes,
+)
 from ecsconsul.registrator.rules import Registration
 
 HTTP = Check(http="http://10.0.0.1:80/health", interval="5s", timeout="3s")
@@ -19,46 +26,55 @@ def service(check: Check | None, tags: tuple[str, ...] = ()) -> Registration:
     return Registration("a", "web", "10.0.0.1", 80, tags, check=check, behind=Endpoint("172.17.0.2", 8080))
 
 
-def test_a_check_that_can_be_looked_at_is_until_consul_has_done_so() -> None:
-    found = looking_at(service(HTTP), 100.0, until_it_listens=False)
-    assert found is not None
-    assert found.probe == HttpProbe("http://10.0.0.1:80/health", timeout=SHOWN_AFTER)
-    assert found.behind is None
-    assert found.until == 100.0 + SHOWN_AFTER + 5
+def test_service_with_a_check_is_probed_until_consul_must_have_checked_it() -> None:
+    schedule = schedule_probes(service(HTTP), 100.0, wait_for_port=False)
+    assert schedule is not None
+    assert schedule.probe == HttpProbe("http://10.0.0.1:80/health", timeout=CRITICAL_AFTER)
+    assert schedule.behind is None
+    assert schedule.until == 100.0 + CRITICAL_AFTER + 5
 
 
-def test_a_tcp_look_asks_the_container_itself_as_well() -> None:
-    found = looking_at(service(TCP), 100.0, until_it_listens=False)
-    assert found is not None and found.behind is not None
-    assert (found.behind.host, found.behind.port) == ("172.17.0.2", 8080)
+def test_tcp_probe_includes_the_container_itself() -> None:
+    schedule = schedule_probes(service(TCP), 100.0, wait_for_port=False)
+    assert schedule is not None and schedule.behind is not None
+    assert (schedule.behind.host, schedule.behind.port) == ("172.17.0.2", 8080)
 
 
 @pytest.mark.parametrize(
     "check", [Check(ttl="10s"), Check(args=("true",), interval="10s"), Check(http="x", status="passing")]
 )
-@pytest.mark.parametrize("waits", [True, False])
-def test_what_only_consul_or_the_service_can_tell_is_not_looked_at(check: Check, waits: bool) -> None:
-    assert looking_at(service(check), 100.0, until_it_listens=waits) is None
+@pytest.mark.parametrize("wait_for_port", [True, False])
+def test_checks_that_only_consul_can_run_are_not_probed(check: Check, wait_for_port: bool) -> None:
+    assert schedule_probes(service(check), 100.0, wait_for_port=wait_for_port) is None
 
 
-def test_one_without_a_check_is_looked_at_only_where_that_is_asked_for() -> None:
-    assert looking_at(service(None), 100.0, until_it_listens=False) is None
-    assert looking_at(service(None, ("udp",)), 100.0, until_it_listens=True) is None
-    found = looking_at(service(None), 100.0, until_it_listens=True)
-    assert found is not None
-    assert found.probe == TcpProbe("10.0.0.1", 80, SHOWN_AFTER)
+def test_service_without_a_check_is_probed_only_with_wait_for_port() -> None:
+    assert schedule_probes(service(None), 100.0, wait_for_port=False) is None
+    assert schedule_probes(service(None, ("udp",)), 100.0, wait_for_port=True) is None
+    schedule = schedule_probes(service(None), 100.0, wait_for_port=True)
+    assert schedule is not None
+    assert schedule.probe == TcpProbe("10.0.0.1", 80, CRITICAL_AFTER)
 
 
-def test_the_pauses_grow_until_it_is_shown() -> None:
-    looking = Looking(TcpProbe("h", 1), None, began=0.0, until=10.0)
-    looking.status = "critical"
-    pauses = [looking.next_pause(0.1) for _ in range(12)]
-    assert pauses == sorted(pauses)
-    assert (pauses[0], pauses[-1]) == (0.01, 0.1)
-    assert looking.next_pause(SHOWN_AFTER) == PAUSE_WHEN_SHOWN
-    assert looking.next_pause(10.0) is None
-    looking.status = "passing"
-    assert looking.next_pause(0.1) is None
+@pytest.mark.parametrize(
+    ("age", "pause"),
+    [
+        (0.0, MIN_PAUSE),
+        (0.05, MIN_PAUSE),
+        (0.5, 0.05),
+        (CRITICAL_AFTER, 0.1),
+        (4.0, 0.4),
+        (9.0, MAX_PAUSE),
+        (10.0, None),
+    ],
+)
+def test_pause_is_a_tenth_of_the_age_within_limits(age: float, pause: float | None) -> None:
+    schedule = ProbeSchedule(TcpProbe("h", 1), None, began=100.0, until=110.0, status="critical")
+    assert schedule.pause(100.0 + age) == (pause if pause is None else pytest.approx(pause))
+
+
+def test_healthy_service_is_not_probed_again() -> None:
+    assert ProbeSchedule(TcpProbe("h", 1), None, began=0.0, until=10.0, status="passing").pause(0.1) is None
 
 
 @pytest.mark.parametrize(
@@ -68,30 +84,30 @@ def test_the_pauses_grow_until_it_is_shown() -> None:
         ("critical", 0.1, False),
         ("passing", 0.1, True),
         ("warning", 0.1, True),
-        ("critical", SHOWN_AFTER, True),
-        (None, SHOWN_AFTER, True),  # the look hangs
+        ("critical", CRITICAL_AFTER, True),
+        (None, CRITICAL_AFTER, True),  # the probe hangs
     ],
 )
-def test_when_it_is_registered(status: str | None, now: float, decided: bool) -> None:
-    looking = Looking(TcpProbe("h", 1), None, 0.0, 10.0, status=status)  # type: ignore[arg-type]
-    assert looking.is_decided(now) is decided
+def test_when_a_service_is_registered(status: str | None, now: float, decided: bool) -> None:
+    schedule = ProbeSchedule(TcpProbe("h", 1), None, 0.0, 10.0, status=status)  # type: ignore[arg-type]
+    assert schedule.is_decided(now) is decided
 
 
-def test_shown_wrongly_is_critical_though_it_is_well() -> None:
-    looking = Looking(TcpProbe("h", 1), None, 0.0, 10.0, status="passing", shown="critical")
-    assert looking.is_shown_wrongly
-    looking.shown = "passing"
-    assert not looking.is_shown_wrongly
+def test_recovered_means_registered_as_critical_but_healthy() -> None:
+    schedule = ProbeSchedule(TcpProbe("h", 1), None, 0.0, 10.0, status="passing", registered="critical")
+    assert schedule.recovered
+    schedule.registered = "passing"
+    assert not schedule.recovered
 
 
-def test_what_is_seen() -> None:
+def test_probe_status() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as server, closing(socket.socket()) as silent:
         silent.bind(("127.0.0.1", 0))
         open_port, closed_port = server.getsockname()[1], silent.getsockname()[1]
-        here, nowhere = TcpProbe("127.0.0.1", open_port, 1.0), TcpProbe("127.0.0.1", closed_port, 1.0)
+        listening, refusing = TcpProbe("127.0.0.1", open_port, 1.0), TcpProbe("127.0.0.1", closed_port, 1.0)
         unreachable = TcpProbe("no such host", 1, 0.1)
-        assert see(here, None) == "passing"
-        assert see(nowhere, None) == "critical"
-        assert see(here, nowhere) == "critical"
-        assert see(here, here) == "passing"
-        assert see(here, unreachable) == "passing"
+        assert probe_status(listening, None) == "passing"
+        assert probe_status(refusing, None) == "critical"
+        assert probe_status(listening, refusing) == "critical"
+        assert probe_status(listening, listening) == "passing"
+        assert probe_status(listening, unreachable) == "passing"

@@ -1,4 +1,4 @@
-"""The program: its exit codes, its tries at the start, and its end."""
+"""The program: exit codes, retries at startup, and shutdown."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from contextlib import contextmanager
 import pytest
 
 from ecsconsul.errors import LabError
-from ecsconsul.registrator.program import keep_trying, run, sync_options
+from ecsconsul.registrator.program import keep_trying, reconciler_options, run
 from ecsconsul.registrator.settings import FOREVER, Retry, read_settings
-from tests.registrator.conftest import Runtime, eventually
+from tests.registrator.conftest import Harness, eventually
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 @contextmanager
-def spawn(world: Runtime, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """The program between the world's servers; it ends with the context."""
+def spawn(harness: Harness, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """The program, connected to the harness's servers; killed at the end of the context."""
     argv = [sys.executable, "-m", "ecsconsul.registrator", "-log-format=json", "-hostname=host", *words]
-    environment = {**os.environ, "DOCKER_HOST": world.engine.url}
-    uri = f"consul://127.0.0.1:{world.agent.port}"
+    environment = {**os.environ, "DOCKER_HOST": harness.docker.url}
+    uri = f"consul://127.0.0.1:{harness.consul.port}"
     with subprocess.Popen([*argv, uri], env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -45,59 +45,59 @@ def spawn(world: Runtime, *words: str) -> Iterator[subprocess.Popen[str]]:
         ("-version", 0, "registrator (ecsconsul ", ""),
     ],
 )
-def test_how_a_command_line_ends(capsys: pytest.CaptureFixture[str], line: str, code: int, out: str, err: str) -> None:
+def test_command_line(capsys: pytest.CaptureFixture[str], line: str, code: int, out: str, err: str) -> None:
     assert run(line.split()) == code
-    said = capsys.readouterr()
-    assert said.out.startswith(out)
-    assert said.err.startswith(err)
+    output = capsys.readouterr()
+    assert output.out.startswith(out)
+    assert output.err.startswith(err)
 
 
-def test_without_consul_it_ends_after_its_tries(world: Runtime) -> None:
-    world.agent.stop()
-    with spawn(world, "-retry-attempts=2", "-retry-interval=10") as process:
-        lines = process.communicate(timeout=PATIENCE)[1].splitlines()
-    world.agent.start()
+def test_retries_end_when_consul_stays_away(harness: Harness) -> None:
+    harness.consul.stop()
+    with spawn(harness, "-retry-attempts=2", "-retry-interval=10") as process:
+        lines = process.communicate(timeout=TIMEOUT)[1].splitlines()
+    harness.consul.start()
     assert process.returncode == 1
     assert [json.loads(line)["msg"] for line in lines] == [
         "starting",
-        "cannot start yet",
-        "cannot start yet",
-        "Consul does not answer",
+        "can't start yet, retrying",
+        "can't start yet, retrying",
+        "Consul doesn't answer",
     ]
 
 
 @pytest.mark.parametrize(("words", "left"), [((), set()), (("-on-exit=keep",), {"host:c1:80"})])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_asked_to_end_it_takes_its_services_out_unless_told(
-    world: Runtime, words: tuple[str, ...], left: set[str], number: signal.Signals
+def test_stop_signal_deregisters_services_unless_kept(
+    harness: Harness, words: tuple[str, ...], left: set[str], number: signal.Signals
 ) -> None:
-    world.engine.run("c1", port=1)
-    with spawn(world, *words) as process:
-        world.await_ids("host:c1:80")
+    harness.docker.run("c1", port=1)
+    with spawn(harness, *words) as process:
+        harness.await_ids("host:c1:80")
         process.send_signal(number)
-        lines = process.communicate(timeout=PATIENCE)[1].splitlines()
+        lines = process.communicate(timeout=TIMEOUT)[1].splitlines()
     assert process.returncode == 0
-    assert world.ids() == left
+    assert harness.ids() == left
     assert [json.loads(line)["level"] for line in lines if "warning" in line or "error" in line] == []
 
 
-def test_it_says_what_it_cannot_register(world: Runtime) -> None:
-    world.engine.run("c1", port=1, env=["SERVICE_CHECK_TTL=soon"])
-    with spawn(world) as process:
+def test_invalid_metadata_is_logged(harness: Harness) -> None:
+    harness.docker.run("c1", port=1, env=["SERVICE_CHECK_TTL=soon"])
+    with spawn(harness) as process:
         assert process.stderr is not None
         warnings = (line for line in map(json.loads, process.stderr) if line["level"] == "warning")
-        assert "check_ttl 'soon' is no duration" in next(warnings)["msg"]
+        assert "check_ttl 'soon' isn't a duration" in next(warnings)["msg"]
         process.terminate()
 
 
-ASKED = """
+SIGNAL_SCRIPT = """
 import os, signal, threading
 from ecsconsul.registrator import program
 
-asked = program._on_signals()
+stop_requested = program._on_signals()
 threading.Thread(target=os.kill, args=(os.getpid(), signal.{name})).start()
 {meanwhile}
-assert asked.wait(30)
+assert stop_requested.wait(30)
 """
 
 
@@ -106,38 +106,38 @@ assert asked.wait(30)
     "meanwhile",
     [
         "pass",
-        # the lock of the event is held by the main thread, in which Python runs handlers of signals
-        "with asked._cond: threading.Event().wait(0.2)",
+        # the lock of the event is observed by the main thread, in which Python runs handlers of signals
+        "with stop_requested._cond: threading.Event().wait(0.2)",
     ],
 )
-def test_a_signal_may_come_at_any_moment(name: str, meanwhile: str) -> None:
-    code = ASKED.format(name=name, meanwhile=meanwhile)
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)
+def test_signal_may_arrive_at_any_moment(name: str, meanwhile: str) -> None:
+    code = SIGNAL_SCRIPT.format(name=name, meanwhile=meanwhile)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=TIMEOUT)
 
 
-def test_no_handler_is_left_that_a_sleeping_main_thread_could_miss() -> None:
+def test_signals_are_blocked_instead_of_handled() -> None:
     code = (
         "import signal; from ecsconsul.registrator import program; program._on_signals();"
         "assert {signal.SIGTERM, signal.SIGINT} <= signal.pthread_sigmask(signal.SIG_BLOCK, ());"
         "assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=TIMEOUT)
 
 
-def test_tries_end_when_it_is_asked_to_end() -> None:
-    asked, tries = threading.Event(), []
+def test_retries_end_on_a_stop_request() -> None:
+    stop_requested, attempts = threading.Event(), []
 
     def start() -> None:
-        tries.append(1)
-        if len(tries) == 3:
-            asked.set()
+        attempts.append(1)
+        if len(attempts) == 3:
+            stop_requested.set()
         raise LabError("not yet")
 
-    assert not keep_trying(start, Retry(FOREVER, 0.001), asked)
-    assert len(tries) == 3
+    assert not keep_trying(start, Retry(FOREVER, 0.001), stop_requested)
+    assert len(attempts) == 3
 
 
-def test_tries_end_with_the_last_error() -> None:
+def test_retries_raise_the_last_error() -> None:
     def start() -> None:
         raise LabError("not yet")
 
@@ -145,22 +145,22 @@ def test_tries_end_with_the_last_error() -> None:
         keep_trying(start, Retry(1, 0.001), threading.Event())
 
 
-def test_the_hosts_name_is_its_own_unless_told() -> None:
-    told = sync_options(read_settings(["-ip", "10.0.0.1", "consul://a"], {}))
-    assert told.rules.hostname
-    assert told.rules.host_address == "10.0.0.1"
-    assert sync_options(read_settings(["-hostname", "h", "consul://a"], {})).rules.hostname == "h"
-    inside = sync_options(read_settings(["-internal", "-ip", "10.0.0.1", "consul://a"], {}))
-    assert inside.rules.host_address == "", "the address told is for published ports"
+def test_host_name_and_address() -> None:
+    options = reconciler_options(read_settings(["-ip", "10.0.0.1", "consul://a"], {}))
+    assert options.rules.hostname
+    assert options.rules.host_address == "10.0.0.1"
+    assert reconciler_options(read_settings(["-hostname", "h", "consul://a"], {})).rules.hostname == "h"
+    internal = reconciler_options(read_settings(["-internal", "-ip", "10.0.0.1", "consul://a"], {}))
+    assert internal.rules.host_address == "", "-ip is for published ports"
 
 
-def test_it_starts_when_docker_comes_later(world: Runtime) -> None:
-    world.engine.stop()
-    world.engine.run("c1", port=1)
-    with spawn(world, "-retry-attempts=-1", "-retry-interval=20") as process:
-        world.engine.start()
-        world.await_ids("host:c1:80")
-        eventually(lambda: world.engine.listeners == 1)
+def test_it_starts_once_docker_is_there(harness: Harness) -> None:
+    harness.docker.stop()
+    harness.docker.run("c1", port=1)
+    with spawn(harness, "-retry-attempts=-1", "-retry-interval=20") as process:
+        harness.docker.start()
+        harness.await_ids("host:c1:80")
+        eventually(lambda: harness.docker.listeners == 1)
         process.terminate()
         assert process.stderr is not None
         process.stderr.read()

@@ -1,4 +1,4 @@
-"""The rules, as a table: containers as data, and exactly what Consul is told of them."""
+"""The rules as a table: containers, and the exact services they become."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ecsconsul.registrator.rules import (
     Options,
     PortBinding,
     default_name,
-    first_look,
+    initial_probe,
     registrations,
 )
 
@@ -58,24 +58,24 @@ def checked(**check: Any) -> dict[str, Any]:
 @dataclass(frozen=True)
 class Case:
     id: str
-    asked: dict[str, Any]
-    told: list[dict[str, Any]]
+    given: dict[str, Any]
+    services: list[dict[str, Any]]
     notes: tuple[str, ...] = field(default=())
 
 
-def one(id: str, told: dict[str, Any], *notes: str, **asked: Any) -> Case:
-    return Case(id, asked, [told], notes)
+def one(id: str, expected: dict[str, Any], *notes: str, **given: Any) -> Case:
+    return Case(id, given, [expected], notes)
 
 
-def none(id: str, *notes: str, **asked: Any) -> Case:
-    return Case(id, asked, [], notes)
+def none(id: str, *notes: str, **given: Any) -> Case:
+    return Case(id, given, [], notes)
 
 
-def two(id: str, low: dict[str, Any], high: dict[str, Any], **asked: Any) -> Case:
+def two(id: str, low: dict[str, Any], high: dict[str, Any], **given: Any) -> Case:
     """A group of ports 80 (published at 8000) and 443 (at 4443); what differs from the plain group."""
     first = service(8000, Name="nginx-80") | low
     second = service(4443, ID="host:nginx.0:443", Name="nginx-443") | high
-    return Case(id, {"ports": PAIR} | asked, [first, second])
+    return Case(id, {"ports": PAIR} | given, [first, second])
 
 
 HTTP = "http://10.0.0.5:32768"
@@ -107,7 +107,7 @@ NAMES = [
     one("value with equals sign", service(Name="a=b"), env="SERVICE_NAME=a=b"),
     one("item without equals sign", service(), env="SERVICE_NAME"),
     one("registry port, tag and digest", service(Name="b"), image="host:5000/a/b:tag@sha256:" + "0" * 64),
-    none("image without a name", "gives no name", image=""),
+    none("image without a name", "no name can be derived", image=""),
     none("explicit", "-explicit", explicit=True),
     none("explicit with an empty name", "-explicit", explicit=True, env="SERVICE_NAME="),
     one("explicit and named", service(Name="web"), explicit=True, env="SERVICE_NAME=web"),
@@ -322,14 +322,14 @@ META = [
     one("no key after the port", service(), "meta '' left out", env="SERVICE_80_=1"),
     one("key too long", service(), "128 letters", env="SERVICE_" + "K" * 129 + "=1"),
     one("longest key", service(Meta={"k" * 128: "1"}), env="SERVICE_" + "K" * 128 + "=1"),
-    one("reserved key", service(), "'consul-' for itself", env="SERVICE_CONSUL-X=1"),
+    one("reserved key", service(), "reserves the prefix 'consul-'", env="SERVICE_CONSUL-X=1"),
     one("value too long", service(), "512 bytes", env=f"SERVICE_A={LONG}"),
     one("longest value", service(Meta={"a": LONG[1:]}), env=f"SERVICE_A={LONG[1:]}"),
     one("value too long in bytes", service(), "512 bytes", env="SERVICE_A=" + "é" * 257),
     one(
         "65 pairs",
         service(Meta={f"k{n:02}": "x" for n in range(64)}),
-        "meta 'k64' left out: Consul takes at most 64",
+        "meta 'k64' left out: Consul accepts at most 64",
         env=tuple(f"SERVICE_K{n:02}=x" for n in range(65)),
     ),
 ]
@@ -403,13 +403,13 @@ CHECKS = [
         env=("SERVICE_CHECK_SCRIPT=nc $SERVICE_IP | grep OK",),
     ),
     one("cmd", checked(Args=["true"], Interval="10s"), env="SERVICE_CHECK_CMD=true SERVICE_CHECK_SCRIPT=false"),
-    none("script with an open quote", "cannot be split", env=("SERVICE_CHECK_SCRIPT=echo 'a",)),
-    none("script without a command", "names no command", env=("SERVICE_CHECK_SCRIPT= ",)),
+    none("script with an open quote", "can't be split", env=("SERVICE_CHECK_SCRIPT=echo 'a",)),
+    none("script without a command", "has no command", env=("SERVICE_CHECK_SCRIPT= ",)),
     none("ttl that is none", "check_ttl '30'", env="SERVICE_CHECK_TTL=30"),
     one(
         "bad interval",
         checked(TCP="10.0.0.5:32768", Interval="10s"),
-        "check_interval '5' left out",
+        "check_interval '5' ignored",
         env="SERVICE_CHECK_TCP=1 SERVICE_CHECK_INTERVAL=5",
     ),
     one(
@@ -448,9 +448,9 @@ CASES = NAMES + GROUPS + IGNORED + IDS + TAGS + ADDRESSES + META + CHECKS
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_what_consul_is_told(case: Case) -> None:
-    decision = decide(**case.asked)
-    assert [registration.payload() for registration in decision.registrations] == case.told
+def test_services_of_a_container(case: Case) -> None:
+    decision = decide(**case.given)
+    assert [registration.payload() for registration in decision.registrations] == case.services
     assert len(decision.notes) == len(case.notes)
     for note in case.notes:
         assert any(note in str(given) for given in decision.notes), decision.notes
@@ -472,19 +472,19 @@ def test_default_name(image: str, name: str) -> None:
     assert default_name(image) == name
 
 
-def test_what_was_asked_for_is_no_mistake() -> None:
-    (asked,) = decide("SERVICE_IGNORE=1").notes
+def test_a_choice_is_not_a_mistake() -> None:
+    (requested,) = decide("SERVICE_IGNORE=1").notes
     (mistaken,) = decide("SERVICE_CONSUL-X=1").notes
-    assert (asked.mistake, mistaken.mistake) == (False, True)
+    assert (requested.mistake, mistaken.mistake) == (False, True)
 
 
-def test_status_seen_replaces_the_initial_one() -> None:
+def test_probed_status_replaces_the_initial_one() -> None:
     (registration,) = decide("SERVICE_CHECK_TCP=1 SERVICE_CHECK_INITIAL_STATUS=warning").registrations
     assert registration.payload("passing")["Check"]["Status"] == "passing"  # type: ignore[index]
     assert registration.payload()["Check"]["Status"] == "warning"  # type: ignore[index]
 
 
-def test_status_without_a_check_says_nothing() -> None:
+def test_status_is_ignored_without_a_check() -> None:
     (registration,) = decide().registrations
     assert registration.payload("passing") == service()
 
@@ -509,9 +509,9 @@ def test_status_without_a_check_says_nothing() -> None:
         ("", None),
     ],
 )
-def test_first_look(env: str, probe: object) -> None:
+def test_initial_probe(env: str, probe: object) -> None:
     (registration,) = decide(env).registrations
-    assert first_look(registration) == probe
+    assert initial_probe(registration) == probe
 
 
 @pytest.mark.parametrize(
@@ -524,15 +524,15 @@ def test_first_look(env: str, probe: object) -> None:
         ({"ip": ""}, None),
     ],
 )
-def test_where_the_container_itself_listens_behind_a_mapping(changes: dict[str, Any], behind: object) -> None:
+def test_container_address_behind_a_port_mapping(changes: dict[str, Any], behind: object) -> None:
     (registration,) = decide(**{"ip": "172.17.0.2", **changes}).registrations
     assert registration.behind == behind
     assert "172.17.0.2" not in str(registration.payload()) or changes.get("internal")
 
 
-def test_first_look_over_ipv6() -> None:
+def test_initial_probe_over_ipv6() -> None:
     (registration,) = decide("SERVICE_CHECK_TCP=1", ip_flag="::1").registrations
-    assert first_look(registration) == TcpProbe("::1", 32768)
+    assert initial_probe(registration) == TcpProbe("::1", 32768)
 
 
 # Keys that mean something, so that the search does not spend itself on SERVICE_<noise>.

@@ -1,4 +1,4 @@
-"""A real Consul agent takes every payload that the rules make, and keeps what it says."""
+"""A real Consul agent accepts every payload that the rules produce, and stores it as given."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from ecsconsul.registrator.checks import duration_seconds
-from ecsconsul.registrator.probe import look
-from ecsconsul.registrator.rules import Container, Options, PortBinding, Registration, first_look, registrations
+from ecsconsul.registrator.probe import run_probe
+from ecsconsul.registrator.rules import Container, Options, PortBinding, Registration, initial_probe, registrations
 
 ADDRESS = "127.77.0.1" if os.uname().sysname == "Linux" else "127.0.0.1"
 BINARY = os.environ.get("ECSCONSUL_CONSUL_BIN") or shutil.which("consul")
@@ -40,17 +40,17 @@ class Agent:
         finally:
             connection.close()
 
-    def ask(self, method: str, path: str, body: object = None) -> tuple[int, str]:
+    def request(self, method: str, path: str, body: object = None) -> tuple[int, str]:
         response, text = self.exchange(method, path, body)
         return response.status, text
 
     def get(self, path: str) -> Any:
-        status, text = self.ask("GET", path)
+        status, text = self.request("GET", path)
         assert status == 200, text
         return json.loads(text)
 
     def catalogued(self, name: str) -> Any:
-        """The one instance of a service; the agent tells its catalog a moment after it has taken it."""
+        """The one instance of a service; the agent updates its catalog a moment after the registration."""
         index, deadline = "0", time.monotonic() + 5
         while time.monotonic() < deadline:
             response, text = self.exchange("GET", f"/v1/health/service/{name}?index={index}&wait=2s")
@@ -61,14 +61,14 @@ class Agent:
         pytest.fail(f"{name} is not in the catalog")
 
     def register(self, payload: dict[str, object]) -> tuple[int, str]:
-        return self.ask("PUT", "/v1/agent/service/register", payload)
+        return self.request("PUT", "/v1/agent/service/register", payload)
 
     def wait_until_up(self, process: subprocess.Popen[bytes], log: Path) -> None:
         """Until the agent's API answers, 20 s at most."""
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             try:
-                if self.ask("GET", "/v1/agent/self")[0] == 200:
+                if self.request("GET", "/v1/agent/self")[0] == 200:
                     return
             except OSError:
                 try:
@@ -135,17 +135,17 @@ CHECKS = {
 }
 
 
-def seldom_looked_at(payload: dict[str, Any]) -> dict[str, Any]:
-    """The same with an hour between Consul's own looks: the first is at a random moment of it."""
+def rarely_checked(payload: dict[str, Any]) -> dict[str, Any]:
+    """The same with an interval of an hour: Consul runs the first check at a random time within it."""
     check = payload.get("Check", {})
     return payload | ({"Check": check | {"Interval": "1h"}} if "Interval" in check else {})
 
 
 @pytest.mark.parametrize("kind", CHECKS)
 @pytest.mark.parametrize("status", [None, "passing", "warning", "critical"])
-def test_each_check_is_taken(agent: Agent, kind: str, status: Any) -> None:
+def test_every_check_is_accepted(agent: Agent, kind: str, status: Any) -> None:
     (registration,) = decide(*CHECKS[kind], f"SERVICE_ID={kind} {status}")
-    assert agent.register(seldom_looked_at(registration.payload(status))) == (200, "")
+    assert agent.register(rarely_checked(registration.payload(status))) == (200, "")
     found = agent.get("/v1/agent/checks").get(f"service:{kind} {status}")
     assert (found is None) == (kind == "none")
     if found and status:
@@ -153,7 +153,7 @@ def test_each_check_is_taken(agent: Agent, kind: str, status: Any) -> None:
     assert agent.register(registration.payload(status)) == (200, "")
 
 
-def test_each_part_arrives(agent: Agent) -> None:
+def test_every_field_is_stored(agent: Agent) -> None:
     ports = (PortBinding(53, "udp", 5353),)
     env = ("SERVICE_NAME=dns", r"SERVICE_TAGS=a\,b,c", "SERVICE_REGION=us2")
     (registration,) = decide(*env, ports=ports)
@@ -170,8 +170,8 @@ def test_each_part_arrives(agent: Agent) -> None:
     assert sorted(found["Tags"]) == ["a,b", "c", "udp"]
 
 
-def test_meta_on_consuls_limits(agent: Agent) -> None:
-    """The limits are Consul's and no tighter: one step beyond each, Consul refuses."""
+def test_meta_limits_are_consuls(agent: Agent) -> None:
+    """One step beyond each limit, Consul refuses the registration."""
     env = (
         "SERVICE_" + "K" * 128 + "=" + "é" * 256,
         "SERVICE_Z.=1",
@@ -193,13 +193,13 @@ def test_meta_on_consuls_limits(agent: Agent) -> None:
     "text",
     ["10s", "1.s", ".5s", "+2s", "1h30m", "3µs", "10", "0s", "-1s", "1d", "s", "1e3s", " 1s", "2562048h"],
 )
-def test_durations_are_those_that_consul_takes(agent: Agent, text: str) -> None:
+def test_durations_are_those_that_consul_accepts(agent: Agent, text: str) -> None:
     payload = {"ID": "duration", "Name": "duration", "Port": 1, "Check": {"TTL": text, "Status": "passing"}}
     status, why = agent.register(payload)
     assert (status == 200) == (duration_seconds(text) is not None), why
 
 
-def test_no_address_is_the_nodes(agent: Agent) -> None:
+def test_empty_address_means_the_nodes(agent: Agent) -> None:
     (registration,) = decide("SERVICE_NAME=nowhere", host_address="")
     assert agent.register(registration.payload()) == (200, "")
     found = agent.catalogued("nowhere")
@@ -212,8 +212,8 @@ def test_consul_refuses_the_address_that_the_rules_replace(agent: Agent) -> None
     assert agent.register(registration.payload() | {"Address": "0.0.0.0"})[0] == 400
 
 
-def looked_at(agent: Agent, id: str) -> Registration:
-    """A service that is well (the agent's own API), and whose check Consul will not run for a while."""
+def healthy_service(agent: Agent, id: str) -> Registration:
+    """A healthy service (the agent's own API) whose check Consul won't run for a while."""
     env = ("SERVICE_CHECK_HTTP=/v1/agent/self", "SERVICE_CHECK_INTERVAL=1h", f"SERVICE_ID={id}")
     (registration,) = decide(*env, ports=(PortBinding(80, host_port=agent.port),))
     return registration
@@ -223,19 +223,19 @@ def status_in_consul(agent: Agent, id: str) -> str:
     return str(agent.get("/v1/agent/checks")[f"service:{id}"]["Status"])
 
 
-def test_a_first_look_makes_it_passing_at_once(agent: Agent) -> None:
-    blind, seen = looked_at(agent, "blind"), looked_at(agent, "seen")
-    assert agent.register(blind.payload()) == (200, "")
-    assert status_in_consul(agent, "blind") == "critical"
-    probe = first_look(seen)
+def test_initial_probe_makes_it_passing_at_once(agent: Agent) -> None:
+    unprobed, probed = healthy_service(agent, "unprobed"), healthy_service(agent, "probed")
+    assert agent.register(unprobed.payload()) == (200, "")
+    assert status_in_consul(agent, "unprobed") == "critical"
+    probe = initial_probe(probed)
     assert probe is not None
-    assert agent.register(seen.payload(look(probe).status)) == (200, "")
-    assert status_in_consul(agent, "seen") == "passing"
+    assert agent.register(probed.payload(run_probe(probe).status)) == (200, "")
+    assert status_in_consul(agent, "probed") == "passing"
 
 
-def test_a_look_after_the_registration_comes_too_late(agent: Agent) -> None:
-    """Consul keeps the status of a check that it has: docs/registrator.md tells callers so."""
-    registration = looked_at(agent, "late")
+def test_status_of_a_second_registration_is_ignored(agent: Agent) -> None:
+    """Consul keeps the status of a check that it already has (docs/registrator.md)."""
+    registration = healthy_service(agent, "late")
     agent.register(registration.payload())
     assert agent.register(registration.payload("passing")) == (200, "")
     assert status_in_consul(agent, "late") == "critical"

@@ -1,4 +1,4 @@
-"""What the Registrator is told: every flag of the original, URIs, variables, and what they exclude."""
+"""Flags, URIs and environment variables, and which combinations are refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ecsconsul.registrator.settings import (
     Server,
     Settings,
     Tls,
-    VersionWanted,
+    VersionRequested,
     help_text,
     read_settings,
 )
@@ -24,7 +24,7 @@ def read(line: str, **environment: str) -> Settings:
     return read_settings(line.split(), environment)
 
 
-def test_what_holds_when_nothing_is_told() -> None:
+def test_defaults() -> None:
     assert read(URI) == Settings(
         consul=Server("10.0.0.9", 8500),
         token="",
@@ -44,27 +44,32 @@ def test_what_holds_when_nothing_is_told() -> None:
     )
 
 
-def test_every_flag_of_the_original() -> None:
+def test_flags_of_the_original() -> None:
     line = (
         "-ip 10.0.0.1 -internal -explicit -useIpFromLabel some.label -tags a,b -deregister on-success -cleanup"
         " -resync 60 -ttl 30 -ttl-refresh 10 -retry-attempts -1 -retry-interval 500"
     )
-    told = read(f"{line} {URI}")
-    assert told.options == Options(
+    settings = read(f"{line} {URI}")
+    assert settings.options == Options(
         hostname="", ip="10.0.0.1", internal=True, explicit=True, use_ip_from_label="some.label", tags="a,b"
     )
-    assert (told.deregister_failed, told.cleanup, told.resync) == (False, True, 60.0)
-    assert told.retry == Retry(FOREVER, 0.5)
+    assert (settings.deregister_failed, settings.cleanup, settings.resync) == (False, True, 60.0)
+    assert settings.retry == Retry(FOREVER, 0.5)
 
 
-def test_the_flags_of_our_own() -> None:
-    told = read(
+def test_our_own_flags() -> None:
+    settings = read(
         "-on-exit keep -hostname h -stop-timeout 30 -label a=b -status :9100 -user nobody -log-format json"
         f" -log-level debug {URI}"
     )
-    assert (told.keep_on_exit, told.options.hostname, told.stop_timeout, told.label) == (True, "h", 30.0, "a=b")
-    assert (told.status, told.user) == (("127.0.0.1", 9100), "nobody")
-    assert (told.log_format, told.log_level) == ("json", "debug")
+    assert (settings.keep_on_exit, settings.options.hostname, settings.stop_timeout, settings.label) == (
+        True,
+        "h",
+        30.0,
+        "a=b",
+    )
+    assert (settings.status, settings.user) == (("127.0.0.1", 9100), "nobody")
+    assert (settings.log_format, settings.log_level) == ("json", "debug")
 
 
 @pytest.mark.parametrize(
@@ -80,14 +85,14 @@ def test_the_flags_of_our_own() -> None:
         ("consul-tls://consul:8501", Server("consul", 8501, tls=Tls("ca", "cert", "key"))),
     ],
 )
-def test_where_a_uri_leads(uri: str, server: Server) -> None:
-    told = read(uri, CONSUL_CACERT="ca", CONSUL_CLIENT_CERT="cert", CONSUL_CLIENT_KEY="key")
-    assert told.consul == server
+def test_registry_uris(uri: str, server: Server) -> None:
+    settings = read(uri, CONSUL_CACERT="ca", CONSUL_CLIENT_CERT="cert", CONSUL_CLIENT_KEY="key")
+    assert settings.consul == server
 
 
-def test_the_names_that_older_versions_gave_to_the_certificate() -> None:
-    told = read("consul-tls://c", CONSUL_TLSCERT="cert", CONSUL_TLSKEY="key")
-    assert told.consul.tls == Tls("", "cert", "key")
+def test_older_names_of_the_certificate_variables() -> None:
+    settings = read("consul-tls://c", CONSUL_TLSCERT="cert", CONSUL_TLSKEY="key")
+    assert settings.consul.tls == Tls("", "cert", "key")
 
 
 @pytest.mark.parametrize(
@@ -108,11 +113,11 @@ def test_the_names_that_older_versions_gave_to_the_certificate() -> None:
         ),
     ],
 )
-def test_where_docker_is(environment: dict[str, str], server: Server) -> None:
+def test_docker_host(environment: dict[str, str], server: Server) -> None:
     assert read(URI, **environment).docker == server
 
 
-def test_the_token_is_taken_from_the_environment() -> None:
+def test_token_comes_from_the_environment() -> None:
     assert read(URI, CONSUL_HTTP_TOKEN="secret").token == "secret"
 
 
@@ -122,40 +127,40 @@ def test_the_token_is_taken_from_the_environment() -> None:
         ("", "missing required argument"),
         ("-internal", "missing required argument"),
         (f"{URI} -internal", "extra unparsed arguments: -internal; options come before"),
-        ("etcd://10.0.0.9:4001", "its scheme is none of consul, consul-unix, consul-tls"),
-        ("10.0.0.9:8500", "its scheme is none of"),
-        ("consul-unix://", "names no socket"),
+        ("etcd://10.0.0.9:4001", "the scheme must be one of consul, consul-unix, consul-tls"),
+        ("10.0.0.9:8500", "the scheme must be one of"),
+        ("consul-unix://", "has no socket path"),
         ("consul://h:port", "consul://h:port"),
-        ("consul://[fd00::1", "is no URI"),
+        ("consul://[fd00::1", "isn't a URI"),
         (f"-ttl 10 {URI}", "-ttl and -ttl-refresh must be specified together or not at all"),
         (f"-ttl-refresh 10 {URI}", "-ttl and -ttl-refresh must be specified together or not at all"),
         (f"-ttl 10 -ttl-refresh 10 {URI}", "-ttl must be greater than -ttl-refresh"),
         (f"-retry-interval 0 {URI}", "-retry-interval must be greater than 0"),
         (f"-retry-attempts -2 {URI}", "-retry-attempts must be -1"),
-        (f"-resync -1 {URI}", "-resync must not be below 0"),
-        (f"-status here {URI}", "-status here is no [host:]port"),
+        (f"-resync -1 {URI}", "-resync must not be negative"),
+        (f"-status here {URI}", "-status must be [host:]port, not here"),
         (f"-deregister never {URI}", "-deregister must be"),
         (f"-on-exit leave {URI}", "-on-exit must be"),
     ],
 )
-def test_what_is_refused(line: str, why: str) -> None:
+def test_invalid_command_lines(line: str, why: str) -> None:
     with pytest.raises(BadFlags) as refused:
         read(line)
     assert why in str(refused.value)
 
 
 @pytest.mark.parametrize("url", ["ssh://host", "tcp://", "npipe:////./pipe/x", "tcp://h:x"])
-def test_a_docker_host_that_nobody_can_follow(url: str) -> None:
+def test_unsupported_docker_host(url: str) -> None:
     with pytest.raises(BadFlags):
         read(URI, DOCKER_HOST=url)
 
 
-def test_the_version_needs_no_uri() -> None:
-    with pytest.raises(VersionWanted):
+def test_version_needs_no_uri() -> None:
+    with pytest.raises(VersionRequested):
         read("-version")
 
 
-def test_the_help_names_every_flag_of_the_original() -> None:
+def test_help_lists_every_flag_of_the_original() -> None:
     text = help_text("registrator")
     for name in (
         "ip", "internal", "explicit", "useIpFromLabel", "tags", "deregister", "cleanup", "resync", "ttl", "ttl-refresh",

@@ -1,4 +1,4 @@
-"""/health and /metrics say how it is."""
+"""/health and /metrics report the reconciler's state."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from dataclasses import replace
 import pytest
 
 from ecsconsul.errors import LabError
-from ecsconsul.registrator.reconciler import State
+from ecsconsul.registrator.reconciler import ReconcilerState
 from ecsconsul.registrator.status_page import StatusPage, metrics
 
-WELL = State(
+HEALTHY = ReconcilerState(
     docker=True,
     consul=True,
     complete=True,
     containers=2,
-    wanted=3,
-    docker_losses=1,
-    tellings={"register": 4},
+    services=3,
+    docker_disconnects=1,
+    writes={"register": 4},
     failures={"deregister": 5},
 )
 
 
 class Page:
     def __init__(self) -> None:
-        self.state = WELL
+        self.state = HEALTHY
         self.page = StatusPage("127.0.0.1", 0, lambda: self.state)
 
     def get(self, path: str) -> tuple[int, str, str]:
@@ -52,7 +52,7 @@ def test_health(page: Page) -> None:
     assert (code, kind) == (200, "application/json")
     assert json.loads(text)["status"] == "ok"
     for change in ({"docker": False}, {"consul": False}, {"complete": False}):
-        page.state = replace(WELL, **change)  # type: ignore[arg-type]
+        page.state = replace(HEALTHY, **change)  # type: ignore[arg-type]
         code, _, text = page.get("/health?x=1")
         assert (code, json.loads(text)["status"]) == (503, "failing")
 
@@ -61,7 +61,7 @@ def test_metrics(page: Page) -> None:
     code, kind, text = page.get("/metrics")
     assert code == 200
     assert kind.startswith("text/plain; version=0.0.4")
-    assert text == metrics(WELL)
+    assert text == metrics(HEALTHY)
     values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert values == {
         "registrator_docker_up": "1",
@@ -69,19 +69,19 @@ def test_metrics(page: Page) -> None:
         "registrator_complete": "1",
         "registrator_containers": "2",
         "registrator_services": "3",
-        'registrator_consul_writes_total{deed="register"}': "4",
-        'registrator_consul_writes_total{deed="deregister"}': "0",
-        'registrator_consul_write_failures_total{deed="register"}': "0",
-        'registrator_consul_write_failures_total{deed="deregister"}': "5",
+        'registrator_consul_writes_total{action="register"}': "4",
+        'registrator_consul_writes_total{action="deregister"}': "0",
+        'registrator_consul_write_failures_total{action="register"}': "0",
+        'registrator_consul_write_failures_total{action="deregister"}': "5",
         "registrator_docker_losses_total": "1",
     }
 
 
-def test_there_is_nothing_else(page: Page) -> None:
+def test_other_paths_are_not_found(page: Page) -> None:
     assert page.get("/")[0] == 404
 
 
-def test_an_address_that_is_taken(page: Page) -> None:
+def test_address_in_use(page: Page) -> None:
     with pytest.raises(LabError) as refused:
-        StatusPage("127.0.0.1", page.page.port, lambda: WELL)
+        StatusPage("127.0.0.1", page.page.port, lambda: HEALTHY)
     assert refused.value.where == f"127.0.0.1:{page.page.port}"

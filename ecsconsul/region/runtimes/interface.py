@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 from ...consul.agent_config import ConsulPorts
-from ...registrator.engine import Engine
+from ...registrator.container_engine import Engine
 from ...registrator.rules import Container
 from ..ecs.model import Binding, Task
 from .addresses import Ports

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ....docker.engine import INSTANCE_LABEL
-from ....registrator.container_snapshot import snapshot_of
-from ....registrator.docker_client import Engine
+from ....registrator.container_snapshot import parse_container
+from ....registrator.docker_client import DockerClient
 from ....registrator.rules import Container
 from ....registrator.settings import Server
 from ...ecs.model import Binding, Task
@@ -82,7 +82,7 @@ class DockerContainers:
         running = TaskContainer(
             container,
             bindings(definition, facts),
-            snapshot_of(facts).container,
+            parse_container(facts).container,
             LogCopy(self.docker, container.id, log),
             facts["Config"].get("StopSignal") or "SIGTERM",
         )
@@ -100,9 +100,9 @@ class DockerContainers:
         with self._lock:
             self._not_removed += left
 
-    def engine(self, instance: Ec2Instance) -> Engine:
+    def engine(self, instance: Ec2Instance) -> DockerClient:
         """The Docker engine, of which an instance's Registrator sees the instance's containers alone."""
-        return Engine(Server(socket=self.socket), f"{INSTANCE_LABEL}={instance.instance_id}")
+        return DockerClient(Server(socket=self.socket), f"{INSTANCE_LABEL}={instance.instance_id}")
 
     def _create(self, task: Task, definition: dict[str, Any], instance: Ec2Instance, overrides: dict[str, Any]) -> str:
         """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html."""

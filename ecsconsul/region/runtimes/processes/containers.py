@@ -18,8 +18,8 @@ from ...ecs.model import Binding, Task
 from .. import lab_processes
 from ..interface import CannotStart, Ec2Instance, RunningContainer
 from ..lab_dir import LabDir, remove
-from .process_engine import ProcessEngine, new_container_id
 from .images import Image, ImageStore, copy_for_task
+from .process_engine import ProcessEngine, new_container_id
 
 log = logging.getLogger(__name__)
 
