@@ -8,10 +8,10 @@ from ..config.lab import Lab
 from ..errors import StepFailed
 from ..polling import wait_until
 from ..targets.base import Target
+from ..targets.client_errors import error_code, unless_throttled
 from .base_step import BaseStep
 from .service_poller import is_of, services_of
 from .step import FINGERPRINT_TAG, Actual, Report, as_items, as_mapping, claim, tags_for
-from .throttling import error_code, unless_throttled
 
 # An account's first cluster brings ECS's own role along, which IAM knows a little later: until then ECS refuses.
 ROLE_SECONDS = 60.0

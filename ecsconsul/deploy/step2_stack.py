@@ -10,11 +10,11 @@ from ..config.lab import Lab
 from ..errors import StepFailed
 from ..polling import wait_until
 from ..targets.base import Target
+from ..targets.client_errors import error_code, unless_throttled
 from .base_step import BaseStep
 from .stack_events import StackEvents, as_parts, in_words, is_of_group
 from .step import FINGERPRINT_TAG, Actual, Report, as_items, as_mapping, claim, fingerprint, tags_for
 from .template import stack_template
-from .throttling import error_code, unless_throttled
 
 # CloudFormation's many states, folded into a few of ours:
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import TargetAbsent, Unreachable
-from .consul_access import ConsulServer
+from .consul_server import ConsulServer
 from .stack_info import StackInfo
 
 # by which Consul's members find the servers that they join (templates/boot.sh)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...aws_tags import LAB_TAG, as_items, as_mapping, claim
 from ...errors import LabError
-from .session import code_of, refused
+from ..client_errors import error_code
+from .session import refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +69,7 @@ class EcrRepositories:
         try:
             found = [image for page in pages.paginate(**asked) for image in page["imageDetails"]]
         except ClientError as error:
-            if code_of(error) == _ABSENT:
+            if error_code(error) == _ABSENT:
                 return []
             raise self._refused("The images in a repository cannot be listed", error, service) from error
         # one that no time is told of is taken for an old one
@@ -90,7 +91,7 @@ class EcrRepositories:
                     imageScanningConfiguration={"scanOnPush": True},
                 )
             except ClientError as error:
-                if code_of(error) != "RepositoryAlreadyExistsException":
+                if error_code(error) != "RepositoryAlreadyExistsException":
                     raise self._refused("A repository cannot be made", error, service) from error
                 self._claimed(service)
         try:
@@ -108,7 +109,7 @@ class EcrRepositories:
         try:
             self._ecr.delete_repository(repositoryName=self._path(service), force=True)
         except ClientError as error:
-            if code_of(error) != _ABSENT:
+            if error_code(error) != _ABSENT:
                 raise self._refused("A repository cannot be deleted", error, service) from error
         return []
 
@@ -150,7 +151,7 @@ class EcrRepositories:
             arn = self._ecr.describe_repositories(repositoryNames=[path])["repositories"][0]["repositoryArn"]
             tags = self._tags_of(arn)
         except ClientError as error:
-            if code_of(error) == _ABSENT:
+            if error_code(error) == _ABSENT:
                 return None
             raise self._refused("A repository cannot be looked at", error, service) from error
         claim("ECR repository", path, self._lab, tags)

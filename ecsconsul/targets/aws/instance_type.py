@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from ...errors import LabError
-from .session import code_of
+from ..client_errors import error_code
 from .ssm_parameter import LabParameter
 
 X86, ARM = "x86_64", "arm64"
@@ -29,7 +29,7 @@ def architecture_of(ec2: Any, instance_type: str) -> str:
     try:
         found = ec2.describe_instance_types(InstanceTypes=[instance_type])["InstanceTypes"]
     except ClientError as error:
-        if code_of(error) != "InvalidInstanceType":
+        if error_code(error) != "InvalidInstanceType":
             # who may not ask, or whom nobody answers, goes by the name
             return by_name(instance_type)
         found = None

@@ -10,7 +10,8 @@ from typing import Any
 
 from ...config.lab import AwsSpec
 from ...errors import LabError
-from .session import code_of, tells_nothing
+from ..client_errors import error_code
+from .session import tells_nothing
 
 EVERYWHERE = "0.0.0.0/0"
 
@@ -62,7 +63,7 @@ def _named_vpc(ec2: Any, spec: AwsSpec) -> dict[str, Any] | None:
     try:
         found = ec2.describe_vpcs(VpcIds=[vpc])["Vpcs"]
     except ClientError as error:
-        if not code_of(error).startswith("InvalidVpc"):
+        if not error_code(error).startswith("InvalidVpc"):
             raise
         found = []
     if not found:
@@ -175,7 +176,7 @@ def _named_subnets(ec2: Any, names: tuple[str, ...]) -> list[dict[str, Any]]:
     try:
         found = {one["SubnetId"]: one for one in ec2.describe_subnets(SubnetIds=list(names))["Subnets"]}
     except ClientError as error:
-        if not code_of(error).startswith("InvalidSubnet"):
+        if not error_code(error).startswith("InvalidSubnet"):
             raise
         raise _no_subnet(str(error)) from error
     missing = [name for name in names if name not in found]

@@ -15,7 +15,8 @@ from typing import Any
 
 from ...errors import LabError, Unreachable
 from ..base import Finding, failed
-from .session import Identity, code_of
+from ..client_errors import error_code
+from .session import Identity
 
 POLICIES = Path(__file__).resolve().parent / "policies"
 ASKED_AT_ONCE = 4
@@ -60,7 +61,7 @@ def diagnostics(iam: Any, identity: Identity, region: str, lab: str) -> Finding:
         with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
             answers = list(pool.map(lambda statement: _ask(iam, principal, statement), statements))
     except (ClientError, Unreachable) as error:
-        return _unknown(f"IAM does not tell ({code_of(error) or type(error).__name__})")
+        return _unknown(f"IAM does not tell ({error_code(error) or type(error).__name__})")
     return _judged([one for some in answers for one in some], principal)
 
 

@@ -16,10 +16,11 @@ from msgspec import structs
 from ...config.lab import AwsSpec, Lab
 from ...errors import LabError
 from ..base import Finding, failed, findings
+from ..client_errors import error_code
 from . import instance_type as machine
 from . import permissions
 from .network import Subnet, Vpc, find_subnets, find_vpc
-from .session import Identity, Session, code_of, refused, tells_nothing
+from .session import Identity, Session, refused, tells_nothing
 from .stack_info import stack_info
 
 AT_ONCE = 8
@@ -179,7 +180,7 @@ class Preflight:
         try:
             self._ec2.describe_key_pairs(KeyNames=[name])
         except ClientError as error:
-            if code_of(error) != "InvalidKeyPair.NotFound":
+            if error_code(error) != "InvalidKeyPair.NotFound":
                 raise
             return failed("key pair", self._no_key(name))
         return Finding("key pair", "ok", name)

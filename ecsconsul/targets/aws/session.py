@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import LabError, Unreachable
+from ..client_errors import error_code
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 5, 60
 # of each request, with the pauses of botocore's standard mode between them: throttling is waited out
@@ -185,18 +186,12 @@ def _credential_errors() -> tuple[type[Exception], ...]:
 
 def is_denied(error: Exception) -> bool:
     """Whether AWS knows the caller and does not let it do this."""
-    return code_of(error) in _DENIED
+    return error_code(error) in _DENIED
 
 
 def tells_nothing(error: Exception) -> bool:
     """Whether a refusal says nothing of what was asked for: the caller may not ask, or an emulator lacks the answer."""
-    return is_denied(error) or code_of(error) in _LACKING
-
-
-def code_of(error: Exception) -> str:
-    """AWS's own code of a refusal; empty for any other error."""
-    response = getattr(error, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", ""))
+    return is_denied(error) or error_code(error) in _LACKING
 
 
 def refused(what: str, error: Exception, *, where: str = "") -> LabError:

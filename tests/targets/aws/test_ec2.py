@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from ecsconsul.errors import TargetAbsent, Unreachable
 from ecsconsul.targets.aws import ec2 as instances
-from ecsconsul.targets.aws.consul_access import ConsulServer
+from ecsconsul.targets.aws.consul_server import ConsulServer
 from ecsconsul.targets.aws.stack_info import StackInfo
 
 Account = Callable[[str], Any]

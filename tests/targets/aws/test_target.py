@@ -12,7 +12,7 @@ from msgspec import structs
 from ecsconsul.config.lab import Lab
 from ecsconsul.errors import LabError, TargetAbsent
 from ecsconsul.targets.aws import ec2 as instances
-from ecsconsul.targets.aws.consul_access import ConsulServer
+from ecsconsul.targets.aws.consul_server import ConsulServer
 from ecsconsul.targets.aws.target import AwsTarget
 from tests.deploy.world import REGION, Said
 from tests.targets.aws.conftest import ACCOUNT, lab_of
