@@ -75,7 +75,7 @@ class RegistryImages:
         """What speaks against building and pushing, found without changing anything."""
         found = self._repositories.blockers()
         try:
-            foreign = self._engine.objection(self._platform)
+            foreign = self._engine.blocker(self._platform)
             # what is pushed already needs no build, and an edit later fails with the same hint
             if foreign and not found and not all(self.tags(service.name) for service in self._lab.services):
                 found.append(foreign)

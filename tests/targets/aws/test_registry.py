@@ -166,7 +166,7 @@ def test_an_image_that_its_base_makes_one_for_others_is_refused(
     own = docker(engine, "version", "-f", "{{.Server.Arch}}")
     other = "arm64" if own == "amd64" else "x86_64"
     (scratch / "Dockerfile").write_text(f"FROM --platform=linux/{own} {base_image(engine)}\nCOPY hello /hello\n")
-    with pytest.raises(LabError, match=f"is for {own}"):
+    with pytest.raises(LabError, match=f"built for {own} instead of"):
         put(images(lab, f"{registry.host}/{lab.name}", other), "weather", scratch)
 
 
@@ -203,7 +203,7 @@ def test_what_a_registry_does_not_delete_is_kept_and_said(
 
 def test_a_build_that_fails_shows_its_last_lines(registry: Registry, lab: Lab, scratch: Path, config: Path) -> None:
     (scratch / "Dockerfile").write_text("FROM scratch\nCOPY missing /missing\n")
-    with pytest.raises(LabError, match="cannot be built") as raised:
+    with pytest.raises(LabError, match="image build failed") as raised:
         put(images(lab, registry.host), "weather", scratch)
     assert "missing" in raised.value.why
     assert raised.value.where == str(scratch / "Dockerfile")
@@ -215,7 +215,7 @@ def test_an_engine_that_is_not_there_is_an_objection(
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     found = images(lab, registry.host)
     (objection,) = found.blockers()
-    assert objection.what == "No Docker engine answers"
+    assert objection.what == "The Docker engine doesn't answer"
     assert "start Docker" in objection.hint
     # whoever takes the lab away needs none
     found.delete("weather")
@@ -251,7 +251,7 @@ def test_other_programs_need_an_emulator(registry: Registry, lab: Lab, tmp_path:
         return RegistryImages(lab, registry.host, nobody, lambda: "arm64", DockerEngine(binfmt)).blockers()
 
     (objection,) = blockers()
-    assert "cannot run arm64 programs" in objection.what
+    assert "can't run arm64 programs" in objection.what
     assert "binfmt --install arm64" in objection.hint
     (binfmt / "qemu-aarch64").write_text("enabled\ninterpreter /usr/bin/qemu-aarch64-static\n")
     assert blockers() == []
