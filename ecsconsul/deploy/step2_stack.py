@@ -14,7 +14,7 @@ from ..targets.client_errors import error_code, unless_throttled
 from ..targets.stack_states import StackState, state_of
 from .base_step import BaseStep
 from .stack_events import StackEvents, as_parts, in_words, is_of_group
-from .step import FINGERPRINT_TAG, Actual, Report, as_items, as_mapping, claim, fingerprint, tags_for
+from .step import FINGERPRINT_TAG, Actual, Report, as_items, as_mapping, fingerprint, require_ownership, tags_for
 from .template import stack_template
 
 BEGUN, MOVED = "begun", "moved"
@@ -44,7 +44,7 @@ class Stack(BaseStep):
         if stack is None:
             return None
         tags = as_mapping(stack.get("Tags"), key="Key", value="Value")
-        claim("stack", self._lab.name, self._lab.name, tags)
+        require_ownership("stack", self._lab.name, self._lab.name, tags)
         status = stack["StackStatus"]
         made_of = None if state_of(status) is StackState.DEAD or "ROLLBACK" in status else tags.get(FINGERPRINT_TAG)
         return Actual(made_of, state_of(status) is StackState.READY, status)
