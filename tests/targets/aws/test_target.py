@@ -47,7 +47,7 @@ def test_what_was_warned_of_is_said_when_the_ground_is_made(account: Account, tm
     target = AwsTarget(lab)
     target.diagnostics(lab)
     target.prepare(lab, report.say)
-    assert report.texts[0].startswith("ssh range: the whole internet may open SSH; ")
+    assert report.texts[0].startswith("ssh range: the whole internet may use SSH; ")
     assert len(report.texts) == 2
 
 
@@ -69,7 +69,7 @@ def test_an_emulator_without_awss_ami_gets_a_stand_in(account: Account, lab: Lab
     """moto has no AMIs of this region; CloudFormation would refuse a parameter that it cannot resolve."""
     target = AwsTarget(lab, region="mx-central-1")
     told = next(one for one in target.diagnostics(lab) if one.name == "ami")
-    assert (told.state, "a stand-in takes its place" in told.hint) == ("warning", True)
+    assert (told.state, "a placeholder AMI is used" in told.hint) == ("warning", True)
     target.prepare(lab, report.say)
     name = target.stack_parameters(lab)["EcsAmi"]
     assert name == "/ecsconsul/blue/ecs-ami"
