@@ -1,4 +1,4 @@
-"""Stands before an AWS API and notes every call that is made of it, by the name of the action that a policy allows."""
+"""Records the calls to an AWS API, by the action that a policy must allow."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs
 
-# the service stands in the scope of what was signed: Credential=KEY/DATE/REGION/SERVICE/aws4_request
+# the signature's scope names the service: Credential=KEY/DATE/REGION/SERVICE/aws4_request
 _SCOPE = re.compile(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/aws4_request")
 _PREFIXES = {"tagging": "tag"}
 
 
-class NotedCalls:
-    """A WSGI application around another one; `calls` are those that were made, such as ecs:CreateCluster."""
+class RecordedCalls:
+    """WSGI middleware; `calls` are the recorded actions, such as ecs:CreateCluster."""
 
     def __init__(self, application: Callable[..., Any]) -> None:
         self._application = application
@@ -31,8 +31,8 @@ class NotedCalls:
 
 
 def _operation(environ: dict[str, Any], body: bytes) -> str:
-    """Of the JSON protocols it stands in a header, of the query protocols in the body, of the newest in the path."""
+    """The operation: in a header (JSON protocols), in the body (query protocols), or in the path (the newest one)."""
     if target := environ.get("HTTP_X_AMZ_TARGET"):
         return str(target.rpartition(".")[2])
-    asked = parse_qs(body.decode(errors="replace"))
-    return asked["Action"][0] if "Action" in asked else str(environ["PATH_INFO"].rpartition("/")[2])
+    form = parse_qs(body.decode(errors="replace"))
+    return form["Action"][0] if "Action" in form else str(environ["PATH_INFO"].rpartition("/")[2])

@@ -1,4 +1,4 @@
-"""A real registry on loopback for tests: Debian's docker-registry with a folder of its own, with or without a login."""
+"""A real registry on loopback for tests: Debian's docker-registry with its own folder, with or without a login."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Registry:
         return f"127.0.0.1:{self.port}"
 
     def get(self, path: str, *, login: bool = False) -> Any:
-        """What a client not of ours sees."""
+        """A GET by a client that isn't ours."""
         basic = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
@@ -44,7 +44,7 @@ class Registry:
 
 @contextmanager
 def docker_registry(folder: Path, *, login: bool = False, deletes: bool = True) -> Iterator[Registry]:
-    """A registry that ends with the context; with `login` only USER may use it."""
+    """A registry that ends with the context. With `login`, only USER may use it."""
     require("docker", bool(shutil.which("docker-registry")), "docker-registry is not installed")
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
@@ -70,10 +70,10 @@ def docker_registry(folder: Path, *, login: bool = False, deletes: bool = True) 
 
 
 def _htpasswd(folder: Path) -> Path:
-    """The registry takes bcrypt only, which Python has not: Apache's tool makes it."""
+    """The registry only accepts bcrypt, which Python lacks, so Apache's tool creates the file."""
     require("docker", bool(shutil.which("htpasswd")), "htpasswd (apache2-utils) is not installed")
     argv = ["htpasswd", "-nbB", USER, PASSWORD]
-    told = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=True).stdout
+    printed = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=True).stdout
     path = folder / "htpasswd"
-    path.write_text(told)
+    path.write_text(printed)
     return path

@@ -1,4 +1,4 @@
-"""An AWS account that moto plays behind a real little server, empty at the begin of each test, and its clients."""
+"""An AWS account that moto simulates behind a real HTTP server, empty at the start of each test, and its clients."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from ecsconsul.paths import HOME_VARIABLE
 from tests.deploy.world import REGION, client, serve
 
 ACCOUNT = "123456789012"
-PLAYED = ("ec2", "ssm", "iam", "sts", "ecs", "ecr", "cloudformation", "autoscaling", "logs")
+SERVICES = ("ec2", "ssm", "iam", "sts", "ecs", "ecr", "cloudformation", "autoscaling", "logs")
 
-_turn = threading.Lock()
+_lock = threading.Lock()
 
 
 def moto_application() -> Callable[..., Any]:
-    """moto for a server, whose threads take turns: all servers have the same backends, which are not made for them."""
+    """moto as a WSGI application that handles one request at a time: its backends are shared and not thread-safe."""
     from moto.server import DomainDispatcherApplication, create_backend_app
 
     application = DomainDispatcherApplication(create_backend_app)
 
-    def in_turn(environ: dict[str, Any], start_response: Any) -> Any:
-        with _turn:
+    def one_at_a_time(environ: dict[str, Any], start_response: Any) -> Any:
+        with _lock:
             return application(environ, start_response)
 
-    return in_turn
+    return one_at_a_time
 
 
 @pytest.fixture(scope="session")
@@ -41,12 +41,12 @@ def moto_url() -> Iterator[str]:
 
 @pytest.fixture
 def account(moto_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Any]:
-    """Clients of the account, as a user's own would be; the variables of this process lead into it as well."""
+    """Creates clients of the account, as a user would; this process's environment points to it too."""
     from moto import backends
 
-    # not BackendDict.reset(): other tests hold these very backends
-    with _turn:
-        for name in PLAYED:
+    # BackendDict.reset() would replace the backends that other tests hold
+    with _lock:
+        for name in SERVICES:
             for regions in backends.get_backend(name).values():  # type: ignore[call-overload]
                 regions.reset()
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_CONFIG_FILE"):

@@ -1,4 +1,4 @@
-"""A real sshd on loopback for tests: its own configuration, host key and port; the user of the tests may log in."""
+"""A real sshd on loopback for tests, with its own configuration, host key and port; the current user can log in."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.listening import await_listening, free_port
 from tests.require import require
 
 SSHD = "/usr/sbin/sshd"
-PATIENCE = 60.0
+TIMEOUT = 60.0
 USER = getpass.getuser()
 
 
 @dataclass(frozen=True)
 class SshServer:
-    """A running sshd at 127.0.0.1:port, which `key` opens."""
+    """A running sshd at 127.0.0.1:port that accepts `key`."""
 
     port: int
     key: Path
@@ -31,21 +31,21 @@ class SshServer:
 
 
 def make_key(path: Path) -> str:
-    """A new key pair; the public half without its comment."""
+    """Create a key pair; returns the public key without its comment."""
     require("ssh", bool(shutil.which("ssh-keygen")), "OpenSSH's client is not installed")
     argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)]
-    subprocess.run(argv, check=True, timeout=PATIENCE, capture_output=True)
+    subprocess.run(argv, check=True, timeout=TIMEOUT, capture_output=True)
     return " ".join(path.with_suffix(".pub").read_text().split()[:2])
 
 
 @contextmanager
 def ssh_server(folder: Path, *options: str, port: int | None = None) -> Iterator[SshServer]:
-    """An sshd that ends with the context, and all its sessions with it; `options` are lines of its configuration."""
-    able = bool(shutil.which("ssh")) and Path(SSHD).exists()
-    require("ssh", able, "OpenSSH's client or server is not installed")
+    """An sshd that ends with the context, along with all its sessions. `options` are lines of its configuration."""
+    installed = bool(shutil.which("ssh")) and Path(SSHD).exists()
+    require("ssh", installed, "OpenSSH's client or server is not installed")
     folder.mkdir(parents=True, exist_ok=True)
     if os.geteuid() == 0:
-        # where sshd shuts its unprivileged half in
+        # where sshd confines its unprivileged process
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     key, host_key = folder / "user_key", folder / "host_key"
     if not key.exists():
@@ -70,7 +70,7 @@ def ssh_server(folder: Path, *options: str, port: int | None = None) -> Iterator
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End an sshd with all its sessions, at once."""
+    """Kill an sshd and all its sessions."""
     import contextlib
 
     import psutil
@@ -80,4 +80,4 @@ def end(process: subprocess.Popen[bytes]) -> None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
     process.kill()
-    process.wait(PATIENCE)
+    process.wait(TIMEOUT)

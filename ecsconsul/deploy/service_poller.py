@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from ..polling import wait_until
 from ..targets.base import Target
+from ..targets.client_errors import unless_throttled
 from .batching import Batcher, in_groups
 from .step import LAB_TAG, Report, as_mapping
-from .throttling import unless_throttled
 
 T = TypeVar("T")
 Service = dict[str, Any]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from ..aws_tags import LAB_TAG, as_items, as_mapping, claim
+from ..aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping, require_ownership
 from ..errors import LabError
 
 __all__ = [
@@ -21,15 +21,13 @@ __all__ = [
     "Step",
     "as_items",
     "as_mapping",
-    "claim",
     "decide",
     "fingerprint",
+    "require_ownership",
     "tags_for",
 ]  # fmt: skip
 
 Op = Literal["create", "update", "wait", "keep", "destroy"]
-
-FINGERPRINT_TAG = "ecsconsul:fingerprint"
 
 
 @dataclass(frozen=True)

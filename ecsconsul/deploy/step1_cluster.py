@@ -8,10 +8,10 @@ from ..config.lab import Lab
 from ..errors import StepFailed
 from ..polling import wait_until
 from ..targets.base import Target
+from ..targets.client_errors import error_code, unless_throttled
 from .base_step import BaseStep
 from .service_poller import is_of, services_of
-from .step import FINGERPRINT_TAG, Actual, Report, as_items, as_mapping, claim, tags_for
-from .throttling import error_code, unless_throttled
+from .step import FINGERPRINT_TAG, Actual, Report, as_items, as_mapping, require_ownership, tags_for
 
 # An account's first cluster brings ECS's own role along, which IAM knows a little later: until then ECS refuses.
 ROLE_SECONDS = 60.0
@@ -47,7 +47,7 @@ class Cluster(BaseStep):
         if cluster is None:
             return None
         tags = as_mapping(cluster.get("tags"))
-        claim("cluster", self._lab.name, self._lab.name, tags)
+        require_ownership("cluster", self._lab.name, self._lab.name, tags)
         return Actual(tags.get(FINGERPRINT_TAG), True, cluster["status"])
 
     def apply(self, found: Actual | None, report: Report) -> str:

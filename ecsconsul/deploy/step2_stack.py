@@ -10,20 +10,13 @@ from ..config.lab import Lab
 from ..errors import StepFailed
 from ..polling import wait_until
 from ..targets.base import Target
+from ..targets.client_errors import error_code, unless_throttled
+from ..targets.stack_states import StackState, state_of
 from .base_step import BaseStep
 from .stack_events import StackEvents, as_parts, in_words, is_of_group
-from .step import FINGERPRINT_TAG, Actual, Report, as_items, as_mapping, claim, fingerprint, tags_for
+from .step import FINGERPRINT_TAG, Actual, Report, as_items, as_mapping, fingerprint, require_ownership, tags_for
 from .template import stack_template
-from .throttling import error_code, unless_throttled
 
-# CloudFormation's many states, folded into a few of ours:
-# https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html
-READY = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE"})
-# nothing can be made of a stack in these but to delete it; REVIEW is a change set that nobody has executed
-DEAD = frozenset({"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS"})
-# the operation is under way, and has not failed
-GOES_WELL = frozenset({"CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS"})
-STUCK = "UPDATE_ROLLBACK_FAILED"
 BEGUN, MOVED = "begun", "moved"
 NOTHING_TO_DO = "No updates are to be performed"
 ABSENT = "absent"
@@ -51,18 +44,18 @@ class Stack(BaseStep):
         if stack is None:
             return None
         tags = as_mapping(stack.get("Tags"), key="Key", value="Value")
-        claim("stack", self._lab.name, self._lab.name, tags)
+        require_ownership("stack", self._lab.name, self._lab.name, tags)
         status = stack["StackStatus"]
-        made_of = None if status in DEAD or "ROLLBACK" in status else tags.get(FINGERPRINT_TAG)
-        return Actual(made_of, status in READY, status)
+        made_of = None if state_of(status) is StackState.DEAD or "ROLLBACK" in status else tags.get(FINGERPRINT_TAG)
+        return Actual(made_of, state_of(status) is StackState.READY, status)
 
     def apply(self, found: Actual | None, report: Report) -> str:
         for _ in range(ATTEMPTS):
-            if found and found.detail in GOES_WELL and self._is_as_wanted(found):
+            if found and state_of(found.detail) is StackState.PROGRESSING and self._is_as_wanted(found):
                 # an `up` that was killed has begun it
                 return self._await_ready(report)
             found = self._settled(found, report)
-            if found and found.detail in READY and self._is_as_wanted(found):
+            if found and state_of(found.detail) is StackState.READY and self._is_as_wanted(found):
                 return found.detail
             begun = self._begin(found)
             if begun == BEGUN:
@@ -84,26 +77,26 @@ class Stack(BaseStep):
         """The stack when nothing is under way any more and it can be built upon; None: there is none."""
         continued = False
         for _ in range(ATTEMPTS):
-            if found is None or found.detail in DEAD:
+            if found is None or state_of(found.detail) is StackState.DEAD:
                 if found:
                     report.say(f"deleting the stack, which is in {found.detail}")
                     self._delete(report)
                 return None
-            if found.detail == STUCK and not continued:
+            if state_of(found.detail) is StackState.STUCK and not continued:
                 continued = True
-                report.say(f"the stack is in {STUCK}; continuing its rollback")
+                report.say(f"the stack is in {found.detail}; continuing its rollback")
                 self._client().continue_update_rollback(StackName=self._lab.name)
-            elif not _in_progress(found.detail):
+            elif not state_of(found.detail).is_running:
                 break
             self._await_end(report)
             found = self.found()
-        if found and found.detail == STUCK:
-            raise self._failed(f"The stack stays in {STUCK}", in_words(self._events().first_failure()))
+        if found and state_of(found.detail) is StackState.STUCK:
+            raise self._failed(f"The stack stays in {found.detail}", in_words(self._events().first_failure()))
         return found
 
     def _await_end(self, report: Report) -> None:
         def ended() -> bool | None:
-            return None if _in_progress(self._status(report)) else True
+            return None if state_of(self._status(report)).is_running else True
 
         self._wait(ended, report)
 
@@ -136,9 +129,9 @@ class Stack(BaseStep):
 
         def look() -> str | None:
             status = self._status(report)
-            if status in READY:
+            if state_of(status) is StackState.READY:
                 return status
-            if status not in GOES_WELL:
+            if state_of(status) is not StackState.PROGRESSING:
                 # what is rolled back is not waited for: the next `up` does, if it has to
                 raise self._failed(f"The stack ended in {status}", self._why(events, status))
             self._tell(events, report)
@@ -232,7 +225,7 @@ class Stack(BaseStep):
         """The stack's status, or that it is absent; one that changes goes on without us."""
         stack = self._describe()
         status = str(stack["StackStatus"]) if stack else ABSENT
-        report.under_way(f"stack {self._lab.name}: {status}" if _in_progress(status) else "")
+        report.under_way(f"stack {self._lab.name}: {status}" if state_of(status).is_running else "")
         return status
 
     def _describe(self) -> dict[str, Any] | None:
@@ -271,7 +264,3 @@ class Stack(BaseStep):
             **({"SubnetIds": ",".join(aws.subnets)} if aws.subnets else {}),
             **({"PublicPort": str(portal.host_port)} if portal else {}),
         }
-
-
-def _in_progress(status: str) -> bool:
-    return status.endswith("_IN_PROGRESS") and status not in DEAD

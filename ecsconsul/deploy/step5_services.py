@@ -10,12 +10,12 @@ from typing import Any
 from ..config.lab import Lab, ServiceSpec
 from ..errors import LabError
 from ..targets.base import Target
+from ..targets.client_errors import error_code
 from .base_step import BaseStep
 from .rollout import Rollout, counts, has_failed, is_stable
 from .service_poller import ServicePoller
-from .step import FINGERPRINT_TAG, Actual, Report, as_items, as_mapping, claim, fingerprint, tags_for
+from .step import FINGERPRINT_TAG, Actual, Report, as_items, as_mapping, fingerprint, require_ownership, tags_for
 from .step4_task_definitions import TaskDefinitionStep
-from .throttling import error_code
 
 # which task definition the lab gave the service: another one in its place was put there by someone else
 TASK_DEFINITION_TAG = "ecsconsul:task-definition"
@@ -209,4 +209,4 @@ def await_gone(name: str, watch: ServicePoller, report: Report, seconds: float |
 
 def claim_service(lab: Lab, service: Mapping[str, Any]) -> None:
     """Raises LabError unless the lab made the service."""
-    claim("service", service["serviceName"], lab.name, as_mapping(service.get("tags")))
+    require_ownership("service", service["serviceName"], lab.name, as_mapping(service.get("tags")))

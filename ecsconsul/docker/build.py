@@ -1,4 +1,4 @@
-"""Builds an image with the Docker SDK from the files that its hash is made of; which engine does it is for others."""
+"""Builds an image with Docker's SDK from the same files that its source hash covers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 BUILD_SECONDS = 1800
 # the steps that take a while
 _STEP = re.compile(r"Step \d+/\d+ : RUN ")
-# lines of a failed build that are shown
+# how much of a failed build's output an error shows
 LINES_SHOWN = 12
-# what a kernel says to a program of another architecture that nothing emulates
-_FOREIGN = "exec format error"
+# the kernel's error for a program of an architecture that it can't run
+_WRONG_ARCHITECTURE = "exec format error"
 
 
 def build(
@@ -30,38 +30,38 @@ def build(
     reference: str,
     source: Path,
     build_args: Mapping[str, str],
-    marks: Mapping[str, str],
+    labels: Mapping[str, str],
     say: Callable[[str], None],
     platform: str | None = None,
 ) -> None:
-    """Build one image, for a platform such as linux/arm64 or the engine's own; `say` is told of each step.
+    """Build one image for a platform such as linux/arm64, or for the engine's own. `say` receives each long step.
 
-    Raises LabError with the build's last lines or when the image is for another architecture, Unreachable when the
-    engine goes away.
+    Raises LabError with the last lines of the output, or if the image is for another architecture; Unreachable if the
+    connection to the engine breaks.
     """
     wanted = platform and platform.rpartition("/")[2]
-    options = {"tag": reference, "buildargs": dict(build_args), "labels": dict(marks), "platform": platform}
-    # the cache of older engines does not tell the layers of one platform from those of another
+    options = {"tag": reference, "buildargs": dict(build_args), "labels": dict(labels), "platform": platform}
+    # older engines mix up the cached layers of different platforms
     for cached in (True, False):
         architecture = _build(docker, source, {**options, "nocache": not cached}, say)
         if wanted in (None, architecture):
             return
     raise LabError(
-        f"An image that is built for {platform} is for {architecture}",
+        f"The image was built for {architecture} instead of {platform}",
         where=str(source / "Dockerfile"),
-        why="that is what its base image is for",
-        hint="let its FROM name an image that is there for both, and no --platform",
+        why=f"its base image is for {architecture}",
+        hint="use a base image that exists for both architectures, and FROM without --platform",
     )
 
 
 def _build(docker: APIClient, source: Path, options: Mapping[str, Any], say: Callable[[str], None]) -> str:
-    """Build it once; its architecture."""
+    """Build the image once; returns its architecture."""
     from docker.errors import APIError
     from requests.exceptions import RequestException
 
     lines: deque[str] = deque(maxlen=LINES_SHOWN)
     try:
-        told = docker.build(
+        messages = docker.build(
             fileobj=context(source),
             custom_context=True,
             rm=True,
@@ -70,8 +70,8 @@ def _build(docker: APIClient, source: Path, options: Mapping[str, Any], say: Cal
             timeout=BUILD_SECONDS,
             **options,
         )
-        # read to its end, which comes after an error
-        errors = [error for message in told if (error := _read(message, lines, say))]
+        # the stream goes on after an error and must be read to its end
+        errors = [error for message in messages if (error := _read(message, lines, say))]
         if errors:
             raise _failure(source, errors[0], lines, options["platform"])
         return str(docker.inspect_image(options["tag"])["Architecture"])
@@ -79,12 +79,15 @@ def _build(docker: APIClient, source: Path, options: Mapping[str, Any], say: Cal
         raise _failure(source, str(error.explanation), lines, options["platform"]) from error
     except RequestException as error:
         raise Unreachable(
-            "The Docker engine went away during a build", where=str(source), why=str(error), hint="start Docker again"
+            "The connection to the Docker engine broke during a build",
+            where=str(source),
+            why=str(error),
+            hint="check that Docker still runs, then run the command again",
         ) from error
 
 
 def context(source: Path) -> io.BytesIO:
-    """The build context: the files of the folder, and nothing of when or by whom they were made."""
+    """The build context as a tar archive: the folder's files, without timestamps and owners."""
     found = io.BytesIO()
     with tarfile.open(fileobj=found, mode="w") as archive:
         for path in files(source):
@@ -101,7 +104,7 @@ def context(source: Path) -> io.BytesIO:
 
 
 def remove(docker: APIClient, image: str) -> None:
-    """Remove an image; one that is gone is fine, and one that others still build upon keeps its layers."""
+    """Remove an image, if it is still there. Layers that other images use stay."""
     from docker.errors import ImageNotFound
 
     try:
@@ -111,7 +114,7 @@ def remove(docker: APIClient, image: str) -> None:
 
 
 def _read(message: Mapping[str, Any], lines: deque[str], say: Callable[[str], None]) -> str:
-    """Keep what a build says, and tell its long steps; the error that the message may be."""
+    """Collect the output of a build and report its long steps; returns the error that the message carries, if any."""
     for line in str(message.get("stream") or "").splitlines():
         text = line.strip()
         if text and not text.startswith("--->"):
@@ -122,18 +125,18 @@ def _read(message: Mapping[str, Any], lines: deque[str], say: Callable[[str], No
 
 
 def _failure(source: Path, why: str, lines: deque[str], platform: str | None) -> LabError:
-    told = "\n".join([*lines, why])
+    output = "\n".join([*lines, why])
     option = f"--platform {platform} " if platform else ""
-    hint = f"`docker build {option}{source}` shows the same"
-    if platform and _FOREIGN in told:
+    hint = f"run `docker build {option}{source}` to see the whole output"
+    if platform and _WRONG_ARCHITECTURE in output:
         hint = emulation_hint(platform)
-    return LabError("An image cannot be built", where=str(source / "Dockerfile"), why=told, hint=hint)
+    return LabError("The image build failed", where=str(source / "Dockerfile"), why=output, hint=hint)
 
 
 def emulation_hint(platform: str) -> str:
-    """How an engine on Linux learns to run programs of another architecture."""
+    """How to let an engine on Linux run programs of another architecture."""
     name = platform.rpartition("/")[2]
     return (
-        f"let the kernel run {name} programs: `docker run --privileged --rm tonistiigi/binfmt --install {name}`,"
-        " or install qemu-user-static and binfmt-support"
+        f"install an emulator for {name}: `docker run --privileged --rm tonistiigi/binfmt --install {name}`,"
+        " or the packages qemu-user-static and binfmt-support"
     )

@@ -98,7 +98,7 @@ def ready(aws: Shell) -> Iterator[Shell]:
 def test_up_says_what_it_will_make_and_where_and_makes_nothing_without_a_yes(ready: Shell) -> None:
     done = ready.run("up", stdin="n\n")
     assert done.returncode == 1
-    assert f"`up` will make in AWS account {ACCOUNT}, region us-east-1" in done.stderr
+    assert f"`up` will create resources in AWS account {ACCOUNT}, region us-east-1" in done.stderr
     assert "1 Consul server and 2 ECS instances" in done.stderr
     assert "Nothing was made." in done.stderr
     assert made(ready) == []

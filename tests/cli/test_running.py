@@ -156,7 +156,7 @@ def test_someone_elses_cluster_stops_up_and_is_left_alone(running: Running) -> N
     ecs.create_cluster(clusterName="cli-lab")
     done = running.run("up")
     assert done.returncode == 1
-    assert "A cluster named cli-lab is there, and this lab did not make it" in done.stderr
+    assert "A cluster named cli-lab already exists, and this lab did not make it" in done.stderr
     assert ecs.describe_clusters(clusters=["cli-lab"])["clusters"][0]["status"] == "ACTIVE"
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from ecsconsul.deploy.step import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping, claim, fingerprint, tags_for
+from ecsconsul.deploy.step import (
+    FINGERPRINT_TAG,
+    LAB_TAG,
+    as_items,
+    as_mapping,
+    fingerprint,
+    require_ownership,
+    tags_for,
+)
 from ecsconsul.errors import LabError
 
 
@@ -21,7 +29,7 @@ def test_a_resource_carries_its_lab_and_what_made_it() -> None:
 
 
 def test_the_labs_own_is_claimed() -> None:
-    claim("cluster", "blue", "blue", {LAB_TAG: "blue"})
+    require_ownership("cluster", "blue", "blue", {LAB_TAG: "blue"})
 
 
 @pytest.mark.parametrize(
@@ -29,6 +37,6 @@ def test_the_labs_own_is_claimed() -> None:
 )
 def test_someone_elses_is_not_and_it_says_whose_it_is(tags: dict[str, str], why: str) -> None:
     with pytest.raises(LabError) as raised:
-        claim("cluster", "blue", "blue", tags)
+        require_ownership("cluster", "blue", "blue", tags)
     assert (raised.value.where, raised.value.why) == ("cluster blue", why)
     assert "another name" in raised.value.hint

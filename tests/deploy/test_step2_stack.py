@@ -17,8 +17,8 @@ from ecsconsul.deploy.step import (
     tags_for,
 )
 from ecsconsul.deploy.step2_stack import Stack
-from ecsconsul.deploy.throttling import is_throttled
 from ecsconsul.errors import LabError, StepFailed
+from ecsconsul.targets.client_errors import is_throttled
 from tests.deploy.cloudformation import (
     CREATED,
     DELETED,

@@ -1,7 +1,8 @@
-"""A little server that speaks for a Docker engine on a Unix socket: it answers what it was told to, path by path."""
+"""A small HTTP server on a Unix socket that plays a Docker engine: one canned answer for each path."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socketserver
 import threading
@@ -18,14 +19,14 @@ ENGINE: Answers = {"/info": {"OSType": "linux", "SecurityOptions": ["name=seccom
 
 @contextmanager
 def engine_server(path: Path, answers: Answers) -> Iterator[list[str]]:
-    """Serve `answers` at a socket, 404 for any other path; yields what is asked, as it is asked."""
-    asked: list[str] = []
+    """Serve `answers` at a socket, and 404 for any other path; yields the list of requested paths."""
+    requests: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            asked.append(unquote(self.path))
+            requests.append(unquote(self.path))
             answer = answers.get(unquote(urlsplit(self.path).path))
             body = json.dumps({"message": "no such thing"} if answer is None else answer).encode()
             self.send_response(404 if answer is None else 200)
@@ -37,7 +38,7 @@ def engine_server(path: Path, answers: Answers) -> Iterator[list[str]]:
             return "unix"
 
         def log_message(self, *args: object) -> None:
-            """Nobody reads it."""
+            """Keep quiet."""
 
     class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         daemon_threads = True
@@ -46,7 +47,15 @@ def engine_server(path: Path, answers: Answers) -> Iterator[list[str]]:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield asked
+            yield requests
         finally:
             server.shutdown()
             thread.join(5)
+
+
+def create_context(config_dir: Path, name: str, host: str) -> None:
+    """What `docker context create` writes."""
+    folder = config_dir / "contexts" / "meta" / hashlib.sha256(name.encode()).hexdigest()
+    folder.mkdir(parents=True)
+    meta = {"Name": name, "Metadata": {}, "Endpoints": {"docker": {"Host": host, "SkipTLSVerify": False}}}
+    (folder / "meta.json").write_text(json.dumps(meta))

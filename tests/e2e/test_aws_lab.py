@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from ecsconsul.targets.aws.permissions import policy
-from tests.aws_calls import NotedCalls
+from tests.aws_calls import RecordedCalls
 from tests.deploy.world import client, serve
 from tests.docker_engine import docker
 from tests.docker_registry import Registry, docker_registry
@@ -50,7 +50,7 @@ class AwsLab:
     name: str
     folder: Path
     variables: dict[str, str]
-    calls: NotedCalls
+    calls: RecordedCalls
     endpoint: str
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -126,7 +126,7 @@ def lab(account: Account, moto_url: str, engine: str, registry: Registry, tmp_pa
         (tmp_path / service / "hello").write_text(f"{name} {service}\n")
         (tmp_path / service / "Dockerfile").write_text('FROM scratch\nCOPY hello /\nCMD ["/hello"]\n')
     (tmp_path / "config.yaml").write_text(CONFIG.format(name=name, registry=registry.host))
-    calls = NotedCalls(moto_application())
+    calls = RecordedCalls(moto_application())
     server = serve(calls)
     variables = {**os.environ, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}", "DOCKER_HOST": engine}
     # what the tests ask is not noted

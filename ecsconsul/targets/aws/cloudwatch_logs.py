@@ -1,4 +1,4 @@
-"""What tasks wrote, in CloudWatch: one log group for a lab, one stream for each task. The stack makes the group."""
+"""Reads the tasks' logs from CloudWatch: one log group for each lab (from the stack), one stream for each task."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from ..base import LogLine
 
-# how often CloudWatch is asked for more; it takes a second or two to show what was written
+# seconds between requests for new lines; CloudWatch needs a second or two to show a line
 DELAY = 2.0
-# the newest tasks of a service that are read; older ones are in the group as well
+# how many of a service's newest tasks are read; the group also keeps older ones
 TASKS = 25
-# a stream's creation, and what was written, may be seen late: each look goes back this far, in ms
+# streams and lines can appear late, so each request goes back this far, in ms
 OVERLAP = 10_000
 
 Pause = Callable[[float], object]
@@ -24,19 +24,19 @@ def group_of(lab: str) -> str:
 
 
 def configuration(lab: str, region: str, service: str) -> dict[str, Any]:
-    """A container definition's logConfiguration: streams are called SERVICE/CONTAINER/TASK."""
+    """A container definition's logConfiguration; its streams are named SERVICE/CONTAINER/TASK."""
     options = {"awslogs-group": group_of(lab), "awslogs-region": region, "awslogs-stream-prefix": service}
     return {"logDriver": "awslogs", "options": options}
 
 
 def last_lines(logs: Any, lab: str, service: str, lines: int, task: str | None = None) -> list[LogLine]:
-    """The last lines of each task, oldest first; `task` are the first digits of the one that is meant."""
+    """The last lines of each task, oldest task first; only of one task if `task` has the first digits of its id."""
     streams = _streams(logs, lab, service, task) if lines else []
     return [_line(stream, event) for stream in streams for event in _last_events(logs, lab, stream, lines)]
 
 
 def follow(logs: Any, lab: str, service: str, lines: int, pause: Pause | None = None) -> Iterator[LogLine]:
-    """The last lines, and then each new one; ends only with the caller, or when `pause` raises."""
+    """The last lines, and then each new one. Never ends by itself; `pause` may raise to end it."""
     pause = pause or threading.Event().wait
     seen: dict[str, int] = {}
     latest = 0
@@ -77,15 +77,15 @@ def _last_events(logs: Any, lab: str, stream: str, lines: int) -> list[dict[str,
 
 
 def _since(logs: Any, lab: str, service: str, begin: int) -> list[dict[str, Any]]:
-    """All that was written from `begin` on (ms since the epoch), oldest first."""
+    """Everything logged since `begin` (ms since the epoch), oldest first."""
     pages = logs.get_paginator("filter_log_events")
     prefix = f"{service}/{service}/"
-    asked = {"logGroupName": group_of(lab), "logStreamNamePrefix": prefix, "startTime": begin}
+    request = {"logGroupName": group_of(lab), "logStreamNamePrefix": prefix, "startTime": begin}
     try:
-        found = [event for page in pages.paginate(**asked) for event in page["events"]]
+        found = [event for page in pages.paginate(**request) for event in page["events"]]
     except logs.exceptions.ResourceNotFoundException:
         return []
-    # a prefix that is not heeded must not bring what other services wrote
+    # an emulator that ignores the prefix also returns other services' lines
     mine = [event for event in found if event["logStreamName"].startswith(prefix)]
     return sorted(mine, key=lambda event: event["timestamp"])
 

@@ -1,4 +1,4 @@
-"""What `up` is about to make in an account, in words that can be agreed to."""
+"""Describes what `up` is about to create in an account, for the user to confirm."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from ...config.lab import Lab
 from .session import Identity
 from .stack_info import StackInfo
 
-# each instance's, from the template
+# of each instance, as in the template
 VOLUME_GIB = 30
 
 
 def confirmation(lab: Lab, stack: StackInfo | None, identity: Identity, region: str) -> str | None:
-    """What will be made, where; None when nothing that costs is added to what is there."""
+    """What `up` will create, and where; None if it adds nothing that costs money."""
     if stack and stack.lives and not _grows(lab, stack):
         return None
-    verb = "will make more" if stack else "will make"
-    machines = lab.consul.servers + lab.instances
+    verb = "will add resources" if stack else "will create resources"
+    total = lab.consul.servers + lab.instances
     lines = [
         f"`up` {verb} in AWS account {identity.account}, region {region} (as {identity.arn}):",
         f"  {_many(lab.consul.servers, 'Consul server')} and {_many(lab.instances, 'ECS instance')},"
-        f" {lab.aws.instance_type}: {machines} instances,"
-        f" each with a volume of {VOLUME_GIB} GiB and a public IPv4 address",
-        f"  an IAM role, security groups open to the internet at {_ports(lab)}, a log group, an ECS cluster",
-        f"  {_many(len(lab.services), 'service')} and the Registrator; their images in {lab.registry or 'ECR'}",
-        f"It costs money until `ecsconsul down --target aws` has taken {lab.name} away (docs/aws.md says how much).",
+        f" {lab.aws.instance_type}: {total} instances,"
+        f" each with a {VOLUME_GIB} GiB volume and a public IPv4 address",
+        f"  an IAM role, security groups that open ports {_ports(lab)} to the internet, a log group, an ECS cluster",
+        f"  {_many(len(lab.services), 'service')} and the Registrator, with their images in {lab.registry or 'ECR'}",
+        f"You pay for them until `ecsconsul down --target aws` has removed {lab.name} (docs/aws.md shows the prices).",
     ]
     return "\n".join(lines)
 
 
 def _grows(lab: Lab, stack: StackInfo) -> bool:
-    """Whether more instances, or others, are wanted than the stack was made with."""
+    """Whether the lab needs more instances than the stack has, or another instance type."""
     known = stack.parameters
     more = lab.instances > _number(known.get("InstanceCount")) or lab.consul.servers > _number(
         known.get("ConsulServers")

@@ -1,4 +1,4 @@
-"""The instances of the lab as EC2 tells of them: addresses, what they wrote while they booted, their SSH host keys."""
+"""Reads the lab's instances from EC2: addresses, console output, and SSH host keys."""
 
 from __future__ import annotations
 
@@ -7,41 +7,43 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import TargetAbsent, Unreachable
-from .consul_access import ConsulServer
+from .consul_server import ConsulServer
 from .stack_info import StackInfo
 
-# by which Consul's members find the servers that they join (templates/boot.sh)
+# Consul agents find the servers to join by this tag (templates/boot.sh)
 SERVER_TAG = "ecsconsul:consul-server-of"
-# cloud-init writes them there: https://cloudinit.readthedocs.io/en/latest/reference/modules.html#ssh
+# cloud-init prints them on the console: https://cloudinit.readthedocs.io/en/latest/reference/modules.html#ssh
 _HOST_KEYS = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----\r?\n(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
-# terminals' colours, and what the kernel puts before its lines
+# terminal colours
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 def find_consul_server(ec2: Any, stack: StackInfo | None, lab: str, *, keys: bool) -> ConsulServer:
-    """The Consul server that runs longest, with its SSH host keys if these are wanted.
+    """The Consul server that has run longest, with its SSH host keys if `keys` is set.
 
-    Raises TargetAbsent when the stack is not there yet, Unreachable when none of its servers runs.
+    Raises TargetAbsent if the stack doesn't exist yet, Unreachable if no server is running.
     """
     if not stack or not stack.outputs:
         why = f"its stack is in {stack.status}" if stack else "it has no stack"
-        raise TargetAbsent(f"The lab {lab} has no Consul yet", why=why, hint="`ecsconsul up --target aws` makes it")
+        hint = "create it with `ecsconsul up --target aws`"
+        raise TargetAbsent(f"The lab {lab} has no Consul yet", where=f"stack {lab}", why=why, hint=hint)
     alive = [
         {"Name": f"tag:{SERVER_TAG}", "Values": [lab]},
         {"Name": "instance-state-name", "Values": ["running"]},
     ]
-    # so many that they come on more than one page belong to no lab
+    # a lab never has more servers than fit on one page
     servers = _instances(ec2.describe_instances(Filters=alive))
     if not servers:
-        hint = "Auto Scaling starts another one within minutes; `ecsconsul status --target aws` tells when it is there"
-        raise Unreachable(f"No Consul server of the lab {lab} runs", where=f"stack {lab}", why=stack.status, hint=hint)
-    eldest = min(servers, key=lambda server: (server["LaunchTime"], server["InstanceId"]))
-    instance = str(eldest["InstanceId"])
-    return ConsulServer(instance, _name_of(eldest), host_keys(console(ec2, instance)) if keys else ())
+        why = f"EC2 has no running instance with the tag {SERVER_TAG}={lab}; the stack is in {stack.status}"
+        hint = "wait a few minutes for Auto Scaling to replace it; `ecsconsul status --target aws` shows the progress"
+        raise Unreachable(f"No Consul server of the lab {lab} is running", where=f"stack {lab}", why=why, hint=hint)
+    oldest = min(servers, key=lambda server: (server["LaunchTime"], server["InstanceId"]))
+    instance = str(oldest["InstanceId"])
+    return ConsulServer(instance, _name_of(oldest), host_keys(console(ec2, instance)) if keys else ())
 
 
 def address_of(ec2: Any, instance: str) -> str:
-    """The public name of an instance, or else its public address; empty when it has none, or is gone."""
+    """An instance's public DNS name, else its public address; empty if it has neither or is gone."""
     from botocore.exceptions import ClientError
 
     try:
@@ -60,13 +62,13 @@ def _name_of(instance: Mapping[str, Any]) -> str:
 
 
 def console(ec2: Any, instance: str) -> str:
-    """What the instance wrote to its console; empty where that is not told."""
+    """An instance's console output; empty if EC2 has none."""
     from botocore.exceptions import ClientError
 
-    for more in ({"Latest": True}, {}):
+    for options in ({"Latest": True}, {}):
         try:
-            # some instance types have only what was written at the last change of state
-            found = ec2.get_console_output(InstanceId=instance, **more).get("Output") or ""
+            # some instance types only have the output up to their last change of state
+            found = ec2.get_console_output(InstanceId=instance, **options).get("Output") or ""
         except ClientError:
             continue
         if found:
@@ -75,20 +77,20 @@ def console(ec2: Any, instance: str) -> str:
 
 
 def boot_lines(output: str, lines: int) -> list[str]:
-    """The last lines of a console's output."""
+    """The last lines of console output."""
     plain = _ESCAPES.sub("", output).replace("\r", "\n").splitlines()
     return [line for line in plain if line.strip()][-lines:] if lines else []
 
 
 def host_keys(output: str) -> tuple[str, ...]:
-    """The public host keys, each as in a known_hosts file without its host: `ssh-ed25519 AAAA...`."""
+    """The public host keys in console output, each as `ssh-ed25519 AAAA...`."""
     found = _HOST_KEYS.findall(_ESCAPES.sub("", output))
     lines = [line.strip() for line in found[-1].splitlines()] if found else []
     return tuple(" ".join(line.split()[:2]) for line in lines if len(line.split()) >= 2)
 
 
 def portal_address(ecs: Any, ec2: Any, cluster: str, service: str) -> str:
-    """The public address of an instance that runs a task of a service; empty when none does."""
+    """The public address of an instance that runs a task of the service; empty if there is none."""
     from botocore.exceptions import ClientError
 
     try:
@@ -97,9 +99,9 @@ def portal_address(ecs: Any, ec2: Any, cluster: str, service: str) -> str:
         running = [t for t in tasks if t.get("lastStatus") == "RUNNING" and t.get("containerInstanceArn")]
         if not running:
             return ""
-        where = running[0]["containerInstanceArn"]
-        found = ecs.describe_container_instances(cluster=cluster, containerInstances=[where])["containerInstances"]
+        arn = running[0]["containerInstanceArn"]
+        found = ecs.describe_container_instances(cluster=cluster, containerInstances=[arn])["containerInstances"]
     except ClientError:
-        # where the portal is is only told, never needed
+        # the portal's address is only shown, never needed
         return ""
     return address_of(ec2, found[0]["ec2InstanceId"]) if found and found[0].get("ec2InstanceId") else ""

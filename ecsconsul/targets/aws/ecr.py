@@ -1,4 +1,4 @@
-"""The lab's repositories in ECR: made, claimed by their tag, looked into and deleted; images are pushed by others."""
+"""Manages the lab's ECR repositories: creates them with the ownership tag, lists their images, deletes them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ...aws_tags import LAB_TAG, as_items, as_mapping, claim
+from ...aws_tags import LAB_TAG, as_items, as_mapping, require_ownership
 from ...errors import LabError
-from .session import code_of, refused
+from ..client_errors import error_code
+from .session import refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,21 +20,21 @@ if TYPE_CHECKING:
 
     from ..base import Say
 
-# a repository's images beyond these expire, the oldest first
+# a repository keeps this many of its newest images; older ones expire
 KEPT_IMAGES = 20
 _ABSENT = "RepositoryNotFoundException"
 
 
 @dataclass(frozen=True)
 class _Login:
-    """Who pushes, and to where; valid for twelve hours, longer than any command lasts."""
+    """The registry's host and the login to push with. Valid for twelve hours, longer than any command runs."""
 
     host: str
-    words: dict[str, str] = field(repr=False)
+    auth_config: dict[str, str] = field(repr=False)
 
 
 class EcrRepositories:
-    """A repository for each service, named LAB/SERVICE."""
+    """One repository for each service, named LAB/SERVICE."""
 
     def __init__(self, lab: str, clients: Callable[[str], Any]) -> None:
         self._lab = lab
@@ -46,11 +47,11 @@ class EcrRepositories:
         return f"{self._login().host}/{self._lab}/{service}"
 
     def login(self) -> dict[str, str]:
-        """What the Docker engine needs to push. Raises LabError."""
-        return self._login().words
+        """The login in the form that the Docker engine takes. Raises LabError."""
+        return self._login().auth_config
 
     def blockers(self) -> list[LabError]:
-        """What speaks against pushing."""
+        """What prevents a push."""
         try:
             self._login()
         except LabError as error:
@@ -58,65 +59,65 @@ class EcrRepositories:
         return []
 
     def tags(self, service: str) -> list[str]:
-        """The tags in a repository, oldest first. Raises LabError when it is not the lab's."""
+        """The tags in a repository, oldest first. Raises LabError if it isn't the lab's."""
         from botocore.exceptions import ClientError
 
-        if self._claimed(service) is None:
+        if self._owned(service) is None:
             return []
         pages = self._ecr.get_paginator("describe_images")
-        asked = {"repositoryName": self._path(service), "filter": {"tagStatus": "TAGGED"}}
+        request = {"repositoryName": self._path(service), "filter": {"tagStatus": "TAGGED"}}
         try:
-            found = [image for page in pages.paginate(**asked) for image in page["imageDetails"]]
+            found = [image for page in pages.paginate(**request) for image in page["imageDetails"]]
         except ClientError as error:
-            if code_of(error) == _ABSENT:
+            if error_code(error) == _ABSENT:
                 return []
-            raise self._refused("The images in a repository cannot be listed", error, service) from error
-        # one that no time is told of is taken for an old one
+            raise self._refused("ECR can't list the images in a repository", error, service) from error
+        # an image without a push time counts as old
         found.sort(key=lambda image: image["imagePushedAt"].timestamp() if "imagePushedAt" in image else 0.0)
         return [tag for image in found for tag in image.get("imageTags", ())]
 
     def prepare(self, service: str, say: Say) -> None:
-        """Make a service's repository; one that the lab has stays. Raises LabError."""
+        """Create a service's repository, unless the lab has it already. Raises LabError."""
         from botocore.exceptions import ClientError
 
-        if self._claimed(service) is None:
-            say(f"making repository {self._path(service)}")
+        if self._owned(service) is None:
+            say(f"creating repository {self._path(service)}")
             try:
                 self._ecr.create_repository(
                     repositoryName=self._path(service),
                     tags=as_items({LAB_TAG: self._lab}, key="Key", value="Value"),
-                    # a tag is the hash of a source, so what it names never changes
+                    # a tag is the hash of a source, so its image never changes
                     imageTagMutability="IMMUTABLE",
                     imageScanningConfiguration={"scanOnPush": True},
                 )
             except ClientError as error:
-                if code_of(error) != "RepositoryAlreadyExistsException":
-                    raise self._refused("A repository cannot be made", error, service) from error
-                self._claimed(service)
+                if error_code(error) != "RepositoryAlreadyExistsException":
+                    raise self._refused("ECR can't create a repository", error, service) from error
+                self._owned(service)
         try:
             self._ecr.put_lifecycle_policy(repositoryName=self._path(service), lifecyclePolicyText=lifecycle())
         except ClientError as error:
-            # images are stored, and cost, longer than they must; that is no reason not to push
+            # old images then cost storage, but pushing still works
             say(f"repository {self._path(service)} has no lifecycle rule: {error}")
 
     def delete(self, service: str) -> list[str]:
-        """Delete a service's repository and its images; none is fine. Nothing is kept. Raises LabError."""
+        """Delete a service's repository and its images, if there are any; nothing is retained. Raises LabError."""
         from botocore.exceptions import ClientError
 
-        if self._claimed(service) is None:
+        if self._owned(service) is None:
             return []
         try:
             self._ecr.delete_repository(repositoryName=self._path(service), force=True)
         except ClientError as error:
-            if code_of(error) != _ABSENT:
-                raise self._refused("A repository cannot be deleted", error, service) from error
+            if error_code(error) != _ABSENT:
+                raise self._refused("ECR can't delete a repository", error, service) from error
         return []
 
     def hint(self) -> str:
-        """What to do about a push that is refused."""
+        """What to do about a rejected push."""
         if ".amazonaws.com" not in self._ecr.meta.endpoint_url:
-            return "behind AWS_ENDPOINT_URL there may be no registry to push to: name one as `registry:` in the config"
-        return "docs/aws.md has the policy that the lab needs"
+            return "the emulator at AWS_ENDPOINT_URL may have no registry; set `registry:` in the config to another one"
+        return "attach the policies in docs/aws.md, which allow pushing to ECR"
 
     @property
     def _ecr(self) -> Any:
@@ -126,7 +127,7 @@ class EcrRepositories:
         return f"{self._lab}/{service}"
 
     def _login(self) -> _Login:
-        """Asked for once, however many images there are."""
+        """Requested once for all images."""
         from botocore.exceptions import ClientError
 
         with self._lock:
@@ -134,15 +135,15 @@ class EcrRepositories:
                 try:
                     found = self._ecr.get_authorization_token()["authorizationData"][0]
                 except ClientError as error:
-                    raise refused("ECR gives no login to push with", error) from error
+                    raise refused("ECR doesn't issue a login for pushing", error) from error
                 user, _, password = base64.b64decode(found["authorizationToken"]).decode().partition(":")
                 endpoint = found["proxyEndpoint"]
-                words = {"username": user, "password": password, "serveraddress": endpoint}
-                self._known = _Login(endpoint.partition("://")[2].strip("/"), words)
+                auth_config = {"username": user, "password": password, "serveraddress": endpoint}
+                self._known = _Login(endpoint.partition("://")[2].strip("/"), auth_config)
             return self._known
 
-    def _claimed(self, service: str) -> str | None:
-        """The ARN of a service's repository; None: there is none. Raises LabError when it is not the lab's."""
+    def _owned(self, service: str) -> str | None:
+        """The ARN of a service's repository; None if there is none. Raises LabError if it isn't the lab's."""
         from botocore.exceptions import ClientError
 
         path = self._path(service)
@@ -150,10 +151,10 @@ class EcrRepositories:
             arn = self._ecr.describe_repositories(repositoryNames=[path])["repositories"][0]["repositoryArn"]
             tags = self._tags_of(arn)
         except ClientError as error:
-            if code_of(error) == _ABSENT:
+            if error_code(error) == _ABSENT:
                 return None
-            raise self._refused("A repository cannot be looked at", error, service) from error
-        claim("ECR repository", path, self._lab, tags)
+            raise self._refused("ECR can't describe a repository", error, service) from error
+        require_ownership("ECR repository", path, self._lab, tags)
         return str(arn)
 
     def _tags_of(self, arn: str) -> dict[str, str]:
@@ -165,7 +166,7 @@ class EcrRepositories:
 
 
 def lifecycle() -> str:
-    """The rule by which ECR forgets old images."""
+    """The lifecycle policy that expires old images."""
     rule = {
         "rulePriority": 1,
         "description": f"keep the newest {KEPT_IMAGES} images",

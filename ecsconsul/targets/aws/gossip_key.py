@@ -1,6 +1,6 @@
-"""The key that encrypts Consul's gossip: a secret parameter of SSM, made before the stack and read by the instances.
+"""The key that encrypts Consul's gossip: a SecureString in SSM, created before the stack and read by the instances.
 
-It is in no stack parameter, no UserData and on no command line.
+It never appears in a stack parameter, in user data or on a command line.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ KEY_BYTES = 32
 
 
 def gossip_key(ssm: Any, lab: str) -> LabParameter:
-    """The key of one lab; the members of the lab hold it, so one that is there stays."""
+    """The key of one lab. Running agents use it, so an existing key is never replaced."""
     return LabParameter(ssm, lab, "gossip-key", "Encrypts the gossip of the lab's Consul", _key, kind="SecureString")
 
 

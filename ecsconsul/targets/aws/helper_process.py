@@ -1,4 +1,4 @@
-"""A program that lives as long as its context and no longer, even when this process is killed; what it says is kept."""
+"""Runs a program for as long as a context lasts; it ends even if this process is killed. Keeps its last output."""
 
 from __future__ import annotations
 
@@ -12,32 +12,40 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ...errors import LabError
 
-# The shell waits for the end of its input, which comes when we close it and when we are killed, or for a Ctrl-C. That
-# ends cat or, when it comes before cat is there, the input that cat would read; and then it ends the program. It lets
-# go of our pipe, so that the pipe ends with the program. SIGTERM has no trap: the program, just forked, would have it
-# too, and might not heed that it is to end.
-_WATCH = 'trap "exec <&-" INT HUP; "$@" </dev/null & exec >/dev/null 2>&1; cat; kill $!; wait $!'
-# ssh misses a SIGTERM that comes just before it begins to wait for its server, until it has waited
-NUDGE_SECONDS, END_SECONDS = 0.5, 5.0
-# what was killed is gone at once, but on a machine that has no time for it
-KILLED_SECONDS = 10.0
+# The shell waits until its stdin closes, which happens when we close it and when we are killed, or until a Ctrl-C. The
+# Ctrl-C kills cat or, if cat has not started yet, closes the stdin that cat would read. Then the shell kills the
+# program. It redirects its own output so that our pipe closes when the program exits. It does not trap SIGTERM: the
+# program would inherit the trap between fork and exec, and might ignore the signal that is to end it.
+_WATCHDOG = 'trap "exec <&-" INT HUP; "$@" </dev/null & exec >/dev/null 2>&1; cat; kill $!; wait $!'
+# ssh misses a SIGTERM that arrives just before it starts to wait for its server, so it gets a second one
+TERM_SECONDS, KILL_SECONDS = 0.5, 5.0
+# a killed program is gone at once, except on an overloaded machine
+REAP_SECONDS = 10.0
 LINES_KEPT = 20
 
 
 class HelperProcess:
-    """One program; a Ctrl-C at the terminal ends it as well, so that nobody waits for it any more. Raises LabError."""
+    """One running program. A Ctrl-C at the terminal ends it too. Raises LabError if it can't be started."""
 
     def __init__(
-        self, argv: Sequence[str], is_ready: Callable[[str], bool], variables: Mapping[str, str] | None = None
+        self,
+        argv: Sequence[str],
+        is_ready: Callable[[str], bool],
+        variables: Mapping[str, str] | None = None,
+        *,
+        kill_seconds: float = KILL_SECONDS,
+        watchdog: str = _WATCHDOG,
     ) -> None:
+        """`is_ready` recognizes the output line that says the program is ready."""
         self._is_ready = is_ready
+        self._kill_seconds = kill_seconds
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
         self._decided = threading.Event()
         self._ended = threading.Event()
         self._ready = False
         try:
             self._process = subprocess.Popen(
-                ["/bin/sh", "-c", _WATCH, "ecsconsul-watch", *argv],
+                ["/bin/sh", "-c", watchdog, "ecsconsul-watch", *argv],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -46,7 +54,12 @@ class HelperProcess:
                 errors="replace",
             )
         except OSError as error:
-            raise LabError("A program cannot be started", where=argv[0], why=str(error)) from error
+            raise LabError(
+                "A helper program can't be started",
+                where=argv[0],
+                why=str(error),
+                hint="check that /bin/sh works and that this user may start more processes (`ulimit -u`)",
+            ) from error
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -57,35 +70,35 @@ class HelperProcess:
         self.close()
 
     def await_ready(self, seconds: float) -> bool:
-        """Wait until it says that it is ready; False when it has ended before, or the time is over."""
+        """Wait until the program is ready. False if it exits first or the time runs out."""
         self._decided.wait(seconds)
         return self._ready
 
     def ended(self, within: float = 0.0) -> bool:
-        """Whether it has ended by itself, or does so within so many seconds."""
+        """Whether the program has exited by itself, or does so within that many seconds."""
         return self._ended.wait(within)
 
-    def said(self) -> list[str]:
-        """Its last lines, but for those that told that it is ready; all of them once it is closed."""
+    def output(self) -> list[str]:
+        """The last lines of its output, without the one that said it was ready. Complete once it is closed."""
         return list(self._lines)
 
     def close(self) -> None:
-        """End it, and wait until it has."""
+        """End the program and wait until it is gone."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin and stdout
         with contextlib.suppress(BrokenPipeError):
             stdin.close()
-        for patience, number in ((NUDGE_SECONDS, signal.SIGTERM), (END_SECONDS, signal.SIGKILL)):
+        for seconds, number in ((TERM_SECONDS, signal.SIGTERM), (self._kill_seconds, signal.SIGKILL)):
             try:
-                self._process.wait(patience)
+                self._process.wait(seconds)
                 break
             except subprocess.TimeoutExpired:
                 self._send(number)
-        self._process.wait(KILLED_SECONDS)
-        self._reader.join(KILLED_SECONDS)
+        self._process.wait(REAP_SECONDS)
+        self._reader.join(REAP_SECONDS)
 
     def _send(self, number: signal.Signals) -> None:
-        """To the program and its own children, but not to the shell, which ends with it."""
+        """Signal the program and its children, but not the shell, which exits with it."""
         import psutil
 
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""The SSH host keys of a lab's servers, in a known_hosts file of the lab's own: told by EC2, or seen at first sight."""
+"""Keeps the SSH host keys of a lab's servers in its own known_hosts file: EC2's, or those trusted on first use."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from .lock import FOLDER
 
 
 class HostKeys:
-    """The keys of one server, under a name that no other server has: its instance id."""
+    """The keys of one server, recorded under its instance id, which no other server has."""
 
     def __init__(self, lab: str, instance_id: str) -> None:
         self.path = _file(lab)
         self._name = instance_id
 
     def known(self) -> list[str]:
-        """The server's keys that are in the file: kind and key of each."""
+        """The server's recorded keys, each as `<type> <key>`."""
         lines = self._lines()
         return [line.partition(" ")[2] for line in lines if line.split(" ")[0] == self._name]
 
-    def tell(self, keys: Sequence[str]) -> None:
-        """Keep what EC2 says that the keys are, which is better than a first sight; where it says nothing, what is."""
+    def record(self, keys: Sequence[str]) -> None:
+        """Record the keys that EC2 published, which replace any trusted on first use; without keys, change nothing."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if not keys or sorted(keys) == sorted(self.known()):
             return
         others = [line for line in self._lines() if line.split(" ")[0] != self._name]
-        # others may do the same now, in another thread or process
+        # another thread or process may be writing too
         draft = self.path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
         draft.write_text("".join(f"{line}\n" for line in [*others, *(f"{self._name} {key}" for key in keys)]))
         draft.replace(self.path)
 
     def fingerprints(self) -> list[str]:
-        """The keys as `ssh-keygen -l` writes them."""
+        """The fingerprints of the keys, as `ssh-keygen -l` prints them."""
         return [_fingerprint(key) for key in self.known()]
 
     def _lines(self) -> list[str]:
@@ -46,7 +46,7 @@ class HostKeys:
 
 
 def forget(lab: str) -> None:
-    """The lab's servers are no more, and so are their keys; none is fine."""
+    """Remove the recorded keys of all the lab's servers, if there are any."""
     _file(lab).unlink(missing_ok=True)
 
 

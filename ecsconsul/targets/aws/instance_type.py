@@ -1,4 +1,4 @@
-"""What is known of an instance type: its architecture, the AMI for it, and the zones that have it."""
+"""Looks up an instance type: its architecture, its AMI, and the Availability Zones that offer it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 from typing import Any
 
 from ...errors import LabError
-from .session import code_of
+from ..client_errors import error_code
 from .ssm_parameter import LabParameter
 
 X86, ARM = "x86_64", "arm64"
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/retrieve-ecs-optimized_AMI.html
 _AMI = "/aws/service/ecs/optimized-ami/amazon-linux-2023/{}recommended/image_id"
 _NO_AMI = "ami-00000000000000000"
-# a1, and every family with a g for Graviton behind its generation: t4g, m7gd, c6gn
+# a1, and every family whose generation is followed by a g for Graviton: t4g, m7gd, c6gn
 _GRAVITON = re.compile(r"^(a1|[a-z]+\d+g[a-z]*)\.")
 
 
@@ -23,21 +23,22 @@ def ami_parameter(architecture: str) -> str:
 
 
 def architecture_of(ec2: Any, instance_type: str) -> str:
-    """x86_64 or arm64. Raises LabError when the region does not know the type."""
+    """x86_64 or arm64. Raises LabError if the region doesn't have the type."""
     from botocore.exceptions import ClientError
 
     try:
         found = ec2.describe_instance_types(InstanceTypes=[instance_type])["InstanceTypes"]
     except ClientError as error:
-        if code_of(error) != "InvalidInstanceType":
-            # who may not ask, or whom nobody answers, goes by the name
+        if error_code(error) != "InvalidInstanceType":
+            # the caller may not ask, or the emulator can't answer: go by the name
             return by_name(instance_type)
         found = None
     if found is None:
         raise LabError(
             f"There is no instance type {instance_type} in this region",
             where="config, aws.instance_type",
-            hint="`aws ec2 describe-instance-types` lists those that there are; t3.small is nearly everywhere",
+            why="EC2 doesn't offer it here, or its name is misspelled",
+            hint="choose one that `aws ec2 describe-instance-types` lists; nearly every region has t3.small",
         )
     known = found[0].get("ProcessorInfo", {}).get("SupportedArchitectures", []) if found else []
     fitting = [one for one in (X86, ARM) if one in known]
@@ -45,20 +46,20 @@ def architecture_of(ec2: Any, instance_type: str) -> str:
 
 
 def by_name(instance_type: str) -> str:
-    """The architecture that an instance type's name tells."""
+    """The architecture that an instance type's name implies."""
     return ARM if _GRAVITON.match(instance_type) else X86
 
 
 def zones_with(ec2: Any, instance_type: str) -> set[str] | None:
-    """The Availability Zones that have an instance type; None when that is not told."""
+    """The Availability Zones that offer an instance type; None if AWS doesn't say."""
     from botocore.exceptions import ClientError
 
-    asked = [{"Name": "instance-type", "Values": [instance_type]}]
+    filters = [{"Name": "instance-type", "Values": [instance_type]}]
     pages = ec2.get_paginator("describe_instance_type_offerings")
     try:
         found = [
             offer["Location"]
-            for page in pages.paginate(LocationType="availability-zone", Filters=asked)
+            for page in pages.paginate(LocationType="availability-zone", Filters=filters)
             for offer in page["InstanceTypeOfferings"]
         ]
     except ClientError:
@@ -67,7 +68,7 @@ def zones_with(ec2: Any, instance_type: str) -> set[str] | None:
 
 
 def ami(ssm: Any, parameter: str) -> str:
-    """The AMI that the parameter holds. Raises LabError when there is none."""
+    """The AMI in the parameter. Raises LabError if there is none."""
     try:
         return str(ssm.get_parameter(Name=parameter)["Parameter"]["Value"])
     except ssm.exceptions.ParameterNotFound as error:
@@ -75,13 +76,13 @@ def ami(ssm: Any, parameter: str) -> str:
             "This region has no ECS-optimized Amazon Linux 2023",
             where=f"SSM parameter {parameter}",
             why=str(error),
-            hint="choose another region (--region)",
+            hint="choose another region with --region",
         ) from error
 
 
 def stand_in_ami(ssm: Any, lab: str) -> LabParameter:
-    """What takes the place of AWS's parameter in an emulator that has none: such a one boots nothing, whatever the AMI.
+    """Replaces AWS's parameter in an emulator that lacks it. The AMI doesn't matter: such an emulator boots nothing.
 
-    In AWS names below /aws/ are AWS's own, and emulators let nobody make one either.
+    The name can't be AWS's own: names below /aws/ are reserved, in emulators too.
     """
     return LabParameter(ssm, lab, "ecs-ami", "Stands in for AWS's AMI, which this emulator lacks", lambda: _NO_AMI)

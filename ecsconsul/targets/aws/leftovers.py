@@ -1,4 +1,4 @@
-"""What of a lab is still in the account: what its tag claims, and what has its names."""
+"""Finds what is left of a lab in the account, by its ownership tag and by its names."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from ...aws_tags import LAB_TAG, as_mapping
 from ...errors import LabError
 from .cloudwatch_logs import group_of
 from .gossip_key import gossip_key
-from .session import is_denied, tells_nothing
+from .session import is_denied, is_inconclusive
 from .stack_info import stack_info
 
 Clients = Callable[[str], Any]
-Look = Callable[[Clients, str], Iterable[str]]
-AT_ONCE = 8
-LOOKED_AT = ("ec2", "ecs", "ecr", "cloudformation", "ssm", "logs")
-# an instance or a volume in one of these is gone, and only still told of
+Search = Callable[[Clients, str], Iterable[str]]
+MAX_PARALLEL = 8
+SEARCHED = ("ec2", "ecs", "ecr", "cloudformation", "ssm", "logs")
+# EC2 still lists an instance or volume for a while after it is gone
 GONE = ("terminated", "shutting-down", "deleted", "deleting")
 
 
 def leftovers(clients: Clients, lab: str, services: Iterable[str]) -> list[str]:
-    """A line for each thing that is left of the lab. What AWS keeps of itself, and bills nothing for, is not."""
-    looks: list[Look] = [*_LOOKS, lambda clients, lab: _task_definitions(clients, lab, services)]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return [line for lines in pool.map(lambda look: _seen(look, clients, lab), looks) for line in lines]
+    """A line for each leftover of the lab, except for records that AWS keeps free of charge."""
+    searches: list[Search] = [*_SEARCHES, lambda clients, lab: _task_definitions(clients, lab, services)]
+    with ThreadPoolExecutor(MAX_PARALLEL) as pool:
+        return [line for lines in pool.map(lambda search: _found(search, clients, lab), searches) for line in lines]
 
 
-def _seen(look: Look, clients: Clients, lab: str) -> list[str]:
-    """What a look brings. One that failed is told of, for something may be there; but emulators lack some APIs."""
+def _found(search: Search, clients: Clients, lab: str) -> list[str]:
+    """What a search finds. A failed one is a line too, as something may be left, but emulators lack some APIs."""
     from botocore.exceptions import ClientError
 
     try:
-        return list(look(clients, lab))
+        return list(search(clients, lab))
     except ClientError as error:
-        lacking = tells_nothing(error) and not is_denied(error)
-        return [] if lacking else [f"not known, for AWS does not tell: {error}"]
+        unsupported = is_inconclusive(error) and not is_denied(error)
+        return [] if unsupported else [f"unknown, because AWS doesn't say: {error}"]
 
 
 def _stack(clients: Clients, lab: str) -> Iterator[str]:
@@ -55,7 +55,7 @@ def _cluster(clients: Clients, lab: str) -> Iterator[str]:
 
 
 def _repositories(clients: Clients, lab: str) -> Iterator[str]:
-    """A repository may have the lab's name before it and be someone else's."""
+    """A repository whose name starts with the lab's can still be someone else's."""
     ecr = clients("ecr")
     for page in ecr.get_paginator("describe_repositories").paginate():
         for repository in page["repositories"]:
@@ -79,7 +79,7 @@ def _log_groups(clients: Clients, lab: str) -> Iterator[str]:
 
 def _parameter(clients: Clients, lab: str) -> Iterator[str]:
     key = gossip_key(clients("ssm"), lab)
-    with contextlib.suppress(LabError):  # the name is taken by what this lab did not make
+    with contextlib.suppress(LabError):  # someone else's parameter has the name
         if key.exists():
             yield f"SSM parameter {key.name}"
 
@@ -89,31 +89,31 @@ def _instances(clients: Clients, lab: str) -> Iterator[str]:
     for page in pages:
         for instance in (one for reservation in page["Reservations"] for one in reservation["Instances"]):
             state = instance["State"]["Name"]
-            if state not in GONE and _claimed(instance, lab):
+            if state not in GONE and _owned(instance, lab):
                 yield f"instance {instance['InstanceId']}: {state}"
 
 
 def _volumes(clients: Clients, lab: str) -> Iterator[str]:
     for page in clients("ec2").get_paginator("describe_volumes").paginate(Filters=_filter(lab)):
         for volume in page["Volumes"]:
-            # one that is attached goes with its instance, which is told of
-            if volume["State"] == "available" and _claimed(volume, lab):
+            # an attached volume goes with its instance, which is listed
+            if volume["State"] == "available" and _owned(volume, lab):
                 yield f"volume {volume['VolumeId']}: {volume['State']}"
 
 
 def _security_groups(clients: Clients, lab: str) -> Iterator[str]:
     for page in clients("ec2").get_paginator("describe_security_groups").paginate(Filters=_filter(lab)):
-        yield from (f"security group {one['GroupId']}" for one in page["SecurityGroups"] if _claimed(one, lab))
+        yield from (f"security group {one['GroupId']}" for one in page["SecurityGroups"] if _owned(one, lab))
 
 
 def _launch_templates(clients: Clients, lab: str) -> Iterator[str]:
     for page in clients("ec2").get_paginator("describe_launch_templates").paginate(Filters=_filter(lab)):
-        found = [one for one in page["LaunchTemplates"] if _claimed(one, lab)]
+        found = [one for one in page["LaunchTemplates"] if _owned(one, lab)]
         yield from (f"launch template {one['LaunchTemplateId']}" for one in found)
 
 
 def _task_definitions(clients: Clients, lab: str, families: Iterable[str]) -> Iterator[str]:
-    """Active revisions, and those that were deregistered and not deleted, that carry the lab's tag."""
+    """Revisions with the lab's tag, both active and deregistered but not deleted."""
     ecs = clients("ecs")
     for family, status in itertools.product(families, ("ACTIVE", "INACTIVE")):
         pages = ecs.get_paginator("list_task_definitions").paginate(familyPrefix=family, status=status)
@@ -124,15 +124,15 @@ def _task_definitions(clients: Clients, lab: str, families: Iterable[str]) -> It
 
 
 def _tagged(clients: Clients, lab: str) -> Iterator[str]:
-    """The ARNs that the tagging API knows, of kinds that are not looked at directly: it tells late what is gone."""
+    """Tagged resources of the services that no other search covers. The tagging API lists deleted ones for a while."""
     pages = clients("resourcegroupstaggingapi").get_paginator("get_resources")
     for page in pages.paginate(TagFilters=[{"Key": LAB_TAG, "Values": [lab]}]):
         arns = [one["ResourceARN"] for one in page["ResourceTagMappingList"]]
         # arn:partition:service:region:account:resource
-        yield from (arn for arn in arns if arn.split(":")[2] not in LOOKED_AT)
+        yield from (arn for arn in arns if arn.split(":")[2] not in SEARCHED)
 
 
-_LOOKS: tuple[Look, ...] = (
+_SEARCHES: tuple[Search, ...] = (
     _stack, _cluster, _repositories, _log_groups, _parameter, _instances, _volumes, _security_groups,
     _launch_templates, _tagged,
 )  # fmt: skip
@@ -142,6 +142,6 @@ def _filter(lab: str) -> list[dict[str, Any]]:
     return [{"Name": f"tag:{LAB_TAG}", "Values": [lab]}]
 
 
-def _claimed(found: dict[str, Any], lab: str) -> bool:
-    """A filter that is not heeded must not bring what others made."""
+def _owned(found: dict[str, Any], lab: str) -> bool:
+    """Checks the tag again, for emulators that ignore the filter."""
     return as_mapping(found.get("Tags"), key="Key", value="Value").get(LAB_TAG) == lab

@@ -1,7 +1,7 @@
-"""One command at a time changes a lab: a lock on this machine for each lab, account and region.
+"""Lets one command at a time change a lab: a lock file on this machine for each lab, account and region.
 
-Who works on another machine is not kept out by it. There AWS does its part: CloudFormation refuses to update a stack
-that is being updated, ECS's calls can be repeated, and every step decides anew from what is there.
+It doesn't stop someone on another machine. That is left to AWS: CloudFormation rejects a second update of a stack, ECS
+calls can be repeated, and every step starts from the actual state.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ FOLDER = ".aws"
 
 @contextlib.contextmanager
 def held(path: Path, lab: str) -> Iterator[None]:
-    """Hold the lock as long as the context lasts; the kernel lets go of it however this one ends. Raises LabError."""
+    """Hold the lock while the context lasts. The kernel releases it if this process dies. Raises LabError if taken."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = _take(path)
+    file = _acquire(path)
     while file and not _is_at(path, file):
-        # who held it before has removed the file that we waited to open
+        # the previous holder removed the file after we opened it
         file.close()
-        file = _take(path)
+        file = _acquire(path)
     if file is None:
         raise LabError(
             "Another command is changing this lab",
-            where=f"lab {lab}, {path}",
-            hint="wait until that `up`, `scale` or `down` has ended",
+            where=f"lab {lab}",
+            why=f"it holds the lock {path}",
+            hint="wait until that `up`, `scale` or `down` has finished",
         )
     with file:
         try:
@@ -41,7 +42,7 @@ def held(path: Path, lab: str) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def _take(path: Path) -> IO[str] | None:
+def _acquire(path: Path) -> IO[str] | None:
     file = path.open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

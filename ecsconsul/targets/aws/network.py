@@ -1,4 +1,4 @@
-"""Finds the lab's place in the network: the VPC, its public subnets, and where Amazon's DNS answers in it."""
+"""Finds the lab's VPC, its public subnets, and the address of Amazon's DNS server in it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any
 
 from ...config.lab import AwsSpec
 from ...errors import LabError
-from .session import code_of, tells_nothing
+from ..client_errors import error_code
+from .session import is_inconclusive
 
 EVERYWHERE = "0.0.0.0/0"
 
 
 @dataclass(frozen=True)
 class Subnet:
-    """A subnet that leads to the internet; `gives_addresses` tells whether instances get public ones by themselves."""
+    """A public subnet; `gives_addresses`: whether it assigns public addresses to its instances."""
 
     id: str
     zone: str
@@ -26,7 +27,7 @@ class Subnet:
 
 @dataclass(frozen=True)
 class Vpc:
-    """A VPC, and whether Amazon's DNS works in it, and gives public names; None where that is not told."""
+    """A VPC, and whether it has Amazon's DNS and public DNS names; None if AWS doesn't say."""
 
     id: str
     cidr: str
@@ -36,7 +37,7 @@ class Vpc:
 
     @property
     def dns_ip(self) -> str:
-        """Amazon's DNS server: the base of the VPC's (primary) range plus two.
+        """Amazon's DNS server: the base of the VPC's primary CIDR range plus two.
 
         https://docs.aws.amazon.com/vpc/latest/userguide/AmazonDNS-concepts.html
         """
@@ -44,7 +45,7 @@ class Vpc:
 
 
 def find_vpc(ec2: Any, spec: AwsSpec) -> Vpc:
-    """The VPC that was named, that of the subnets that were named, or the region's default one. Raises LabError."""
+    """The VPC in the config, that of the subnets in the config, or the region's default one. Raises LabError."""
     found = _named_vpc(ec2, spec) or _default_vpc(ec2)
     with ThreadPoolExecutor(2) as pool:
         support, hostnames = pool.map(
@@ -62,14 +63,15 @@ def _named_vpc(ec2: Any, spec: AwsSpec) -> dict[str, Any] | None:
     try:
         found = ec2.describe_vpcs(VpcIds=[vpc])["Vpcs"]
     except ClientError as error:
-        if not code_of(error).startswith("InvalidVpc"):
+        if not error_code(error).startswith("InvalidVpc"):
             raise
         found = []
     if not found:
         raise LabError(
             f"There is no VPC {vpc} in this region",
             where="config, aws.vpc",
-            hint="`aws ec2 describe-vpcs` lists those that there are; without aws.vpc the default one is taken",
+            why="EC2 doesn't know it; it may belong to another region or account",
+            hint="choose one that `aws ec2 describe-vpcs` lists, or leave aws.vpc out to use the default VPC",
         )
     return dict(found[0])
 
@@ -85,7 +87,8 @@ def _default_vpc(ec2: Any) -> dict[str, Any]:
         raise LabError(
             "This region has no default VPC",
             where="config, aws.vpc",
-            hint="name one in the config (`aws: {vpc: vpc-...}`), or make one: `aws ec2 create-default-vpc`",
+            why="the config names no VPC, so the lab would use the default one",
+            hint="set one in the config (`aws: {vpc: vpc-...}`), or run `aws ec2 create-default-vpc`",
         )
     return dict(found[0])
 
@@ -96,58 +99,58 @@ def _attribute(ec2: Any, vpc: str, name: str) -> bool | None:
     try:
         found = ec2.describe_vpc_attribute(VpcId=vpc, Attribute=name)
     except ClientError as error:
-        if not tells_nothing(error):
+        if not is_inconclusive(error):
             raise
         return None
-    told = found.get(name[0].upper() + name[1:], {}).get("Value")
-    return None if told is None else bool(told)
+    value = found.get(name[0].upper() + name[1:], {}).get("Value")
+    return None if value is None else bool(value)
 
 
 def find_subnets(ec2: Any, vpc: Vpc, spec: AwsSpec, zones: Collection[str] | None) -> list[Subnet]:
-    """The public subnets that were named, or all of the VPC; in zones that have the instance type.
+    """The public subnets in the config, or all of the VPC's, in zones that have the instance type.
 
-    `zones` is None where it is not known which zones have it. Raises LabError when there is none.
+    `zones` is None if AWS doesn't say which zones have it. Raises LabError if there is no such subnet.
     """
-    all_of_it = _pages(ec2, "describe_subnets", "Subnets", vpc.id)
+    every = _pages(ec2, "describe_subnets", "Subnets", vpc.id)
     named = _named_subnets(ec2, spec.subnets)
-    _refuse_strangers(named, vpc)
+    _require_same_vpc(named, vpc)
     tables = _route_tables(ec2, vpc)
-    public = [_subnet(one) for one in (named or all_of_it) if is_public(one, tables)]
-    _refuse_private(named, public)
+    public = [_subnet(one) for one in (named or every) if is_public(one, tables)]
+    _require_public(named, public)
     if not public:
         raise LabError(
             f"The VPC {vpc.id} has no public subnet",
             where=f"VPC {vpc.id}",
-            why="none has a route to an internet gateway, and none gives its instances public addresses",
-            hint="give one a route 0.0.0.0/0 to an internet gateway, or name another VPC (aws.vpc)",
+            why="none has a route to an internet gateway, and none assigns public addresses",
+            hint="add a route for 0.0.0.0/0 to an internet gateway, or set aws.vpc to another VPC",
         )
     fitting = [one for one in public if zones is None or one.zone in zones]
     if not fitting:
         raise LabError(
-            f"No public subnet of {vpc.id} is in a zone that has {spec.instance_type}",
+            f"No public subnet of {vpc.id} is in a zone that offers {spec.instance_type}",
             where="config, aws.instance_type",
-            why=f"subnets are in {_words(one.zone for one in public)}; the type is in {_words(zones or ())}",
-            hint="take another aws.instance_type, or make a subnet in one of those zones",
+            why=f"its subnets are in {_words(one.zone for one in public)}, and the type in {_words(zones or ())}",
+            hint="set another aws.instance_type, or create a public subnet in one of those zones",
         )
     return sorted(fitting, key=lambda one: (one.zone, one.id))
 
 
 def _route_tables(ec2: Any, vpc: Vpc) -> list[dict[str, Any]] | None:
-    """The VPC's; None where they are not told."""
+    """The VPC's route tables; None if AWS doesn't say."""
     from botocore.exceptions import ClientError
 
     try:
         return _pages(ec2, "describe_route_tables", "RouteTables", vpc.id)
     except ClientError as error:
-        if not tells_nothing(error):
+        if not is_inconclusive(error):
             raise
         return None
 
 
 def is_public(subnet: dict[str, Any], tables: Iterable[dict[str, Any]] | None) -> bool:
-    """Whether its own route table, or else the VPC's main one, leads to an internet gateway, or it says so itself.
+    """Whether its route table (else the VPC's main one) has an internet gateway, or it assigns public addresses.
 
-    Where route tables are not told, it is believed.
+    Without route tables, it is assumed to be public.
     """
     if tables is None:
         return True
@@ -159,15 +162,15 @@ def is_public(subnet: dict[str, Any], tables: Iterable[dict[str, Any]] | None) -
             elif association.get("Main"):
                 main = table
     routes = (own or main or {}).get("Routes") or ()
-    leads_out = any(
+    has_gateway = any(
         route.get("DestinationCidrBlock") == EVERYWHERE and str(route.get("GatewayId", "")).startswith("igw-")
         for route in routes
     )
-    return leads_out or bool(subnet.get("MapPublicIpOnLaunch"))
+    return has_gateway or bool(subnet.get("MapPublicIpOnLaunch"))
 
 
 def _named_subnets(ec2: Any, names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Those that were named, in this order. Raises LabError when one is not there."""
+    """The subnets with these ids, in this order. Raises LabError if one doesn't exist."""
     from botocore.exceptions import ClientError
 
     if not names:
@@ -175,7 +178,7 @@ def _named_subnets(ec2: Any, names: tuple[str, ...]) -> list[dict[str, Any]]:
     try:
         found = {one["SubnetId"]: one for one in ec2.describe_subnets(SubnetIds=list(names))["Subnets"]}
     except ClientError as error:
-        if not code_of(error).startswith("InvalidSubnet"):
+        if not error_code(error).startswith("InvalidSubnet"):
             raise
         raise _no_subnet(str(error)) from error
     missing = [name for name in names if name not in found]
@@ -186,31 +189,32 @@ def _named_subnets(ec2: Any, names: tuple[str, ...]) -> list[dict[str, Any]]:
 
 def _no_subnet(why: str) -> LabError:
     return LabError(
-        "A subnet that the config names is not there",
+        "A subnet in the config doesn't exist",
         where="config, aws.subnets",
         why=why,
-        hint="`aws ec2 describe-subnets` lists those that there are; without aws.subnets all public ones are taken",
+        hint="choose those that `aws ec2 describe-subnets` lists, or leave aws.subnets out to use all public ones",
     )
 
 
-def _refuse_strangers(named: list[dict[str, Any]], vpc: Vpc) -> None:
-    strangers = [one["SubnetId"] for one in named if one["VpcId"] != vpc.id]
-    if strangers:
+def _require_same_vpc(named: list[dict[str, Any]], vpc: Vpc) -> None:
+    foreign = [one["SubnetId"] for one in named if one["VpcId"] != vpc.id]
+    if foreign:
         raise LabError(
-            f"{_words(strangers)} is not of the VPC {vpc.id}",
+            f"{_words(foreign)} is not in the VPC {vpc.id}",
             where="config, aws.subnets",
-            hint="all subnets must be of aws.vpc; leave aws.vpc out to take that of the subnets",
+            why="all subnets of a lab must be in one VPC",
+            hint="remove it from aws.subnets, or leave aws.vpc out to use the subnets' own VPC",
         )
 
 
-def _refuse_private(named: list[dict[str, Any]], public: list[Subnet]) -> None:
+def _require_public(named: list[dict[str, Any]], public: list[Subnet]) -> None:
     private = [one["SubnetId"] for one in named if one["SubnetId"] not in {p.id for p in public}]
     if private:
         raise LabError(
             f"{_words(private)} is not public",
             where="config, aws.subnets",
-            why="there is no route to an internet gateway, and instances get no public address",
-            hint="name public subnets only, or none, to take all public ones of the VPC",
+            why="it has no route to an internet gateway, and assigns no public addresses",
+            hint="list only public subnets, or leave aws.subnets out to use all of the VPC's public ones",
         )
 
 
@@ -220,7 +224,7 @@ def _subnet(found: dict[str, Any]) -> Subnet:
 
 def _pages(ec2: Any, operation: str, key: str, vpc: str) -> list[dict[str, Any]]:
     pages = ec2.get_paginator(operation).paginate(Filters=[{"Name": "vpc-id", "Values": [vpc]}])
-    # a filter that is not heeded must not bring subnets of another VPC
+    # an emulator that ignores the filter also returns other VPCs' resources
     return [one for page in pages for one in page[key] if one.get("VpcId", vpc) == vpc]
 
 

@@ -1,7 +1,7 @@
-"""What the caller needs to be allowed: the policies that ship with the package, and IAM's word on each action.
+"""The policies that the lab needs, and a simulation by IAM of whether the caller has their permissions.
 
-`policies/up-and-down.json` is what `up` and `down` ask of AWS themselves, `policies/stack.json` what CloudFormation
-and others do for it in the caller's name, `policies/commands.json` what `logs` and `exec` need beyond.
+`policies/up-and-down.json` covers the requests of `up` and `down` themselves, `policies/stack.json` what CloudFormation
+and other services do on the caller's behalf, `policies/commands.json` the additional needs of `logs` and `exec`.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from typing import Any
 
 from ...errors import LabError, Unreachable
 from ..base import Finding, failed
-from .session import Identity, code_of
+from ..client_errors import error_code
+from .session import Identity
 
 POLICIES = Path(__file__).resolve().parent / "policies"
-ASKED_AT_ONCE = 4
+MAX_PARALLEL = 4
 _NAME = "permissions"
-_HINT = "docs/aws.md has the policies to attach"
-# a session is a role's: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
+_HINT = "attach the policies in docs/aws.md"
+# the ARN of a role's session: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
 _SESSION = re.compile(r"^arn:([^:]+):sts::(\d+):assumed-role/([^/]+)/")
 
 Statement = Mapping[str, Any]
 
 
 def policy(name: str, values: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """A policy as JSON; with `values` for Partition, Region, Account and Lab in the places that wait for them."""
+    """A policy; `values` replace its placeholders Partition, Region, Account and Lab."""
     text = (POLICIES / f"{name}.json").read_text()
     for key, value in (values or {}).items():
         text = text.replace(f"${{{key}}}", value)
@@ -36,7 +37,7 @@ def policy(name: str, values: Mapping[str, str] | None = None) -> dict[str, Any]
 
 
 def principal_of(identity: Identity) -> str | None:
-    """The user or role whose policies count; None for root, whom none binds, and for whom IAM knows no policies."""
+    """The ARN of the user or role whose policies apply; None for any other identity, such as root."""
     session = _SESSION.match(identity.arn)
     if session:
         partition, account, role = session.groups()
@@ -45,11 +46,13 @@ def principal_of(identity: Identity) -> str | None:
 
 
 def diagnostics(iam: Any, identity: Identity, region: str, lab: str) -> Finding:
-    """Whether IAM would allow every action of `up` and `down`, as far as it tells."""
+    """Ask IAM whether it would allow every action of `up` and `down`."""
     from botocore.exceptions import ClientError
 
     if identity.arn.endswith(":root"):
-        return Finding(_NAME, "warning", "the account's root user may do everything", "use a user or role of your own")
+        return Finding(
+            _NAME, "warning", "the caller is the root user, which may do anything", "use an IAM user or role"
+        )
     principal = principal_of(identity)
     if principal is None:
         return _unknown(f"{identity.arn} is neither a user nor a role")
@@ -57,17 +60,17 @@ def diagnostics(iam: Any, identity: Identity, region: str, lab: str) -> Finding:
     values = {"Partition": identity.partition, "Region": region, "Account": identity.account, "Lab": lab}
     statements = [s for name in ("up-and-down", "stack") for s in policy(name, values)["Statement"]]
     try:
-        with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-            answers = list(pool.map(lambda statement: _ask(iam, principal, statement), statements))
+        with ThreadPoolExecutor(MAX_PARALLEL) as pool:
+            answers = list(pool.map(lambda statement: _simulate(iam, principal, statement), statements))
     except (ClientError, Unreachable) as error:
-        return _unknown(f"IAM does not tell ({code_of(error) or type(error).__name__})")
-    return _judged([one for some in answers for one in some], principal)
+        return _unknown(f"IAM doesn't say ({error_code(error) or type(error).__name__})")
+    return _finding([one for some in answers for one in some], principal)
 
 
 def _with_path(iam: Any, principal: str) -> str:
-    """The whole ARN of a role: that of its session leaves the path out, which IAM Identity Center's roles have.
+    """The full ARN of a role. A session's ARN leaves out the path, which IAM Identity Center's roles have.
 
-    For who may not ask, the short one must do.
+    If the caller may not read the role, the short ARN has to do.
     """
     from botocore.exceptions import ClientError
 
@@ -79,8 +82,8 @@ def _with_path(iam: Any, principal: str) -> str:
         return principal
 
 
-def _ask(iam: Any, principal: str, statement: Statement) -> list[dict[str, Any]]:
-    """IAM's answer for each action of a statement, on the resources that it names."""
+def _simulate(iam: Any, principal: str, statement: Statement) -> list[dict[str, Any]]:
+    """IAM's decision on each action of a statement, for the statement's resources."""
     resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
     pages = iam.get_paginator("simulate_principal_policy").paginate(
         PolicySourceArn=principal,
@@ -92,7 +95,7 @@ def _ask(iam: Any, principal: str, statement: Statement) -> list[dict[str, Any]]
 
 
 def _context(condition: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What a request would bring along that meets the statement's conditions."""
+    """The context of a request that meets the statement's conditions."""
     found = []
     for operator, keys in condition.items():
         for key, value in keys.items():
@@ -102,9 +105,9 @@ def _context(condition: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
     return found
 
 
-def _judged(answers: list[dict[str, Any]], principal: str) -> Finding:
+def _finding(answers: list[dict[str, Any]], principal: str) -> Finding:
     denied = [one for one in answers if one["EvalDecision"] != "allowed"]
-    # a policy with conditions on what the simulation was not told says nothing of the real request
+    # where context is missing, the simulation says nothing about a real request
     sure = sorted({one["EvalActionName"] for one in denied if not one.get("MissingContextValues")})
     unsure = sorted({one["EvalActionName"] for one in denied} - set(sure))
     if sure:
@@ -116,8 +119,8 @@ def _judged(answers: list[dict[str, Any]], principal: str) -> Finding:
         )
         return failed(_NAME, error)
     if unsure:
-        return _unknown(f"conditions decide on {', '.join(unsure)}")
-    return Finding(_NAME, "ok", f"all {len({one['EvalActionName'] for one in answers})} that are needed")
+        return _unknown(f"conditions in the policies decide on {', '.join(unsure)}")
+    return Finding(_NAME, "ok", f"all {len({one['EvalActionName'] for one in answers})} that the lab needs")
 
 
 def _unknown(why: str) -> Finding:

@@ -1,4 +1,4 @@
-"""What is looked at before anything is made in an account: all of it side by side, and all that was found at once."""
+"""Checks an account before anything is created in it: runs all checks in parallel and reports all findings at once."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ from msgspec import structs
 from ...config.lab import AwsSpec, Lab
 from ...errors import LabError
 from ..base import Finding, failed, findings
-from . import instance_type as machine
+from ..client_errors import error_code
+from . import instance_type as instance_types
 from . import permissions
 from .network import Subnet, Vpc, find_subnets, find_vpc
-from .session import Identity, Session, code_of, refused, tells_nothing
+from .session import Identity, Session, is_inconclusive, refused
 from .stack_info import stack_info
 
-AT_ONCE = 8
-# answers with the caller's own IPv4 address and a line break
+MAX_PARALLEL = 8
+# answers with the caller's IPv4 address and a line break
 CHECK_IP = "https://checkip.amazonaws.com"
 CHECK_IP_TIMEOUT = 5.0
 CHECK_IP_BYTES = 64
 KEYS_SHOWN = 10
 _SUBNET = re.compile(r"subnet-[0-9A-Za-z-]+")
 
-Look = Callable[[], "Finding | list[Finding]"]
+Check = Callable[[], "Finding | list[Finding]"]
 
 
 class Registry(Protocol):
-    """What the images' registry is asked."""
+    """What the checks need from the registry."""
 
     def blockers(self) -> list[LabError]:
-        """What speaks against building and pushing."""
+        """What prevents building and pushing."""
 
 
 class Preflight:
-    """The looks at one lab's account; what they find out is kept for the stack's parameters."""
+    """The checks of one lab's account. Their results also become the stack's parameters."""
 
     def __init__(self, session: Session, lab: Lab, registry: Registry, *, check_ip: str = CHECK_IP) -> None:
         self._session = session
@@ -49,23 +50,23 @@ class Preflight:
         self._registry = registry
         self._check_ip = check_ip
 
-    # what there is; each raises LabError
+    # the account's resources; each property raises LabError
 
     @cached_property
     def architecture(self) -> str:
-        """The instances': x86_64 or arm64."""
-        return machine.architecture_of(self._ec2, self._spec.instance_type)
+        """The instances' architecture: x86_64 or arm64."""
+        return instance_types.architecture_of(self._ec2, self._spec.instance_type)
 
     @property
     def ami_parameter(self) -> str:
-        """The SSM parameter with the instances' AMI."""
-        return machine.ami_parameter(self.architecture)
+        """The SSM parameter that holds the instances' AMI."""
+        return instance_types.ami_parameter(self.architecture)
 
     @cached_property
     def ami(self) -> str | LabError:
-        """The instances' AMI, or why there is none."""
+        """The instances' AMI, or the error if there is none."""
         try:
-            return machine.ami(self._session.client("ssm"), self.ami_parameter)
+            return instance_types.ami(self._session.client("ssm"), self.ami_parameter)
         except LabError as error:
             return error
 
@@ -76,19 +77,19 @@ class Preflight:
 
     @cached_property
     def subnets(self) -> list[Subnet]:
-        """Its public subnets in zones that have the instance type."""
+        """The VPC's public subnets in zones that have the instance type."""
         return find_subnets(self._ec2, self.vpc, self._network_spec, self._zones)
 
     @cached_property
     def ssh_cidr(self) -> str | None:
-        """The range that may open SSH: the config's, with a key pair the operator's own address, else none."""
+        """The range that may use SSH: the config's, else the user's own address if there is a key pair, else none."""
         if self._spec.ssh_cidr or not self._spec.key_name:
             return self._spec.ssh_cidr
         return f"{own_address(self._check_ip)}/32"
 
     @cached_property
     def _zones(self) -> set[str] | None:
-        return machine.zones_with(self._ec2, self._spec.instance_type)
+        return instance_types.zones_with(self._ec2, self._spec.instance_type)
 
     @property
     def _ec2(self) -> Any:
@@ -100,40 +101,40 @@ class Preflight:
 
     @cached_property
     def _known(self) -> dict[str, str]:
-        """The parameters of the stack that is there."""
+        """The parameters of the existing stack."""
         stack = stack_info(self._session.client("cloudformation"), self._lab.name)
         return stack.parameters if stack and stack.lives else {}
 
     @cached_property
     def _network_spec(self) -> AwsSpec:
-        """Where the config leaves the network open it is that of the stack: another would replace the instances."""
+        """The config's network, else the existing stack's: a different network would replace the instances."""
         spec = self._spec
         if spec.subnets:
             return spec
         known = self._known
-        # an emulator may write a list in a form of its own
+        # emulators format lists differently
         vpc, subnets = known.get("VpcId"), _SUBNET.findall(known.get("SubnetIds", ""))
         if not vpc or not subnets or spec.vpc not in (None, vpc):
             return spec
         return structs.replace(spec, vpc=vpc, subnets=tuple(subnets))
 
-    # what is said of it
+    # findings
 
     def diagnostics(self) -> list[Finding]:
-        """A finding for each thing that was looked at. Without an identity nothing else is asked of AWS."""
-        here: list[tuple[str, Look]] = [("docker", self._docker), ("consul access", self._access)]
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            local = _begin(pool, here)
+        """A finding for each check. Without a valid identity, AWS isn't asked anything else."""
+        local_checks: list[tuple[str, Check]] = [("docker", self._docker), ("consul access", self._access)]
+        with ThreadPoolExecutor(MAX_PARALLEL) as pool:
+            local = _start(pool, local_checks)
             try:
                 identity = self._session.identity()
                 region = self._session.region
             except LabError as error:
-                return [failed("identity", error), *_ended(local)]
-            who = Finding("identity", "ok", f"account {identity.account}, region {region}, as {identity.arn}")
-            remote = _begin(pool, self._looks(identity, region))
-            return [who, *_ended(remote), *_ended(local)]
+                return [failed("identity", error), *_results(local)]
+            caller = Finding("identity", "ok", f"account {identity.account}, region {region}, as {identity.arn}")
+            remote = _start(pool, self._remote_checks(identity, region))
+            return [caller, *_results(remote), *_results(local)]
 
-    def _looks(self, identity: Identity, region: str) -> list[tuple[str, Look]]:
+    def _remote_checks(self, identity: Identity, region: str) -> list[tuple[str, Check]]:
         iam = self._session.client("iam")
         return [
             ("network", self._network),
@@ -145,7 +146,7 @@ class Preflight:
 
     def _network(self) -> list[Finding]:
         vpc = self.vpc
-        found = [Finding("vpc", "ok", f"{vpc.id}, {vpc.cidr}{', the default one' if vpc.is_default else ''}")]
+        found = [Finding("vpc", "ok", f"{vpc.id}, {vpc.cidr}{', the default VPC' if vpc.is_default else ''}")]
         found.append(_dns(vpc))
         try:
             subnets = self.subnets
@@ -153,20 +154,20 @@ class Preflight:
             return [*found, failed("subnets", error)]
         closed = [one.id for one in subnets if not one.gives_addresses]
         if closed:
-            detail = f"{', '.join(closed)} give no public addresses to instances"
-            hint = "`aws ec2 modify-subnet-attribute --map-public-ip-on-launch`, or a NAT gateway and a way in"
+            detail = f"{', '.join(closed)} assign no public addresses"
+            hint = "run `aws ec2 modify-subnet-attribute --map-public-ip-on-launch`, or add a NAT gateway and a VPN"
             return [*found, Finding("subnets", "warning", detail, hint)]
         return [*found, Finding("subnets", "ok", ", ".join(f"{one.id} ({one.zone})" for one in subnets))]
 
     def _instance_type(self) -> list[Finding]:
         spec = self._spec
         zones = self._zones
-        told = f"in {', '.join(sorted(zones))}" if zones else "in which zones is not told"
-        found = [Finding("instance type", "ok", f"{spec.instance_type}, {self.architecture}, {told}")]
+        where = f"in {', '.join(sorted(zones))}" if zones else "zones unknown"
+        found = [Finding("instance type", "ok", f"{spec.instance_type}, {self.architecture}, {where}")]
         if isinstance(self.ami, str):
-            return [*found, Finding("ami", "ok", f"{self.ami}, by {self.ami_parameter}")]
+            return [*found, Finding("ami", "ok", f"{self.ami}, from {self.ami_parameter}")]
         if self._session.endpoint():
-            hint = "an emulator need not have AWS's public parameters, and boots nothing: a stand-in takes its place"
+            hint = "nothing to do: the emulator boots no instances, so a placeholder AMI is used"
             return [*found, Finding("ami", "warning", f"there is no {self.ami_parameter}", hint)]
         return [*found, failed("ami", self.ami)]
 
@@ -175,11 +176,11 @@ class Preflight:
 
         name = self._spec.key_name
         if not name:
-            return Finding("key pair", "ok", "none is named, so nobody can log in by SSH")
+            return Finding("key pair", "ok", "none set, so nobody can log in through SSH")
         try:
             self._ec2.describe_key_pairs(KeyNames=[name])
         except ClientError as error:
-            if code_of(error) != "InvalidKeyPair.NotFound":
+            if error_code(error) != "InvalidKeyPair.NotFound":
                 raise
             return failed("key pair", self._no_key(name))
         return Finding("key pair", "ok", name)
@@ -190,35 +191,35 @@ class Preflight:
         return LabError(
             f"There is no EC2 key pair {name} in this region",
             where="config, aws.key_name",
-            why=f"there are: {some}",
-            hint=f"`aws ec2 create-key-pair --key-name {name}` makes one",
+            why=f"the region has: {some}",
+            hint=f"set aws.key_name to one of them, or run `aws ec2 create-key-pair --key-name {name}`",
         )
 
     def _ssh_range(self) -> Finding:
         cidr = self.ssh_cidr
         if cidr == "0.0.0.0/0":
-            hint = "give your own address in aws.ssh_cidr, or leave it out"
-            return Finding("ssh range", "warning", "the whole internet may open SSH", hint)
-        let_in = self._known.get("SshCidr")
-        if cidr and let_in and let_in != cidr and not self._spec.ssh_cidr:
-            hint = f"`aws: {{ssh_cidr: {cidr}}}` in the config, and `ecsconsul up`"
-            return Finding("ssh range", "warning", f"the stack lets {let_in} in, and you are at {cidr}", hint)
-        return Finding("ssh range", "ok", f"{cidr} may open SSH" if cidr else "SSH is closed")
+            hint = "set aws.ssh_cidr to your own address, or leave it out"
+            return Finding("ssh range", "warning", "the whole internet may use SSH", hint)
+        allowed = self._known.get("SshCidr")
+        if cidr and allowed and allowed != cidr and not self._spec.ssh_cidr:
+            hint = f"set `aws: {{ssh_cidr: {cidr}}}` in the config and run `ecsconsul up`"
+            return Finding("ssh range", "warning", f"the stack allows {allowed}, but your address is {cidr}", hint)
+        return Finding("ssh range", "ok", f"{cidr} may use SSH" if cidr else "SSH is closed")
 
     def _docker(self) -> list[Finding]:
         where = self._lab.registry or "ECR"
-        return findings("docker", self._registry.blockers(), f"can build and push to {where}")
+        return findings("docker", self._registry.blockers(), f"can build, and push to {where}")
 
     def _access(self) -> Finding:
-        lacking = access_lacks(self._lab)
-        way = self._spec.consul_access
-        if lacking:
-            return Finding("consul access", "warning", f"{way}: {lacking[0]}", lacking[1])
-        return Finding("consul access", "ok", way)
+        missing = missing_for_access(self._lab)
+        access = self._spec.consul_access
+        if missing:
+            return Finding("consul access", "warning", f"{access}: {missing[0]}", missing[1])
+        return Finding("consul access", "ok", access)
 
 
 def own_address(url: str) -> str:
-    """The IPv4 address under which this machine is seen from outside. Raises LabError."""
+    """This machine's public IPv4 address. Raises LabError."""
     import ipaddress
 
     try:
@@ -227,68 +228,69 @@ def own_address(url: str) -> str:
         return str(ipaddress.IPv4Address(text))
     except (OSError, ValueError) as error:
         raise LabError(
-            "Your own address is not known, so SSH cannot be opened for it",
+            "Your public address can't be determined, so SSH can't be opened for it",
             where=url,
             why=str(error),
-            hint="give the range in the config (`aws: {ssh_cidr: 203.0.113.7/32}`)",
+            hint="set it in the config, for example `aws: {ssh_cidr: 203.0.113.7/32}`",
         ) from error
 
 
-def access_lacks(lab: Lab) -> tuple[str, str] | None:
-    """What `status` and `dig` would want and do not find on the way to Consul, and a hint."""
+def missing_for_access(lab: Lab) -> tuple[str, str] | None:
+    """What `status` and `dig` need to reach Consul and don't have, and a hint; None if nothing is missing."""
     spec = lab.aws
     if spec.consul_access == "direct":
         return None
     program = "ssh" if spec.consul_access == "ssh" else "session-manager-plugin"
     if shutil.which(program) is None:
-        return f"there is no {program} on PATH", "install it, or take another aws.consul_access"
+        return f"there is no {program} on PATH", "install it, or set aws.consul_access to another way"
     if spec.consul_access == "ssm":
         return None
     if not spec.key_name and not spec.ssh.host:
-        hint = "name a key pair (aws.key_name), or take `consul_access: ssm`"
-        return "no key pair is named, so status and dig cannot reach Consul", hint
+        hint = "set aws.key_name to a key pair, or set `consul_access: ssm`"
+        return "no key pair is set, so `status` and `dig` can't reach Consul", hint
     if spec.ssh.key and not Path(spec.ssh.key).is_file():
-        return f"there is no private key {spec.ssh.key}", "correct aws.ssh.key"
+        return f"there is no private key {spec.ssh.key}", "set aws.ssh.key to the private key's path"
     return None
 
 
 def _dns(vpc: Vpc) -> Finding:
     if vpc.dns_support is None:
-        hint = f"aws ec2 describe-vpc-attribute --vpc-id {vpc.id} --attribute enableDnsSupport"
-        return Finding("dns", "unknown", f"Amazon's at {vpc.dns_ip}; whether it is on is not told", hint)
+        hint = f"run `aws ec2 describe-vpc-attribute --vpc-id {vpc.id} --attribute enableDnsSupport`"
+        return Finding("dns", "unknown", f"Amazon's at {vpc.dns_ip}; AWS doesn't say whether it is on", hint)
     if not vpc.dns_support:
         error = LabError(
             f"The VPC {vpc.id} has no DNS support",
-            where=f"VPC {vpc.id}, enableDnsSupport",
-            hint=f"aws ec2 modify-vpc-attribute --vpc-id {vpc.id} --enable-dns-support",
+            where=f"VPC {vpc.id}",
+            why="its attribute enableDnsSupport is off",
+            hint=f"run `aws ec2 modify-vpc-attribute --vpc-id {vpc.id} --enable-dns-support`",
         )
         return failed("dns", error)
     if not vpc.dns_hostnames:
-        hint = f"aws ec2 modify-vpc-attribute --vpc-id {vpc.id} --enable-dns-hostnames"
+        hint = f"run `aws ec2 modify-vpc-attribute --vpc-id {vpc.id} --enable-dns-hostnames`"
         return Finding("dns", "warning", f"Amazon's at {vpc.dns_ip}; instances get no public names", hint)
     return Finding("dns", "ok", f"Amazon's at {vpc.dns_ip}")
 
 
-def _begin(pool: ThreadPoolExecutor, looks: Sequence[tuple[str, Look]]) -> list[tuple[str, Future[Any]]]:
-    return [(name, pool.submit(look)) for name, look in looks]
+def _start(pool: ThreadPoolExecutor, checks: Sequence[tuple[str, Check]]) -> list[tuple[str, Future[Any]]]:
+    return [(name, pool.submit(check)) for name, check in checks]
 
 
-def _ended(begun: Sequence[tuple[str, Future[Any]]]) -> list[Finding]:
-    """What was found; a look that failed is a finding, and one that AWS forbids says nothing of what it was for."""
+def _results(started: Sequence[tuple[str, Future[Any]]]) -> list[Finding]:
+    """The findings. A check that fails is a finding too; one that AWS denies leaves its subject unknown."""
     from botocore.exceptions import ClientError
 
     found: list[Finding] = []
-    for name, future in begun:
+    for name, future in started:
         try:
-            brought = future.result()
+            result = future.result()
         except LabError as error:
-            brought = failed(name, error)
+            result = failed(name, error)
         except ClientError as error:
-            what = f"AWS does not tell of the {name}"
-            brought = (
+            what = f"AWS doesn't describe the {name}"
+            result = (
                 Finding(name, "unknown", f"{what}: {error}", refused(what, error).hint)
-                if tells_nothing(error)
+                if is_inconclusive(error)
                 else failed(name, refused(what, error))
             )
-        found += brought if isinstance(brought, list) else [brought]
+        found += result if isinstance(result, list) else [result]
     return found

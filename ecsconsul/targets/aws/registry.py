@@ -1,4 +1,4 @@
-"""The images of a lab in AWS: built for its instances on the user's engine, pushed to ECR or any registry."""
+"""Publishes the images of a lab in AWS: builds them on the user's engine and pushes them to ECR or another registry."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ from ...docker.build_context import HASH_LENGTH
 from ...docker.builder import LAB_LABEL, REGISTRY_LABEL, DockerEngine, PushRefused, platform_of
 from ...errors import LabError
 from ..base import Say
-from .docker_login import Credentials, stored
+from .docker_login import DockerLogin, stored_login
 from .ecr import EcrRepositories
 from .registry_api import Denied, RegistryApi, split
 
-# builds and pushes side by side; more would only share the processors and the line
-AT_ONCE = 4
+# parallel builds and pushes; more would only compete for the processors and the uplink
+MAX_PARALLEL = 4
 _OWN_TAG = re.compile(rf"^[0-9a-f]{{{HASH_LENGTH}}}(-arm64)?$")
-# how ECR says that a tag which never changes is there already
-_IMMUTABLE = "cannot be overwritten because the"
+# part of ECR's message when an immutable tag already exists
+_TAG_EXISTS = "cannot be overwritten because the"
 
 
 class Repositories(Protocol):
-    """Where images are kept: in ECR, or in a registry that the config names."""
+    """Where the images are stored: ECR, or the registry in the config."""
 
     def name(self, service: str) -> str:
-        """The beginning of an image's name, before its tag."""
+        """An image's name without its tag."""
 
     def login(self) -> dict[str, str]:
-        """What the Docker engine needs to push."""
+        """The login in the form that the Docker engine takes."""
 
     def blockers(self) -> list[LabError]:
-        """What speaks against pushing."""
+        """What prevents a push."""
 
     def tags(self, service: str) -> list[str]:
-        """The tags that are there; oldest first, where the registry tells their age."""
+        """The tags that exist; oldest first if the registry knows their age."""
 
     def prepare(self, service: str, say: Say) -> None:
-        """Make what must be there before a push."""
+        """Create what a push needs."""
 
     def delete(self, service: str) -> list[str]:
-        """Delete what the lab made; what could not be, a line each."""
+        """Delete the lab's images; returns a line for each that is retained."""
 
     def hint(self) -> str:
-        """What to do about a push that is refused."""
+        """What to do about a rejected push."""
 
 
 class RegistryImages:
-    """The images of one lab. In a registry that others share, their tag tells the source and the architecture."""
+    """The images of one lab. A tag consists of the source's hash and, except for x86, the architecture."""
 
     def __init__(
         self,
@@ -64,21 +64,21 @@ class RegistryImages:
         self._lab = lab
         self._architecture = architecture
         self._engine = engine or DockerEngine()
-        self._marks = {LAB_LABEL: lab.name, REGISTRY_LABEL: registry or "ecr"}
+        self._labels = {LAB_LABEL: lab.name, REGISTRY_LABEL: registry or "ecr"}
         self._repositories: Repositories = (
             NamedRepositories(lab.name, registry, self._engine) if registry else EcrRepositories(lab.name, clients)
         )
-        self._at_once = threading.BoundedSemaphore(AT_ONCE)
-        self._kept: list[str] = []
+        self._slots = threading.BoundedSemaphore(MAX_PARALLEL)
+        self._retained: list[str] = []
 
     def blockers(self) -> list[LabError]:
-        """What speaks against building and pushing, found without changing anything."""
+        """What prevents building and pushing. Changes nothing."""
         found = self._repositories.blockers()
         try:
-            foreign = self._engine.objection(self._platform)
-            # what is pushed already needs no build, and an edit later fails with the same hint
-            if foreign and not found and not all(self.tags(service.name) for service in self._lab.services):
-                found.append(foreign)
+            blocker = self._engine.blocker(self._platform)
+            # images that are pushed already need no build; a later change fails with the same hint
+            if blocker and not found and not all(self.tags(service.name) for service in self._lab.services):
+                found.append(blocker)
         except LabError as error:
             found.append(error)
         return found
@@ -87,35 +87,35 @@ class RegistryImages:
         return f"{self._repositories.name(service)}:{tag}{self._suffix}"
 
     def tags(self, service: str) -> list[str]:
-        """The sources whose images are there for the lab's architecture; oldest first, where the registry tells it."""
+        """The source hashes with an image for the lab's architecture; oldest first if the registry knows their age."""
         own = [tag for tag in self._repositories.tags(service) if _OWN_TAG.match(tag)]
         return [tag[:HASH_LENGTH] for tag in own if tag[HASH_LENGTH:] == self._suffix]
 
     def publish(self, service: str, tag: str, source: Path, build_args: Mapping[str, str], say: Say) -> None:
         reference = self.reference(service, tag)
-        with self._at_once:
+        with self._slots:
             say(f"building {reference} for {self._platform}")
-            self._engine.build(reference, source, build_args, self._marks, self._platform, say)
+            self._engine.build(reference, source, build_args, self._labels, self._platform, say)
             self._repositories.prepare(service, say)
             say(f"pushing {reference}")
             self._push(service, tag, reference, say)
-        # the copies of what was there before are of no more use
-        self._engine.forget(self._repositories.name(service), self._marks, keep=reference)
+        # the engine doesn't need its copies of earlier versions any more
+        self._engine.forget(self._repositories.name(service), self._labels, keep=reference)
 
     def delete(self, service: str) -> None:
-        self._kept += self._repositories.delete(service)
-        self._engine.forget(self._repositories.name(service), self._marks)
+        self._retained += self._repositories.delete(service)
+        self._engine.forget(self._repositories.name(service), self._labels)
 
     def kept(self) -> list[str]:
-        """What `delete` could not delete, a line each."""
-        return list(self._kept)
+        """A line for each image that `delete` could not delete."""
+        return list(self._retained)
 
     def _push(self, service: str, tag: str, reference: str, say: Say) -> None:
         try:
             self._engine.push(reference, self._repositories.login(), say)
         except PushRefused as refusal:
-            # somebody else was faster with the same source
-            if _IMMUTABLE not in refusal.why or tag not in self.tags(service):
+            # someone else pushed the same source first
+            if _TAG_EXISTS not in refusal.why or tag not in self.tags(service):
                 raise PushRefused(
                     refusal.what, where=refusal.where, why=refusal.why, hint=self._repositories.hint()
                 ) from refusal
@@ -126,29 +126,29 @@ class RegistryImages:
 
     @property
     def _suffix(self) -> str:
-        """Tells images of the same source apart; those for x86 have the bare hash."""
+        """Distinguishes images of the same source; those for x86 have the bare hash."""
         name = self._platform.rpartition("/")[2]
         return "" if name == "amd64" else f"-{name}"
 
 
 class NamedRepositories:
-    """The repositories below a name in the config: a namespace of Docker Hub, or host[:port]/path."""
+    """The repositories below the config's `registry:`, a namespace of Docker Hub or host[:port]/path."""
 
     def __init__(self, lab: str, registry: str, engine: DockerEngine) -> None:
         self._lab = lab
         self._registry = registry
-        # with a service's name behind it even a bare host is told from a namespace
+        # followed by a service's name, a bare host can be told from a namespace
         self._host = split(f"{registry}/service")[0]
-        self._api = RegistryApi(self._host, self._credentials, engine.is_insecure)
+        self._api = RegistryApi(self._host, self._stored_login, engine.is_insecure)
         self._lock = threading.Lock()
-        self._known: list[Credentials | None] = []
+        self._known: list[DockerLogin | None] = []
 
     def name(self, service: str) -> str:
         return f"{self._registry}/{service}"
 
     def login(self) -> dict[str, str]:
-        found = self._credentials()
-        return found.words(self._host) if found else {}
+        found = self._stored_login()
+        return found.auth_config(self._host) if found else {}
 
     def blockers(self) -> list[LabError]:
         try:
@@ -161,39 +161,39 @@ class NamedRepositories:
         try:
             return self._api.tags(self._path(service))
         except Denied:
-            # how Docker Hub, too, says that a repository is not there; a push would tell otherwise
+            # Docker Hub's answer for a missing repository; if the login is at fault, the push says so
             return []
 
     def prepare(self, service: str, say: Say) -> None:
-        """A registry makes a repository when the first image is pushed."""
+        """Nothing: the registry creates a repository on its first push."""
 
     def delete(self, service: str) -> list[str]:
-        """Only images that carry the lab's label are deleted."""
+        """Delete the images that have the lab's label."""
         path = self._path(service)
-        kept = []
+        retained = []
         try:
             tags = [tag for tag in self._api.tags(path) if _OWN_TAG.match(tag)]
         except LabError as error:
-            # a registry that is gone, or that we may not see any more, keeps nobody from taking the lab away
-            return [f"images of {self.name(service)}, if there are any: {error.what}: {error.why}"]
+            # a registry that is gone or closed to us must not stop the lab's removal
+            return [f"any images of {self.name(service)}: {error.what}: {error.why}"]
         for tag in tags:
             try:
                 if self._api.labels(path, tag).get(LAB_LABEL) == self._lab:
                     self._api.delete(path, tag)
             except LabError as error:
-                kept.append(f"image {self.name(service)}:{tag}: the registry does not delete it ({error.why})")
-        return kept
+                retained.append(f"image {self.name(service)}:{tag}: the registry can't delete it ({error.why})")
+        return retained
 
     def hint(self) -> str:
         host = "" if self._host == split("a")[0] else f" {self._host}"
-        return f"docker login{host}, as a user who may push to {self._registry}"
+        return f"run `docker login{host}` as a user who may push to {self._registry}"
 
     def _path(self, service: str) -> str:
         return split(self.name(service))[1]
 
-    def _credentials(self) -> Credentials | None:
-        """Read once: a helper may ask its user, or take its time."""
+    def _stored_login(self) -> DockerLogin | None:
+        """Read once: a credential helper may be slow or prompt the user."""
         with self._lock:
             if not self._known:
-                self._known.append(stored(self._host))
+                self._known.append(stored_login(self._host))
             return self._known[0]

@@ -1,6 +1,6 @@
-"""A registry's own API: login, tags, labels and deletion of images (https://distribution.github.io/distribution/spec/api/).
+"""A client for a registry's HTTP API: login, tags, labels and deletion of images.
 
-Nothing is built or pushed here: that is the Docker engine's work.
+https://distribution.github.io/distribution/spec/api/. The Docker engine does the pushing.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ...errors import LabError, Unreachable
 if TYPE_CHECKING:
     from requests import Response
 
-    from .docker_login import Credentials
+    from .docker_login import DockerLogin
 
 DOCKER_HUB = "docker.io"
 _HUB_HOSTS = (DOCKER_HUB, f"index.{DOCKER_HUB}", f"registry-1.{DOCKER_HUB}")
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
-# pages of a list, 100 or 1000 tags each; a registry that never ends is not followed for ever
+# the most pages of a list to read, with 100 or 1000 tags each
 PAGES = 100
 _MANIFESTS = ", ".join(
     (
@@ -34,18 +34,18 @@ _MANIFESTS = ", ".join(
     )
 )
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
-# where the engine looks for the authority of a registry
+# where the engine looks for a registry's certificate authority
 _CERTIFICATES = Path("/etc/docker/certs.d")
 
 
 class Denied(LabError):
-    """The registry does not let this user do it, or does not say whether the repository is there."""
+    """The registry doesn't allow this user the request, or hides whether the repository exists."""
 
 
 class RegistryApi:
-    """One registry, asked over HTTPS; over HTTP where it is on this machine or `is_insecure`, as the engine does."""
+    """One registry. Uses HTTPS, and as the engine does, HTTP if it is on this machine or `is_insecure`."""
 
-    def __init__(self, host: str, login: Callable[[], Credentials | None], is_insecure: Callable[[str], bool]) -> None:
+    def __init__(self, host: str, login: Callable[[], DockerLogin | None], is_insecure: Callable[[str], bool]) -> None:
         self._host = host
         self._address = f"registry-1.{DOCKER_HUB}" if host in _HUB_HOSTS else host
         self._login = login
@@ -55,32 +55,32 @@ class RegistryApi:
         self._authorizations: dict[str, str] = {}
 
     def check(self) -> None:
-        """Raises Unreachable where nothing answers, Denied where a login is missing or not accepted."""
-        answer = self._ask("GET", "/v2/", "")
+        """Raises Unreachable if nothing answers, Denied if a login is missing or rejected."""
+        answer = self._request("GET", "/v2/", "")
         if answer.status_code != 200:
-            raise self._error("The registry does not answer as one", answer)
+            raise self._error("The server doesn't speak the registry API", answer)
         if self._authorizations.get("") and not self._login():
-            raise self._denied("everybody may look, but only who is logged in may push")
+            raise self._denied("anyone may pull, but pushing needs a login")
 
     def tags(self, repository: str) -> list[str]:
-        """The tags of a repository, as the registry orders them; none: there is no such repository. Raises Denied."""
+        """The tags of a repository in the registry's order; none if there is no such repository. Raises Denied."""
         path = f"/v2/{repository}/tags/list?n=1000"
         found: list[str] = []
         for _ in range(PAGES):
-            answer = self._ask("GET", path, f"repository:{repository}:pull")
+            answer = self._request("GET", path, f"repository:{repository}:pull")
             if answer.status_code == 404:
                 return []
             if answer.status_code != 200:
-                raise self._error("The tags of a repository cannot be listed", answer)
+                raise self._error("The registry can't list the tags of a repository", answer)
             found += self._parsed(answer).get("tags") or []
-            following = answer.links.get("next", {}).get("url")
-            if not following:
+            next_page = answer.links.get("next", {}).get("url")
+            if not next_page:
                 break
-            path = "/" + following.partition("://")[2].partition("/")[2] if "://" in following else following
+            path = "/" + next_page.partition("://")[2].partition("/")[2] if "://" in next_page else next_page
         return found
 
     def labels(self, repository: str, tag: str) -> dict[str, str]:
-        """The labels of an image; of the first platform, where it has several. Raises LabError."""
+        """The labels of an image, or of its first platform if it has several. Raises LabError."""
         manifest = self._json(repository, f"manifests/{tag}")
         if manifest.get("manifests"):
             manifest = self._json(repository, f"manifests/{manifest['manifests'][0]['digest']}")
@@ -90,26 +90,26 @@ class RegistryApi:
         return dict((config.get("config") or {}).get("Labels") or {})
 
     def delete(self, repository: str, tag: str) -> None:
-        """Delete an image; one that is gone is fine. Raises LabError: many registries do not allow it."""
+        """Delete an image, if it exists. Raises LabError: many registries don't support deletion."""
         scope = f"repository:{repository}:pull,delete"
-        head = self._ask("HEAD", f"/v2/{repository}/manifests/{tag}", scope)
+        head = self._request("HEAD", f"/v2/{repository}/manifests/{tag}", scope)
         if head.status_code == 404:
             return
         digest = head.headers.get("Docker-Content-Digest", "")
         if head.status_code != 200 or not digest:
-            raise self._error("An image cannot be looked at", head)
-        answer = self._ask("DELETE", f"/v2/{repository}/manifests/{digest}", scope)
+            raise self._error("The registry can't describe an image", head)
+        answer = self._request("DELETE", f"/v2/{repository}/manifests/{digest}", scope)
         if answer.status_code not in (200, 202, 404):
-            raise self._error("An image cannot be deleted", answer)
+            raise self._error("The registry can't delete an image", answer)
 
     def _json(self, repository: str, path: str) -> dict[str, Any]:
-        answer = self._ask("GET", f"/v2/{repository}/{path}", f"repository:{repository}:pull")
+        answer = self._request("GET", f"/v2/{repository}/{path}", f"repository:{repository}:pull")
         if answer.status_code != 200:
-            raise self._error("An image cannot be looked at", answer)
+            raise self._error("The registry can't describe an image", answer)
         return self._parsed(answer)
 
-    def _ask(self, method: str, path: str, scope: str) -> Response:
-        """One request, with the authorization that the registry wants. Raises Denied, Unreachable."""
+    def _request(self, method: str, path: str, scope: str) -> Response:
+        """One request, with the authorization that the registry asks for. Raises Denied, Unreachable."""
         answer = self._send(method, path, self._authorizations.get(scope, ""))
         if answer.status_code == 401:
             self._authorizations[scope] = self._authorize(answer, scope)
@@ -119,7 +119,7 @@ class RegistryApi:
         return answer
 
     def _authorize(self, refusal: Response, scope: str) -> str:
-        """What a registry that wants to know who asks accepts as an answer. Raises Denied."""
+        """The Authorization header for a registry's challenge. Raises Denied."""
         scheme, _, rest = refusal.headers.get("WWW-Authenticate", "").partition(" ")
         login = self._login()
         if scheme.lower() == "bearer":
@@ -128,21 +128,21 @@ class RegistryApi:
             return f"Basic {b64encode(f'{login.username}:{login.password}'.encode()).decode()}"
         raise self._denied(_words(refusal))
 
-    def _token(self, told: dict[str, str], scope: str, login: Credentials | None) -> str:
-        """A token of the server that the registry trusts; without a login one for what everybody may do."""
-        asked = {name: text for name, text in (("service", told.get("service", "")), ("scope", scope)) if text}
-        if "realm" not in told:
-            raise self._denied("the registry does not tell where tokens are given")
+    def _token(self, challenge: dict[str, str], scope: str, login: DockerLogin | None) -> str:
+        """A token from the registry's token server; without a login, one for anonymous access."""
+        query = {name: text for name, text in (("service", challenge.get("service", "")), ("scope", scope)) if text}
+        if "realm" not in challenge:
+            raise self._denied("its challenge doesn't name a token server")
         if login and login.identity_token:
             form = {"grant_type": "refresh_token", "refresh_token": login.identity_token, "client_id": "ecsconsul"}
-            answer = self._request("POST", told["realm"], data={**asked, **form})
+            answer = self._http("POST", challenge["realm"], data={**query, **form})
         else:
             basic = (login.username, login.password) if login else None
-            answer = self._request("GET", told["realm"], params=asked, auth=basic)
+            answer = self._http("GET", challenge["realm"], params=query, auth=basic)
         if answer.status_code in (401, 403):
             raise self._denied(_words(answer))
         if answer.status_code != 200:
-            raise self._error("The registry gives no token", answer)
+            raise self._error("The registry doesn't issue a token", answer)
         found = self._parsed(answer)
         return str(found.get("token") or found.get("access_token") or "")
 
@@ -150,65 +150,66 @@ class RegistryApi:
         headers = {"Accept": _MANIFESTS if "/manifests/" in path else "application/json"}
         if authorization:
             headers["Authorization"] = authorization
-        return self._request(method, f"{self._base()}{path}", headers=headers)
+        return self._http(method, f"{self._base()}{path}", headers=headers)
 
     def _base(self) -> str:
-        """The registry's URL; found out once."""
+        """The registry's URL."""
         with self._lock:
             if not self._scheme:
-                self._scheme = "http" if self._speaks_http() else "https"
+                self._scheme = "http" if self._uses_http() else "https"
             return f"{self._scheme}://{self._address}"
 
-    def _speaks_http(self) -> bool:
-        """Where HTTP is allowed at all, HTTPS is tried first."""
+    def _uses_http(self) -> bool:
+        """Whether HTTP is allowed and HTTPS doesn't work."""
         if not (_is_loopback(self._address) or self._is_insecure(self._host)):
             return False
         try:
-            self._request("GET", f"https://{self._address}/v2/")
+            self._http("GET", f"https://{self._address}/v2/")
         except Unreachable:
             return True
         return False
 
-    def _request(self, method: str, url: str, **more: Any) -> Response:
+    def _http(self, method: str, url: str, **options: Any) -> Response:
         import requests
 
         authority = _CERTIFICATES / self._address / "ca.crt"
         with requests.Session() as session:
-            # on the way to this machine there is no proxy
+            # no proxy for this machine itself
             session.trust_env = not _is_loopback(self._address)
             if authority.is_file():
                 session.verify = str(authority)
-            # no login of ~/.netrc: that of `docker login` counts
-            more.setdefault("auth", _nobody)
-            more["auth"] = more["auth"] or _nobody
+            # the login is `docker login`'s, never one from ~/.netrc
+            options.setdefault("auth", _no_auth)
+            options["auth"] = options["auth"] or _no_auth
             try:
-                return session.request(method, url, timeout=(CONNECT_SECONDS, READ_SECONDS), **more)
+                return session.request(method, url, timeout=(CONNECT_SECONDS, READ_SECONDS), **options)
             except requests.exceptions.RequestException as error:
                 raise Unreachable(
-                    "The registry does not answer",
+                    "The registry doesn't answer",
                     where=f"registry {self._host}",
                     why=str(error),
-                    hint="is `registry:` in the config what you mean?",
+                    hint="check `registry:` in the config, and that this machine can reach it",
                 ) from error
 
     def _parsed(self, answer: Response) -> dict[str, Any]:
         try:
             found: dict[str, Any] = answer.json()
         except ValueError as error:
-            raise self._error("What answers there is no registry", answer) from error
+            raise self._error("The server doesn't speak the registry API", answer) from error
         return found
 
     def _denied(self, why: str) -> Denied:
         host = "" if self._host in _HUB_HOSTS else f" {self._host}"
-        what = "The registry does not accept the login" if self._login() else "There is no login for the registry"
-        return Denied(what, where=f"registry {self._host}", why=why, hint=f"docker login{host}")
+        what = "The registry rejects the login" if self._login() else "There is no login for the registry"
+        return Denied(what, where=f"registry {self._host}", why=why, hint=f"run `docker login{host}`")
 
     def _error(self, what: str, answer: Response) -> LabError:
-        return LabError(what, where=f"registry {self._host}", why=_words(answer))
+        hint = "check `registry:` in the config; if it is right, the registry's own log may say more"
+        return LabError(what, where=f"registry {self._host}", why=_words(answer), hint=hint)
 
 
 def split(name: str) -> tuple[str, str]:
-    """The registry's host and the rest of an image's name, by Docker's rule: what has no host is Docker Hub's."""
+    """The registry's host and the rest of an image's name. As in Docker, a name without a host is Docker Hub's."""
     first, slash, rest = name.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost"):
         return (DOCKER_HUB if first in _HUB_HOSTS else first), rest
@@ -225,16 +226,16 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
-def _nobody(request: Any) -> Any:
+def _no_auth(request: Any) -> Any:
     return request
 
 
 def _words(answer: Response) -> str:
-    """What the registry says, in its own words; its status where it says nothing."""
+    """The registry's status and its own error message."""
     try:
-        told = answer.json()
-        errors = [f"{one.get('code', '')}: {one.get('message', '')}" for one in told.get("errors") or ()]
-        said = "; ".join(errors) or str(told.get("details") or told.get("message") or "")
+        body = answer.json()
+        errors = [f"{one.get('code', '')}: {one.get('message', '')}" for one in body.get("errors") or ()]
+        text = "; ".join(errors) or str(body.get("details") or body.get("message") or "")
     except (ValueError, AttributeError):
-        said = answer.text[:200].strip()
-    return f"{answer.status_code} {said or answer.reason}"
+        text = answer.text[:200].strip()
+    return f"{answer.status_code} {text or answer.reason}"

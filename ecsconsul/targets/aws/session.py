@@ -1,4 +1,4 @@
-"""The AWS session of a command: whose account, which region, and clients whose failures say what to do."""
+"""The AWS session of a command: account, region, and clients whose errors say what to do."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import LabError, Unreachable
+from ..client_errors import error_code
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 5, 60
-# of each request, with the pauses of botocore's standard mode between them: throttling is waited out
+# attempts for each request, with the backoff of botocore's standard mode; they wait out throttling
 ATTEMPTS = 5
-# what they tell is not worth waiting for; emulators that lack them answer with an internal error
+# their answers aren't worth a long wait; emulators that lack them answer with an internal error
 _ATTEMPTS = {"iam": 2, "resourcegroupstaggingapi": 2}
 # https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html and those of STS and S3
 _BAD_CREDENTIALS = {
@@ -21,19 +22,20 @@ _BAD_CREDENTIALS = {
     "MissingAuthenticationToken", "MissingAuthenticationTokenException", "OptInRequired",
 }  # fmt: skip
 _DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnauthorizedAccess"}
-# how emulators say that they lack an operation
-_LACKING = {
+# how emulators answer for an operation that they lack
+_UNSUPPORTED = {
     "NotImplemented", "NotImplementedException", "NotImplementedError", "InvalidAction", "UnknownOperationException",
     "UnsupportedOperation", "UnsupportedOperationException", "InternalFailure", "InternalError", "InternalServerError",
     "404", "500", "501",
 }  # fmt: skip
-_LOG_IN = "log in anew (`aws sso login`, `aws configure`), or name another profile with --profile or AWS_PROFILE"
-_POLICY = "docs/aws.md has the policy that the lab needs; `ecsconsul doctor` asks for each of its permissions"
+_LOG_IN = "log in again (`aws sso login` or `aws configure`), or choose another profile with --profile or AWS_PROFILE"
+_POLICY = "attach the policies in docs/aws.md; `ecsconsul doctor` checks each of their permissions"
+_DEBUG = "run the command again with --debug to see the request"
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who calls."""
+    """The caller."""
 
     account: str
     arn: str
@@ -45,10 +47,10 @@ class Identity:
 
 
 class Session:
-    """Makes the clients of one command, each once; asks who the caller is, once."""
+    """Creates each client of a command once, and looks up the caller once."""
 
     def __init__(self, region: str | None, profile: str | None) -> None:
-        # boto3 itself heeds AWS_DEFAULT_REGION only
+        # boto3 itself only reads AWS_DEFAULT_REGION
         self._region = region or os.environ.get("AWS_REGION")
         self._profile = profile
         self._lock = threading.RLock()
@@ -58,27 +60,27 @@ class Session:
 
     @property
     def profile(self) -> str | None:
-        """The profile that was named, on the command line or in AWS_PROFILE."""
+        """The profile from the command line or AWS_PROFILE."""
         return self._profile or os.environ.get("AWS_PROFILE")
 
     @property
     def region(self) -> str:
-        """The region that was named, or the profile's. Raises LabError when there is none."""
+        """The region from the command line, AWS_REGION or the profile. Raises LabError if there is none."""
         found = self._region or self._boto3().region_name
         if not found:
             raise LabError(
-                "No AWS region is named",
-                where=f"profile {self.profile}" if self.profile else "",
-                hint="--region eu-central-1, or AWS_REGION, or `region = ...` in the profile",
+                "No AWS region is set",
+                where=f"profile {self.profile}" if self.profile else "command line, AWS_REGION, default profile",
+                hint="pass --region (for example eu-central-1), set AWS_REGION, or add `region = ...` to the profile",
             )
         return str(found)
 
     def endpoint(self) -> str | None:
-        """The URL that all requests go to, where it is not AWS's own."""
+        """The URL of an emulator that all requests go to, if there is one."""
         return os.environ.get("AWS_ENDPOINT_URL") or None
 
     def client(self, service: str) -> Any:
-        """A boto3 client. Raises LabError when the profile, its credentials or the region are missing."""
+        """A boto3 client. Raises LabError if the profile, its credentials or the region are missing."""
         with self._lock:
             if service not in self._clients:
                 self._clients[service] = self._new_client(service)
@@ -101,7 +103,7 @@ class Session:
                 try:
                     self._session = boto3.Session(profile_name=self._profile, region_name=self._region)
                 except BotoCoreError as error:
-                    raise _about(error) from error
+                    raise _translated(error) from error
             return self._session
 
     def _new_client(self, service: str) -> Any:
@@ -111,67 +113,70 @@ class Session:
         region = self.region
         try:
             if self._boto3().get_credentials() is None:
-                raise LabError("There are no AWS credentials", hint=_LOG_IN)
+                where = f"profile {self.profile or 'default'}"
+                why = "neither the environment nor the profile has any"
+                raise LabError("There are no AWS credentials", where=where, why=why, hint=_LOG_IN)
             config = Config(
                 connect_timeout=CONNECT_TIMEOUT,
                 read_timeout=READ_TIMEOUT,
                 retries={"mode": "standard", "total_max_attempts": _ATTEMPTS.get(service, ATTEMPTS)},
-                # the services of a lab are walked side by side
+                # steps run in parallel
                 max_pool_connections=32,
                 user_agent_extra="ecsconsul",
             )
             client = self._boto3().client(service, region_name=region, config=config)
         except BotoCoreError as error:
-            raise _about(error) from error
-        client.meta.events.register("after-call", _heed_refusal)
-        client.meta.events.register("after-call-error", _heed_failure)
+            raise _translated(error) from error
+        client.meta.events.register("after-call", _check_credentials)
+        client.meta.events.register("after-call-error", _translate_failure)
         return client
 
 
-def _heed_refusal(parsed: dict[str, Any], model: Any, **_: Any) -> None:
-    """Raises LabError for an answer that says that the caller is not known; others are for who asked."""
+def _check_credentials(parsed: dict[str, Any], model: Any, **_: Any) -> None:
+    """Raises LabError if AWS rejects the credentials; callers handle other errors."""
     error = parsed.get("Error") or {}
     code = error.get("Code", "")
     if code in _BAD_CREDENTIALS:
         raise LabError(
-            "AWS does not accept the credentials",
+            "AWS rejects the credentials",
             where=f"{model.service_model.service_id}:{model.name}",
             why=f"{code}: {error.get('Message', '')}",
             hint=_LOG_IN,
         )
 
 
-def _heed_failure(exception: Exception, event_name: str, **_: Any) -> None:
-    """Raises LabError for a request that got no answer, ClientError for an answer that is none of AWS's."""
+def _translate_failure(exception: Exception, event_name: str, **_: Any) -> None:
+    """Raises LabError for a request without an answer, ClientError for an answer that isn't AWS's."""
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
     if isinstance(exception, BotoCoreError):
-        raise _about(exception) from exception
+        raise _translated(exception) from exception
     if isinstance(exception, ResponseParserError):
-        refusal = {"Error": {"Code": "InternalError", "Message": str(exception).partition("\n")[0]}}
-        raise ClientError(refusal, event_name.rpartition(".")[2]) from exception
+        answer = {"Error": {"Code": "InternalError", "Message": str(exception).partition("\n")[0]}}
+        raise ClientError(answer, event_name.rpartition(".")[2]) from exception
 
 
-def _about(error: Exception) -> LabError:
-    """An error of botocore before AWS has answered, in our own form."""
+def _translated(error: Exception) -> LabError:
+    """Our error for one that botocore raised before AWS answered."""
     from botocore import exceptions
 
     unreached = (exceptions.ConnectionError, exceptions.HTTPClientError)
     if isinstance(error, unreached):
         return Unreachable(
-            "AWS does not answer",
+            "AWS doesn't answer",
             why=str(error),
-            hint="is there a way to the internet, and do --region and AWS_ENDPOINT_URL name what you mean?",
+            hint="check the internet connection, --region, and AWS_ENDPOINT_URL if it is set",
         )
     if isinstance(error, exceptions.ProfileNotFound):
-        return LabError("There is no such AWS profile", why=str(error), hint="`aws configure list-profiles` shows them")
+        hint = "choose one of those that `aws configure list-profiles` shows"
+        return LabError("There is no such AWS profile", why=str(error), hint=hint)
     if isinstance(error, exceptions.NoRegionError):
-        return LabError("No AWS region is named", hint="--region eu-central-1, or AWS_REGION")
+        return LabError("No AWS region is set", hint="pass --region (for example eu-central-1), or set AWS_REGION")
     why = f"{type(error).__name__}: {error}"
     if isinstance(error, _credential_errors()):
-        return LabError("The AWS credentials cannot be used", why=why, hint=_LOG_IN)
-    return LabError("The request to AWS failed", why=why, hint="--debug shows what went over the wire")
+        return LabError("The AWS credentials can't be used", why=why, hint=_LOG_IN)
+    return LabError("The request to AWS failed", why=why, hint=_DEBUG)
 
 
 def _credential_errors() -> tuple[type[Exception], ...]:
@@ -184,22 +189,16 @@ def _credential_errors() -> tuple[type[Exception], ...]:
 
 
 def is_denied(error: Exception) -> bool:
-    """Whether AWS knows the caller and does not let it do this."""
-    return code_of(error) in _DENIED
+    """Whether AWS knows the caller and doesn't allow the request."""
+    return error_code(error) in _DENIED
 
 
-def tells_nothing(error: Exception) -> bool:
-    """Whether a refusal says nothing of what was asked for: the caller may not ask, or an emulator lacks the answer."""
-    return is_denied(error) or code_of(error) in _LACKING
-
-
-def code_of(error: Exception) -> str:
-    """AWS's own code of a refusal; empty for any other error."""
-    response = getattr(error, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", ""))
+def is_inconclusive(error: Exception) -> bool:
+    """Whether an error says nothing about the resource: the caller may not ask, or an emulator lacks the operation."""
+    return is_denied(error) or error_code(error) in _UNSUPPORTED
 
 
 def refused(what: str, error: Exception, *, where: str = "") -> LabError:
-    """A refusal of AWS, in our own form."""
-    hint = _POLICY if is_denied(error) else "--debug shows what went over the wire"
+    """Our error for one that AWS answered with."""
+    hint = _POLICY if is_denied(error) else _DEBUG
     return LabError(what, where=where, why=str(error), hint=hint)

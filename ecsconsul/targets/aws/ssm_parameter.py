@@ -1,20 +1,20 @@
-"""A parameter in SSM that the lab makes for its instances or its stack, and claims by its tag."""
+"""A parameter in SSM that the lab creates for its instances or its stack, with its ownership tag."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from ...aws_tags import LAB_TAG, as_items, as_mapping, claim
+from ...aws_tags import LAB_TAG, as_items, as_mapping, require_ownership
 
 
 class LabParameter:
-    """`/ecsconsul/<lab>/<leaf>`. Every method raises LabError when another lab, or nobody, claims what is there."""
+    """`/ecsconsul/<lab>/<leaf>`. Every method raises LabError if the parameter exists without this lab's tag."""
 
     def __init__(
         self, ssm: Any, lab: str, leaf: str, description: str, value: Callable[[], str], *, kind: str = "String"
     ) -> None:
-        """`value` is asked for when it is made, and never read again here."""
+        """`value` generates the value when the parameter is created; it is never read back."""
         self.name = f"/ecsconsul/{lab}/{leaf}"
         self._ssm = ssm
         self._lab = lab
@@ -23,18 +23,19 @@ class LabParameter:
         self._kind = kind
 
     def exists(self) -> bool:
-        """Whether it is there."""
+        """Whether the parameter exists."""
         try:
-            # without decryption: what comes back of a secret is of no use to anybody
+            # without decryption: nobody here needs the value
             self._ssm.get_parameter(Name=self.name, WithDecryption=False)
         except self._ssm.exceptions.ParameterNotFound:
             return False
         found = self._ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=self.name)
-        claim("SSM parameter", self.name, self._lab, as_mapping(found.get("TagList"), key="Key", value="Value"))
+        tags = as_mapping(found.get("TagList"), key="Key", value="Value")
+        require_ownership("SSM parameter", self.name, self._lab, tags)
         return True
 
     def make(self) -> None:
-        """Make it; one that is there stays."""
+        """Create the parameter, unless it exists."""
         try:
             self._ssm.put_parameter(
                 Name=self.name,
@@ -47,7 +48,7 @@ class LabParameter:
             self.exists()
 
     def delete(self) -> bool:
-        """Whether there was one to delete."""
+        """Delete the parameter; returns whether it existed."""
         if not self.exists():
             return False
         try:

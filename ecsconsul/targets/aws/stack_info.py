@@ -1,4 +1,4 @@
-"""What the lab's stack says of itself: what it was made with, and what came of it. Making it is the steps' work."""
+"""Reads the lab's CloudFormation stack: its status, parameters and outputs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...aws_tags import LAB_TAG, as_mapping
+from ..stack_states import StackState, state_of
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,12 @@ class StackInfo:
 
     @property
     def lives(self) -> bool:
-        """Whether it has instances, or is about to: one whose creation failed is only told of."""
-        return self.status not in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED")
+        """Whether it has instances or soon will. A dead stack, such as one whose creation failed, has none."""
+        return state_of(self.status) is not StackState.DEAD
 
 
 def stack_info(cloudformation: Any, lab: str) -> StackInfo | None:
-    """The lab's stack; None when there is none, or someone else's has its name."""
+    """The lab's stack; None if there is none, or if a stack of that name isn't tagged as the lab's."""
     from botocore.exceptions import ClientError
 
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...config.lab import Lab
-from ...docker.build_context import base_images
+from ...docker.dockerfile import base_images
 from ...docker.engine import Engine, EngineUnusable, engine_url
 from ...errors import LabError
 from ...region.runtimes.lab_dir import DOCKER, PROCESSES

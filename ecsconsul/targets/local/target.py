@@ -125,7 +125,7 @@ class LocalTarget:
 
     def _unrunnable(self, lab: Lab) -> list[LabError]:
         """What speaks against the runtime, or in a Dockerfile against running it as a process."""
-        from ...docker.build_context import read_dockerfile
+        from ...docker.dockerfile import read_dockerfile
 
         try:
             runtime = self._facts().runtime

@@ -1,4 +1,4 @@
-"""The account that moto plays, and a lab for it."""
+"""The account that moto simulates, and a lab for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def lab(tmp_path: Path) -> Lab:
 
 
 def lab_of(folder: Path, **aws: Any) -> Lab:
-    """A lab of two services, whose folder need not be read."""
+    """A lab of two services, whose folder is never read."""
     services = (
         ServiceSpec(name="weather", path=str(folder)),
         ServiceSpec(name="portal", path=str(folder), host_port=8080),

@@ -1,4 +1,4 @@
-"""What tasks wrote, read from CloudWatch as moto plays it."""
+"""Reading the tasks' logs from CloudWatch, simulated by moto."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ GROUP = "/ecsconsul/blue"
 
 
 class Writer:
-    """Writes as the awslogs driver does: a stream for each task, a millisecond later each time."""
+    """Writes as the awslogs driver does, to one stream per task, with times a millisecond apart."""
 
     def __init__(self, logs: Any) -> None:
         self._logs = logs
         self._clock = itertools.count(int(time.time() * 1000) - 60_000)
         logs.create_log_group(logGroupName=GROUP)
 
-    def begin(self, service: str, task: str) -> None:
+    def start(self, service: str, task: str) -> None:
         self._logs.create_log_stream(logGroupName=GROUP, logStreamName=f"{service}/{service}/{task}")
 
     def write(self, service: str, task: str, *lines: str) -> None:
@@ -42,46 +42,46 @@ def logs(account: Account) -> Any:
 def writer(logs: Any) -> Writer:
     found = Writer(logs)
     for service, task in (("weather", "1111aaaabbbb"), ("weather", "2222aaaabbbb"), ("weather-2", "3333aaaabbbb")):
-        found.begin(service, task)
+        found.start(service, task)
     found.write("weather", "1111aaaabbbb", "one", "two", "three")
     found.write("weather", "2222aaaabbbb", "four")
     found.write("weather-2", "3333aaaabbbb", "not of weather")
     return found
 
 
-def test_the_last_lines_of_each_task(logs: Any, writer: Writer) -> None:
+def test_last_lines_of_each_task(logs: Any, writer: Writer) -> None:
     assert last_lines(logs, "blue", "weather", 2) == [
         LogLine("1111aaaa", "two"), LogLine("1111aaaa", "three"), LogLine("2222aaaa", "four"),
     ]  # fmt: skip
     assert last_lines(logs, "blue", "weather", 0) == []
 
 
-def test_the_last_lines_of_one_task(logs: Any, writer: Writer) -> None:
+def test_last_lines_of_one_task(logs: Any, writer: Writer) -> None:
     assert last_lines(logs, "blue", "weather", 1, "1111aaaabbbb") == [LogLine("1111aaaa", "three")]
     assert last_lines(logs, "blue", "weather", 5, "2222") == [LogLine("2222aaaa", "four")]
     assert last_lines(logs, "blue", "weather", 5, "9999") == []
 
 
-def test_a_lab_without_a_log_group_has_no_lines(logs: Any) -> None:
+def test_missing_log_group_has_no_lines(logs: Any) -> None:
     assert last_lines(logs, "blue", "weather", 5) == []
 
 
 class Enough(Exception):
-    """Ends the following."""
+    """Ends `follow`."""
 
 
-def test_following_begins_with_the_last_lines_and_goes_on_with_each_new_one(logs: Any, writer: Writer) -> None:
-    rounds = itertools.count()
+def test_follow_yields_the_last_lines_and_then_new_ones(logs: Any, writer: Writer) -> None:
+    pauses = itertools.count()
 
     def pause(_: float) -> None:
-        now = next(rounds)
-        if now == 0:
+        number = next(pauses)
+        if number == 0:
             writer.write("weather", "1111aaaabbbb", "five")
-        elif now == 1:
-            writer.begin("weather", "4444aaaabbbb")
+        elif number == 1:
+            writer.start("weather", "4444aaaabbbb")
             writer.write("weather", "4444aaaabbbb", "six", "seven")
             writer.write("weather-2", "3333aaaabbbb", "not of weather")
-        elif now == 3:
+        elif number == 3:
             raise Enough
 
     followed = follow(logs, "blue", "weather", 1, pause)
@@ -90,7 +90,7 @@ def test_following_begins_with_the_last_lines_and_goes_on_with_each_new_one(logs
         next(followed)
 
 
-def test_what_a_container_is_told_leads_to_these_streams() -> None:
+def test_log_configuration_names_the_streams() -> None:
     assert configuration("blue", "eu-west-1", "weather") == {
         "logDriver": "awslogs",
         "options": {

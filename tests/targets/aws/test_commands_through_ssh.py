@@ -1,6 +1,6 @@
-"""`status` and `dig` as a user types them, through SSH to a server on whose own loopback Consul listens.
+"""`status` and `dig` as a user types them, through SSH to a server where Consul listens on loopback.
 
-The server is a network namespace: Consul has its usual ports in it, and sshd is started in it by a ProxyCommand.
+The server is a network namespace: Consul has its usual ports in it, and a ProxyCommand starts sshd in it.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from tests.require import require
 from tests.ssh_server import SSHD, USER, ssh_server
 
 SERVICE = 'service { name = "weather" port = 4567 }'
-OF_THE_LAB = [{"Key": SERVER_TAG, "Value": "blue"}]
+SERVER_TAGS = [{"Key": SERVER_TAG, "Value": "blue"}]
 TEMPLATE = {
     "Resources": {
-        "Server": {"Type": "AWS::EC2::Instance", "Properties": {"ImageId": "ami-12c6146b", "Tags": OF_THE_LAB}}
+        "Server": {"Type": "AWS::EC2::Instance", "Properties": {"ImageId": "ami-12c6146b", "Tags": SERVER_TAGS}}
     },
     "Outputs": {"ConsulServer": {"Value": {"Ref": "Server"}}},
 }
 
 
 @pytest.fixture(scope="module")
-def inside() -> Iterator[int]:
-    """The process id of a Consul in a network namespace of its own."""
+def namespace() -> Iterator[int]:
+    """The process id of a Consul agent in its own network namespace."""
     able = os.geteuid() == 0 and all(shutil.which(name) for name in ("unshare", "nsenter", "ip"))
     require("root", able and _may_unshare(), "network namespaces need root")
     agent = f"exec {consul_binary()} agent -dev -bind=127.0.0.1 -node=i-0a1b -disable-host-node-id -hcl='{SERVICE}'"
     argv = ["unshare", "--net", "sh", "-c", f"ip link set lo up && {agent}"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout
-        said = []
+        output = []
         for line in process.stdout:
-            said.append(line)
+            output.append(line)
             if "Synced service" in line:
                 break
-        assert process.poll() is None, "".join(said)
-        # what it says from now on goes into the pipe, which holds more than it will say
+        assert process.poll() is None, "".join(output)
+        # nobody reads the pipe from now on; it holds more than the agent will write
         yield process.pid
         process.kill()
 
@@ -58,14 +58,14 @@ def _may_unshare() -> bool:
 
 
 @pytest.fixture
-def config(inside: int, account: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A lab whose stack has a server, and a user whose ssh knows the way to it."""
+def config(namespace: int, account: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The config of a lab whose stack has a server that the user's ssh can reach."""
     tags = [{"Key": LAB_TAG, "Value": "blue"}]
     account("cloudformation").create_stack(StackName="blue", TemplateBody=json.dumps(TEMPLATE), Tags=tags)
     with ssh_server(tmp_path / "sshd") as server:
         pass
-    way = f"nsenter --net=/proc/{inside}/ns/net {SSHD} -i -f {server.key.parent / 'sshd_config'}"
-    (tmp_path / "ssh_config").write_text(f"Host front\n  ProxyCommand {way}\n")
+    proxy = f"nsenter --net=/proc/{namespace}/ns/net {SSHD} -i -f {server.key.parent / 'sshd_config'}"
+    (tmp_path / "ssh_config").write_text(f"Host front\n  ProxyCommand {proxy}\n")
     script = tmp_path / "bin" / "ssh"
     script.parent.mkdir()
     script.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {tmp_path / "ssh_config"} "$@"\n')
@@ -84,17 +84,17 @@ def run(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, timeout=60)
 
 
-def test_dig_and_status(config: Path) -> None:
+def test_dig_and_status_reach_consul_through_ssh(config: Path) -> None:
     done = run(config, "dig", "weather", "--output", "json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["rcode"], found["transport"]) == ("NOERROR", "tcp")
     assert [answer["port"] for answer in found["answers"]] == [4567]
-    assert "trusted at first sight" in done.stderr
+    assert "on first use" in done.stderr
 
     done = run(config, "dig", "wether")
     assert done.returncode == 1
-    assert "weather" in done.stderr and "first sight" not in done.stderr
+    assert "weather" in done.stderr and "on first use" not in done.stderr
 
     done = run(config, "status", "--output", "json")
     found = json.loads(done.stdout)["consul"]

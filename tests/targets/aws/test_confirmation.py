@@ -1,4 +1,4 @@
-"""What `up` says before it makes what costs."""
+"""What `up` asks the user to confirm."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from ecsconsul.targets.aws.stack_info import StackInfo
 from tests.targets.aws.conftest import lab_of
 
 ME = Identity("123456789012", "arn:aws:iam::123456789012:user/me")
-MADE = {"InstanceCount": "2", "ConsulServers": "1", "InstanceType": "t3.small"}
+PARAMETERS = {"InstanceCount": "2", "ConsulServers": "1", "InstanceType": "t3.small"}
 
 
-def test_what_is_made_where_and_that_it_costs(tmp_path: Path) -> None:
-    said = confirmation(lab_of(tmp_path), None, ME, "eu-west-1")
-    assert said is not None
+def test_resources_place_and_cost_are_described(tmp_path: Path) -> None:
+    text = confirmation(lab_of(tmp_path), None, ME, "eu-west-1")
+    assert text is not None
     for words in (
-        "`up` will make in AWS account 123456789012, region eu-west-1 (as arn:aws:iam::123456789012:user/me)",
+        f"`up` will create resources in AWS account {ME.account}, region eu-west-1 (as {ME.arn})",
         "1 Consul server and 2 ECS instances, t3.small: 3 instances",
-        "open to the internet at 80, 443 and 8080",
-        "2 services and the Registrator; their images in ECR",
+        "security groups that open ports 80, 443 and 8080 to the internet",
+        "2 services and the Registrator, with their images in ECR",
         "ecsconsul down --target aws",
     ):
-        assert words in said
+        assert words in text
 
 
 def test_only_the_portals_port_is_opened(tmp_path: Path) -> None:
     lab = lab_of(tmp_path)
     admin = structs.replace(lab.services[0], name="admin", host_port=8081)
-    said = confirmation(structs.replace(lab, services=(admin, *lab.services)), None, ME, "eu-west-1")
-    assert "open to the internet at 80, 443 and 8080, a log group" in str(said)
+    text = confirmation(structs.replace(lab, services=(admin, *lab.services)), None, ME, "eu-west-1")
+    assert "open ports 80, 443 and 8080 to the internet" in str(text)
 
 
-def test_a_registry_of_ones_own_is_named(tmp_path: Path) -> None:
+def test_registry_in_the_config_is_named(tmp_path: Path) -> None:
     lab = structs.replace(lab_of(tmp_path), registry="my_docker_hub_repo")
     assert "images in my_docker_hub_repo" in str(confirmation(lab, None, ME, "eu-west-1"))
 
 
-def test_a_lab_that_is_there_is_not_asked_about_again(tmp_path: Path) -> None:
-    assert confirmation(lab_of(tmp_path), StackInfo("UPDATE_COMPLETE", MADE, {}), ME, "eu-west-1") is None
+def test_existing_lab_needs_no_confirmation(tmp_path: Path) -> None:
+    assert confirmation(lab_of(tmp_path), StackInfo("UPDATE_COMPLETE", PARAMETERS, {}), ME, "eu-west-1") is None
     fewer = structs.replace(lab_of(tmp_path), instances=1)
-    assert confirmation(fewer, StackInfo("UPDATE_COMPLETE", MADE, {}), ME, "eu-west-1") is None
+    assert confirmation(fewer, StackInfo("UPDATE_COMPLETE", PARAMETERS, {}), ME, "eu-west-1") is None
 
 
 @pytest.mark.parametrize(
@@ -56,10 +56,10 @@ def test_a_lab_that_is_there_is_not_asked_about_again(tmp_path: Path) -> None:
         {"aws": structs.replace(lab_of(Path("/")).aws, instance_type="m7i.large")},
     ],
 )
-def test_more_or_other_instances_are_asked_about(tmp_path: Path, more: dict[str, object]) -> None:
+def test_more_or_other_instances_need_confirmation(tmp_path: Path, more: dict[str, object]) -> None:
     lab = structs.replace(lab_of(tmp_path), **more)
-    assert "will make more" in str(confirmation(lab, StackInfo("UPDATE_COMPLETE", MADE, {}), ME, "eu-west-1"))
+    assert "will add resources" in str(confirmation(lab, StackInfo("UPDATE_COMPLETE", PARAMETERS, {}), ME, "eu-west-1"))
 
 
-def test_a_stack_that_could_not_be_made_is_asked_about(tmp_path: Path) -> None:
-    assert confirmation(lab_of(tmp_path), StackInfo("ROLLBACK_COMPLETE", MADE, {}), ME, "eu-west-1") is not None
+def test_dead_stack_needs_confirmation(tmp_path: Path) -> None:
+    assert confirmation(lab_of(tmp_path), StackInfo("ROLLBACK_COMPLETE", PARAMETERS, {}), ME, "eu-west-1") is not None

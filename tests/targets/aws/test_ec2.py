@@ -1,4 +1,4 @@
-"""What EC2 tells of the lab's instances."""
+"""Reading the lab's instances from EC2."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from ecsconsul.errors import TargetAbsent, Unreachable
 from ecsconsul.targets.aws import ec2 as instances
-from ecsconsul.targets.aws.consul_access import ConsulServer
+from ecsconsul.targets.aws.consul_server import ConsulServer
 from ecsconsul.targets.aws.stack_info import StackInfo
 
 Account = Callable[[str], Any]
@@ -31,17 +31,17 @@ Cloud-init v. 22.2.2 finished\r
 
 
 class FakeEc2:
-    """Tells of one instance, and of its console what it was given, by whether the latest was asked for."""
+    """One instance and its console output: the latest, and that of its last change of state."""
 
     def __init__(self, latest: str | None = None, last: str | None = None, **instance: str) -> None:
-        self._told = {True: latest, False: last}
+        self._output = {True: latest, False: last}
         self._instance = instance
 
     def get_console_output(self, *, InstanceId: str, Latest: bool = False) -> dict[str, str]:
-        told = self._told[Latest]
-        if told is None:
+        output = self._output[Latest]
+        if output is None:
             raise ClientError({"Error": {"Code": "UnsupportedOperation"}}, "GetConsoleOutput")
-        return {"Output": told} if told else {}
+        return {"Output": output} if output else {}
 
     def describe_instances(self, *, InstanceIds: list[str]) -> Any:
         return {"Reservations": [{"Instances": [{"InstanceId": InstanceIds[0], **self._instance}]}]}
@@ -53,12 +53,12 @@ def test_host_keys_are_read_from_the_console() -> None:
     assert instances.host_keys(CONSOLE.split("-----END SSH HOST KEY KEYS")[0]) == ()
 
 
-def test_after_another_boot_the_last_ones_count() -> None:
+def test_host_keys_of_the_last_boot_count() -> None:
     again = CONSOLE.replace("AAAAC3Nz", "AAAANEW")
     assert instances.host_keys(CONSOLE + again)[1] == "ssh-ed25519 AAAANEW"
 
 
-def test_the_last_lines_of_a_boot() -> None:
+def test_boot_lines_are_the_last_ones() -> None:
     assert instances.boot_lines(CONSOLE, 2) == ["-----END SSH HOST KEY KEYS-----", "Cloud-init v. 22.2.2 finished"]
     assert "[  OK  ] Started something" in instances.boot_lines(CONSOLE, 100)
     assert instances.boot_lines(CONSOLE, 0) == []
@@ -66,26 +66,26 @@ def test_the_last_lines_of_a_boot() -> None:
 
 
 @pytest.mark.parametrize(
-    ("latest", "last", "told"),
+    ("latest", "last", "expected"),
     [("now", "then", "now"), (None, "then", "then"), ("", "then", "then"), ("", "", ""), (None, None, "")],
 )
-def test_the_latest_output_is_asked_for_where_there_is_one(latest: str | None, last: str | None, told: str) -> None:
-    assert instances.console(FakeEc2(latest, last), "i-1") == told
+def test_latest_console_output_is_preferred(latest: str | None, last: str | None, expected: str) -> None:
+    assert instances.console(FakeEc2(latest, last), "i-1") == expected
 
 
 COMPLETE = StackInfo("CREATE_COMPLETE", {}, {"ConsulServer": "a group"})
 
 
 class Servers(FakeEc2):
-    """Tells of the running instances with a lab's tag, by when they were launched."""
+    """The running instances with a lab's tag, by launch time."""
 
     def __init__(self, **launched: int) -> None:
         super().__init__(CONSOLE)
         self._launched = launched
 
     def describe_instances(self, *, Filters: list[dict[str, Any]]) -> Any:  # type: ignore[override]
-        asked = {one["Name"]: one["Values"] for one in Filters}
-        assert asked == {"tag:ecsconsul:consul-server-of": ["blue"], "instance-state-name": ["running"]}
+        filters = {one["Name"]: one["Values"] for one in Filters}
+        assert filters == {"tag:ecsconsul:consul-server-of": ["blue"], "instance-state-name": ["running"]}
         return {
             "Reservations": [
                 {
@@ -103,22 +103,22 @@ class Servers(FakeEc2):
         }
 
 
-def test_the_server_is_the_eldest_that_runs() -> None:
+def test_oldest_running_server_is_found() -> None:
     assert instances.find_consul_server(Servers(i2=7, i1=5, i3=9), COMPLETE, "blue", keys=False) == ConsulServer(
         "i1", "i1.example", ()
     )
 
 
-def test_its_host_keys_are_told_where_they_are_wanted() -> None:
+def test_host_keys_are_read_on_request() -> None:
     assert len(instances.find_consul_server(Servers(i1=5), COMPLETE, "blue", keys=True).host_keys) == 2
 
 
-def test_a_server_without_a_name_has_its_address() -> None:
+def test_server_without_public_name_has_its_address() -> None:
     assert instances.find_consul_server(Servers(numbered=5), COMPLETE, "blue", keys=False).public_name == "203.0.113.9"
 
 
-def test_a_lab_none_of_whose_servers_runs() -> None:
-    with pytest.raises(Unreachable, match="No Consul server of the lab blue runs"):
+def test_lab_without_running_server_is_unreachable() -> None:
+    with pytest.raises(Unreachable, match="No Consul server of the lab blue is running"):
         instances.find_consul_server(Servers(), COMPLETE, "blue", keys=True)
 
 
@@ -126,7 +126,7 @@ def test_a_lab_none_of_whose_servers_runs() -> None:
     ("stack", "why"),
     [(None, "it has no stack"), (StackInfo("CREATE_IN_PROGRESS", {}, {}), "its stack is in CREATE_IN_PROGRESS")],
 )
-def test_without_a_server_there_is_no_consul(stack: StackInfo | None, why: str) -> None:
+def test_lab_without_stack_outputs_is_absent(stack: StackInfo | None, why: str) -> None:
     with pytest.raises(TargetAbsent, match="The lab blue has no Consul yet") as raised:
         instances.find_consul_server(FakeEc2(), stack, "blue", keys=True)
     assert raised.value.why == why
@@ -138,8 +138,8 @@ class FakeEcs:
     def __init__(self, *statuses: str) -> None:
         self._statuses = statuses
 
-    def list_tasks(self, **asked: str) -> dict[str, list[str]]:
-        assert asked == {"cluster": "blue", "serviceName": "portal", "desiredStatus": "RUNNING"}
+    def list_tasks(self, **request: str) -> dict[str, list[str]]:
+        assert request == {"cluster": "blue", "serviceName": "portal", "desiredStatus": "RUNNING"}
         return {"taskArns": list(self._statuses)}
 
     def describe_tasks(self, *, cluster: str, tasks: list[str]) -> dict[str, Any]:
@@ -150,13 +150,13 @@ class FakeEcs:
         return {"containerInstances": [{"ec2InstanceId": "i-1"}]}
 
 
-def test_the_portal_is_where_a_task_of_it_runs() -> None:
+def test_portal_address_is_that_of_a_running_task() -> None:
     ec2 = FakeEc2(PublicDnsName="ec2-1.example")
     assert instances.portal_address(FakeEcs("PENDING", "RUNNING"), ec2, "blue", "portal") == "ec2-1.example"
     assert instances.portal_address(FakeEcs("PENDING"), ec2, "blue", "portal") == ""
     assert instances.portal_address(FakeEcs(), ec2, "blue", "portal") == ""
 
 
-def test_without_a_cluster_there_is_no_portal(account: Account) -> None:
+def test_missing_cluster_has_no_portal(account: Account) -> None:
     assert instances.portal_address(account("ecs"), account("ec2"), "blue", "portal") == ""
     assert instances.address_of(account("ec2"), "i-0123456789abcdef0") == ""

@@ -1,62 +1,61 @@
-"""A helper program: that it is ready, what it said, and that it ends, willing or not."""
+"""A helper program: readiness, output, and that it always ends."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
-import pytest
 
-from ecsconsul.targets.aws import helper_process
-from ecsconsul.targets.aws.helper_process import HelperProcess
+from ecsconsul.targets.aws.helper_process import _WATCHDOG, HelperProcess
 
 
-def shell(script: str) -> HelperProcess:
-    return HelperProcess(["/bin/sh", "-c", script], lambda line: line == "ready")
+def shell(script: str, **more: Any) -> HelperProcess:
+    return HelperProcess(["/bin/sh", "-c", script], lambda line: line == "ready", **more)
 
 
-def test_it_is_ready_when_it_says_so() -> None:
+def test_program_is_ready_once_it_prints_the_line() -> None:
     with shell("echo first; echo ready; exec sleep 60") as program:
         assert program.await_ready(10)
         assert not program.ended()
     assert program.ended()
-    assert program.said() == ["first"]
+    assert program.output() == ["first"]
 
 
-def test_one_that_ends_before_is_not_waited_for() -> None:
+def test_program_that_exits_early_is_not_waited_for() -> None:
     with shell("echo sorry >&2; exit 3") as program:
         begun = time.monotonic()
         assert not program.await_ready(30)
         assert time.monotonic() - begun < 10
-    assert program.said() == ["sorry"]
+    assert program.output() == ["sorry"]
 
 
-def test_one_that_says_nothing_is_waited_for_so_long() -> None:
+def test_silent_program_is_waited_for_only_so_long() -> None:
     with shell("exec sleep 60") as program:
         assert not program.await_ready(0.05)
 
 
-def test_one_that_does_not_heed_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(helper_process, "END_SECONDS", 0.5)
+def test_program_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
-    with shell(f"trap '' TERM; echo $$ > {pid}; echo ready; while :; do sleep 60; done") as program:
+    script = f"trap '' TERM; echo $$ > {pid}; echo ready; while :; do sleep 60; done"
+    with shell(script, kill_seconds=0.5) as program:
         assert program.await_ready(10)
     assert not psutil.pid_exists(int(pid.read_text()))
 
 
-def test_a_ctrl_c_before_anybody_waits_for_one_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(helper_process, "_WATCH", helper_process._WATCH.replace("cat;", "kill -INT $$; cat;"))
-    with shell("exec sleep 600") as program:
+def test_early_ctrl_c_ends_the_program() -> None:
+    """It arrives before the watchdog waits for one."""
+    with shell("exec sleep 600", watchdog=_WATCHDOG.replace("cat;", "kill -INT $$; cat;")) as program:
         assert program.ended(within=60)
 
 
-def test_closing_twice_is_fine() -> None:
+def test_close_can_be_repeated() -> None:
     program = shell("exec sleep 60")
     program.close()
     program.close()
 
 
-def test_variables_are_added() -> None:
+def test_variables_are_added_to_the_environment() -> None:
     with HelperProcess(["/bin/sh", "-c", 'echo "$COLOUR"'], lambda line: line == "blue", {"COLOUR": "blue"}) as program:
         assert program.await_ready(10)

@@ -15,12 +15,12 @@ Account = Callable[[str], Any]
 
 
 @pytest.mark.parametrize(("kind", "architecture"), [("t3.small", "x86_64"), ("t4g.small", "arm64")])
-def test_ec2_tells_the_architecture(account: Account, kind: str, architecture: str) -> None:
+def test_architecture_comes_from_ec2(account: Account, kind: str, architecture: str) -> None:
     assert architecture_of(account("ec2"), kind) == architecture
     assert ami(account("ssm"), ami_parameter(architecture)).startswith("ami-")
 
 
-def test_a_type_that_the_region_does_not_know(account: Account) -> None:
+def test_unknown_type_is_reported(account: Account) -> None:
     with pytest.raises(LabError, match=r"There is no instance type t9\.small"):
         architecture_of(account("ec2"), "t9.small")
 
@@ -33,28 +33,28 @@ def test_a_type_that_the_region_does_not_know(account: Account) -> None:
         ("x2gd.large", "arm64"),
     ],
 )  # fmt: skip
-def test_where_ec2_does_not_tell_the_name_does(kind: str, architecture: str) -> None:
-    class Silent:
+def test_denied_lookup_falls_back_to_the_name(kind: str, architecture: str) -> None:
+    class DenyingEc2:
         def describe_instance_types(self, **_: Any) -> Any:
             raise ClientError({"Error": {"Code": "UnauthorizedOperation"}}, "DescribeInstanceTypes")
 
     assert by_name(kind) == architecture
-    assert architecture_of(Silent(), kind) == architecture
+    assert architecture_of(DenyingEc2(), kind) == architecture
 
 
-def test_the_parameters_are_those_of_the_documentation() -> None:
-    begin = "/aws/service/ecs/optimized-ami/amazon-linux-2023/"
-    assert ami_parameter("x86_64") == f"{begin}recommended/image_id"
-    assert ami_parameter("arm64") == f"{begin}arm64/recommended/image_id"
+def test_ami_parameters_are_the_documented_ones() -> None:
+    prefix = "/aws/service/ecs/optimized-ami/amazon-linux-2023/"
+    assert ami_parameter("x86_64") == f"{prefix}recommended/image_id"
+    assert ami_parameter("arm64") == f"{prefix}arm64/recommended/image_id"
 
 
-def test_a_region_without_the_ami(account: Account) -> None:
+def test_region_without_the_ami_is_reported(account: Account) -> None:
     with pytest.raises(LabError, match="This region has no ECS-optimized") as raised:
         ami(account("ssm"), "/aws/service/nothing")
     assert "/aws/service/nothing" in raised.value.where
 
 
-def test_the_zones_that_have_a_type(account: Account) -> None:
+def test_zones_that_offer_a_type(account: Account) -> None:
     found = zones_with(account("ec2"), "t3.small")
     assert found is not None
     assert "us-east-1a" in found

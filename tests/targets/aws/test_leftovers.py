@@ -1,4 +1,4 @@
-"""What of a lab is found in an account, and what is not its own."""
+"""Finding what is left of a lab in an account, and nothing of others."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def left(account: Account) -> list[str]:
     return leftovers(account, "blue", ["weather", "portal"])
 
 
-def test_of_an_empty_account_nothing_is_left(account: Account) -> None:
+def test_empty_account_has_no_leftovers(account: Account) -> None:
     assert left(account) == []
 
 
-def test_everything_that_a_lab_makes_is_found(account: Account) -> None:
+def test_every_kind_of_resource_is_found(account: Account) -> None:
     make_stack(account, "blue", InstanceCount="2")
     account("ecs").create_cluster(clusterName="blue", tags=TAGS)
     account("ecs").register_task_definition(**FAMILY, tags=TAGS)
@@ -60,7 +60,7 @@ def test_everything_that_a_lab_makes_is_found(account: Account) -> None:
     )
 
 
-def test_a_revision_that_was_deregistered_and_not_deleted_is_left(account: Account) -> None:
+def test_deregistered_revision_is_a_leftover_until_deleted(account: Account) -> None:
     ecs = account("ecs")
     arn = ecs.register_task_definition(**FAMILY, tags=TAGS)["taskDefinition"]["taskDefinitionArn"]
     ecs.deregister_task_definition(taskDefinition=arn)
@@ -69,7 +69,7 @@ def test_a_revision_that_was_deregistered_and_not_deleted_is_left(account: Accou
     assert left(account) == []
 
 
-def test_what_others_made_is_not_the_labs(account: Account) -> None:
+def test_untagged_resources_are_not_leftovers(account: Account) -> None:
     account("ecs").create_cluster(clusterName="blue")
     account("ecs").register_task_definition(**FAMILY)
     account("ecr").create_repository(repositoryName="blue/weather")
@@ -83,7 +83,7 @@ def test_what_others_made_is_not_the_labs(account: Account) -> None:
     assert left(account) == []
 
 
-def test_what_only_the_tagging_api_knows_is_told(account: Account) -> None:
+def test_tagging_api_finds_other_services(account: Account) -> None:
     arn = account("sqs").create_queue(QueueName="q", tags={"ecsconsul:lab": "blue"})["QueueUrl"]
     try:
         assert left(account) == ["arn:aws:sqs:us-east-1:123456789012:q"]
@@ -91,8 +91,8 @@ def test_what_only_the_tagging_api_knows_is_told(account: Account) -> None:
         account("sqs").delete_queue(QueueUrl=arn)
 
 
-def test_what_may_not_be_asked_is_said_and_what_an_emulator_lacks_is_not(account: Account) -> None:
-    class Refusing:
+def test_denied_search_is_a_line_and_an_unsupported_one_is_not(account: Account) -> None:
+    class FailingEcr:
         def __init__(self, code: str) -> None:
             self._code = code
 
@@ -100,7 +100,7 @@ def test_what_may_not_be_asked_is_said_and_what_an_emulator_lacks_is_not(account
             raise ClientError({"Error": {"Code": self._code, "Message": "no"}}, name)
 
     for code, lines in (("AccessDeniedException", 1), ("UnknownOperationException", 0)):
-        refusing = Refusing(code)
-        found = leftovers(lambda name: refusing if name == "ecr" else account(name), "blue", [])  # noqa: B023
+        failing = FailingEcr(code)
+        found = leftovers(lambda name: failing if name == "ecr" else account(name), "blue", [])  # noqa: B023
         assert len(found) == lines
         assert all("describe_repositories" in line for line in found)

@@ -1,4 +1,4 @@
-"""The policies that ship with the package, and what is made of IAM's word on them."""
+"""The policies that ship with the package, and what `doctor` makes of IAM's simulation."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from ecsconsul.targets.aws.session import Identity, Session
 
 Account = Callable[[str], Any]
 ME = Identity("123456789012", "arn:aws:iam::123456789012:user/me")
-# of a managed policy, without white space: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+# AWS's limit for a managed policy, without white space: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 MOST_CHARACTERS = 6144
 
 
 class FakeIam:
-    """Simulates: all is allowed but the actions of these, each with what it lacks to be sure."""
+    """Allows every action except the denied ones, each with its missing context keys; or fails with an error code."""
 
-    def __init__(self, denied: dict[str, list[str]] | None = None, refusal: str = "") -> None:
+    def __init__(self, denied: dict[str, list[str]] | None = None, code: str = "") -> None:
         self._denied = denied or {}
-        self._refusal = refusal
-        self.asked: list[dict[str, Any]] = []
+        self._code = code
+        self.requests: list[dict[str, Any]] = []
 
     def get_paginator(self, name: str) -> FakeIam:
         assert name == "simulate_principal_policy"
         return self
 
-    def paginate(self, **asked: Any) -> list[dict[str, Any]]:
-        if self._refusal:
-            raise ClientError({"Error": {"Code": self._refusal}}, "SimulatePrincipalPolicy")
-        self.asked.append(asked)
-        return [{"EvaluationResults": [self._result(action) for action in asked["ActionNames"]]}]
+    def paginate(self, **request: Any) -> list[dict[str, Any]]:
+        if self._code:
+            raise ClientError({"Error": {"Code": self._code}}, "SimulatePrincipalPolicy")
+        self.requests.append(request)
+        return [{"EvaluationResults": [self._result(action) for action in request["ActionNames"]]}]
 
     def _result(self, action: str) -> dict[str, Any]:
         decision = "implicitDeny" if action in self._denied else "allowed"
@@ -43,7 +43,7 @@ class FakeIam:
 
 
 @pytest.mark.parametrize("path", sorted(POLICIES.glob("*.json")), ids=lambda path: path.stem)
-def test_each_policy_is_one_that_iam_takes(path: Any) -> None:
+def test_policy_is_valid_for_iam(path: Any) -> None:
     document = json.loads(path.read_text())
     assert document["Version"] == "2012-10-17"
     assert len("".join(path.read_text().split())) <= MOST_CHARACTERS
@@ -56,23 +56,23 @@ def test_each_policy_is_one_that_iam_takes(path: Any) -> None:
         assert all(":" in action and "*" not in action for action in statement["Action"])
 
 
-def test_a_policy_is_of_one_lab_and_account() -> None:
+def test_placeholders_are_replaced() -> None:
     values = {"Partition": "aws-cn", "Region": "cn-north-1", "Account": "1", "Lab": "blue"}
     text = json.dumps(policy("up-and-down", values))
     assert "${" not in text
     assert "arn:aws-cn:ecs:cn-north-1:1:cluster/blue" in text
 
 
-def test_all_that_is_allowed_is_said_so(account: Account) -> None:
+def test_allowed_actions_pass(account: Account) -> None:
     iam = FakeIam()
     found = diagnostics(iam, ME, "us-east-1", "blue")
     assert found.state == "ok"
-    assert all(asked["PolicySourceArn"] == ME.arn for asked in iam.asked)
-    stack = next(asked for asked in iam.asked if asked["ContextEntries"])
+    assert all(request["PolicySourceArn"] == ME.arn for request in iam.requests)
+    stack = next(request for request in iam.requests if request["ContextEntries"])
     assert stack["ContextEntries"][0]["ContextKeyName"] == "aws:CalledVia"
 
 
-def test_what_is_denied_is_named() -> None:
+def test_denied_actions_are_named() -> None:
     found = diagnostics(FakeIam({"ecs:CreateCluster": [], "ecs:DeleteCluster": []}), ME, "us-east-1", "blue")
     assert found.state == "failed"
     assert found.error is not None
@@ -81,20 +81,20 @@ def test_what_is_denied_is_named() -> None:
     assert "docs/aws.md" in found.hint
 
 
-def test_what_hangs_on_conditions_that_the_simulation_does_not_know_is_not_sure() -> None:
+def test_denial_with_missing_context_is_unknown() -> None:
     found = diagnostics(FakeIam({"ecs:CreateCluster": ["aws:RequestTag/team"]}), ME, "us-east-1", "blue")
-    assert (found.state, found.detail) == ("unknown", "conditions decide on ecs:CreateCluster")
+    assert (found.state, found.detail) == ("unknown", "conditions in the policies decide on ecs:CreateCluster")
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "NoSuchEntity", "NotImplemented"])
-def test_where_iam_does_not_tell_it_is_unknown(code: str) -> None:
-    found = diagnostics(FakeIam(refusal=code), ME, "us-east-1", "blue")
-    assert (found.state, found.detail) == ("unknown", f"IAM does not tell ({code})")
+def test_failed_simulation_is_unknown(code: str) -> None:
+    found = diagnostics(FakeIam(code=code), ME, "us-east-1", "blue")
+    assert (found.state, found.detail) == ("unknown", f"IAM doesn't say ({code})")
 
 
-def test_an_emulator_that_breaks_over_it_is_no_hindrance(account: Account) -> None:
+def test_broken_emulator_is_unknown(account: Account) -> None:
     found = diagnostics(Session(None, None).client("iam"), ME, "us-east-1", "blue")
-    assert (found.state, found.detail) == ("unknown", "IAM does not tell (InternalError)")
+    assert (found.state, found.detail) == ("unknown", "IAM doesn't say (InternalError)")
 
 
 @pytest.mark.parametrize(
@@ -107,14 +107,14 @@ def test_an_emulator_that_breaks_over_it_is_no_hindrance(account: Account) -> No
         ("arn:aws:sts::123456789012:user/moto", None),
     ],
 )
-def test_whose_policies_count(arn: str, principal: str | None) -> None:
+def test_principal_of_an_identity(arn: str, principal: str | None) -> None:
     assert principal_of(Identity("123456789012", arn)) == principal
     if principal is None:
         assert diagnostics(FakeIam(), Identity("123456789012", arn), "us-east-1", "blue").state == "unknown"
 
 
-class WithRoles(FakeIam):
-    """Knows one role, by its name and with its path; None: it does not tell."""
+class FakeIamWithRole(FakeIam):
+    """Also returns one role's full ARN, or denies it if there is none."""
 
     def __init__(self, arn: str | None) -> None:
         super().__init__()
@@ -131,15 +131,15 @@ SINGLE_SIGN_ON = "arn:aws:iam::1:role/aws-reserved/sso.amazonaws.com/eu-west-1/A
 
 
 @pytest.mark.parametrize(
-    ("told", "asked"),
+    ("found", "simulated"),
     [(SINGLE_SIGN_ON, SINGLE_SIGN_ON), (None, "arn:aws:iam::1:role/AWSReservedSSO_Admin_0a1b")],
 )
-def test_a_roles_path_is_asked_for_which_its_session_leaves_out(told: str | None, asked: str) -> None:
-    iam = WithRoles(told)
+def test_path_of_a_role_is_looked_up(found: str | None, simulated: str) -> None:
+    iam = FakeIamWithRole(found)
     me = Identity("1", "arn:aws:sts::1:assumed-role/AWSReservedSSO_Admin_0a1b/me@example")
     assert diagnostics(iam, me, "eu-west-1", "blue").state == "ok"
-    assert {one["PolicySourceArn"] for one in iam.asked} == {asked}
+    assert {one["PolicySourceArn"] for one in iam.requests} == {simulated}
 
 
-def test_root_may_do_all_and_is_warned_of() -> None:
+def test_root_user_is_a_warning() -> None:
     assert diagnostics(FakeIam(), Identity("1", "arn:aws:iam::1:root"), "us-east-1", "blue").state == "warning"

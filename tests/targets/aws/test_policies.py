@@ -1,4 +1,4 @@
-"""The policies allow every call that `up` and `down` make, and nothing beyond what the code can ask for."""
+"""The policies allow every request of `up` and `down`, and no action that the code never requests."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from msgspec import structs
 import ecsconsul
 from ecsconsul.cli.changes import all_steps
 from ecsconsul.config.lab import ConsulSpec, Lab
-from ecsconsul.deploy import executor as walk
+from ecsconsul.deploy import executor
 from ecsconsul.deploy.executor import NullObserver
 from ecsconsul.errors import LabError
 from ecsconsul.targets.aws.permissions import policy
 from ecsconsul.targets.aws.registry import RegistryImages
 from ecsconsul.targets.aws.target import AwsTarget
 from ecsconsul.targets.base import PollingPolicy
-from tests.aws_calls import NotedCalls
+from tests.aws_calls import RecordedCalls
 from tests.deploy.world import serve
 from tests.moto_account import moto_application
 from tests.targets.aws.conftest import lab_of
 
 Account = Callable[[str], Any]
 
-# what AWS asks for beside a call: to tag what is made, and what Docker does with a login of ECR, as in
+# what requests imply: tagging new resources, and what Docker does with an ECR login, as in
 # https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
 IMPLIED = {
     "ssm:AddTagsToResource", "ecr:TagResource",
@@ -38,20 +38,20 @@ IMPLIED = {
 }  # fmt: skip
 
 
-# Session Manager's plugin is given what these answer
-BY_THE_PLUGIN = {"ssm:StartSession", "ssm:TerminateSession"}
+# requested for Session Manager's plugin
+FOR_THE_PLUGIN = {"ssm:StartSession", "ssm:TerminateSession"}
 SERVICES = {
     name: name for name in ("autoscaling", "cloudformation", "ec2", "ecr", "ecs", "iam", "logs", "ssm", "sts")
 } | {"resourcegroupstaggingapi": "tag"}
 PACKAGE = Path(ecsconsul.__path__[0])
-# a recorder that missed most of them would let everything pass
-MADE_AT_LEAST = 40
+# a recorder that misses most calls would let everything pass
+MIN_CALLS = 40
 
 
-class Engine:
-    """A Docker engine that is well, and pushes by saying so."""
+class FakeEngine:
+    """A Docker engine that builds and pushes nothing."""
 
-    def objection(self, platform: str) -> LabError | None:
+    def blocker(self, platform: str) -> LabError | None:
         return None
 
     def build(self, *_: Any) -> None:
@@ -64,16 +64,16 @@ class Engine:
         pass
 
 
-class Hasty(AwsTarget):
-    """Does not wait for what no emulator does."""
+class ImpatientTarget(AwsTarget):
+    """Doesn't wait for what an emulator never does."""
 
     patience = PollingPolicy(delay=0.0, attempts=3)
 
 
 @pytest.fixture
-def noted(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[NotedCalls]:
-    """The account behind a server that notes what is asked; the variables lead there."""
-    calls = NotedCalls(moto_application())
+def recorded(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordedCalls]:
+    """The account behind a server that records all requests; AWS_ENDPOINT_URL points to it."""
+    calls = RecordedCalls(moto_application())
     server = serve(calls)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
     yield calls
@@ -87,21 +87,21 @@ def allowed(name: str) -> set[str]:
 
 def target_of(lab: Lab) -> AwsTarget:
     clients: list[Callable[[str], Any]] = []
-    images = RegistryImages(lab, None, lambda name: clients[0](name), lambda: "x86_64", Engine())  # type: ignore[arg-type]
-    target = Hasty(lab, images=images)
+    images = RegistryImages(lab, None, lambda name: clients[0](name), lambda: "x86_64", FakeEngine())  # type: ignore[arg-type]
+    target = ImpatientTarget(lab, images=images)
     clients.append(target.client)
     return target
 
 
 def up(lab: Lab) -> AwsTarget:
-    """As the command does it."""
+    """What the command does."""
     target = target_of(lab)
     with target.exclusive():
         steps = all_steps(lab, target)
-        assert walk.blockers(steps) == []
+        assert executor.blockers(steps) == []
         target.confirmation(lab)
-        # in an emulator no Consul runs
-        walk.up([step for step in steps if step.name != "discovery"], NullObserver())
+        # an emulator runs no Consul
+        executor.up([step for step in steps if step.name != "discovery"], NullObserver())
     target.portal_url(lab)
     return target
 
@@ -109,31 +109,31 @@ def up(lab: Lab) -> AwsTarget:
 def down(lab: Lab) -> list[str]:
     target = target_of(lab)
     with target.exclusive():
-        walk.down(all_steps(lab, target), NullObserver())
+        executor.down(all_steps(lab, target), NullObserver())
     return target.leftovers(lab)
 
 
 def lab_with(folder: Path, **more: Any) -> Lab:
     (folder / "Dockerfile").write_text('FROM scratch\nCMD ["true"]\n')
     found = structs.replace(lab_of(folder, key_name="mine", ssh_cidr="203.0.113.7/32"), **more)
-    # ECS of an emulator runs nothing, so a service that wants nothing is one that is well
+    # an emulator runs no tasks, so only a service without tasks is healthy
     counts: Mapping[str, int] = {service.name: 0 for service in found.services}
     return found.with_counts(dict(counts))
 
 
-def test_every_call_that_up_and_down_make_is_allowed(account: Account, noted: NotedCalls, tmp_path: Path) -> None:
+def test_every_request_of_up_and_down_is_allowed(account: Account, recorded: RecordedCalls, tmp_path: Path) -> None:
     account("ec2").create_key_pair(KeyName="mine")
     lab = lab_with(tmp_path)
     failing_up(lab)
     up(lab)
     up(structs.replace(lab, instances=1, consul=ConsulSpec(servers=3)))
     assert down(lab) == []
-    assert len(noted.calls) > MADE_AT_LEAST
-    assert noted.calls - allowed("up-and-down") == set()
+    assert len(recorded.calls) > MIN_CALLS
+    assert recorded.calls - allowed("up-and-down") == set()
 
 
 def failing_up(lab: Lab) -> None:
-    """A service that does not start: its last lines are asked for, and what its instances wrote while they booted."""
+    """A service that doesn't start: `up` reads its logs and its instances' console output."""
     doomed = structs.replace(lab.services[0], name="doomed", count=1)
     with pytest.raises(LabError):
         up(structs.replace(lab, services=(*lab.services, doomed)))
@@ -142,24 +142,24 @@ def failing_up(lab: Lab) -> None:
     target.boot_log("i-0123456789abcdef0", 5)
 
 
-# --- what the code can ask for
+# --- what the code can request
 
 
-def test_the_policies_hold_what_the_code_can_ask_for_and_no_more() -> None:
-    """Also what is asked only when something fails in a way that no emulator plays."""
+def test_policies_match_the_requests_in_the_code() -> None:
+    """Covers requests for failures that no emulator simulates."""
     calls = calls_in_the_code()
-    allowed_ones = allowed("up-and-down") | allowed("commands")
-    forbidden = {name for name, actions in calls.items() if not actions & allowed_ones}
+    allowed_actions = allowed("up-and-down") | allowed("commands")
+    forbidden = {name for name, actions in calls.items() if not actions & allowed_actions}
     assert forbidden == set(), "calls that no policy allows"
-    asked = {action for actions in calls.values() for action in actions}
-    assert allowed_ones - asked - IMPLIED - BY_THE_PLUGIN == set(), "actions that nothing asks for"
+    requested = {action for actions in calls.values() for action in actions}
+    assert allowed_actions - requested - IMPLIED - FOR_THE_PLUGIN == set(), "actions that nothing requests"
 
 
 def calls_in_the_code() -> dict[str, set[str]]:
-    """The names of clients' methods in the steps and the target, and of which actions each may be the call."""
+    """The client methods that the steps and the target name, each with the actions that it may call."""
     operations = operations_of(SERVICES)
-    rooms = [*(PACKAGE / "deploy").rglob("*.py"), *(PACKAGE / "targets" / "aws").rglob("*.py")]
-    trees = [ast.parse(path.read_text()) for path in rooms]
+    paths = [*(PACKAGE / "deploy").rglob("*.py"), *(PACKAGE / "targets" / "aws").rglob("*.py")]
+    trees = [ast.parse(path.read_text()) for path in paths]
     names = {name for tree in trees for node in ast.walk(tree) for name in _named(node)}
     return {name: operations[name] for name in names & operations.keys()}
 
@@ -173,7 +173,7 @@ def _named(node: ast.AST) -> Iterator[str]:
 
 
 def operations_of(services: Mapping[str, str]) -> dict[str, set[str]]:
-    """The actions by the name of the method that calls them, of services given with their prefix in policies."""
+    """The actions by client method. `services` maps botocore's service names to their prefixes in policies."""
     loader = botocore.session.get_session()
     found: dict[str, set[str]] = {}
     for service, prefix in services.items():

@@ -1,4 +1,4 @@
-"""Images of a lab in AWS, really built and pushed: a real engine, and a real registry with and without a login."""
+"""Images for AWS, built on a real engine and pushed to a real registry, with and without a login."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def guarded(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Docker's config file of a user who never logged in."""
+    """The path of Docker's config file, for a user who has never logged in."""
     folder = tmp_path / "docker"
     folder.mkdir()
     monkeypatch.setenv("DOCKER_CONFIG", str(folder))
@@ -53,18 +53,18 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def lab(tmp_path: Path, engine: str) -> Iterator[Lab]:
-    """A lab of its own name; nothing of it is on the engine afterwards."""
+    """A lab with a unique name, whose images are removed from the engine afterwards."""
     services = tuple(ServiceSpec(name=name, path=str(tmp_path / name)) for name in SERVICES)
     found = Lab(name=f"t-{uuid4().hex[:8]}", services=services)
     yield found
-    marked = ("--filter", f"label=ecsconsul.lab={found.name}")
-    for image in docker(engine, "images", "-q", *marked).split():
+    labeled = ("--filter", f"label=ecsconsul.lab={found.name}")
+    for image in docker(engine, "images", "-q", *labeled).split():
         docker(engine, "rmi", "-f", image)
 
 
 @pytest.fixture
 def scratch(tmp_path: Path) -> Path:
-    """A source whose image is nothing but a file: it is built in no time, for any platform."""
+    """A source whose image is a single file, so it builds fast for any platform."""
     folder = tmp_path / "scratch"
     folder.mkdir()
     (folder / "Dockerfile").write_text('FROM scratch\nCOPY hello /hello\nCMD ["/hello"]\n')
@@ -72,33 +72,33 @@ def scratch(tmp_path: Path) -> Path:
     return folder
 
 
-def nobody(service: str) -> Any:
-    raise AssertionError(f"AWS is not asked for anything ({service}) where the config names a registry")
+def no_client(service: str) -> Any:
+    raise AssertionError(f"a registry in the config needs no AWS client ({service})")
 
 
 def images(lab: Lab, registry: str, architecture: str = "x86_64") -> RegistryImages:
-    """As each command makes them anew."""
-    return RegistryImages(lab, registry, nobody, lambda: architecture)
+    """Creates them as every command does."""
+    return RegistryImages(lab, registry, no_client, lambda: architecture)
 
 
 def put(images: RegistryImages, service: str, source: Path, args: dict[str, str] | None = None) -> list[str]:
-    """As the step does: built and pushed unless the source's tag is there. What was said."""
-    said: list[str] = []
+    """Build and push unless the tag exists, as the step does; returns the output."""
+    output: list[str] = []
     tag = source_hash(source, args)
     if tag not in images.tags(service):
-        images.publish(service, tag, source, args or {}, said.append)
-    return said
+        images.publish(service, tag, source, args or {}, output.append)
+    return output
 
 
 def copies(engine: str, lab: Lab) -> list[str]:
-    marked = ("--filter", f"label=ecsconsul.lab={lab.name}", "--format", "{{.Repository}}:{{.Tag}}")
-    return sorted(docker(engine, "images", *marked).split())
+    labeled = ("--filter", f"label=ecsconsul.lab={lab.name}", "--format", "{{.Repository}}:{{.Tag}}")
+    return sorted(docker(engine, "images", *labeled).split())
 
 
-# --- the whole way
+# --- publishing
 
 
-def test_the_labs_services_are_built_and_pushed_once(
+def test_services_are_built_and_pushed_once(
     engine: str, registry: Registry, lab: Lab, tmp_path: Path, config: Path
 ) -> None:
     args = {"BASE": base_image(engine)}
@@ -106,27 +106,27 @@ def test_the_labs_services_are_built_and_pushed_once(
         shutil.copytree(REPOSITORY / "services" / name, tmp_path / name)
     named = f"{registry.host}/{lab.name}"
 
-    def walk() -> dict[str, list[str]]:
+    def publish_all() -> dict[str, list[str]]:
         found = images(lab, named)
         assert found.blockers() == []
         with ThreadPoolExecutor(len(SERVICES)) as pool:
-            said = {name: pool.submit(put, found, name, tmp_path / name, args) for name in SERVICES}
-            return {name: future.result() for name, future in said.items()}
+            futures = {name: pool.submit(put, found, name, tmp_path / name, args) for name in SERVICES}
+            return {name: future.result() for name, future in futures.items()}
 
-    first = walk()
+    first = publish_all()
     for name in SERVICES:
         tag = source_hash(tmp_path / name, args)
         assert registry.get(f"/v2/{lab.name}/{name}/tags/list")["tags"] == [tag]
         assert f"building {named}/{name}:{tag} for linux/amd64" in first[name]
         assert f"pushing {named}/{name}:{tag}" in first[name]
     assert any(line.startswith("pushed ") for lines in first.values() for line in lines)
-    assert walk() == {name: [] for name in SERVICES}
+    assert publish_all() == {name: [] for name in SERVICES}
 
     edited = tmp_path / "weather" / "app.py"
     edited.write_text(edited.read_text() + "# edited\n")
-    assert {name for name, said in walk().items() if said} == {"weather"}
+    assert {name for name, output in publish_all().items() if output} == {"weather"}
     assert len(images(lab, named).tags("weather")) == 2
-    assert len(copies(engine, lab)) == len(SERVICES), "the copy of what was there before is gone"
+    assert len(copies(engine, lab)) == len(SERVICES), "the copy of the earlier version is removed"
 
     found = images(lab, named)
     for name in SERVICES:
@@ -137,7 +137,7 @@ def test_the_labs_services_are_built_and_pushed_once(
 
 
 @pytest.mark.parametrize(("architecture", "platform"), [("arm64", "arm64"), ("x86_64", "amd64")])
-def test_images_are_built_for_the_instances(
+def test_images_have_the_instances_architecture(
     engine: str, registry: Registry, lab: Lab, scratch: Path, architecture: str, platform: str, config: Path
 ) -> None:
     found = images(lab, f"{registry.host}/{lab.name}", architecture)
@@ -146,10 +146,10 @@ def test_images_are_built_for_the_instances(
     assert docker(engine, "image", "inspect", "-f", "{{.Architecture}}", reference) == platform
 
 
-def test_the_same_source_for_other_instances_is_another_image(
+def test_architectures_have_separate_images(
     engine: str, registry: Registry, lab: Lab, scratch: Path, config: Path
 ) -> None:
-    """Not the cached one of the other architecture either, which older engines take."""
+    """Older engines would reuse the cached image of the other architecture."""
     named, tag = f"{registry.host}/{lab.name}", source_hash(scratch)
     put(images(lab, named), "weather", scratch)
     arm = images(lab, named, "arm64")
@@ -160,17 +160,17 @@ def test_the_same_source_for_other_instances_is_another_image(
     assert docker(engine, "image", "inspect", "-f", "{{.Architecture}}", arm.reference("weather", tag)) == "arm64"
 
 
-def test_an_image_that_its_base_makes_one_for_others_is_refused(
+def test_image_with_the_wrong_architecture_is_refused(
     engine: str, registry: Registry, lab: Lab, scratch: Path, config: Path
 ) -> None:
     own = docker(engine, "version", "-f", "{{.Server.Arch}}")
     other = "arm64" if own == "amd64" else "x86_64"
     (scratch / "Dockerfile").write_text(f"FROM --platform=linux/{own} {base_image(engine)}\nCOPY hello /hello\n")
-    with pytest.raises(LabError, match=f"is for {own}"):
+    with pytest.raises(LabError, match=f"built for {own} instead of"):
         put(images(lab, f"{registry.host}/{lab.name}", other), "weather", scratch)
 
 
-def test_images_of_others_are_neither_seen_nor_deleted(
+def test_unlabeled_images_are_neither_listed_nor_deleted(
     engine: str, registry: Registry, lab: Lab, scratch: Path, config: Path
 ) -> None:
     named = f"{registry.host}/{lab.name}"
@@ -181,89 +181,91 @@ def test_images_of_others_are_neither_seen_nor_deleted(
     found = images(lab, named)
     found.delete("weather")
     assert sorted(registry.get(f"/v2/{lab.name}/weather/tags/list")["tags"]) == ["0123456789ab", "latest"]
-    assert docker(engine, "images", "-q", f"{named}/weather:latest"), "the other's copy stays as well"
+    assert docker(engine, "images", "-q", f"{named}/weather:latest"), "the unlabeled copy stays on the engine"
     docker(engine, "rmi", f"{named}/weather:latest", f"{named}/weather:0123456789ab")
 
 
-def test_what_a_registry_does_not_delete_is_kept_and_said(
+def test_image_that_the_registry_cannot_delete_is_retained(
     engine: str, lab: Lab, scratch: Path, tmp_path: Path, config: Path
 ) -> None:
-    with docker_registry(tmp_path / "hoarder", deletes=False) as hoarder:
-        found = images(lab, hoarder.host)
+    with docker_registry(tmp_path / "append-only", deletes=False) as append_only:
+        found = images(lab, append_only.host)
         put(found, "weather", scratch)
         found.delete("weather")
-        (kept,) = found.kept()
-        assert kept.startswith(f"image {hoarder.host}/weather:{source_hash(scratch)}: the registry does not delete it")
-        assert "UNSUPPORTED" in kept
+        (retained,) = found.kept()
+        assert retained.startswith(
+            f"image {append_only.host}/weather:{source_hash(scratch)}: the registry can't delete it"
+        )
+        assert "UNSUPPORTED" in retained
         assert copies(engine, lab) == []
 
 
-# --- what goes wrong
+# --- failures
 
 
-def test_a_build_that_fails_shows_its_last_lines(registry: Registry, lab: Lab, scratch: Path, config: Path) -> None:
+def test_failed_build_shows_its_last_lines(registry: Registry, lab: Lab, scratch: Path, config: Path) -> None:
     (scratch / "Dockerfile").write_text("FROM scratch\nCOPY missing /missing\n")
-    with pytest.raises(LabError, match="cannot be built") as raised:
+    with pytest.raises(LabError, match="image build failed") as raised:
         put(images(lab, registry.host), "weather", scratch)
     assert "missing" in raised.value.why
     assert raised.value.where == str(scratch / "Dockerfile")
 
 
-def test_an_engine_that_is_not_there_is_an_objection(
+def test_missing_engine_is_a_blocker(
     registry: Registry, lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, config: Path
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     found = images(lab, registry.host)
-    (objection,) = found.blockers()
-    assert objection.what == "No Docker engine answers"
-    assert "start Docker" in objection.hint
-    # whoever takes the lab away needs none
+    (blocker,) = found.blockers()
+    assert blocker.what == "The Docker engine doesn't answer"
+    assert "start Docker" in blocker.hint
+    # removing the lab needs no engine
     found.delete("weather")
 
 
-def test_a_registry_that_is_not_there_is_an_objection(lab: Lab, config: Path, engine: str) -> None:
+def test_unreachable_registry_is_a_blocker(lab: Lab, config: Path, engine: str) -> None:
     """Port 9 (discard) of loopback has no server."""
-    (objection,) = images(lab, "127.0.0.1:9/x").blockers()
-    assert objection.what == "The registry does not answer"
-    assert objection.where == "registry 127.0.0.1:9"
+    (blocker,) = images(lab, "127.0.0.1:9/x").blockers()
+    assert blocker.what == "The registry doesn't answer"
+    assert blocker.where == "registry 127.0.0.1:9"
 
 
-def test_a_registry_that_is_gone_does_not_keep_the_lab(lab: Lab, config: Path, engine: str) -> None:
+def test_unreachable_registry_does_not_stop_the_removal(lab: Lab, config: Path, engine: str) -> None:
     found = images(lab, "127.0.0.1:9/x")
     found.delete("weather")
-    (kept,) = found.kept()
-    assert kept.startswith("images of 127.0.0.1:9/x/weather, if there are any: The registry does not answer")
+    (retained,) = found.kept()
+    assert retained.startswith("any images of 127.0.0.1:9/x/weather: The registry doesn't answer")
 
 
-def test_a_push_that_nobody_answers_has_the_engines_words(lab: Lab, scratch: Path, config: Path) -> None:
+def test_a_push_that_no_client_answers_has_the_engines_words(lab: Lab, scratch: Path, config: Path) -> None:
     found = images(lab, "127.0.0.1:9/x")
     with pytest.raises(PushRefused, match="refused") as raised:
         found.publish("weather", source_hash(scratch), scratch, {}, lambda text: None)
-    assert raised.value.hint == "docker login 127.0.0.1:9, as a user who may push to 127.0.0.1:9/x"
+    assert raised.value.hint == "run `docker login 127.0.0.1:9` as a user who may push to 127.0.0.1:9/x"
 
 
-def test_other_programs_need_an_emulator(registry: Registry, lab: Lab, tmp_path: Path, config: Path) -> None:
-    """The engine's kernel is asked as a folder tells it: once without, once with an emulator for arm64."""
+def test_other_architecture_needs_an_emulator(registry: Registry, lab: Lab, tmp_path: Path, config: Path) -> None:
+    """A folder stands in for the kernel's binfmt_misc: first without, then with an emulator for arm64."""
     binfmt = tmp_path / "binfmt"
     binfmt.mkdir()
 
     def blockers() -> list[LabError]:
-        return RegistryImages(lab, registry.host, nobody, lambda: "arm64", DockerEngine(binfmt)).blockers()
+        return RegistryImages(lab, registry.host, no_client, lambda: "arm64", DockerEngine(binfmt)).blockers()
 
-    (objection,) = blockers()
-    assert "cannot run arm64 programs" in objection.what
-    assert "binfmt --install arm64" in objection.hint
+    (blocker,) = blockers()
+    assert "can't run arm64 programs" in blocker.what
+    assert "binfmt --install arm64" in blocker.hint
     (binfmt / "qemu-aarch64").write_text("enabled\ninterpreter /usr/bin/qemu-aarch64-static\n")
     assert blockers() == []
 
 
-def test_what_is_pushed_already_needs_no_emulator(
+def test_published_images_need_no_emulator(
     registry: Registry, lab: Lab, tmp_path: Path, scratch: Path, config: Path
 ) -> None:
     named = f"{registry.host}/{lab.name}"
     for service in SERVICES:
         put(images(lab, named, "arm64"), service, scratch)
-    assert RegistryImages(lab, named, nobody, lambda: "arm64", DockerEngine(tmp_path)).blockers() == []
+    assert RegistryImages(lab, named, no_client, lambda: "arm64", DockerEngine(tmp_path)).blockers() == []
 
 
 # --- logins
@@ -275,7 +277,7 @@ def log_in(config: Path, host: str, password: str = PASSWORD) -> None:
     config.write_text(json.dumps({"auths": {host: {"auth": b64encode(f"{USER}:{password}".encode()).decode()}}}))
 
 
-def test_the_users_own_login_is_used(engine: str, guarded: Registry, lab: Lab, scratch: Path, config: Path) -> None:
+def test_stored_login_is_used(engine: str, guarded: Registry, lab: Lab, scratch: Path, config: Path) -> None:
     log_in(config, guarded.host)
     found = images(lab, guarded.host)
     assert found.blockers() == []
@@ -285,48 +287,46 @@ def test_the_users_own_login_is_used(engine: str, guarded: Registry, lab: Lab, s
     assert guarded.get("/v2/weather/tags/list", login=True)["tags"] is None
 
 
-def test_a_login_may_be_in_a_helper(
+def test_login_comes_from_a_credential_helper(
     guarded: Registry, lab: Lab, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     helper = tmp_path / "docker-credential-tests"
-    told = json.dumps({"ServerURL": guarded.host, "Username": USER, "Secret": PASSWORD})
-    helper.write_text(f"#!/bin/sh\ncat >/dev/null\necho '{told}'\n")
+    answer = json.dumps({"ServerURL": guarded.host, "Username": USER, "Secret": PASSWORD})
+    helper.write_text(f"#!/bin/sh\ncat >/dev/null\necho '{answer}'\n")
     helper.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     config.write_text(json.dumps({"credHelpers": {guarded.host: "tests"}}))
     assert images(lab, guarded.host).blockers() == []
 
 
-def test_a_helper_that_is_missing_is_said(guarded: Registry, lab: Lab, config: Path) -> None:
+def test_missing_credential_helper_is_a_blocker(guarded: Registry, lab: Lab, config: Path) -> None:
     config.write_text(json.dumps({"credHelpers": {guarded.host: "nowhere"}}))
-    (objection,) = images(lab, guarded.host).blockers()
-    assert objection.what == "Docker's stored logins cannot be read"
-    assert "docker-credential-nowhere" in objection.why
+    (blocker,) = images(lab, guarded.host).blockers()
+    assert blocker.what == "Docker's stored logins can't be read"
+    assert "docker-credential-nowhere" in blocker.why
 
 
-def test_no_login_is_an_objection(guarded: Registry, lab: Lab, config: Path) -> None:
-    (objection,) = images(lab, guarded.host).blockers()
-    assert objection.what == "There is no login for the registry"
-    assert "UNAUTHORIZED" in objection.why
-    assert objection.hint == f"docker login {guarded.host}"
+def test_missing_login_is_a_blocker(guarded: Registry, lab: Lab, config: Path) -> None:
+    (blocker,) = images(lab, guarded.host).blockers()
+    assert blocker.what == "There is no login for the registry"
+    assert "UNAUTHORIZED" in blocker.why
+    assert blocker.hint == f"run `docker login {guarded.host}`"
 
 
-def test_a_wrong_login_is_an_objection_and_never_shown(
-    guarded: Registry, lab: Lab, scratch: Path, config: Path
-) -> None:
+def test_wrong_login_is_a_blocker_and_never_shown(guarded: Registry, lab: Lab, scratch: Path, config: Path) -> None:
     log_in(config, guarded.host, "wr0ng-one")
     found = images(lab, guarded.host)
-    (objection,) = found.blockers()
-    assert objection.what == "The registry does not accept the login"
+    (blocker,) = found.blockers()
+    assert blocker.what == "The registry rejects the login"
     with pytest.raises(PushRefused) as raised:
         found.publish("weather", source_hash(scratch), scratch, {}, lambda text: None)
-    assert raised.value.hint == f"docker login {guarded.host}, as a user who may push to {guarded.host}"
-    assert "wr0ng-one" not in f"{objection} {raised.value} {objection.hint}"
+    assert raised.value.hint == f"run `docker login {guarded.host}` as a user who may push to {guarded.host}"
+    assert "wr0ng-one" not in f"{blocker} {raised.value} {blocker.hint}"
 
 
-def test_images_behind_a_lost_login_are_said_to_stay(guarded: Registry, lab: Lab, config: Path) -> None:
+def test_images_behind_a_lost_login_are_retained(guarded: Registry, lab: Lab, config: Path) -> None:
     found = images(lab, guarded.host)
     assert found.tags("weather") == []
     found.delete("weather")
-    (kept,) = found.kept()
-    assert kept.startswith(f"images of {guarded.host}/weather, if there are any")
+    (retained,) = found.kept()
+    assert retained.startswith(f"any images of {guarded.host}/weather")

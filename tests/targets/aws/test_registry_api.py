@@ -1,6 +1,6 @@
-"""A registry's API as Docker Hub and its like speak it: tokens, pages, refusals; a real little server says the words.
+"""A registry's API in Docker Hub's style (tokens, pages, errors), played by a small server.
 
-docker-registry itself, with and without a login, is in test_registry.py.
+test_registry.py covers docker-registry itself, with and without a login.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from ecsconsul.errors import LabError, Unreachable
-from ecsconsul.targets.aws.docker_login import Credentials
+from ecsconsul.targets.aws.docker_login import DockerLogin
 from ecsconsul.targets.aws.registry_api import Denied, RegistryApi, split
 
-ADA = Credentials("ada", "s3cret")
+ADA = DockerLogin("ada", "s3cret")
 TAGS = [f"tag-{number:03}" for number in range(250)]
 PAGE = 100
 
 
 @dataclass
 class Hub:
-    """A registry behind a token server; `asked` are the requests without what they ask for."""
+    """A registry behind a token server; `requests` are the requested paths, without queries."""
 
     port: int = 0
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     scopes: list[str] = field(default_factory=list)
     is_web_site: bool = False
 
-    def api(self, login: Credentials | None = ADA) -> RegistryApi:
+    def api(self, login: DockerLogin | None = ADA) -> RegistryApi:
         return RegistryApi(f"127.0.0.1:{self.port}", lambda: login, lambda host: False)
 
 
@@ -42,51 +42,51 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
-        asked = {name: values[0] for name, values in parse_qs(url.query).items()}
-        self.hub.asked.append(url.path)
+        query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        self.hub.requests.append(url.path)
         if self.hub.is_web_site:
-            self._say(200, "<html>")
+            self._answer(200, "<html>")
         elif url.path == "/token":
-            self._token(asked, self.headers.get("Authorization", ""))
+            self._token(query, self.headers.get("Authorization", ""))
         elif not self.headers.get("Authorization", "").startswith("Bearer good"):
             challenge = f'Bearer realm="http://127.0.0.1:{self.hub.port}/token",service="hub",scope="x"'
-            self._refuse(401, "UNAUTHORIZED", "authentication required", {"WWW-Authenticate": challenge})
+            self._reject(401, "UNAUTHORIZED", "authentication required", {"WWW-Authenticate": challenge})
         elif url.path == "/v2/":
-            self._say(200, {})
+            self._answer(200, {})
         elif url.path == "/v2/team/app/tags/list":
-            self._tags(asked)
+            self._tags(query)
         elif url.path == "/v2/team/secret/tags/list":
-            self._refuse(403, "DENIED", "requested access to the resource is denied")
+            self._reject(403, "DENIED", "requested access to the resource is denied")
         elif url.path == "/v2/team/broken/tags/list":
-            self._refuse(429, "TOOMANYREQUESTS", "slow down")
+            self._reject(429, "TOOMANYREQUESTS", "slow down")
         else:
-            self._refuse(404, "NAME_UNKNOWN", "repository name not known to registry")
+            self._reject(404, "NAME_UNKNOWN", "repository name not known to registry")
 
     def do_POST(self) -> None:
         form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-        self.hub.asked.append(self.path)
+        self.hub.requests.append(self.path)
         known = form["grant_type"] == ["refresh_token"] and form["refresh_token"] == ["identity"]
-        self._say(200, {"access_token": "good"}) if known else self._refuse(401, "UNAUTHORIZED", "who is that")
+        self._answer(200, {"access_token": "good"}) if known else self._reject(401, "UNAUTHORIZED", "who is that")
 
-    def _token(self, asked: dict[str, str], authorization: str) -> None:
-        self.hub.scopes.append(asked.get("scope", ""))
+    def _token(self, query: dict[str, str], authorization: str) -> None:
+        self.hub.scopes.append(query.get("scope", ""))
         basic = base64.b64encode(b"ada:s3cret").decode()
         if authorization in ("", f"Basic {basic}"):
-            self._say(200, {"token": "good"})
+            self._answer(200, {"token": "good"})
         else:
-            self._say(401, {"details": "incorrect username or password"})
+            self._answer(401, {"details": "incorrect username or password"})
 
-    def _tags(self, asked: dict[str, str]) -> None:
-        begin = TAGS.index(asked["last"]) + 1 if "last" in asked else 0
+    def _tags(self, query: dict[str, str]) -> None:
+        begin = TAGS.index(query["last"]) + 1 if "last" in query else 0
         page = TAGS[begin : begin + PAGE]
         more = begin + PAGE < len(TAGS)
         link = {"Link": f'</v2/team/app/tags/list?last={page[-1]}&n={PAGE}>; rel="next"'} if more else {}
-        self._say(200, {"name": "team/app", "tags": page}, link)
+        self._answer(200, {"name": "team/app", "tags": page}, link)
 
-    def _refuse(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
-        self._say(status, {"errors": [{"code": code, "message": message}]}, headers)
+    def _reject(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
+        self._answer(status, {"errors": [{"code": code, "message": message}]}, headers)
 
-    def _say(self, status: int, what: object, headers: dict[str, str] | None = None) -> None:
+    def _answer(self, status: int, what: object, headers: dict[str, str] | None = None) -> None:
         body = (what if isinstance(what, str) else json.dumps(what)).encode()
         self.send_response(status)
         for name, text in {"Content-Length": str(len(body)), **(headers or {})}.items():
@@ -111,41 +111,41 @@ def hub() -> Iterator[Hub]:
         thread.join()
 
 
-def test_all_pages_with_one_token_for_each_scope(hub: Hub) -> None:
+def test_all_pages_are_read_with_one_token_per_scope(hub: Hub) -> None:
     api = hub.api()
     assert api.tags("team/app") == TAGS
     assert api.tags("team/app") == TAGS
     assert hub.scopes == ["repository:team/app:pull"]
-    assert hub.asked.count("/v2/team/app/tags/list") == 7
+    assert hub.requests.count("/v2/team/app/tags/list") == 7
 
 
-def test_a_login_is_checked(hub: Hub) -> None:
+def test_check_rejects_a_wrong_login(hub: Hub) -> None:
     hub.api().check()
     with pytest.raises(Denied) as raised:
-        hub.api(Credentials("ada", "wr0ng")).check()
-    assert raised.value.what == "The registry does not accept the login"
+        hub.api(DockerLogin("ada", "wr0ng")).check()
+    assert raised.value.what == "The registry rejects the login"
     assert raised.value.why == "401 incorrect username or password"
-    assert raised.value.hint == f"docker login 127.0.0.1:{hub.port}"
+    assert raised.value.hint == f"run `docker login 127.0.0.1:{hub.port}`"
 
 
-def test_who_is_not_logged_in_may_look_and_not_push(hub: Hub) -> None:
+def test_anonymous_user_may_pull_but_not_push(hub: Hub) -> None:
     with pytest.raises(Denied, match="There is no login") as raised:
         hub.api(None).check()
-    assert "only who is logged in may push" in raised.value.why
+    assert "pushing needs a login" in raised.value.why
     assert hub.api(None).tags("team/app") == TAGS
 
 
-def test_a_token_may_stand_for_a_login(hub: Hub) -> None:
-    hub.api(Credentials("", "", "identity")).check()
+def test_identity_token_is_a_login(hub: Hub) -> None:
+    hub.api(DockerLogin("", "", "identity")).check()
     with pytest.raises(Denied, match="who is that"):
-        hub.api(Credentials("", "", "another")).check()
+        hub.api(DockerLogin("", "", "another")).check()
 
 
-def test_a_repository_that_is_not_there_has_no_tags(hub: Hub) -> None:
+def test_missing_repository_has_no_tags(hub: Hub) -> None:
     assert hub.api().tags("team/none") == []
 
 
-def test_refusals_have_the_registrys_own_words(hub: Hub) -> None:
+def test_errors_carry_the_registrys_message(hub: Hub) -> None:
     with pytest.raises(Denied) as raised:
         hub.api().tags("team/secret")
     assert raised.value.why == "403 DENIED: requested access to the resource is denied"
@@ -154,18 +154,18 @@ def test_refusals_have_the_registrys_own_words(hub: Hub) -> None:
     assert limited.value.why == "429 TOOMANYREQUESTS: slow down"
 
 
-def test_what_is_no_registry_is_said(hub: Hub) -> None:
+def test_web_site_is_not_a_registry(hub: Hub) -> None:
     hub.is_web_site = True
-    with pytest.raises(LabError, match="What answers there is no registry"):
+    with pytest.raises(LabError, match="doesn't speak the registry API"):
         hub.api().tags("team/app")
 
 
-def test_plain_http_is_for_this_machine_and_what_the_engine_was_told(hub: Hub) -> None:
-    """A name that leads here, and is not known to be this machine."""
+def test_plain_http_is_not_used_for_other_hosts(hub: Hub) -> None:
+    """The name is not known to be this machine's."""
     host = f"localhost.localdomain.invalid:{hub.port}"
-    with pytest.raises(Unreachable, match="does not answer"):
+    with pytest.raises(Unreachable, match="doesn't answer"):
         RegistryApi(host, lambda: ADA, lambda host: False).check()
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 @pytest.mark.parametrize(
@@ -180,11 +180,11 @@ def test_plain_http_is_for_this_machine_and_what_the_engine_was_told(hub: Hub) -
         ("weather", ("docker.io", "weather")),
     ],
 )
-def test_names_are_split_by_dockers_rule(name: str, parts: tuple[str, str]) -> None:
+def test_names_are_split_as_docker_does(name: str, parts: tuple[str, str]) -> None:
     assert split(name) == parts
 
 
-def test_credentials_do_not_show_themselves() -> None:
-    assert repr(ADA) == "Credentials()"
-    assert ADA.words("x") == {"username": "ada", "password": "s3cret", "serveraddress": "x"}
-    assert Credentials("", "", "t").words("x") == {"identitytoken": "t", "serveraddress": "x"}
+def test_repr_of_a_login_shows_nothing() -> None:
+    assert repr(ADA) == "DockerLogin()"
+    assert ADA.auth_config("x") == {"username": "ada", "password": "s3cret", "serveraddress": "x"}
+    assert DockerLogin("", "", "t").auth_config("x") == {"identitytoken": "t", "serveraddress": "x"}

@@ -1,4 +1,4 @@
-"""Consul through a real SSH server: what goes through, what goes wrong, and that nothing of a tunnel is left."""
+"""Consul through a real SSH server: what the tunnel carries, how it fails, and that it never outlives its owner."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from ecsconsul.consul.dns import lookup
 from ecsconsul.errors import Unreachable
 from ecsconsul.paths import HOME_VARIABLE
 from ecsconsul.targets.aws import host_keys
-from ecsconsul.targets.aws.consul_access import ConsulServer as Server
 from ecsconsul.targets.aws.consul_access import open_access
+from ecsconsul.targets.aws.consul_server import ConsulServer as Server
 from ecsconsul.targets.base import ConsulAddress
 from tests.consul_server import ConsulServer, consul_server
 from tests.ssh_server import USER, SshServer, end, make_key, ssh_server
@@ -53,7 +53,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def inside(consul: ConsulServer) -> ConsulAddress:
+def behind(consul: ConsulServer) -> ConsulAddress:
     return ConsulAddress(consul.host, consul.http, consul.host, consul.dns)
 
 
@@ -62,23 +62,23 @@ def lab_at(server: SshServer, **more: Any) -> Lab:
     return Lab(name="blue", target="aws", aws=AwsSpec(ssh=SshSpec(**ssh)))
 
 
-def facts(*keys: str) -> Server:
+def described(*keys: str) -> Server:
     return Server(INSTANCE, "", keys)
 
 
-def nobody(service: str) -> Any:
-    raise AssertionError(f"AWS is asked for nothing here ({service})")
+def no_client(service: str) -> Any:
+    raise AssertionError(f"an SSH tunnel needs no AWS client ({service})")
 
 
 def opened(
-    server: SshServer, consul: ConsulServer, *keys: str, said: list[str] | None = None, **more: Any
+    server: SshServer, consul: ConsulServer, *keys: str, notices: list[str] | None = None, **more: Any
 ) -> AbstractContextManager[ConsulAddress]:
-    say = (said if said is not None else []).append
-    return open_access(lab_at(server, **more), facts(*keys), nobody, say=say, inside=inside(consul))
+    say = (notices if notices is not None else []).append
+    return open_access(lab_at(server, **more), described(*keys), no_client, say=say, remote=behind(consul))
 
 
 def processes(port: int) -> list[psutil.Process]:
-    """The ssh clients, and what watches over them, that have to do with a port."""
+    """The ssh clients that forward a port, and the shells that watch over them."""
     found = []
     for process in psutil.process_iter(["name", "cmdline"]):
         words = process.info["cmdline"] or []
@@ -99,10 +99,10 @@ def await_gone(port: int) -> None:
     assert not is_open(port)
 
 
-# --- what goes through
+# --- what the tunnel carries
 
 
-def test_http_and_dns_go_through_and_nothing_is_left(server: SshServer, consul: ConsulServer, home: Path) -> None:
+def test_tunnel_carries_http_and_dns(server: SshServer, consul: ConsulServer, home: Path) -> None:
     with opened(server, consul, server.host_key) as address:
         assert "weather" in Consul(address.http_host, address.http_port).catalog()
         assert address.dns_tcp_only
@@ -116,19 +116,19 @@ def test_http_and_dns_go_through_and_nothing_is_left(server: SshServer, consul: 
     assert [path for path in home.rglob("*") if path.is_file()] == []
 
 
-def test_two_tunnels_at_once(server: SshServer, consul: ConsulServer) -> None:
+def test_two_tunnels_can_be_open_at_once(server: SshServer, consul: ConsulServer) -> None:
     with opened(server, consul) as first, opened(server, consul) as second:
         assert first != second
         assert Consul(second.http_host, second.http_port).catalog()
         assert Consul(first.http_host, first.http_port).catalog()
 
 
-def test_the_users_own_configuration_holds(
+def test_users_ssh_configuration_applies(
     server: SshServer, consul: ConsulServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An alias whose address, port and key only ssh_config knows.
+    """A host alias whose address, port and key are only in ssh_config.
 
-    ssh finds that file by the user's entry among the system's, not by HOME; so it is named to it here.
+    ssh finds that file through the password database and not through HOME, so a wrapper passes it with -F.
     """
     script = tmp_path / "bin" / "ssh"
     script.parent.mkdir()
@@ -147,9 +147,9 @@ def ssh_path() -> str:
     return str(shutil.which("ssh"))
 
 
-def test_a_key_in_the_agent_opens(server: SshServer, consul: ConsulServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = subprocess.run(["ssh-agent", "-s"], capture_output=True, text=True, timeout=10, check=True).stdout
-    variables = dict(part.strip().split("=", 1) for part in told.split(";") if "=" in part)
+def test_key_in_ssh_agent_is_used(server: SshServer, consul: ConsulServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = subprocess.run(["ssh-agent", "-s"], capture_output=True, text=True, timeout=10, check=True).stdout
+    variables = dict(part.strip().split("=", 1) for part in output.split(";") if "=" in part)
     monkeypatch.setenv("SSH_AUTH_SOCK", variables["SSH_AUTH_SOCK"])
     try:
         subprocess.run(["ssh-add", "-q", str(server.key)], timeout=10, check=True)
@@ -159,23 +159,24 @@ def test_a_key_in_the_agent_opens(server: SshServer, consul: ConsulServer, monke
         os.kill(int(variables["SSH_AGENT_PID"]), signal.SIGTERM)
 
 
-# --- whom it is opened to
+# --- host keys
 
 
-def test_a_key_that_ec2_does_not_tell_is_trusted_at_first_sight_and_then_held_to(
+def test_unpublished_host_key_is_trusted_on_first_use_and_pinned(
     server: SshServer, consul: ConsulServer, tmp_path: Path
 ) -> None:
-    said: list[str] = []
-    with opened(server, consul, said=said):
+    notices: list[str] = []
+    with opened(server, consul, notices=notices):
         pass
-    print_ = subprocess.run(
+    fingerprint = subprocess.run(
         ["ssh-keygen", "-lf", str(server.key.parent / "host_key.pub")], capture_output=True, text=True, check=True
     ).stdout.split()[1]
-    (line,) = said
-    assert INSTANCE in line and print_ in line
-    with opened(server, consul, said=said):
+    (notice,) = notices
+    assert f"EC2 hasn't published the host key of {INSTANCE} yet" in notice
+    assert "on first use" in notice and fingerprint in notice
+    with opened(server, consul, notices=notices):
         pass
-    assert said == [line]
+    assert notices == [notice]
     other = tmp_path / "other"
     other.mkdir()
     (other / "authorized_keys").write_text((server.key.parent / "authorized_keys").read_text())
@@ -186,89 +187,90 @@ def test_a_key_that_ec2_does_not_tell_is_trusted_at_first_sight_and_then_held_to
     assert str(tmp_path / "home" / ".aws" / "blue.known_hosts") in raised.value.hint
 
 
-def test_a_key_that_ec2_tells_is_checked_and_nothing_need_be_said(
+def test_published_host_key_is_checked_without_a_notice(
     server: SshServer, consul: ConsulServer, tmp_path: Path
 ) -> None:
-    said: list[str] = []
-    with opened(server, consul, server.host_key, said=said):
+    notices: list[str] = []
+    with opened(server, consul, server.host_key, notices=notices):
         pass
-    assert said == []
+    assert notices == []
     with pytest.raises(Unreachable) as raised, opened(server, consul, make_key(tmp_path / "someone")):
         pass
     assert "Host key verification failed" in raised.value.why
-    assert "somebody may listen in" in raised.value.hint
+    assert "someone may be intercepting the connection" in raised.value.hint
 
 
-# --- what goes wrong
+# --- failures
 
 
-def test_a_key_that_is_refused(server: SshServer, consul: ConsulServer, tmp_path: Path) -> None:
+def test_rejected_key_names_the_config_key(server: SshServer, consul: ConsulServer, tmp_path: Path) -> None:
     make_key(tmp_path / "strange")
     with pytest.raises(Unreachable) as raised, opened(server, consul, key=str(tmp_path / "strange")):
         pass
-    assert raised.value.what == "No SSH tunnel to the Consul server"
+    assert raised.value.what == "Cannot open an SSH tunnel to the Consul server"
     assert "Permission denied" in raised.value.why
     assert "aws.ssh.key" in raised.value.hint
 
 
-def test_forwarding_that_is_forbidden(consul: ConsulServer, tmp_path: Path) -> None:
+def test_server_without_tcp_forwarding_is_reported(consul: ConsulServer, tmp_path: Path) -> None:
     with ssh_server(tmp_path / "strict", "AllowTcpForwarding no") as strict, pytest.raises(Unreachable) as raised:
         opened(strict, consul).__enter__()
     assert "administratively prohibited" in raised.value.why
-    assert "must allow TCP forwarding" in raised.value.hint
+    assert "allow TCP forwarding" in raised.value.hint
 
 
-def test_a_server_on_which_consul_does_not_run(server: SshServer) -> None:
+def test_server_without_consul_is_reported(server: SshServer) -> None:
     """Port 9 (discard) of loopback has no server."""
-    nothing = ConsulAddress("127.0.0.1", 9, "127.0.0.1", 9)
-    with pytest.raises(Unreachable) as raised, open_access(lab_at(server), facts(), nobody, inside=nothing):
+    remote = ConsulAddress("127.0.0.1", 9, "127.0.0.1", 9)
+    with pytest.raises(Unreachable) as raised, open_access(lab_at(server), described(), no_client, remote=remote):
         pass
     assert "Connection refused" in raised.value.why
-    assert "Consul does not answer" in raised.value.hint
+    assert "Consul isn't answering" in raised.value.hint
 
 
-def test_nobody_listens(server: SshServer, consul: ConsulServer) -> None:
+def test_closed_ssh_port_hints_at_the_security_group(server: SshServer, consul: ConsulServer) -> None:
     with pytest.raises(Unreachable) as raised, opened(server, consul, port=9):
         pass
     assert "Connection refused" in raised.value.why
     assert "aws.ssh_cidr" in raised.value.hint
 
 
-def test_a_server_without_a_public_name(consul: ConsulServer) -> None:
-    with pytest.raises(Unreachable, match="no public address"), open_access(Lab(), facts(), nobody):
+def test_server_without_public_name_is_reported(consul: ConsulServer) -> None:
+    with pytest.raises(Unreachable, match="no public address"), open_access(Lab(), described(), no_client):
         pass
 
 
-def test_no_ssh_at_all(server: SshServer, consul: ConsulServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_ssh_is_reported(server: SshServer, consul: ConsulServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(Unreachable, match="There is no ssh on PATH"), opened(server, consul):
         pass
 
 
-def test_a_server_that_goes_away_midway(consul: ConsulServer, tmp_path: Path) -> None:
+def test_tunnel_that_breaks_is_reported(consul: ConsulServer, tmp_path: Path) -> None:
     with ssh_server(tmp_path / "mortal") as mortal:
         with pytest.raises(Unreachable) as raised, opened(mortal, consul) as address:
-            asked = Consul(address.http_host, address.http_port)
-            assert asked.catalog()
+            consul_behind = Consul(address.http_host, address.http_port)
+            assert consul_behind.catalog()
             end(mortal.process)
             psutil.wait_procs([p for p in processes(address.http_port) if p.name() == "ssh"], GONE_SECONDS)
-            asked.catalog()
+            consul_behind.catalog()
         assert raised.value.what == "The SSH tunnel broke"
         assert "closed" in raised.value.why
     await_gone(address.http_port)
 
 
-# --- nothing is left, however it ends
+# --- the tunnel ends with the process that holds it, however that ends
 
 HOLD = """
 import json, sys, time
 from ecsconsul.config.lab import AwsSpec, Lab, SshSpec
 from ecsconsul.targets.base import ConsulAddress
-from ecsconsul.targets.aws.consul_access import ConsulServer as Server, open_access
-told = json.loads(sys.argv[1])
-lab = Lab(name="blue", aws=AwsSpec(ssh=SshSpec(**told["ssh"])))
-inside = ConsulAddress(*told["inside"])
-with open_access(lab, Server("i-1", "", ()), lambda name: None, inside=inside) as address:
+from ecsconsul.targets.aws.consul_access import open_access
+from ecsconsul.targets.aws.consul_server import ConsulServer as Server
+arguments = json.loads(sys.argv[1])
+lab = Lab(name="blue", aws=AwsSpec(ssh=SshSpec(**arguments["ssh"])))
+remote = ConsulAddress(*arguments["remote"])
+with open_access(lab, Server("i-1", "", ()), lambda name: None, remote=remote) as address:
     print(address.http_port, address.dns_port, flush=True)
     time.sleep(600)
 """
@@ -278,8 +280,8 @@ with open_access(lab, Server("i-1", "", ()), lambda name: None, inside=inside) a
 def holder(server: SshServer, consul: ConsulServer) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A process that holds a tunnel, and the tunnel's port."""
     ssh = {"user": USER, "port": server.port, "key": str(server.key), "host": "127.0.0.1"}
-    told = json.dumps({"ssh": ssh, "inside": [consul.host, consul.http, consul.host, consul.dns]})
-    argv = [sys.executable, "-c", HOLD, told]
+    arguments = json.dumps({"ssh": ssh, "remote": [consul.host, consul.http, consul.host, consul.dns]})
+    argv = [sys.executable, "-c", HOLD, arguments]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout
         try:
@@ -289,7 +291,7 @@ def holder(server: SshServer, consul: ConsulServer) -> Iterator[tuple[subprocess
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
-def test_whoever_holds_it_is_ended(server: SshServer, consul: ConsulServer, number: signal.Signals) -> None:
+def test_tunnel_ends_with_its_killed_owner(server: SshServer, consul: ConsulServer, number: signal.Signals) -> None:
     with holder(server, consul) as (process, port):
         assert len(processes(port)) == 2
         begun = time.monotonic()
@@ -303,22 +305,23 @@ HANG = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from ecsconsul.config.lab import AwsSpec, Lab, SshSpec
-from ecsconsul.targets.aws.consul_access import ConsulServer as Server, open_access
+from ecsconsul.targets.aws.consul_access import open_access
+from ecsconsul.targets.aws.consul_server import ConsulServer as Server
 lab = Lab(name="blue", aws=AwsSpec(ssh=SshSpec(host="127.0.0.1", port=int(sys.argv[1]))))
 with ThreadPoolExecutor(1) as pool:
     pool.submit(open_access(lab, Server("i-1", "", ()), lambda name: None).__enter__).result()
 """
 
 
-def test_a_ctrl_c_does_not_wait_for_a_server_that_says_nothing() -> None:
-    """As `status` asks it, in a thread of its own; a terminal sends SIGINT to all processes of the command."""
-    with socket.create_server(("127.0.0.1", 0)) as dumb:
-        dumb.settimeout(GONE_SECONDS)
-        port = str(dumb.getsockname()[1])
+def test_ctrl_c_does_not_wait_for_a_silent_server() -> None:
+    """`status` opens the tunnel in a thread of its own. A terminal sends SIGINT to all processes of the command."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(GONE_SECONDS)
+        port = str(silent.getsockname()[1])
         with subprocess.Popen(
             [sys.executable, "-c", HANG, port], stderr=subprocess.DEVNULL, start_new_session=True
         ) as process:
-            connection, _ = dumb.accept()
+            connection, _ = silent.accept()
             with connection:
                 begun = time.monotonic()
                 os.killpg(process.pid, signal.SIGINT)

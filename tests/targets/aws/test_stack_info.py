@@ -1,4 +1,4 @@
-"""What the lab's stack says of itself."""
+"""Reading the lab's stack."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.targets.aws.test_preflight import make_stack
 Account = Callable[[str], Any]
 
 
-def test_a_stack_of_the_lab(account: Account) -> None:
+def test_stack_of_the_lab_is_read(account: Account) -> None:
     make_stack(account, "blue", InstanceCount="2")
     found = stack_info(account("cloudformation"), "blue")
     assert found == StackInfo("CREATE_COMPLETE", {"InstanceCount": "2"}, {})
     assert found.lives
 
 
-def test_none_is_there_or_it_is_anothers(account: Account) -> None:
+def test_missing_or_untagged_stack_is_none(account: Account) -> None:
     cloudformation = account("cloudformation")
     assert stack_info(cloudformation, "blue") is None
     template = "Resources:\n  T:\n    Type: AWS::SNS::Topic\n"
@@ -29,7 +29,8 @@ def test_none_is_there_or_it_is_anothers(account: Account) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "lives"), [("ROLLBACK_COMPLETE", False), ("UPDATE_ROLLBACK_COMPLETE", True), ("CREATE_FAILED", False)]
+    ("status", "lives"),
+    [("ROLLBACK_COMPLETE", False), ("UPDATE_ROLLBACK_COMPLETE", True), ("REVIEW_IN_PROGRESS", False)],
 )
-def test_a_stack_whose_creation_failed_is_only_told_of(status: str, lives: bool) -> None:
+def test_dead_stack_does_not_live(status: str, lives: bool) -> None:
     assert StackInfo(status, {}, {}).lives is lives

@@ -12,7 +12,7 @@ from msgspec import structs
 from ecsconsul.config.lab import Lab
 from ecsconsul.errors import LabError, TargetAbsent
 from ecsconsul.targets.aws import ec2 as instances
-from ecsconsul.targets.aws.consul_access import ConsulServer
+from ecsconsul.targets.aws.consul_server import ConsulServer
 from ecsconsul.targets.aws.target import AwsTarget
 from tests.deploy.world import REGION, Said
 from tests.targets.aws.conftest import ACCOUNT, lab_of
@@ -47,7 +47,7 @@ def test_what_was_warned_of_is_said_when_the_ground_is_made(account: Account, tm
     target = AwsTarget(lab)
     target.diagnostics(lab)
     target.prepare(lab, report.say)
-    assert report.texts[0].startswith("ssh range: the whole internet may open SSH; ")
+    assert report.texts[0].startswith("ssh range: the whole internet may use SSH; ")
     assert len(report.texts) == 2
 
 
@@ -69,7 +69,7 @@ def test_an_emulator_without_awss_ami_gets_a_stand_in(account: Account, lab: Lab
     """moto has no AMIs of this region; CloudFormation would refuse a parameter that it cannot resolve."""
     target = AwsTarget(lab, region="mx-central-1")
     told = next(one for one in target.diagnostics(lab) if one.name == "ami")
-    assert (told.state, "a stand-in takes its place" in told.hint) == ("warning", True)
+    assert (told.state, "a placeholder AMI is used" in told.hint) == ("warning", True)
     target.prepare(lab, report.say)
     name = target.stack_parameters(lab)["EcsAmi"]
     assert name == "/ecsconsul/blue/ecs-ami"

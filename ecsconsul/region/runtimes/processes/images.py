@@ -17,7 +17,8 @@ import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ....docker.build_context import Dockerfile, files, read_dockerfile
+from ....docker.build_context import files
+from ....docker.dockerfile import Dockerfile, read_dockerfile
 from ....errors import LabError
 from ..lab_dir import LabDir, remove
 

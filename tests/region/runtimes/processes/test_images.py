@@ -88,7 +88,7 @@ def test_what_cannot_be_copied_is_said_and_leaves_nothing(store: ImageStore, sou
         store.publish("weather", "abc", source)
     assert caught.value.where == str(source)
     (source / "Dockerfile").unlink()
-    with pytest.raises(LabError, match="no Dockerfile"):
+    with pytest.raises(LabError, match="Dockerfile of a service can't be read"):
         store.publish("other", "abc", source)
     assert store.tags("other") == []
 

@@ -1,0 +1,39 @@
+"""Reads the errors of boto3's clients: AWS's error code, and whether it means throttling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+# botocore has retried by the time we see one of these:
+# https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+_THROTTLING = frozenset({"Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException"})
+
+
+def error_code(error: Exception) -> str:
+    """AWS's error code; empty for any other exception."""
+    response = getattr(error, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def is_throttled(error: Exception) -> bool:
+    """Whether AWS rejected the request because there were too many of them."""
+    return error_code(error) in _THROTTLING
+
+
+def unless_throttled(poll: Callable[[], T | None]) -> Callable[[], T | None]:
+    """The same poll, which returns None (nothing yet) when AWS throttles it, so that waiting goes on."""
+
+    def patient() -> T | None:
+        from botocore.exceptions import ClientError
+
+        try:
+            return poll()
+        except ClientError as error:
+            if not is_throttled(error):
+                raise
+            return None
+
+    return patient
