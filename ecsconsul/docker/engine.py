@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from ..errors import LabError, Unreachable
-from ..registrator.http_transport import Answer, HttpClient
+from ..registrator.http_transport import HttpClient, Response
 from ..registrator.settings import Server
 
 if TYPE_CHECKING:
@@ -162,10 +162,10 @@ class Engine:
             raise self._refusal(answer)
         return json.loads(answer.body)
 
-    def _refusal(self, answer: Answer) -> EngineUnusable:
-        return _unusable(f"{self._path} answers {answer.code} {answer.words}")
+    def _refusal(self, answer: Response) -> EngineUnusable:
+        return _unusable(f"{self._path} answers {answer.code} {answer.text}")
 
-    def _request(self, path: str, timeout: float) -> Answer:
+    def _request(self, path: str, timeout: float) -> Response:
         """One request on its own connection: there are few of them, and nobody would close a pooled one."""
         with closing(HttpClient("Docker", Server(socket=self._path), timeout=timeout)) as http:
             try:
