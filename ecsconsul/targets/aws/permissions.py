@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import LabError, Unreachable
-from ..base import Finding, failed
+from ..commands import Finding, failed
 from .session import Identity, code_of
 
 POLICIES = Path(__file__).resolve().parent / "policies"

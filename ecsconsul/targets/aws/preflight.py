@@ -15,7 +15,7 @@ from msgspec import structs
 
 from ...config.lab import AwsSpec, Lab
 from ...errors import LabError
-from ..base import Finding, failed, findings
+from ..commands import Finding, failed, findings
 from . import instance_type as machine
 from . import permissions
 from .network import Subnet, Vpc, find_subnets, find_vpc

@@ -15,15 +15,14 @@ from msgspec import structs
 import ecsconsul
 from ecsconsul.cli.changes import all_steps
 from ecsconsul.config.lab import ConsulSpec, Lab
-from ecsconsul.deploy import executor as walk
-from ecsconsul.deploy.executor import NullObserver
+from ecsconsul.deploy import executor
 from ecsconsul.errors import LabError
+from ecsconsul.polling import PollingPolicy
 from ecsconsul.targets.aws.permissions import policy
 from ecsconsul.targets.aws.registry import RegistryImages
 from ecsconsul.targets.aws.target import AwsTarget
-from ecsconsul.targets.base import PollingPolicy
 from tests.aws_calls import NotedCalls
-from tests.deploy.world import serve
+from tests.deploy.world import SilentObserver, serve
 from tests.moto_account import moto_application
 from tests.targets.aws.conftest import lab_of
 
@@ -67,7 +66,7 @@ class Engine:
 class Hasty(AwsTarget):
     """Does not wait for what no emulator does."""
 
-    patience = PollingPolicy(delay=0.0, attempts=3)
+    polling = PollingPolicy(delay=0.0, attempts=3)
 
 
 @pytest.fixture
@@ -96,21 +95,21 @@ def target_of(lab: Lab) -> AwsTarget:
 def up(lab: Lab) -> AwsTarget:
     """As the command does it."""
     target = target_of(lab)
-    with target.exclusive():
+    with target.lock():
         steps = all_steps(lab, target)
-        assert walk.blockers(steps) == []
-        target.confirmation(lab)
+        assert executor.blockers(steps) == []
+        target.confirmation()
         # in an emulator no Consul runs
-        walk.up([step for step in steps if step.name != "discovery"], NullObserver())
-    target.portal_url(lab)
+        executor.up([step for step in steps if step.name != "discovery"], SilentObserver())
+    target.portal_url()
     return target
 
 
 def down(lab: Lab) -> list[str]:
     target = target_of(lab)
-    with target.exclusive():
-        walk.down(all_steps(lab, target), NullObserver())
-    return target.leftovers(lab)
+    with target.lock():
+        executor.down(all_steps(lab, target), SilentObserver())
+    return target.leftovers()
 
 
 def lab_with(folder: Path, **more: Any) -> Lab:
