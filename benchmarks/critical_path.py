@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.measure import Result, Seconds, median, spread
-from ecsconsul.deploy import executor as walk
-from ecsconsul.deploy.executor import NullObserver
+from ecsconsul.deploy import executor
 from tests.deploy.slow_account import all_but_consul, lab_of, slow_account
-from tests.deploy.world import Runtime
+from tests.deploy.world import Runtime, SilentObserver
 
 SCALE = 1 / 30
 ROUNDS = 3
@@ -33,5 +32,5 @@ def _up(world: Runtime, folder: Path, scale: float) -> tuple[Seconds, Seconds]:
     account = slow_account(world, scale)
     steps = all_but_consul(lab_of(3, folder), account)
     begun = time.perf_counter()
-    walk.up(steps, NullObserver())
+    executor.up(steps, SilentObserver())
     return time.perf_counter() - begun, account.longest_path

@@ -9,6 +9,8 @@ Imported by all, imports nothing. Rendered once, by the view.
     ├── StepFailed           exit 1   a step could not be made so; carries the root cause
     ├── NameNotFound         exit 1   a name that DNS or the lab does not know
     └── Unreachable          exit 1   a server that should answer does not
+
+    Interrupted              exit 130 the user pressed Ctrl-C; not an error, so not a LabError
 """
 
 from __future__ import annotations
@@ -71,3 +73,7 @@ class NameNotFound(LabError):
 
 class Unreachable(LabError):
     """A server that should answer does not."""
+
+
+class Interrupted(Exception):
+    """The user asked to stop. Whatever was started in AWS keeps running, and the next command picks it up."""

@@ -1,26 +1,43 @@
-"""Waiting as data and one function: how long between two looks, how many, and what ends it early."""
+"""Polls until an answer arrives: how often and how long are data, and the caller provides the clock."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
-from .targets.base import PollingPolicy
-
 T = TypeVar("T")
-Pause = Callable[[float], None]
 
 
-def wait_until(look: Callable[[], T | None], patience: PollingPolicy, pause: Pause) -> T:
-    """The first answer of `look` that is not None.
+@dataclass(frozen=True)
+class PollingPolicy:
+    """How often to poll: `attempts` times, `delay` seconds apart."""
 
-    `pause` is called with seconds between two looks; it may raise to end the waiting. Raises TimeoutError after
-    the last look.
+    delay: float
+    attempts: int
+
+    @property
+    def seconds(self) -> float:
+        """The longest wait, not counting the time that the polls themselves take."""
+        return self.delay * self.attempts
+
+    def at_most(self, seconds: float | None) -> PollingPolicy:
+        """The same delay, with no more attempts than fit into `seconds`."""
+        if seconds is None or seconds >= self.seconds:
+            return self
+        return PollingPolicy(self.delay, max(1, round(seconds / self.delay)))
+
+
+def poll_until(look: Callable[[], T | None], policy: PollingPolicy, wait: Callable[[float], None]) -> T:
+    """The first result of `look` that is not None.
+
+    Calls `wait` with the delay in seconds between two attempts; it may raise to stop polling. Raises TimeoutError
+    after the last attempt.
     """
-    for attempt in range(patience.attempts):
+    for attempt in range(policy.attempts):
         if attempt:
-            pause(patience.delay)
-        found = look()
-        if found is not None:
-            return found
-    raise TimeoutError(f"not after {patience.delay * (patience.attempts - 1):.0f} s")
+            wait(policy.delay)
+        result = look()
+        if result is not None:
+            return result
+    raise TimeoutError(f"timed out after {policy.delay * (policy.attempts - 1):.0f} s")

@@ -1,56 +1,67 @@
-"""Waiting: how often it looks, how long it pauses, and how it ends."""
+"""Polling: how many attempts it makes, how long it waits between them, and how it ends."""
 
 from __future__ import annotations
 
 import pytest
 
-from ecsconsul.polling import wait_until
-from ecsconsul.targets.base import PollingPolicy
+from ecsconsul.polling import PollingPolicy, poll_until
 
 
 class Clock:
-    """Counts the seconds that are asked for, instead of letting them pass."""
+    """Records the waits instead of letting time pass."""
 
     def __init__(self) -> None:
-        self.pauses: list[float] = []
+        self.waits: list[float] = []
 
-    def pause(self, seconds: float) -> None:
-        self.pauses.append(seconds)
+    def wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
 
 
-def test_what_is_there_at_once_costs_no_pause() -> None:
+def test_first_answer_needs_no_wait() -> None:
     clock = Clock()
-    assert wait_until(lambda: "ready", PollingPolicy(delay=5, attempts=1), clock.pause) == "ready"
-    assert clock.pauses == []
+    assert poll_until(lambda: "ready", PollingPolicy(delay=5, attempts=1), clock.wait) == "ready"
+    assert clock.waits == []
 
 
-def test_it_looks_again_until_there_is_an_answer() -> None:
+def test_polls_until_there_is_an_answer() -> None:
     clock = Clock()
     answers = iter([None, None, "ready"])
-    assert wait_until(lambda: next(answers), PollingPolicy(delay=0.5, attempts=9), clock.pause) == "ready"
-    assert clock.pauses == [0.5, 0.5]
+    assert poll_until(lambda: next(answers), PollingPolicy(delay=0.5, attempts=9), clock.wait) == "ready"
+    assert clock.waits == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("answer", ["", 0, False, ()])
-def test_any_answer_but_none_ends_it(answer: object) -> None:
-    assert wait_until(lambda: answer, PollingPolicy(delay=1, attempts=1), Clock().pause) == answer
+def test_any_answer_but_none_ends_polling(answer: object) -> None:
+    assert poll_until(lambda: answer, PollingPolicy(delay=1, attempts=1), Clock().wait) == answer
 
 
-def test_patience_ends_and_does_not_pause_after_the_last_look() -> None:
+def test_times_out_without_waiting_after_the_last_attempt() -> None:
     clock = Clock()
-    looks: list[None] = []
-    with pytest.raises(TimeoutError, match="1 s"):
-        wait_until(lambda: looks.append(None), PollingPolicy(delay=0.5, attempts=3), clock.pause)
-    assert len(looks) == 3
-    assert clock.pauses == [0.5, 0.5]
+    attempts: list[None] = []
+    with pytest.raises(TimeoutError, match="timed out after 1 s"):
+        poll_until(lambda: attempts.append(None), PollingPolicy(delay=0.5, attempts=3), clock.wait)
+    assert len(attempts) == 3
+    assert clock.waits == [0.5, 0.5]
 
 
-def test_a_pause_that_raises_ends_it() -> None:
+def test_error_while_waiting_ends_polling() -> None:
     class Stop(Exception):
         pass
 
-    def pause(seconds: float) -> None:
+    def wait(seconds: float) -> None:
         raise Stop
 
     with pytest.raises(Stop):
-        wait_until(lambda: None, PollingPolicy(delay=1, attempts=3), pause)
+        poll_until(lambda: None, PollingPolicy(delay=1, attempts=3), wait)
+
+
+def test_policy_in_seconds() -> None:
+    assert PollingPolicy(delay=0.5, attempts=120).seconds == 60.0
+
+
+def test_policy_is_limited_to_fewer_seconds() -> None:
+    policy = PollingPolicy(delay=2.0, attempts=900)
+    assert policy.at_most(180.0) == PollingPolicy(2.0, 90)
+    assert policy.at_most(1.0) == PollingPolicy(2.0, 1)
+    assert policy.at_most(None) is policy
+    assert policy.at_most(10_000) is policy

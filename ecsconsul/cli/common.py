@@ -14,7 +14,7 @@ import click
 
 if TYPE_CHECKING:
     from ..config.lab import Lab
-    from ..targets.base import Target
+    from ..targets.commands import CommandTarget
     from .output import View
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -55,7 +55,7 @@ class Settings:
 
         return structs.replace(lab, runtime=self.runtime)
 
-    def open_target(self, lab: Lab, *, runtime: str | None = None) -> Target:
+    def open_target(self, lab: Lab, *, runtime: str | None = None) -> CommandTarget:
         """The target of the lab; with a `runtime` a lab that runs otherwise counts as absent. Raises LabError."""
         from .factory import open_target
 

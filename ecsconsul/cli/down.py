@@ -26,9 +26,9 @@ def command(yes: bool) -> int:
         click.echo("It stays as it is.", err=True)
         return ExitCode.FAILED
     settings().begun = True
-    with target.exclusive(), view.progress() as observer:
+    with target.lock(), view.progress() as observer:
         changes = walk.down(all_steps(lab, target), observer)
-    left = target.leftovers(lab)
+    left = target.leftovers()
     found = document(lab, target, changes, time.monotonic() - begun)
-    view.down({**found, "left": left, "kept": target.kept()})
+    view.down({**found, "left": left, "kept": target.retained()})
     return ExitCode.FAILED if left else ExitCode.DONE

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..config.lab import Lab
-    from ..targets.base import Target
+    from ..targets.commands import CommandTarget
 
 
 def open_target(
     name: str, lab: Lab, *, region: str | None = None, profile: str | None = None, runtime: str | None = None
-) -> Target:
+) -> CommandTarget:
     """The target of that name for the lab; reads and creates nothing. Raises LabError.
 
     With a `runtime` (docker or processes), a lab that runs on the other one counts as absent.
@@ -19,7 +19,7 @@ def open_target(
     if name == "local":
         from ..targets.local.target import LocalTarget
 
-        return LocalTarget(lab.name, region=region, runtime=runtime)
+        return LocalTarget(lab, region=region, runtime=runtime)
     from ..targets.aws.target import AwsTarget
 
     return AwsTarget(lab, region=region, profile=profile)

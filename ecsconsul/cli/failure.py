@@ -8,7 +8,7 @@ import traceback
 
 import click
 
-from ..errors import ExitCode, LabError
+from ..errors import ExitCode, Interrupted, LabError
 from .common import Settings
 from .printable import printable
 
@@ -26,7 +26,7 @@ def render(error: BaseException, given: Settings) -> int:
         return error.exit_code
     if os.environ.get("ECSCONSUL_DEBUG"):
         traceback.print_exception(error)
-    if isinstance(error, KeyboardInterrupt | click.Abort) or type(error).__name__ == "Interrupted":
+    if isinstance(error, KeyboardInterrupt | click.Abort | Interrupted):
         _say("Interrupted." + (given.again(ON_ITS_WAY) if given.begun else ""))
         return ExitCode.INTERRUPTED
     if isinstance(error, BrokenPipeError):

@@ -18,7 +18,7 @@ def command() -> None:
     target = settings().open_target(lab)
     # a portal of a lab that is not there would open as an error page
     target.client("ecs")
-    url = target.portal_url(lab)
+    url = target.portal_url()
     if url is None and lab.portal:
         raise LabError(
             f"No task of {lab.portal.name} runs yet",

@@ -166,11 +166,11 @@ class Progress:
         self._lock = threading.Lock()
         self._running: dict[str, _Running] = {}
 
-    def begins(self, step: str, op: str) -> None:
+    def started(self, step: str, op: str) -> None:
         with self._lock:
             self._running[step] = _Running(op)
 
-    def says(self, step: str, text: str) -> None:
+    def progress(self, step: str, text: str) -> None:
         text = printable(text)
         with self._lock:
             running = self._running.setdefault(step, _Running("wait"))
@@ -178,7 +178,7 @@ class Progress:
         if not self._live:
             self._line("…", running.op, step, text)
 
-    def tells(self, step: str, part: SubResource) -> None:
+    def subresource(self, step: str, part: SubResource) -> None:
         part = SubResource(printable(part.name), part.state, printable(part.detail))
         with self._lock:
             running = self._running.setdefault(step, _Running("wait"))
@@ -186,7 +186,7 @@ class Progress:
         if not self._live:
             self._line(PARTS[part.state][0], running.op, step, f"{part.name:{NAME_WIDTH}} {part.detail}")
 
-    def ends(self, change: Change) -> None:
+    def finished(self, change: Change) -> None:
         with self._lock:
             self._running.pop(change.name, None)
         if change.op == "keep":
@@ -195,14 +195,14 @@ class Progress:
         took = (f"{change.seconds:5.1f} s  ", "dim")
         self._console.print(Text.assemble(mark, took, f"{change.name:{NAME_WIDTH}} {printable(change.detail)}"))
 
-    def fails(self, step: str, error: BaseException) -> None:
+    def failed(self, step: str, error: BaseException) -> None:
         with self._lock:
             self._running.pop(step, None)
         # where several fail at once, only one has a block at the end
         why = printable(str(error)).partition("\n")[0]
         self._console.print(Text.assemble((f"  ! {'failed':8}{'':9}{step:{NAME_WIDTH}} ", "bold red"), why))
 
-    def leaves(self, step: str, text: str) -> None:
+    def still_running(self, step: str, text: str) -> None:
         """What goes on without us stays to be read."""
         self._line("…", "goes on", step, printable(text))
 

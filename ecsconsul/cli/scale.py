@@ -30,7 +30,7 @@ def command(wishes: tuple[str, ...]) -> None:
     target.client("ecs")
     view = settings().view()
     settings().begun = True
-    with target.exclusive(), view.progress() as observer:
+    with target.lock(), view.progress() as observer:
         changes = walk.up(scaling_steps(lab, counts, target), observer)
     view.scale(document(lab, target, changes, time.monotonic() - begun))
 

@@ -24,10 +24,10 @@ def command(yes: bool) -> int:
     lab = settings().lab()
     target = settings().open_target(lab, runtime=lab.runtime)
     view = settings().view()
-    with target.exclusive():
+    with target.lock():
         steps = all_steps(lab, target)
         refuse_if_blocked(steps)
-        confirmation = None if yes else target.confirmation(lab)
+        confirmation = None if yes else target.confirmation()
         if confirmation and not agreed(f"{confirmation}\nMake it?", "up"):
             click.echo("Nothing was made.", err=True)
             return ExitCode.FAILED
@@ -37,5 +37,5 @@ def command(yes: bool) -> int:
         with view.progress() as observer:
             changes = walk.up(steps, observer)
     found = document(lab, target, changes, time.monotonic() - begun)
-    view.up({**found, **runtime_of(target), "portal": target.portal_url(lab)})
+    view.up({**found, **runtime_of(target), "portal": target.portal_url()})
     return ExitCode.DONE

@@ -264,11 +264,10 @@ def _alone(cache: Path, say: Say) -> Iterator[None]:
 
 
 def _wait_for_lock(file: IO[str]) -> None:
-    from ..polling import wait_until
-    from ..targets.base import PollingPolicy
+    from ..polling import PollingPolicy, poll_until
 
     try:
-        wait_until(lambda: _locked(file) or None, PollingPolicy(LOCK_SECONDS, LOCK_LOOKS), time.sleep)
+        poll_until(lambda: _locked(file) or None, PollingPolicy(LOCK_SECONDS, LOCK_LOOKS), time.sleep)
     except TimeoutError as error:
         hint = "end the other ecsconsul, or wait for it"
         raise LabError("Another ecsconsul is fetching Consul", where=file.name, why=str(error), hint=hint) from None

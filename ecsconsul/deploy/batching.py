@@ -1,4 +1,4 @@
-"""Lets steps that ask the same thing at the same time share one request; what is asked is its user's to know."""
+"""Batches the requests of steps that run side by side, up to the limits of the ECS API."""
 
 from __future__ import annotations
 
@@ -9,80 +9,87 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+# The most that one request takes: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Operations.html
+DESCRIBE_SERVICES_MAX = 10
+DELETE_TASK_DEFINITIONS_MAX = 10
+LIST_SERVICES_MAX = 100
+# DescribeTasks and DescribeContainerInstances
+DESCRIBE_TASKS_MAX = 100
+
 
 @dataclass(eq=False)
-class _Question(Generic[T]):
-    """What one thread asks, and what it is answered."""
+class _Request(Generic[T]):
+    """What one thread requests, and its response."""
 
     name: str
-    answered: bool = False
-    answer: T | None = None
+    done: bool = False
+    response: T | None = None
     error: BaseException | None = None
 
     def result(self) -> T | None:
         if self.error:
             raise self.error
-        return self.answer
+        return self.response
 
 
 class Batcher(Generic[T]):
-    """Questions that come while a round is under way are answered together by the next one.
+    """Collects the requests that arrive while a batch is in flight, and sends them together in the next one.
 
-    One of those who ask leads the round: it asks for all, `most` names in a request. Nobody waits longer than a
-    round takes, and nobody is answered by a request that was begun before the question.
+    One of the waiting threads leads the batch: it sends for all of them, `limit` names at a time. No thread waits
+    longer than one batch takes, and none gets a response from before its own request.
     """
 
-    def __init__(self, ask: Callable[[list[str]], Mapping[str, T]], most: int) -> None:
-        self._ask = ask
-        self._most = most
+    def __init__(self, send: Callable[[list[str]], Mapping[str, T]], limit: int) -> None:
+        self._send = send
+        self._limit = limit
         self._turn = threading.Condition()
-        self._is_led = False
-        self._waiting: list[_Question[T]] = []
+        self._has_leader = False
+        self._waiting: list[_Request[T]] = []
 
-    def answer(self, name: str, before: Callable[[], None] | None = None) -> T | None:
-        """What is known of the name; None when nothing is.
+    def get(self, name: str, before: Callable[[], None] | None = None) -> T | None:
+        """The response for a name; None when there is none.
 
-        The leader calls its `before` before it asks, so that a pause is made once for all. Raises what asking or
-        `before` raises; when that is the latter, another one leads.
+        The leader calls its `before` first, so that a delay is waited for once and not by every thread. Raises what
+        sending or `before` raises; after an error in `before`, another thread leads.
         """
-        question: _Question[T] = _Question(name)
+        request: _Request[T] = _Request(name)
         with self._turn:
-            self._waiting.append(question)
-            self._turn.wait_for(lambda: question.answered or not self._is_led)
-            if question.answered:
-                return question.result()
-            self._is_led = True
+            self._waiting.append(request)
+            self._turn.wait_for(lambda: request.done or not self._has_leader)
+            if request.done:
+                return request.result()
+            self._has_leader = True
         try:
             if before:
                 before()
-            self._answer_all()
+            self._send_all()
         finally:
             with self._turn:
-                self._is_led = False
-                self._waiting = [one for one in self._waiting if one is not question]
+                self._has_leader = False
+                self._waiting = [one for one in self._waiting if one is not request]
                 self._turn.notify_all()
-        return question.result()
+        return request.result()
 
-    def _answer_all(self) -> None:
+    def _send_all(self) -> None:
         with self._turn:
-            asked, self._waiting = self._waiting, []
-        names = list(dict.fromkeys(question.name for question in asked))
-        for some in in_groups(names, self._most):
-            self._answer_some([question for question in asked if question.name in some], some)
+            batch, self._waiting = self._waiting, []
+        names = list(dict.fromkeys(request.name for request in batch))
+        for chunk in in_chunks(names, self._limit):
+            self._send_chunk([request for request in batch if request.name in chunk], chunk)
 
-    def _answer_some(self, questions: list[_Question[T]], names: list[str]) -> None:
+    def _send_chunk(self, requests: list[_Request[T]], names: list[str]) -> None:
         try:
-            answers = self._ask(names)
-            for question in questions:
-                question.answer = answers.get(question.name)
-        except BaseException as error:  # noqa: BLE001 - carried to the threads that asked, and raised there
-            for question in questions:
-                question.error = error
-        for question in questions:
-            question.answered = True
+            responses = self._send(names)
+            for request in requests:
+                request.response = responses.get(request.name)
+        except BaseException as error:  # noqa: BLE001 - raised again in each thread that made a request
+            for request in requests:
+                request.error = error
+        for request in requests:
+            request.done = True
 
 
-def in_groups(items: Iterable[str], most: int) -> list[list[str]]:
-    """The items in their order, `most` of them in a group."""
+def in_chunks(items: Iterable[str], size: int) -> list[list[str]]:
+    """The items in their order, `size` at a time."""
     every = list(items)
-    return [every[start : start + most] for start in range(0, len(every), most)]
+    return [every[start : start + size] for start in range(0, len(every), size)]

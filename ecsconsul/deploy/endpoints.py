@@ -1,20 +1,19 @@
-"""Where ECS's running tasks listen; joined with Consul's instances, that tells ghosts and the missing."""
+"""Joins the endpoints of ECS's running tasks with Consul's instances, to find ghosts and unregistered tasks."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..consul.catalog import Instance
-
-# of DescribeTasks and DescribeContainerInstances
-AT_ONCE = 100
+from .batching import DESCRIBE_TASKS_MAX, in_chunks
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A running task of a service: the ports that it has on its instance, which is a node in Consul."""
+    """A running task of a service: its container instance (a node in Consul) and its host ports."""
 
     task: str
     service: str
@@ -23,24 +22,33 @@ class Endpoint:
 
 
 def endpoints_of(ecs: Any, cluster: str) -> list[Endpoint]:
-    """Those of all running tasks of services: three requests for each hundred tasks, whatever their services."""
+    """The endpoints of all running tasks: three requests for each hundred tasks, however many services they have."""
     try:
         pages = ecs.get_paginator("list_tasks").paginate(cluster=cluster, desiredStatus="RUNNING")
         arns = [arn for page in pages for arn in page["taskArns"]]
     except ecs.exceptions.ClusterNotFoundException:
         return []
-    tasks = [task for some in _groups(arns) for task in ecs.describe_tasks(cluster=cluster, tasks=some)["tasks"]]
+    chunks = in_chunks(arns, DESCRIBE_TASKS_MAX)
+    tasks = [task for chunk in chunks for task in ecs.describe_tasks(cluster=cluster, tasks=chunk)["tasks"]]
     running = [task for task in tasks if task["lastStatus"] == "RUNNING" and task.get("containerInstanceArn")]
     nodes = _nodes(ecs, cluster, {task["containerInstanceArn"] for task in running})
     return [_endpoint(task, nodes) for task in running if task.get("group", "").startswith("service:")]
 
 
+def by_service(endpoints: Iterable[Endpoint]) -> Mapping[str, list[Endpoint]]:
+    """The endpoints of each service."""
+    grouped: defaultdict[str, list[Endpoint]] = defaultdict(list)
+    for endpoint in endpoints:
+        grouped[endpoint.service].append(endpoint)
+    return grouped
+
+
 def ghosts_and_missing(
     instances: Sequence[Instance], endpoints: Iterable[Endpoint]
 ) -> tuple[list[str], list[str]] | tuple[None, None]:
-    """The ids of instances without a task, and of tasks without an instance; None where the two cannot be joined.
+    """The ids of instances without a task, and of tasks without an instance; None where the two can't be joined.
 
-    They can when Consul's nodes bear the ids of EC2's instances, which one common node shows.
+    They can be joined when Consul's nodes are named after EC2's instances, which one node in common proves.
     """
     tasks = list(endpoints)
     if not {task.node for task in tasks} & {instance.node for instance in instances}:
@@ -63,14 +71,12 @@ def _endpoint(task: Mapping[str, Any], nodes: Mapping[str, str]) -> Endpoint:
 
 
 def _nodes(ecs: Any, cluster: str, arns: Iterable[str]) -> dict[str, str]:
-    """Container instance -> EC2 instance."""
-    found = [
+    """The EC2 instance of each container instance."""
+    described = [
         instance
-        for some in _groups(sorted(arns))
-        for instance in ecs.describe_container_instances(cluster=cluster, containerInstances=some)["containerInstances"]
+        for chunk in in_chunks(sorted(arns), DESCRIBE_TASKS_MAX)
+        for instance in ecs.describe_container_instances(cluster=cluster, containerInstances=chunk)[
+            "containerInstances"
+        ]
     ]
-    return {instance["containerInstanceArn"]: instance.get("ec2InstanceId", "") for instance in found}
-
-
-def _groups(arns: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (arns[start : start + AT_ONCE] for start in range(0, len(arns), AT_ONCE))
+    return {instance["containerInstanceArn"]: instance.get("ec2InstanceId", "") for instance in described}

@@ -1,7 +1,7 @@
-"""plan, up and down: one list of steps, walked in different ways. Knows the steps' protocol, and no AWS.
+"""Runs plan, up and down over the graph of steps. Knows the Step protocol and nothing of AWS.
 
-A step runs as soon as those it needs are done, side by side with the others, in a thread of its own. The threads
-are daemons: a Ctrl-C stops the waiting, whatever a request is still doing.
+Each step runs in its own thread as soon as the steps it needs are done. The threads are daemons, so Ctrl-C ends the
+command even while a request is in flight.
 """
 
 from __future__ import annotations
@@ -16,97 +16,82 @@ from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from typing import Protocol
 
-from ..errors import LabError, StepFailed, TargetAbsent
+from ..errors import Interrupted, LabError, StepFailed, TargetAbsent
 from .step import Actual, Change, Report, Step, SubResource, decide
 
-INSPECTORS = 8
-
-
-class Interrupted(Exception):
-    """The user wants to stop; what was begun goes on where it is, and the next walk takes it from there."""
+MAX_INSPECTIONS = 8
 
 
 class Observer(Protocol):
-    """Who watches a walk; `begins`, `says` and `tells` are called from the steps' threads.
+    """Follows a run. Steps call `started`, `progress` and `subresource` from their own threads.
 
-    `leaves` is called at the end of a walk that failed or was interrupted, with what goes on without it.
+    `still_running` comes last, when a run failed or was interrupted: it names what continues in AWS.
     """
 
-    def begins(self, step: str, op: str) -> None: ...
-    def says(self, step: str, text: str) -> None: ...
-    def tells(self, step: str, part: SubResource) -> None: ...
-    def ends(self, change: Change) -> None: ...
-    def fails(self, step: str, error: BaseException) -> None: ...
-    def leaves(self, step: str, text: str) -> None: ...
+    def started(self, step: str, op: str) -> None: ...
+    def progress(self, step: str, text: str) -> None: ...
+    def subresource(self, step: str, part: SubResource) -> None: ...
+    def finished(self, change: Change) -> None: ...
+    def failed(self, step: str, error: BaseException) -> None: ...
+    def still_running(self, step: str, text: str) -> None: ...
 
 
-class NullObserver:
-    """Nobody watches."""
-
-    def begins(self, step: str, op: str) -> None: ...
-    def says(self, step: str, text: str) -> None: ...
-    def tells(self, step: str, part: SubResource) -> None: ...
-    def ends(self, change: Change) -> None: ...
-    def fails(self, step: str, error: BaseException) -> None: ...
-    def leaves(self, step: str, text: str) -> None: ...
-
-
-def look(step: Step) -> Actual | None:
-    """What is there; a world that does not exist yet holds nothing."""
+def inspect(step: Step) -> Actual | None:
+    """The actual state of a step; None also when its target doesn't exist yet."""
     try:
-        return step.found()
+        return step.inspect()
     except TargetAbsent:
         return None
 
 
 def blockers(steps: Iterable[Step]) -> list[LabError]:
-    """All that speaks against beginning."""
-    return [objection for step in steps for objection in step.blockers()]
+    """Everything that prevents a run of these steps from starting."""
+    return [blocker for step in steps for blocker in step.blockers()]
 
 
 def plan(steps: Sequence[Step]) -> list[Change]:
-    """What `up` would do, in the order of the list; nothing is changed."""
-    with ThreadPoolExecutor(INSPECTORS) as pool:
+    """What `up` would do, in the order of the list. Changes nothing."""
+    with ThreadPoolExecutor(MAX_INSPECTIONS) as pool:
         return list(pool.map(_planned, steps))
 
 
 def inspect_all(steps: Sequence[Step]) -> list[Change]:
-    """As `plan`, but a step that finds no answer (of a registry that is away) is waited for, and says why.
+    """Like `plan`, but a step that can't be inspected (its registry is down) becomes a `wait` that says why.
 
-    Raises LabError when that is the first, on which all others stand, and StepFailed for what nobody foresaw.
+    Raises the LabError of the first step, which all others need, and StepFailed for unexpected errors.
     """
-    with ThreadPoolExecutor(INSPECTORS) as pool:
+    with ThreadPoolExecutor(MAX_INSPECTIONS) as pool:
         first, *others = [pool.submit(_planned, step) for step in steps]
-        return [first.result(), *map(_seen, others, [step.name for step in steps[1:]])]
+        return [first.result(), *map(_planned_or_waiting, others, [step.name for step in steps[1:]])]
 
 
 def up(steps: Sequence[Step], observer: Observer) -> list[Change]:
-    """Make the lab as wanted; what was done, in the order of the list.
+    """Bring every step to its desired state; returns the changes in the order of the list.
 
-    Raises the first error of a step, when the steps beside it have come to an end; Interrupted on Ctrl-C.
+    Raises the first error of a step, once the steps beside it have stopped; Interrupted on Ctrl-C.
     """
     names = {step.name for step in steps}
     graph = {step.name: set(step.needs) & names for step in steps}
-    return _walk(steps, graph, observer, _make)
+    return _run(steps, graph, observer, _apply)
 
 
 def down(steps: Sequence[Step], observer: Observer) -> list[Change]:
-    """Take the lab away: the same graph, backwards. Raises as `up` does."""
+    """Destroy every step, over the same graph reversed. Raises as `up` does."""
     graph: dict[str, set[str]] = {step.name: set() for step in steps}
     for step in steps:
         for need in step.needs:
             if need in graph:
                 graph[need].add(step.name)
-    return _walk(steps, graph, observer, _take_away)
+    return _run(steps, graph, observer, _destroy)
 
 
 def _planned(step: Step) -> Change:
-    with _named(step.name):
-        found = look(step)
-        return Change(step.name, decide(step.wanted(), found), found.detail if found else "")
+    with _naming(step.name):
+        actual = inspect(step)
+        return Change(step.name, decide(step.desired(), actual), actual.detail if actual else "")
 
 
-def _seen(planned: Future[Change], step: str) -> Change:
+def _planned_or_waiting(planned: Future[Change], step: str) -> Change:
     try:
         return planned.result()
     except StepFailed:
@@ -116,8 +101,8 @@ def _seen(planned: Future[Change], step: str) -> Change:
 
 
 @contextmanager
-def _named(step: str) -> Iterator[None]:
-    """An error that is not ours (of an AWS client, a time-out) says nothing of the step in which it happened."""
+def _naming(step: str) -> Iterator[None]:
+    """Name the step in errors that aren't ours: a timeout or an AWS client's error doesn't say where it happened."""
     try:
         yield
     except (LabError, Interrupted):
@@ -127,54 +112,55 @@ def _named(step: str) -> Iterator[None]:
             f"The step {step} failed",
             where=f"step {step}",
             why=f"{type(error).__name__}: {error}",
-            hint="--debug shows what went over the wire",
+            hint="run the command again with --debug to see the requests",
         ) from error
 
 
-def _make(step: Step, observer: Observer, report: Report) -> Change:
-    found = look(step)
-    op = decide(step.wanted(), found)
+def _apply(step: Step, observer: Observer, report: Report) -> Change:
+    # decided here and not from a plan: an earlier step may have changed what this one finds
+    actual = inspect(step)
+    op = decide(step.desired(), actual)
     if op == "keep":
-        return Change(step.name, op, found.detail if found else "")
-    observer.begins(step.name, op)
-    detail = step.destroy(report) if op == "destroy" else step.apply(found, report)
+        return Change(step.name, op, actual.detail if actual else "")
+    observer.started(step.name, op)
+    detail = step.destroy(report) if op == "destroy" else step.apply(actual, report)
     return Change(step.name, op, detail)
 
 
-def _take_away(step: Step, observer: Observer, report: Report) -> Change:
-    found = look(step)
-    observer.begins(step.name, "destroy")
+def _destroy(step: Step, observer: Observer, report: Report) -> Change:
+    actual = inspect(step)
+    observer.started(step.name, "destroy")
     try:
         detail = step.destroy(report)
     except TargetAbsent:
         detail = "absent"
-    return Change(step.name, "destroy" if found else "keep", detail)
+    return Change(step.name, "destroy" if actual else "keep", detail)
 
 
 @dataclass
 class _Reporter:
-    """What a step is given while it works."""
+    """The Report of one step: passes progress to the observer, and ends waits when the run stops."""
 
     step: str
     observer: Observer
-    stopped: threading.Event
-    left: str = ""
+    stop: threading.Event
+    running: str = ""
 
     def say(self, text: str) -> None:
-        self.observer.says(self.step, text)
+        self.observer.progress(self.step, text)
 
-    def part(self, part: SubResource) -> None:
-        self.observer.tells(self.step, part)
+    def subresource(self, subresource: SubResource) -> None:
+        self.observer.subresource(self.step, subresource)
 
-    def under_way(self, text: str) -> None:
-        self.left = text
+    def in_progress(self, text: str) -> None:
+        self.running = text
 
-    def pause(self, seconds: float) -> None:
-        if self.stopped.wait(seconds):
+    def wait(self, seconds: float) -> None:
+        if self.stop.wait(seconds):
             raise Interrupted
 
 
-Work = Callable[[Step, Observer, Report], Change]
+Action = Callable[[Step, Observer, Report], Change]
 
 
 @dataclass
@@ -185,71 +171,71 @@ class _Outcome:
 
 
 @dataclass
-class _Walker:
-    """One walk under way: the threads that run, and what they brought."""
+class _Workers:
+    """The threads of one run, and the outcomes they deliver."""
 
-    work: Work
+    action: Action
     observer: Observer
     outcomes: queue.Queue[_Outcome] = field(default_factory=queue.Queue)
-    stopped: threading.Event = field(default_factory=threading.Event)
+    stop: threading.Event = field(default_factory=threading.Event)
     reports: dict[str, _Reporter] = field(default_factory=dict)
 
-    def begin(self, step: Step) -> None:
-        report = self.reports[step.name] = _Reporter(step.name, self.observer, self.stopped)
-        threading.Thread(target=self._run, args=(step, report), name=step.name, daemon=True).start()
+    def start(self, step: Step) -> None:
+        report = self.reports[step.name] = _Reporter(step.name, self.observer, self.stop)
+        threading.Thread(target=self._work, args=(step, report), name=step.name, daemon=True).start()
 
-    def _run(self, step: Step, report: _Reporter) -> None:
-        begun = time.monotonic()
+    def _work(self, step: Step, report: _Reporter) -> None:
+        started = time.monotonic()
         outcome = _Outcome(step.name)
         try:
-            with _named(step.name):
-                change = self.work(step, self.observer, report)
-            outcome.change = replace(change, seconds=round(time.monotonic() - begun, 3))
-            report.under_way("")
-        except BaseException as error:  # noqa: BLE001 - carried to the thread that waits, and raised there
+            with _naming(step.name):
+                change = self.action(step, self.observer, report)
+            outcome.change = replace(change, seconds=round(time.monotonic() - started, 3))
+            report.in_progress("")
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits for the outcome
             outcome.error = error
         self.outcomes.put(outcome)
 
-    def tell_what_is_left(self) -> None:
-        """What the steps began and the walk does not wait for any more."""
+    def report_still_running(self) -> None:
+        """Tell the observer what continues in AWS although this run no longer waits for it."""
         for report in self.reports.values():
-            if report.left:
-                self.observer.leaves(report.step, report.left)
+            if report.running:
+                self.observer.still_running(report.step, report.running)
 
 
-def _walk(steps: Sequence[Step], graph: dict[str, set[str]], observer: Observer, work: Work) -> list[Change]:
+def _run(steps: Sequence[Step], graph: dict[str, set[str]], observer: Observer, action: Action) -> list[Change]:
     by_name = {step.name: step for step in steps}
     order = TopologicalSorter(graph)
     order.prepare()
-    walker = _Walker(work, observer)
-    done: dict[str, Change] = {}
+    workers = _Workers(action, observer)
+    changes: dict[str, Change] = {}
     errors: list[BaseException] = []
-    running = 0
+    active = 0
     try:
         while order.is_active():
-            # after the first error nothing new is begun, and what waits is told to stop
+            # after the first error no step is started, and those that wait are stopped
             for name in order.get_ready() if not errors else ():
-                walker.begin(by_name[name])
-                running += 1
-            if not running:
+                workers.start(by_name[name])
+                active += 1
+            if not active:
                 break
-            outcome = walker.outcomes.get()
-            running -= 1
+            outcome = workers.outcomes.get()
+            active -= 1
             if outcome.change:
-                observer.ends(outcome.change)
-                done[outcome.step] = outcome.change
+                observer.finished(outcome.change)
+                changes[outcome.step] = outcome.change
                 order.done(outcome.step)
             elif outcome.error:
                 errors.append(outcome.error)
-                walker.stopped.set()
+                workers.stop.set()
                 if not isinstance(outcome.error, Interrupted):
-                    observer.fails(outcome.step, outcome.error)
+                    observer.failed(outcome.step, outcome.error)
     except KeyboardInterrupt as error:
-        walker.tell_what_is_left()
+        workers.report_still_running()
         raise Interrupted from error
     finally:
-        walker.stopped.set()
+        workers.stop.set()
     if errors:
-        walker.tell_what_is_left()
+        workers.report_still_running()
         raise next((error for error in errors if not isinstance(error, Interrupted)), errors[0])
-    return [done[step.name] for step in steps]
+    return [changes[step.name] for step in steps]

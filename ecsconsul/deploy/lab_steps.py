@@ -1,4 +1,22 @@
-"""The lab's steps, in the order in which a person does them by hand; `down` walks the same list backwards."""
+"""THE ordered list of the lab's steps: `plan` and `up` follow it, `down` follows it in reverse.
+
+A step compares its desired state (from the config) with its actual state (from AWS or Consul), and applies the
+difference. There is no state file: a fingerprint of the desired state is a tag on each resource. The stages, and the
+one rule of each:
+
+    prerequisites        the target's own work: an account with a network and a gossip key, or a region on this
+                         machine. Rule: whatever blocks `up` is found here, before anything changes.
+    cluster              the ECS cluster. Rule: it is the lab's only if its tag says so.
+    stack                CloudFormation: Consul servers and container instances. Rule: its parameters come from the
+                         config alone; what the target adds doesn't count as a change.
+    images/SERVICE       build and publish, while the stack is created. Rule: the tag is the hash of the source.
+    tasks/SERVICE        the task definition. Rule: the newest active revision that is the lab's counts.
+    services/SERVICE     the ECS service. Rule: it is done when its rollout is, and fails as soon as it can't succeed.
+    discovery            creates nothing. Rule: done when Consul sees every instance of every service passing.
+
+A target's system services (the Registrator) go through the same stages as those of the config. A service that the
+config has dropped is an orphan (orphans.py), whose desired state is to be absent.
+"""
 
 from __future__ import annotations
 
@@ -10,46 +28,52 @@ from .prerequisites import PrerequisitesStep
 from .registrator_steps import registrator_steps, service_names
 from .service_poller import ServicePoller
 from .step import Step
-from .step1_cluster import Cluster
-from .step2_stack import Stack
+from .step1_cluster import ClusterStep
+from .step2_stack import StackStep
 from .step3_images import ImageStep
 from .step4_task_definitions import TaskDefinitionStep
-from .step5_services import ScaleStep, ServiceStep
-from .step6_discovery import DISCOVERY, Discovery
+from .step5_services import ScaleStep, ServiceStep, desired_count
+from .step6_discovery import DISCOVERY, DiscoveryStep
 
-__all__ = ["DISCOVERY", "poller_for", "scaling_steps", "steps_for"]
+__all__ = ["DISCOVERY", "discovery_step", "poller_for", "scaling_steps", "steps_for"]
 
 
 def poller_for(lab: Lab, target: Target) -> ServicePoller:
-    """What looks at the ECS services for all steps."""
+    """The poller that all steps share."""
     return ServicePoller(target, lab.name, service_names(lab, target))
 
 
-def steps_for(lab: Lab, target: Target, watch: ServicePoller | None = None) -> list[Step]:
-    """THE ordered list: one step for each resource of the lab."""
-    watch = watch or poller_for(lab, target)
-    its_image, its_task, its_service = registrator_steps(lab, target, watch)
+def steps_for(lab: Lab, target: Target, poller: ServicePoller | None = None) -> list[Step]:
+    """One step for each resource of the lab, in order."""
+    poller = poller or poller_for(lab, target)
+    system_images, system_tasks, system_services = registrator_steps(lab, target, poller)
     images = [ImageStep(service, target, lab.base_image) for service in lab.services]
     tasks = [TaskDefinitionStep(lab, s, image, target) for s, image in zip(lab.services, images, strict=True)]
-    services = [ServiceStep(lab, s, task, target, watch) for s, task in zip(lab.services, tasks, strict=True)]
-    services += its_service
+    services = [ServiceStep(lab, s, task, target, poller) for s, task in zip(lab.services, tasks, strict=True)]
+    services += system_services
     return [
-        PrerequisitesStep(lab, target),
-        Cluster(lab, target),
-        Stack(lab, target),
+        PrerequisitesStep(target),
+        ClusterStep(lab, target),
+        StackStep(lab, target),
         *images,
-        *its_image,
+        *system_images,
         *tasks,
-        *its_task,
+        *system_tasks,
         *services,
-        Discovery(lab, target, needs=("stack", *(service.name for service in services))),
+        discovery_step(lab, target, needs=("stack", *(service.name for service in services))),
     ]
 
 
 def scaling_steps(lab: Lab, counts: dict[str, int], target: Target) -> list[Step]:
-    """What `scale` walks: the services that get another count, and what Consul then sees of them."""
-    watch = ServicePoller(target, lab.name)
+    """The steps of `scale`: the services with a new count, then discovery for those alone."""
+    poller = ServicePoller(target, lab.name)
     services = [service for service in lab.with_counts(counts).services if service.name in counts]
-    steps = [ScaleStep(lab, service, target, watch) for service in services]
-    only_those = structs.replace(lab, services=tuple(services))
-    return [*steps, Discovery(only_those, target, needs=tuple(step.name for step in steps))]
+    steps = [ScaleStep(lab, service, target, poller) for service in services]
+    scaled = structs.replace(lab, services=tuple(services))
+    return [*steps, discovery_step(scaled, target, needs=tuple(step.name for step in steps))]
+
+
+def discovery_step(lab: Lab, target: Target, needs: tuple[str, ...] = ()) -> DiscoveryStep:
+    """Discovery of all services of the lab."""
+    passing = {service.name: desired_count(service) for service in lab.services}
+    return DiscoveryStep(lab.name, passing, target, needs)

@@ -1,11 +1,10 @@
-"""What the lab made and the config has dropped: found by its tag, and taken away by `up` as by `down`."""
+"""Orphaned services: the lab created them, and the config no longer has them. `up` and `down` delete them."""
 
 from __future__ import annotations
 
 from ..config.lab import Lab
 from ..errors import LabError
 from ..targets.base import Target
-from .base_step import BaseStep
 from .registrator_steps import service_names
 from .rollout import counts
 from .service_poller import ServicePoller, is_of, services_of
@@ -14,38 +13,41 @@ from .step4_task_definitions import delete_family
 from .step5_services import delete_service
 
 
-class OrphanStep(BaseStep):
-    """A service that the lab made and that the config no longer wants; goes with its task definition and images."""
+class OrphanStep:
+    """A service that is no longer in the config; deleted with its task definitions and images."""
 
-    # `down` goes backwards: the cluster can only be deleted when this one is out of it
+    # reversed by `down`: the cluster can be deleted only after its services
     needs = ("stack",)
 
-    def __init__(self, lab: Lab, service: str, target: Target, watch: ServicePoller) -> None:
+    def __init__(self, lab: Lab, service: str, target: Target, poller: ServicePoller) -> None:
         self.name = f"services/{service}"
         self._lab = lab
         self._service = service
         self._target = target
-        self._watch = watch
+        self._poller = poller
 
-    def wanted(self) -> None:
+    def blockers(self) -> list[LabError]:
+        return []
+
+    def desired(self) -> None:
         return None
 
-    def found(self) -> Actual | None:
-        service = self._watch.look(self._service)
+    def inspect(self) -> Actual | None:
+        service = self._poller.describe(self._service)
         return Actual(None, True, f"{counts(service)}, not in the config") if service else None
 
-    def apply(self, found: Actual | None, report: Report) -> str:
-        raise LabError(f"{self.name} is not wanted")
+    def apply(self, actual: Actual | None, report: Report) -> str:
+        raise LabError(f"{self.name} isn't in the config")
 
     def destroy(self, report: Report) -> str:
-        # the service last: it is by it that the next walk knows of the others, when this one is killed
+        # the service last: if this run is killed, the next one finds the orphan by its service
         delete_family(self._target, self._lab.name, self._service)
         self._target.images.delete(self._service)
-        return delete_service(self._lab, self._service, self._target, self._watch, report)
+        return delete_service(self._lab, self._service, self._target, self._poller, report)
 
 
 def orphaned_services(lab: Lab, target: Target) -> list[OrphanStep]:
-    """The services of the cluster that carry the lab's tag and that it does not want. Raises TargetAbsent."""
-    watch = ServicePoller(target, lab.name)
+    """The services of the cluster that have the lab's tag and aren't in the config. Raises TargetAbsent."""
+    poller = ServicePoller(target, lab.name)
     unknown = services_of(target, lab.name, but=service_names(lab, target))
-    return [OrphanStep(lab, s["serviceName"], target, watch) for s in unknown if is_of(lab.name, s)]
+    return [OrphanStep(lab, s["serviceName"], target, poller) for s in unknown if is_of(lab.name, s)]

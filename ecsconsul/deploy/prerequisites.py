@@ -1,38 +1,39 @@
-"""What must be there before the lab: an account with a network, or on a laptop a region of its own (before step 1)."""
+"""The prerequisites of the lab (before step 1): an account with a network, or on a laptop a region of its own."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
-from ..config.lab import Lab
 from ..errors import LabError
 from ..targets.base import Target
-from .step import Actual, Report, fingerprint
+from .step import Actual, BaseStep, Report
+
+PREREQUISITES = "prerequisites"
 
 
-class PrerequisitesStep:
-    """The target itself: what it stands on, and whatever speaks against beginning."""
+class PrerequisitesStep(BaseStep):
+    """What the target needs before anything can be created in it, and what blocks `up`."""
 
-    name = "ground"
-    needs: tuple[str, ...] = ()
+    name = PREREQUISITES
 
-    def __init__(self, lab: Lab, target: Target) -> None:
-        self._lab = lab
+    def __init__(self, target: Target) -> None:
         self._target = target
 
     def blockers(self) -> list[LabError]:
-        return self._target.blockers(self._lab)
+        return self._target.blockers()
 
-    def wanted(self) -> dict[str, Any]:
+    @cached_property
+    def _desired(self) -> dict[str, Any]:
         return {"target": self._target.name}
 
-    def found(self) -> Actual | None:
-        ground = self._target.ground()
-        return Actual(fingerprint(self.wanted()), True, ground) if ground else None
+    def inspect(self) -> Actual | None:
+        prerequisites = self._target.prerequisites()
+        return Actual(self.fingerprint, True, prerequisites) if prerequisites else None
 
-    def apply(self, found: Actual | None, report: Report) -> str:
-        return self._target.prepare(self._lab, report.say)
+    def apply(self, actual: Actual | None, report: Report) -> str:
+        return self._target.bootstrap(report.say)
 
     def destroy(self, report: Report) -> str:
-        self._target.release(report.say)
-        return "released"
+        self._target.teardown(report.say)
+        return "deleted"

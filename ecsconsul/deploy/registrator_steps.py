@@ -1,4 +1,4 @@
-"""The Registrator, where the target does not register tasks by itself: one on each instance, by the services' steps."""
+"""The Registrator as a system service of the lab: one task on each instance, created by the steps of any service."""
 
 from __future__ import annotations
 
@@ -8,52 +8,52 @@ from ..config.lab import Lab, ServiceSpec
 from ..errors import LabError
 from ..paths import registrator_source
 from ..targets.base import Target
-from .prerequisites import PrerequisitesStep
+from .prerequisites import PREREQUISITES
 from .service_poller import ServicePoller
 from .step3_images import ImageStep
 from .step4_task_definitions import Image, TaskDefinitionStep
 from .step5_services import ServiceStep
 
 REGISTRATOR = "registrator"
-# the agent of the instance: both are in its network
+# the Consul agent of the instance, whose network the task shares
 CONSUL = "consul://127.0.0.1:8500"
 SOCKET = "/var/run/docker.sock"
-# resident it takes less than 80 MiB
+# its resident memory stays below 80 MiB
 CPU, MEMORY = 50, 128
 
-# one at a time gives way to the next one: two would register the same tasks
+# the old task stops before the new one starts: two would register the same containers
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_services.html#service_scheduler_daemon
-REPLACED = {"minimumHealthyPercent": 0, "maximumPercent": 100}
+REPLACEMENT = {"minimumHealthyPercent": 0, "maximumPercent": 100}
 
 
 class ExternalImage:
-    """An image that is somewhere already; what needs it can begin with the ground."""
+    """An image that is published elsewhere; a step that uses it needs only the prerequisites."""
 
-    name = PrerequisitesStep.name
+    name = PREREQUISITES
 
     def __init__(self, reference: str) -> None:
         self.reference = reference
 
 
 class RegistratorTaskDefinitionStep(TaskDefinitionStep):
-    """Its task definition: in the network of its instance, and with the socket of its Docker engine."""
+    """Its task definition: in the instance's network, with access to the socket of the Docker engine."""
 
-    def running(self) -> dict[str, Any]:
+    def task(self) -> dict[str, Any]:
         return {
             "networkMode": "host",
             "volumes": [{"name": "docker", "host": {"sourcePath": SOCKET}}],
         }
 
     def container(self) -> dict[str, Any]:
-        # our own leaves the catalog as it is when it gives way to the next one; others have no such option
-        own = [] if self._lab.registrator.image else ["-on-exit", "keep"]
+        # ours can leave the catalog untouched when it is replaced; other Registrators have no such option
+        on_exit = [] if self._lab.registrator.image else ["-on-exit", "keep"]
         return {
             "name": REGISTRATOR,
             "image": self.image,
             "cpu": CPU,
             "memory": MEMORY,
             "essential": True,
-            "command": ["-cleanup", "-resync", "60", "-retry-attempts", "-1", *own, CONSUL],
+            "command": ["-cleanup", "-resync", "60", "-retry-attempts", "-1", *on_exit, CONSUL],
             "environment": [{"name": "DOCKER_HOST", "value": f"unix://{SOCKET}"}],
             "mountPoints": [{"sourceVolume": "docker", "containerPath": SOCKET, "readOnly": True}],
         }
@@ -67,34 +67,34 @@ class RegistratorServiceStep(ServiceStep):
             return []
         return [
             LabError(
-                f"The name {REGISTRATOR} is taken by the lab's own Registrator",
+                f"The name {REGISTRATOR} is reserved for the lab's own Registrator",
                 where=f"service {REGISTRATOR}",
                 hint="give the service another name in the config",
             )
         ]
 
     def scheduling(self) -> dict[str, Any]:
-        return {"deploymentConfiguration": REPLACED}
+        return {"deploymentConfiguration": REPLACEMENT}
 
-    def placing(self) -> dict[str, Any]:
+    def placement(self) -> dict[str, Any]:
         return {"schedulingStrategy": "DAEMON"}
 
 
 def service_names(lab: Lab, target: Target) -> list[str]:
-    """The names of all ECS services that the lab has there."""
-    return [*(service.name for service in lab.services), *([] if target.registers_itself else [REGISTRATOR])]
+    """The names of all ECS services of the lab: those of the config, then the target's system services."""
+    return [*(service.name for service in lab.services), *target.system_services]
 
 
 RegistratorSteps = tuple[list[ImageStep], list[TaskDefinitionStep], list[ServiceStep]]
 
 
-def registrator_steps(lab: Lab, target: Target, watch: ServicePoller) -> RegistratorSteps:
-    """Its image, task definition and service: none where it is not needed, no image where the config names one."""
-    if target.registers_itself:
+def registrator_steps(lab: Lab, target: Target, poller: ServicePoller) -> RegistratorSteps:
+    """The steps for its image, task definition and service; no image step where the config names an image."""
+    if REGISTRATOR not in target.system_services:
         return [], [], []
     spec = ServiceSpec(name=REGISTRATOR, path=str(registrator_source()))
-    given = lab.registrator.image
-    own = None if given else ImageStep(spec, target, lab.base_image)
-    image: Image = own or ExternalImage(str(given))
+    external = lab.registrator.image
+    built = None if external else ImageStep(spec, target, lab.base_image)
+    image: Image = built or ExternalImage(str(external))
     task = RegistratorTaskDefinitionStep(lab, spec, image, target)
-    return [own] if own else [], [task], [RegistratorServiceStep(lab, spec, task, target, watch)]
+    return [built] if built else [], [task], [RegistratorServiceStep(lab, spec, task, target, poller)]

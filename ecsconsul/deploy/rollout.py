@@ -1,4 +1,4 @@
-"""Waits for an ECS service's rollout, and tells the root cause as soon as it cannot succeed."""
+"""Waits for an ECS service's rollout, and reports the root cause as soon as it can't succeed."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from typing import Any
 from ..config.lab import Lab, ServiceSpec
 from ..errors import LabError, StepFailed
 from ..targets.base import Target
+from .batching import DESCRIBE_TASKS_MAX
 from .service_poller import ServicePoller
 from .step import Report
 
-# A first task may fail for want of something that comes up with it; a second one that fails tells.
-FAILURES_THAT_TELL = 2
-# what no second task does better, in the words of ECS and Docker
-HOPELESS = ("manifest unknown", "not found", "no matching manifest", "exec format error", "access denied")
-# how long a task may find no place before that is the answer, in seconds; and while another is on its way out
-PLACEMENT_PATIENCE = 10.0
-STOP_PATIENCE = 90.0
-# The ECS agent of an instance starts when its boot script has ended, which is when a new stack is complete. For
-# instances that are only added CloudFormation does not wait: they have yet to boot.
-JOIN_PATIENCE = 60.0
-BOOT_PATIENCE = 600.0
-# for so long an answer of ECS may be older than the change that was asked for, in seconds
-SETTLED_AFTER = 15.0
+# The first task may fail because something that it needs isn't up yet; a second failure counts.
+FAILURE_LIMIT = 2
+# errors of ECS and Docker that another task would only repeat
+PERMANENT_ERRORS = ("manifest unknown", "not found", "no matching manifest", "exec format error", "access denied")
+# how long a task may stay unplaced before the rollout fails, and how long while an old task stops; in seconds
+PLACEMENT_TIMEOUT = 10.0
+STOP_TIMEOUT = 90.0
+# An instance's ECS agent starts after its boot script, with which a new stack is complete. CloudFormation doesn't wait
+# for instances that an update adds: they have yet to boot.
+JOIN_TIMEOUT = 60.0
+BOOT_TIMEOUT = 600.0
+# how long ECS may describe a service as it was before a change, in seconds
+CONSISTENT_AFTER = 15.0
 LOG_LINES = 15
 
 
@@ -33,33 +34,33 @@ class Rollout:
     """The rollout of one task definition of a service."""
 
     def __init__(
-        self, lab: Lab, service: ServiceSpec, task_definition: str | None, target: Target, watch: ServicePoller
+        self, lab: Lab, service: ServiceSpec, task_definition: str | None, target: Target, poller: ServicePoller
     ) -> None:
         self._target = target
-        self._watch = watch
+        self._poller = poller
         self._lab = lab
         self._service = service
         self._arn = task_definition
         self._lost = 0
-        self._began: tuple[Any, Any] | None = None
+        self._started: tuple[Any, Any] | None = None
 
-    def began_as(self, service: Mapping[str, Any]) -> None:
-        """What ECS answered when the rollout was asked for: looks that are older than that are not heeded."""
-        self._began = _form(service)
+    def started_as(self, service: Mapping[str, Any]) -> None:
+        """Record ECS's response to the request, so that descriptions from before it can be ignored."""
+        self._started = _version(service)
 
     def await_stable(self, report: Report, since: float) -> str:
-        """Wait for the rollout that was begun at `since` (seconds since the epoch). Raises StepFailed."""
+        """Wait for the rollout that started at `since` (seconds since the epoch). Raises StepFailed."""
         last, event = "", ""
 
         def judge(service: dict[str, Any] | None) -> str | None:
             nonlocal last, event
             if service is None:
-                raise StepFailed(f"The service {self._service.name} was deleted while it was waited for")
-            if self._is_older(service, since):
+                raise StepFailed(f"Someone deleted the service {self._service.name} during its rollout")
+            if self._is_outdated(service, since):
                 return None
             if is_stable(service) and service["taskDefinition"] == self._arn:
                 return counts(service)
-            report.under_way(f"service {self._service.name}: {counts(service)}")
+            report.in_progress(f"service {self._service.name}: {counts(service)}")
             self._fail_fast(service, since)
             event = next((event["message"] for event in service.get("events") or ()), "")
             if counts(service) != last:
@@ -68,54 +69,54 @@ class Rollout:
             return None
 
         try:
-            return self._watch.until(self._service.name, judge, report)
+            return self._poller.poll_until(self._service.name, judge, report)
         except TimeoutError as error:
-            said = [f"ECS says: {event}"] if event else []
-            why = "\n".join([f"{last}; {error}", *said, self._consul_says(), *self._wrote(None)])
+            events = [f"last ECS event: {event}"] if event else []
+            why = "\n".join([f"{last}; {error}", *events, self._consul_checks(), *self._log(None)])
             raise self._failure("does not become healthy", why) from error
 
-    def _is_older(self, service: dict[str, Any], since: float) -> bool:
-        """Whether this is the service as it was before: ECS's answers are consistent only after a while."""
-        if self._began == _form(service) or time.time() - since > SETTLED_AFTER:
-            self._began = None
-        return self._began is not None
+    def _is_outdated(self, service: dict[str, Any], since: float) -> bool:
+        """Whether this describes the service before the change: ECS is only eventually consistent."""
+        if self._started == _version(service) or time.time() - since > CONSISTENT_AFTER:
+            self._started = None
+        return self._started is not None
 
     def _fail_fast(self, service: dict[str, Any], since: float) -> None:
-        """Raise as soon as it is known that the deployment cannot succeed, not when a breaker trips."""
+        """Raise as soon as the deployment can't succeed, without waiting for the circuit breaker."""
         if service["taskDefinition"] != self._arn or has_failed(service):
             raise self._failure("does not start", self._root_cause())
-        self._look_at_losses(service, since)
-        self._look_at_places(service, since)
+        self._check_lost_tasks(service, since)
+        self._check_placement(service, since)
 
-    def _look_at_losses(self, service: dict[str, Any], since: float) -> None:
-        """Tasks that were started and are not there any more, as the events tell.
+    def _check_lost_tasks(self, service: dict[str, Any], since: float) -> None:
+        """Fail when tasks that were started, according to the events, don't run any more.
 
-        ECS's own count of failures ends as soon as a task has run, however shortly.
+        ECS resets its own count of failed tasks as soon as one has run, however briefly.
         """
         before, self._lost = self._lost, _lost_tasks(service, since)
-        # the stopped tasks are looked at once for each that is lost, and not once a poll
+        # stopped tasks are described once for each lost task, and not in every poll
         task = self._last_failed() if self._lost > max(before, 0) else None
         if task and "stoppedAt" not in task:
-            # its last words are yet to be written
+            # its last log lines aren't written yet
             self._lost = before
             return
-        if task and (self._lost >= FAILURES_THAT_TELL or _is_hopeless(task)):
-            raise self._failure("does not start", self._told_of(task))
+        if task and (self._lost >= FAILURE_LIMIT or _is_permanent(task)):
+            raise self._failure("does not start", self._explain(task))
 
-    def _look_at_places(self, service: dict[str, Any], since: float) -> None:
+    def _check_placement(self, service: dict[str, Any], since: float) -> None:
         waited = time.time() - since
         unplaced = _unplaced(service, since)
-        too_long = unplaced and time.time() - unplaced[0] > placement_patience(service)
+        too_long = unplaced and time.time() - unplaced[0] > placement_timeout(service)
         if unplaced and too_long and not self._awaits_instances(waited):
-            raise self._failure("has no place to run", unplaced[1])
+            raise self._failure("cannot be placed", unplaced[1])
         idle = service["desiredCount"] and not service["runningCount"]
-        if idle and not unplaced and waited > JOIN_PATIENCE and not self._instances():
+        if idle and not unplaced and waited > JOIN_TIMEOUT and not self._instances():
             why = f"no instance has joined the cluster {self._lab.name} within {waited:.0f} s"
-            raise self._failure("has no place to run", why)
+            raise self._failure("cannot be placed", why)
 
     def _awaits_instances(self, waited: float) -> bool:
-        """Whether there will be more room soon, as instances are yet to join."""
-        return waited < BOOT_PATIENCE and self._instances() < self._lab.instances
+        """Whether instances that have yet to join will make room."""
+        return waited < BOOT_TIMEOUT and self._instances() < self._lab.instances
 
     def _instances(self) -> int:
         """How many container instances the cluster has."""
@@ -124,38 +125,37 @@ class Rollout:
 
     def _root_cause(self) -> str:
         task = self._last_failed()
-        return self._told_of(task) if task else "no stopped task tells why"
+        return self._explain(task) if task else "ECS lists no stopped task that would show why"
 
-    def _told_of(self, task: dict[str, Any]) -> str:
-        """The stop reason and exit code of a task, and the last lines that it wrote."""
+    def _explain(self, task: dict[str, Any]) -> str:
+        """The stop reason and exit codes of a task, and the last lines of its log."""
         task_id = task["taskArn"].rpartition("/")[2]
         codes = [f"{c['name']} exited with code {c['exitCode']}" for c in task["containers"] if "exitCode" in c]
-        said = self._wrote(task_id)
         stopped, *reasons = _reasons(task)
-        return "\n".join([f"task {task_id[:8]}: {stopped}", *codes, *reasons, *said])
+        return "\n".join([f"task {task_id[:8]}: {stopped}", *codes, *reasons, *self._log(task_id)])
 
-    def _wrote(self, task_id: str | None) -> list[str]:
-        """The last lines of a task, or of any of the service's."""
+    def _log(self, task_id: str | None) -> list[str]:
+        """The last log lines of a task, or of any of the service's tasks."""
         found = self._target.last_lines(self._service.name, LOG_LINES, task_id)[-LOG_LINES:]
-        return ["its last log lines:", *(f"  {line.text}" for line in found)] if found else ["it wrote no log"]
+        return ["its last log lines:", *(f"  {line.text}" for line in found)] if found else ["its log is empty"]
 
     def _last_failed(self) -> dict[str, Any] | None:
-        """The last task that failed; one that is still on its way out has no stoppedAt yet."""
-        failed = self._stopped_tasks()
+        """The task that failed last; a task that is still stopping has no stoppedAt."""
+        failed = self._failed_tasks()
         ended = [task for task in failed if "stoppedAt" in task]
         return max(ended, key=lambda one: one["stoppedAt"]) if ended else next(reversed(failed), None)
 
-    def _stopped_tasks(self) -> list[dict[str, Any]]:
-        """Those of this task definition that were not stopped by ECS itself, which has its reasons."""
-        ecs, mine = self._target.client("ecs"), {"cluster": self._lab.name}
-        arns = ecs.list_tasks(**mine, serviceName=self._service.name, desiredStatus="STOPPED")["taskArns"]
-        tasks = ecs.describe_tasks(**mine, tasks=arns[-100:])["tasks"] if arns else []
+    def _failed_tasks(self) -> list[dict[str, Any]]:
+        """The stopped tasks of this task definition, without those that ECS stopped to scale or to deploy."""
+        ecs, own = self._target.client("ecs"), {"cluster": self._lab.name}
+        arns = ecs.list_tasks(**own, serviceName=self._service.name, desiredStatus="STOPPED")["taskArns"]
+        tasks = ecs.describe_tasks(**own, tasks=arns[-DESCRIBE_TASKS_MAX:])["tasks"] if arns else []
         return [
             t for t in tasks if t["taskDefinitionArn"] == self._arn and t.get("stopCode") != "ServiceSchedulerInitiated"
         ]
 
-    def _consul_says(self) -> str:
-        """What Consul's checks of the service see."""
+    def _consul_checks(self) -> str:
+        """The service's checks that don't pass in Consul."""
         from ..consul.catalog import Consul
 
         try:
@@ -163,84 +163,84 @@ class Rollout:
                 instances = Consul(address.http_host, address.http_port).catalog().get(self._service.name, [])
         except LabError as error:
             return str(error)
-        seen = [
+        failing = [
             f"  {i.id}: {check.status}: {check.output}"
             for i in instances
             for check in i.checks
             if check.status != "passing"
         ]
-        return "\n".join(["Consul's checks:", *seen]) if seen else "Consul knows no failing instance of it"
+        return "\n".join(["Consul's checks:", *failing]) if failing else "Consul has no failing instance of it"
 
     def _failure(self, what: str, why: str) -> StepFailed:
         return StepFailed(
             f"The service {self._service.name} {what}",
             where=f"step services/{self._service.name}, {self._service.path}",
             why=why,
-            hint=f"mend it and run `ecsconsul up` again; `ecsconsul logs {self._service.name}` shows more",
+            hint=f"fix the cause and run `ecsconsul up` again; `ecsconsul logs {self._service.name}` shows more",
         )
 
 
 def has_failed(service: Mapping[str, Any]) -> bool:
-    """Whether the newest deployment was given up, or has nothing to show but tasks that failed."""
+    """Whether ECS gave up the newest deployment, or all of its tasks have failed."""
     primary = _primary(service)
-    failed = (primary.get("failedTasks") or 0) >= FAILURES_THAT_TELL and not primary.get("runningCount")
+    failed = (primary.get("failedTasks") or 0) >= FAILURE_LIMIT and not primary.get("runningCount")
     return failed or primary.get("rolloutState") == "FAILED"
 
 
 def is_stable(service: Mapping[str, Any]) -> bool:
-    """One deployment, complete, with as many tasks as wanted."""
+    """Whether there is one deployment, it is complete, and as many tasks run as desired."""
     deployments = service["deployments"]
     complete = len(deployments) == 1 and deployments[0].get("rolloutState", "COMPLETED") == "COMPLETED"
     return bool(complete and service["status"] == "ACTIVE" and service["runningCount"] == service["desiredCount"])
 
 
-def placement_patience(service: Mapping[str, Any]) -> float:
-    """How long a task may find no place, in seconds since ECS has said so, which it does once.
+def placement_timeout(service: Mapping[str, Any]) -> float:
+    """How long a task may stay unplaced, in seconds since ECS's event, which ECS sends once.
 
-    ECS places what fits, waits until that runs, stops as many old ones, and goes on.
-    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages.html
+    ECS places what fits, waits until that runs, stops as many old tasks, and goes on.
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html
     """
     running, desired = service["runningCount"], service["desiredCount"]
     if service.get("pendingCount") or running > desired:
         return math.inf
-    return STOP_PATIENCE if running < desired and len(service["deployments"]) > 1 else PLACEMENT_PATIENCE
+    return STOP_TIMEOUT if running < desired and len(service["deployments"]) > 1 else PLACEMENT_TIMEOUT
 
 
 def counts(service: Mapping[str, Any]) -> str:
-    """What `status` and `plan` say of a service."""
+    """A service's state, as `status` and `plan` show it."""
     text = f"{service['runningCount']}/{service['desiredCount']} running"
     return f"{text}, deploying" if len(service["deployments"]) > 1 else text
 
 
-def _form(service: Mapping[str, Any]) -> tuple[Any, Any]:
-    """By which an older look is told from a newer one: the newest deployment, and how many tasks are wanted."""
+def _version(service: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Distinguishes descriptions from before and after a change: the newest deployment and the desired count."""
     daemon = service.get("schedulingStrategy") == "DAEMON"
     return _primary(service).get("id"), None if daemon else service["desiredCount"]
 
 
 def _reasons(task: Mapping[str, Any]) -> list[str]:
-    """Why a task stopped, in ECS's words and then in those of its containers."""
+    """Why a task stopped: ECS's reason, then those of its containers."""
     return [task.get("stoppedReason") or "stopped", *(c["reason"] for c in task["containers"] if c.get("reason"))]
 
 
-def _is_hopeless(task: Mapping[str, Any]) -> bool:
-    said = " ".join(_reasons(task)).lower()
-    return any(words in said for words in HOPELESS)
+def _is_permanent(task: Mapping[str, Any]) -> bool:
+    reasons = " ".join(_reasons(task)).lower()
+    return any(error in reasons for error in PERMANENT_ERRORS)
 
 
 def _primary(service: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The newest deployment; nothing where there is none."""
+    """The newest deployment; empty when there is none."""
     return next((d for d in service["deployments"] if d.get("status", "PRIMARY") == "PRIMARY"), {})
 
 
 def _events(service: Mapping[str, Any], since: float) -> list[tuple[float, str]]:
-    """When what happened, newest first."""
-    told = [(event["createdAt"].timestamp(), event["message"]) for event in service.get("events") or ()]
-    return [(at, message) for at, message in told if at >= since - 1]
+    """The time and message of each event, newest first."""
+    events = [(event["createdAt"].timestamp(), event["message"]) for event in service.get("events") or ()]
+    return [(at, message) for at, message in events if at >= since - 1]
 
 
 def _lost_tasks(service: Mapping[str, Any], since: float) -> int:
-    """How many of the tasks that were started since are neither running nor on their way."""
+    """How many of the tasks started since then neither run nor are pending."""
     started = sum(text.count("(task ") for _, text in _events(service, since) if " has started " in text)
     primary = _primary(service)
     alive = (primary.get("runningCount") or 0) + (primary.get("pendingCount") or 0)
@@ -248,6 +248,6 @@ def _lost_tasks(service: Mapping[str, Any], since: float) -> int:
 
 
 def _unplaced(service: Mapping[str, Any], since: float) -> tuple[float, str] | None:
-    """When a task could first not be placed, and ECS's reason, if that is the last thing that happened."""
+    """When ECS could not place a task, and its reason, if that is the latest event."""
     first = next(iter(_events(service, since)), None)
     return first if first and "unable to place" in first[1] else None

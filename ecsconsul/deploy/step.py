@@ -1,4 +1,4 @@
-"""What a step is: one resource of the lab that says what is wanted, looks, makes it so, and takes it away."""
+"""The protocol of a step: one resource of the lab, with its desired state, its actual state, apply and destroy."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 from ..aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping, require_ownership
@@ -15,10 +16,12 @@ __all__ = [
     "FINGERPRINT_TAG",
     "LAB_TAG",
     "Actual",
+    "BaseStep",
     "Change",
     "Op",
     "Report",
     "Step",
+    "SubResource",
     "as_items",
     "as_mapping",
     "decide",
@@ -28,11 +31,12 @@ __all__ = [
 ]  # fmt: skip
 
 Op = Literal["create", "update", "wait", "keep", "destroy"]
+Desired = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Actual:
-    """What is there. `fingerprint` is that of what made it, None when that no longer tells what is there."""
+    """A resource that exists. `fingerprint` is that of the desired state it was made from; None when it has drifted."""
 
     fingerprint: str | None
     ready: bool
@@ -41,7 +45,7 @@ class Actual:
 
 @dataclass(frozen=True)
 class Change:
-    """What a walk did to one step, or would do."""
+    """What a run did, or would do, to one step."""
 
     name: str
     op: Op
@@ -51,7 +55,7 @@ class Change:
 
 @dataclass(frozen=True)
 class SubResource:
-    """What happens to one of the things that a step makes, such as a resource of the stack."""
+    """The progress of one resource inside a step, such as a resource of the stack."""
 
     name: str
     state: Literal["runs", "done", "failed"]
@@ -59,65 +63,87 @@ class SubResource:
 
 
 class Report(Protocol):
-    """What a step is given while it works."""
+    """How a step reports progress, and how it waits."""
 
     def say(self, text: str) -> None:
-        """Tell the user what happens now."""
+        """Show one line of progress."""
 
-    def part(self, part: SubResource) -> None:
-        """Tell the user what happens now to a part of it."""
+    def subresource(self, subresource: SubResource) -> None:
+        """Show the progress of one sub-resource."""
 
-    def under_way(self, text: str) -> None:
-        """What goes on in the world until it is told otherwise, whether or not it is waited for."""
+    def in_progress(self, text: str) -> None:
+        """Record what keeps running in AWS even if nobody waits for it; an empty text clears it."""
 
-    def pause(self, seconds: float) -> None:
-        """Let time pass. Raises Interrupted when the user wants to stop."""
+    def wait(self, seconds: float) -> None:
+        """Wait before the next poll. Raises Interrupted when the run is stopped."""
 
 
 class Step(Protocol):
-    """One resource of the lab; constructors do no I/O."""
+    """One resource of the lab. Constructors do no I/O."""
 
     @property
     def name(self) -> str:
-        """`stack`, or `services/weather` where there is one for each service."""
+        """`stack`, or `services/weather` where each service has its own."""
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The names of the steps that it waits for."""
+        """The names of the steps that must be done first."""
 
     def blockers(self) -> list[LabError]:
-        """What speaks against beginning; found without changing anything, before anything is changed."""
+        """Everything that prevents a run from starting. Read-only."""
 
-    def wanted(self) -> Mapping[str, Any] | None:
-        """What is wanted, from the config and the target's facts alone; None: it must go."""
+    def desired(self) -> Desired | None:
+        """The desired state, from the config and the target alone; None when the resource must not exist."""
 
-    def found(self) -> Actual | None:
-        """What is there; None when there is nothing. Read-only. Raises TargetAbsent, LabError."""
+    def inspect(self) -> Actual | None:
+        """The actual state; None when there is no resource. Read-only. Raises TargetAbsent, LabError."""
 
-    def apply(self, found: Actual | None, report: Report) -> str:
-        """Make it as wanted and wait until it is ready; what it is then, in a few words. Raises LabError."""
+    def apply(self, actual: Actual | None, report: Report) -> str:
+        """Create or update the resource, wait until it is ready, and return its state. Raises LabError."""
 
     def destroy(self, report: Report) -> str:
-        """Take it away, if it is the lab's; safe to repeat. Raises LabError."""
+        """Delete the resource if the lab owns it; safe to repeat. Raises LabError."""
 
 
-def fingerprint(wanted: Mapping[str, Any]) -> str:
-    """The first 16 hex digits of the SHA-256 of what is wanted, whatever the order of its keys."""
-    canonical = json.dumps(wanted, sort_keys=True, separators=(",", ":"))
+class BaseStep:
+    """A step without blockers, whose desired state is computed once: a step lives for one command."""
+
+    name: str
+    needs: tuple[str, ...] = ()
+
+    def blockers(self) -> list[LabError]:
+        return []
+
+    def desired(self) -> Desired:
+        return self._desired
+
+    @cached_property
+    def _desired(self) -> Desired:
+        raise NotImplementedError
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The fingerprint of the desired state."""
+        return fingerprint(self.desired())
+
+
+def fingerprint(desired: Desired) -> str:
+    """The first 16 hex digits of the SHA-256 of a desired state, independent of the order of its keys."""
+    canonical = json.dumps(desired, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def decide(wanted: Mapping[str, Any] | None, found: Actual | None) -> Op:
-    """The one decision: absent -> create; made from something else -> update; not ready -> wait; else keep."""
-    if wanted is None:
-        return "keep" if found is None else "destroy"
-    if found is None:
+def decide(desired: Desired | None, actual: Actual | None) -> Op:
+    """The one decision: absent -> create; different fingerprint -> update; not ready -> wait; else keep."""
+    if desired is None:
+        return "keep" if actual is None else "destroy"
+    if actual is None:
         return "create"
-    if found.fingerprint != fingerprint(wanted):
+    if actual.fingerprint != fingerprint(desired):
         return "update"
-    return "keep" if found.ready else "wait"
+    return "keep" if actual.ready else "wait"
 
 
-def tags_for(lab: str, wanted: Mapping[str, Any]) -> dict[str, str]:
-    """The tags that claim a resource for the lab and say what made it."""
-    return {LAB_TAG: lab, FINGERPRINT_TAG: fingerprint(wanted)}
+def tags_for(lab: str, desired: Desired) -> dict[str, str]:
+    """The tags that mark a resource as the lab's and record the desired state it was made from."""
+    return {LAB_TAG: lab, FINGERPRINT_TAG: fingerprint(desired)}

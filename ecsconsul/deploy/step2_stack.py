@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from ..config.lab import Lab
 from ..errors import StepFailed
-from ..polling import wait_until
+from ..polling import poll_until
 from ..targets.base import Target
 from ..targets.client_errors import error_code, unless_throttled
 from ..targets.stack_states import StackState, state_of
-from .base_step import BaseStep
-from .stack_events import StackEvents, as_parts, in_words, is_of_group
-from .step import FINGERPRINT_TAG, Actual, Report, as_items, as_mapping, fingerprint, require_ownership, tags_for
+from .stack_events import StackEvents, as_subresources, describe_failure, is_of_group
+from .step import FINGERPRINT_TAG, Actual, BaseStep, Report, as_items, as_mapping, require_ownership, tags_for
 from .template import stack_template
 
-BEGUN, MOVED = "begun", "moved"
-NOTHING_TO_DO = "No updates are to be performed"
+STARTED, CHANGED = "started", "changed"
+NO_UPDATES = "No updates are to be performed"
 ABSENT = "absent"
-# others may begin something between our look and our request, but not for ever
+# others may change the stack between our inspection and our request, but only so often
 ATTEMPTS = 5
 BOOT_LINES = 25
 
 
-class Stack(BaseStep):
+class StackStep(BaseStep):
     """The stack; it has the lab's name."""
 
     name = "stack"
@@ -35,122 +35,117 @@ class Stack(BaseStep):
         self._lab = lab
         self._target = target
 
-    def wanted(self) -> dict[str, Any]:
+    @cached_property
+    def _desired(self) -> dict[str, Any]:
         template = hashlib.sha256(stack_template().encode()).hexdigest()
-        return {"template": template, "parameters": self._parameters_of_the_lab()}
+        return {"template": template, "parameters": self._lab_parameters()}
 
-    def found(self) -> Actual | None:
+    def inspect(self) -> Actual | None:
         stack = self._describe()
         if stack is None:
             return None
         tags = as_mapping(stack.get("Tags"), key="Key", value="Value")
         require_ownership("stack", self._lab.name, self._lab.name, tags)
         status = stack["StackStatus"]
-        made_of = None if state_of(status) is StackState.DEAD or "ROLLBACK" in status else tags.get(FINGERPRINT_TAG)
-        return Actual(made_of, state_of(status) is StackState.READY, status)
+        made_from = None if state_of(status) is StackState.DEAD or "ROLLBACK" in status else tags.get(FINGERPRINT_TAG)
+        return Actual(made_from, state_of(status) is StackState.READY, status)
 
-    def apply(self, found: Actual | None, report: Report) -> str:
+    def apply(self, actual: Actual | None, report: Report) -> str:
         for _ in range(ATTEMPTS):
-            if found and state_of(found.detail) is StackState.PROGRESSING and self._is_as_wanted(found):
-                # an `up` that was killed has begun it
+            if actual and state_of(actual.detail) is StackState.PROGRESSING and actual.fingerprint == self.fingerprint:
+                # started by an `up` that was killed
                 return self._await_ready(report)
-            found = self._settled(found, report)
-            if found and state_of(found.detail) is StackState.READY and self._is_as_wanted(found):
-                return found.detail
-            begun = self._begin(found)
-            if begun == BEGUN:
+            actual = self._await_stable(actual, report)
+            if actual and state_of(actual.detail) is StackState.READY and actual.fingerprint == self.fingerprint:
+                return actual.detail
+            started = self._start(actual)
+            if started == STARTED:
                 return self._await_ready(report)
-            if begun == NOTHING_TO_DO and found:
-                return found.detail
-            found = self.found()
-        raise self._failed("The stack is changed by someone else at the same time", "each change met another one")
+            if started == NO_UPDATES and actual:
+                return actual.detail
+            actual = self.inspect()
+        raise self._failed("Someone else is changing the stack", f"{ATTEMPTS} updates collided with another one")
 
     def destroy(self, report: Report) -> str:
-        if self.found() is None:
+        if self.inspect() is None:
             return ABSENT
         self._delete(report)
         return "deleted"
 
-    # what is there already
-
-    def _settled(self, found: Actual | None, report: Report) -> Actual | None:
-        """The stack when nothing is under way any more and it can be built upon; None: there is none."""
+    def _await_stable(self, actual: Actual | None, report: Report) -> Actual | None:
+        """The stack once no operation is in progress and it can be updated; None when there is none."""
         continued = False
         for _ in range(ATTEMPTS):
-            if found is None or state_of(found.detail) is StackState.DEAD:
-                if found:
-                    report.say(f"deleting the stack, which is in {found.detail}")
+            if actual is None or state_of(actual.detail) is StackState.DEAD:
+                if actual:
+                    report.say(f"deleting the stack, which is in {actual.detail}")
                     self._delete(report)
                 return None
-            if state_of(found.detail) is StackState.STUCK and not continued:
+            if state_of(actual.detail) is StackState.STUCK and not continued:
                 continued = True
-                report.say(f"the stack is in {found.detail}; continuing its rollback")
+                report.say(f"the stack is in {actual.detail}; continuing its rollback")
                 self._client().continue_update_rollback(StackName=self._lab.name)
-            elif not state_of(found.detail).is_running:
+            elif not state_of(actual.detail).is_running:
                 break
             self._await_end(report)
-            found = self.found()
-        if found and state_of(found.detail) is StackState.STUCK:
-            raise self._failed(f"The stack stays in {found.detail}", in_words(self._events().first_failure()))
-        return found
+            actual = self.inspect()
+        if actual and state_of(actual.detail) is StackState.STUCK:
+            why = describe_failure(self._events().first_failure())
+            raise self._failed(f"The stack stays in {actual.detail}", why)
+        return actual
 
     def _await_end(self, report: Report) -> None:
         def ended() -> bool | None:
             return None if state_of(self._status(report)).is_running else True
 
-        self._wait(ended, report)
+        self._poll(ended, report)
 
-    def _is_as_wanted(self, found: Actual) -> bool:
-        return found.fingerprint == fingerprint(self.wanted())
+    def _start(self, actual: Actual | None) -> str:
+        """Create or update the stack; whether that started, there are no updates, or the stack has changed meanwhile.
 
-    # what is done
-
-    def _begin(self, found: Actual | None) -> str:
-        """Ask for the stack as wanted: begun, nothing to do, or it is not what it was when we looked.
-
-        What fails is rolled back, as by default: its events outlive that, and so does what instances wrote.
+        A failed operation is rolled back, as by default: its events and the console output of instances survive that.
         """
         from botocore.exceptions import ClientError
 
         cloudformation = self._client()
         try:
-            (cloudformation.update_stack if found else cloudformation.create_stack)(**self._request())
+            (cloudformation.update_stack if actual else cloudformation.create_stack)(**self._request())
         except ClientError as error:
-            if NOTHING_TO_DO in str(error):
-                # after a rollback the stack is what the last good one made
-                return NOTHING_TO_DO
+            if NO_UPDATES in str(error):
+                # after a rollback the stack is what the last successful operation made
+                return NO_UPDATES
             if error_code(error) == "AlreadyExistsException" or "_IN_PROGRESS state" in str(error):
-                return MOVED
+                return CHANGED
             raise
-        return BEGUN
+        return STARTED
 
     def _await_ready(self, report: Report) -> str:
         events = self._events()
 
-        def look() -> str | None:
+        def ready() -> str | None:
             status = self._status(report)
             if state_of(status) is StackState.READY:
                 return status
             if state_of(status) is not StackState.PROGRESSING:
-                # what is rolled back is not waited for: the next `up` does, if it has to
+                # the rollback isn't waited for here: the next `up` waits if it has to
                 raise self._failed(f"The stack ended in {status}", self._why(events, status))
-            self._tell(events, report)
+            _report_events(events, report)
             return None
 
-        return str(self._wait(look, report))
+        return str(self._poll(ready, report))
 
     def _delete(self, report: Report) -> None:
-        """Delete the stack; once more when a resource could not be deleted, which may have waited for another."""
+        """Delete the stack; twice if a resource fails to delete, since it may have depended on another."""
         for _ in range(2):
-            self._ask_to_delete(report)
+            self._request_deletion(report)
             events = self._events()
-            if self._await_gone(events, report) == ABSENT:
+            if self._await_deleted(events, report) == ABSENT:
                 return
-            why = in_words(events.first_failure())
-            report.say(f"not deleted: {why}")
-        raise self._failed("The stack cannot be deleted", why)
+            why = describe_failure(events.first_failure())
+            report.say(f"the deletion failed: {why}")
+        raise self._failed("The stack can't be deleted", why)
 
-    def _ask_to_delete(self, report: Report) -> None:
+    def _request_deletion(self, report: Report) -> None:
         from botocore.exceptions import ClientError
 
         try:
@@ -158,51 +153,47 @@ class Stack(BaseStep):
         except ClientError as error:
             if "_IN_PROGRESS" not in str(error):
                 raise
-            # an update cannot be cut short
+            # CloudFormation doesn't delete a stack during an update
             self._await_end(report)
             self._client().delete_stack(StackName=self._lab.name)
 
-    def _await_gone(self, events: StackEvents, report: Report) -> str:
-        """That it is absent, or in DELETE_FAILED."""
+    def _await_deleted(self, events: StackEvents, report: Report) -> str:
+        """How the deletion ended: ABSENT or DELETE_FAILED."""
 
         def ended() -> str | None:
             status = self._status(report)
             if status == "DELETE_IN_PROGRESS":
-                self._tell(events, report)
+                _report_events(events, report)
             return status if status in (ABSENT, "DELETE_FAILED") else None
 
-        return str(self._wait(ended, report))
+        return str(self._poll(ended, report))
 
-    def _tell(self, events: StackEvents, report: Report) -> None:
-        for part in as_parts(events.fresh()):
-            report.part(part)
-
-    def _wait(self, look: Callable[[], Any], report: Report) -> Any:
+    def _poll(self, look: Callable[[], Any], report: Report) -> Any:
         try:
-            return wait_until(unless_throttled(look), self._target.patience, report.pause)
+            return poll_until(unless_throttled(look), self._target.polling, report.wait)
         except TimeoutError as error:
-            raise self._failed("The stack is not ready in time", f"{self._status(report)}, {error}") from error
+            raise self._failed("The stack isn't ready in time", f"{self._status(report)}, {error}") from error
 
-    # what is said
+    # failures
 
     def _why(self, events: StackEvents, status: str) -> str:
-        """The first failure; if an instance did not come up, with the last that it wrote while it booted."""
+        """The first failure; if an instance failed to boot, with the last lines that it wrote."""
         if status == ABSENT:
-            return "it was deleted while it was waited for"
+            return "someone deleted it while it was being created or updated"
         failure = events.first_failure()
         instance = failure and (events.instance_without_signal(failure) or self._instance_of_group(failure))
         lines = self._target.boot_log(instance, BOOT_LINES) if instance else []
-        said = [f"the last lines that {instance} wrote while it booted:", *(f"  {line}" for line in lines)]
-        return "\n".join([in_words(failure), *(said if lines else [])])
+        log = [f"last lines of the boot log of {instance}:", *(f"  {line}" for line in lines)]
+        return "\n".join([describe_failure(failure), *(log if lines else [])])
 
     def _instance_of_group(self, failure: dict[str, Any]) -> str | None:
-        """An instance of the Auto Scaling group that failed; nobody tells which one it was."""
+        """Any instance of the Auto Scaling group that failed: CloudFormation doesn't name the one to blame."""
         if not (is_of_group(failure) and failure.get("PhysicalResourceId")):
             return None
-        asked = self._target.client("autoscaling").describe_auto_scaling_groups(
+        described = self._target.client("autoscaling").describe_auto_scaling_groups(
             AutoScalingGroupNames=[failure["PhysicalResourceId"]]
         )
-        instances = [one["InstanceId"] for group in asked["AutoScalingGroups"] for one in group["Instances"]]
+        instances = [one["InstanceId"] for group in described["AutoScalingGroups"] for one in group["Instances"]]
         return next(iter(instances), None)
 
     def _failed(self, what: str, why: str) -> StepFailed:
@@ -210,7 +201,7 @@ class Stack(BaseStep):
             what,
             where=f"stack {self._lab.name}",
             why=why,
-            hint="mend the cause and run `ecsconsul up` again; a stack that cannot go on is replaced",
+            hint="fix the cause and run `ecsconsul up` again; it replaces a stack that can't be updated",
         )
 
     # requests
@@ -222,10 +213,10 @@ class Stack(BaseStep):
         return StackEvents(self._client(), self._lab.name)
 
     def _status(self, report: Report) -> str:
-        """The stack's status, or that it is absent; one that changes goes on without us."""
+        """The stack's status, or ABSENT; a status that changes is recorded as in progress."""
         stack = self._describe()
         status = str(stack["StackStatus"]) if stack else ABSENT
-        report.under_way(f"stack {self._lab.name}: {status}" if state_of(status).is_running else "")
+        report.in_progress(f"stack {self._lab.name}: {status}" if state_of(status).is_running else "")
         return status
 
     def _describe(self) -> dict[str, Any] | None:
@@ -240,16 +231,16 @@ class Stack(BaseStep):
         return next((stack for stack in stacks if stack["StackStatus"] != "DELETE_COMPLETE"), None)
 
     def _request(self) -> dict[str, Any]:
-        parameters = {**self._parameters_of_the_lab(), **self._target.stack_parameters(self._lab)}
+        parameters = {**self._lab_parameters(), **self._target.stack_parameters()}
         return {
             "StackName": self._lab.name,
             "TemplateBody": stack_template(),
             "Parameters": as_items(parameters, key="ParameterKey", value="ParameterValue"),
             "Capabilities": ["CAPABILITY_IAM"],
-            "Tags": as_items(tags_for(self._lab.name, self.wanted()), key="Key", value="Value"),
+            "Tags": as_items(tags_for(self._lab.name, self.desired()), key="Key", value="Value"),
         }
 
-    def _parameters_of_the_lab(self) -> dict[str, str]:
+    def _lab_parameters(self) -> dict[str, str]:
         aws, portal = self._lab.aws, self._lab.portal
         return {
             "LabName": self._lab.name,
@@ -264,3 +255,8 @@ class Stack(BaseStep):
             **({"SubnetIds": ",".join(aws.subnets)} if aws.subnets else {}),
             **({"PublicPort": str(portal.host_port)} if portal else {}),
         }
+
+
+def _report_events(events: StackEvents, report: Report) -> None:
+    for subresource in as_subresources(events.new()):
+        report.subresource(subresource)

@@ -1,23 +1,33 @@
-"""The ECS service of each service of the lab (steps 11 and 12): created, rolled over, waited for, drained."""
+"""The ECS service of each service of the lab (steps 11 and 12): created, updated, scaled, drained and deleted."""
 
 from __future__ import annotations
 
 import time
 import uuid
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from ..config.lab import Lab, ServiceSpec
 from ..errors import LabError
 from ..targets.base import Target
 from ..targets.client_errors import error_code
-from .base_step import BaseStep
 from .rollout import Rollout, counts, has_failed, is_stable
 from .service_poller import ServicePoller
-from .step import FINGERPRINT_TAG, Actual, Report, as_items, as_mapping, fingerprint, require_ownership, tags_for
+from .step import (
+    FINGERPRINT_TAG,
+    Actual,
+    BaseStep,
+    Report,
+    as_items,
+    as_mapping,
+    fingerprint,
+    require_ownership,
+    tags_for,
+)
 from .step4_task_definitions import TaskDefinitionStep
 
-# which task definition the lab gave the service: another one in its place was put there by someone else
+# records the task definition that the lab deployed: any other one was deployed by someone else
 TASK_DEFINITION_TAG = "ecsconsul:task-definition"
 
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-type-ecs.html
@@ -26,15 +36,31 @@ ROLLING = {
     "maximumPercent": 200,
     "deploymentCircuitBreaker": {"enable": True, "rollback": True},
 }
-# how long tasks are waited for that a dead instance cannot report as stopped, in seconds
-DRAIN_PATIENCE = 180.0
+# how long to wait for tasks that a dead instance can't report as stopped, in seconds
+DRAIN_TIMEOUT = 180.0
+
+
+def desired_count(service: ServiceSpec) -> int:
+    """How many tasks the config wants; the only place in the steps that reads `count`."""
+    return service.count
+
+
+def scheduling(lab: Lab, service: ServiceSpec) -> dict[str, Any]:
+    """The part of CreateService and UpdateService that says how many tasks run and how they are replaced."""
+    count = desired_count(service)
+    deployment: dict[str, Any] = dict(ROLLING)
+    if service.host_port is not None and count and count >= lab.instances:
+        # With a task at a fixed port of every instance, one must stop before another can start. ECS rounds the
+        # minimum up, to all tasks but one.
+        deployment["minimumHealthyPercent"] = 100 * (count - 1) // count
+    return {"desiredCount": count, "deploymentConfiguration": deployment}
 
 
 class ServiceStep(BaseStep):
-    """One ECS service; ready when its deployment is complete and as many tasks run as wanted."""
+    """One ECS service; ready when its deployment is complete and all desired tasks run."""
 
     def __init__(
-        self, lab: Lab, service: ServiceSpec, task: TaskDefinitionStep, target: Target, watch: ServicePoller
+        self, lab: Lab, service: ServiceSpec, task: TaskDefinitionStep, target: Target, poller: ServicePoller
     ) -> None:
         self.name = f"services/{service.name}"
         self.needs = ("stack", task.name)
@@ -42,97 +68,84 @@ class ServiceStep(BaseStep):
         self._service = service
         self._task = task
         self._target = target
-        self._watch = watch
+        self._poller = poller
 
-    def wanted(self) -> dict[str, Any]:
-        return {
-            "serviceName": self._service.name,
-            "taskDefinition": fingerprint(self._task.wanted()),
-            **self.scheduling(),
-        }
+    @cached_property
+    def _desired(self) -> dict[str, Any]:
+        return {"serviceName": self._service.name, "taskDefinition": self._task.fingerprint, **self.scheduling()}
 
     def scheduling(self) -> dict[str, Any]:
         """How many tasks run, and how they are replaced."""
-        return {"desiredCount": self._service.count, "deploymentConfiguration": self._replacing()}
+        return scheduling(self._lab, self._service)
 
-    def _replacing(self) -> dict[str, Any]:
-        """Where every instance has a task at a fixed port, one must go before another can come.
-
-        ECS rounds the minimum up, to one task less than all of them.
-        """
-        count = self._service.count
-        if self._service.host_port is None or not count or count < self._lab.instances:
-            return ROLLING
-        return {**ROLLING, "minimumHealthyPercent": 100 * (count - 1) // count}
-
-    def placing(self) -> dict[str, Any]:
-        """What can be said only when the service is created."""
+    def placement(self) -> dict[str, Any]:
+        """The settings that only CreateService accepts."""
         return {"placementStrategy": [{"type": "spread", "field": "instanceId"}]}
 
-    def found(self) -> Actual | None:
-        service = self._watch.look(self._service.name)
+    def inspect(self) -> Actual | None:
+        service = self._poller.describe(self._service.name)
         if service is None:
             return None
         claim_service(self._lab, service)
         tags = as_mapping(service.get("tags"))
-        made_of = tags.get(FINGERPRINT_TAG) if self._is_as_made(service, tags) else None
-        return Actual(made_of, is_stable(service), counts(service))
+        made_from = tags.get(FINGERPRINT_TAG) if self._is_unchanged(service, tags) else None
+        return Actual(made_from, is_stable(service), counts(service))
 
-    def apply(self, found: Actual | None, report: Report) -> str:
+    def apply(self, actual: Actual | None, report: Report) -> str:
         since = time.time()
         arn = self._task.newest()
-        rollout = Rollout(self._lab, self._service, arn, self._target, self._watch)
-        if found is None or found.fingerprint != fingerprint(self.wanted()):
-            rollout.began_as(self._write(arn, report))
+        rollout = Rollout(self._lab, self._service, arn, self._target, self._poller)
+        if actual is None or actual.fingerprint != self.fingerprint:
+            rollout.started_as(self._write(arn, report))
         return rollout.await_stable(report, since)
 
     def destroy(self, report: Report) -> str:
-        return delete_service(self._lab, self._service.name, self._target, self._watch, report)
+        return delete_service(self._lab, self._service.name, self._target, self._poller, report)
 
     def _write(self, arn: str | None, report: Report) -> dict[str, Any]:
-        """Create or update the service; what ECS answers."""
-        tags = as_items({**tags_for(self._lab.name, self.wanted()), TASK_DEFINITION_TAG: str(arn)})
+        """Create or update the service; returns ECS's description of it."""
+        tags = as_items({**tags_for(self._lab.name, self.desired()), TASK_DEFINITION_TAG: str(arn)})
         request = {"cluster": self._lab.name, "taskDefinition": arn, **self.scheduling()}
-        service = self._watch.look(self._service.name)
+        service = self._poller.describe(self._service.name)
         if service and service["status"] == "DRAINING":
-            report.say("waiting for the one before to drain")
-            await_gone(self._service.name, self._watch, report)
+            report.say("waiting for the deleted service to drain")
+            await_deleted(self._service.name, self._poller, report)
             service = None
         if service is None:
-            made = self._create(request, tags)
-            if made:
-                return made
-            service = self._watch.look(self._service.name)
+            created = self._create(request, tags)
+            if created:
+                return created
+            service = self._poller.describe(self._service.name)
         if service is None:
-            raise LabError(f"The service {self._service.name} was deleted while it was made")
+            raise LabError(f"Someone deleted the service {self._service.name} while it was being created")
         return self._update(service, request, tags)
 
     def _create(self, request: dict[str, Any], tags: list[dict[str, str]]) -> dict[str, Any] | None:
-        """The service, created; None when another `up` was faster."""
+        """The created service; None when another `up` created it first."""
         from botocore.exceptions import ClientError
 
-        made = {"serviceName": self._service.name, "launchType": "EC2", "clientToken": uuid.uuid4().hex, "tags": tags}
+        extra = {"serviceName": self._service.name, "launchType": "EC2", "clientToken": uuid.uuid4().hex, "tags": tags}
         try:
-            answer = self._target.client("ecs").create_service(**request, **self.placing(), **made)
+            created = self._target.client("ecs").create_service(**request, **self.placement(), **extra)
         except ClientError as error:
-            if error_code(error) != "InvalidParameterException" or self._watch.look(self._service.name) is None:
+            if error_code(error) != "InvalidParameterException" or self._poller.describe(self._service.name) is None:
                 raise
             return None
-        return dict(answer["service"])
+        return dict(created["service"])
 
     def _update(self, service: dict[str, Any], request: dict[str, Any], tags: list[dict[str, str]]) -> dict[str, Any]:
-        """The service, updated. Raises LabError when it is someone else's."""
+        """The updated service. Raises LabError when it isn't the lab's."""
         claim_service(self._lab, service)
         ecs = self._target.client("ecs")
-        again = has_failed(service)
-        answer = ecs.update_service(service=self._service.name, forceNewDeployment=again, **request)
+        retry = has_failed(service)
+        updated = ecs.update_service(service=self._service.name, forceNewDeployment=retry, **request)
         ecs.tag_resource(resourceArn=service["serviceArn"], tags=tags)
-        return dict(answer["service"])
+        return dict(updated["service"])
 
-    def _is_as_made(self, service: Mapping[str, Any], tags: Mapping[str, str]) -> bool:
-        """Whether the service is still what its fingerprint says: nobody scaled it or gave it another definition.
+    def _is_unchanged(self, service: Mapping[str, Any], tags: Mapping[str, str]) -> bool:
+        """Whether the service is still what its fingerprint says: nobody scaled it or deployed something else.
 
-        A deployment that failed says nothing of the next one: the cause may have been mended outside of the source.
+        A failed deployment counts as changed, so that it is tried again: its cause may lie outside of the config.
         """
         same_definition = service["taskDefinition"] == tags.get(TASK_DEFINITION_TAG) and not has_failed(service)
         same_count = service["desiredCount"] == self.scheduling().get("desiredCount", service["desiredCount"])
@@ -140,38 +153,39 @@ class ServiceStep(BaseStep):
 
 
 class ScaleStep(BaseStep):
-    """Another desired count for a service, and nothing else: what made the service stays written on it."""
+    """Another desired count for a service that runs; its fingerprint tag stays as it is."""
 
-    def __init__(self, lab: Lab, service: ServiceSpec, target: Target, watch: ServicePoller) -> None:
+    def __init__(self, lab: Lab, service: ServiceSpec, target: Target, poller: ServicePoller) -> None:
         self.name = f"services/{service.name}"
         self._lab = lab
         self._service = service
         self._target = target
-        self._watch = watch
+        self._poller = poller
 
-    def wanted(self) -> dict[str, Any]:
-        return {"desiredCount": self._service.count}
+    @cached_property
+    def _desired(self) -> dict[str, Any]:
+        return {"desiredCount": desired_count(self._service)}
 
-    def found(self) -> Actual | None:
+    def inspect(self) -> Actual | None:
         service = self._describe()
-        made_of = fingerprint({"desiredCount": service["desiredCount"]})
-        return Actual(made_of, is_stable(service), counts(service))
+        made_from = fingerprint({"desiredCount": service["desiredCount"]})
+        return Actual(made_from, is_stable(service), counts(service))
 
-    def apply(self, found: Actual | None, report: Report) -> str:
+    def apply(self, actual: Actual | None, report: Report) -> str:
         service, since = self._describe(), time.time()
-        rollout = Rollout(self._lab, self._service, service["taskDefinition"], self._target, self._watch)
-        if service["desiredCount"] != self._service.count:
-            answer = self._target.client("ecs").update_service(
-                cluster=self._lab.name, service=self._service.name, desiredCount=self._service.count
+        rollout = Rollout(self._lab, self._service, service["taskDefinition"], self._target, self._poller)
+        if service["desiredCount"] != self.desired()["desiredCount"]:
+            updated = self._target.client("ecs").update_service(
+                cluster=self._lab.name, service=self._service.name, **self.desired()
             )
-            rollout.began_as(answer["service"])
+            rollout.started_as(updated["service"])
         return rollout.await_stable(report, since)
 
     def destroy(self, report: Report) -> str:
-        raise LabError(f"{self.name} is only scaled")
+        raise LabError(f"{self.name} can only be scaled here")
 
     def _describe(self) -> dict[str, Any]:
-        service = self._watch.look(self._service.name)
+        service = self._poller.describe(self._service.name)
         if service is None or service["status"] != "ACTIVE":
             raise LabError(
                 f"The service {self._service.name} is not running",
@@ -182,31 +196,31 @@ class ScaleStep(BaseStep):
         return service
 
 
-def delete_service(lab: Lab, name: str, target: Target, watch: ServicePoller, report: Report) -> str:
-    """Drain and delete a service that the lab made."""
-    service = watch.look(name)
+def delete_service(lab: Lab, name: str, target: Target, poller: ServicePoller, report: Report) -> str:
+    """Delete a service that the lab owns, and wait until it has drained."""
+    service = poller.describe(name)
     if service is None:
         return "absent"
     claim_service(lab, service)
     if service["status"] != "DRAINING":
         target.client("ecs").delete_service(cluster=lab.name, service=name, force=True)
     try:
-        await_gone(name, watch, report, seconds=DRAIN_PATIENCE)
+        await_deleted(name, poller, report, seconds=DRAIN_TIMEOUT)
     except TimeoutError:
-        return "still draining; its tasks go with the instances"
+        return "still draining; its tasks end with their instances"
     return "deleted"
 
 
-def await_gone(name: str, watch: ServicePoller, report: Report, seconds: float | None = None) -> None:
-    """Wait until a deleted service has no task left. Raises TimeoutError."""
+def await_deleted(name: str, poller: ServicePoller, report: Report, seconds: float | None = None) -> None:
+    """Wait until a deleted service has no tasks left. Raises TimeoutError."""
 
-    def gone(service: Mapping[str, Any] | None) -> bool | None:
-        report.under_way(f"service {name}: {service['status']}" if service else "")
+    def deleted(service: Mapping[str, Any] | None) -> bool | None:
+        report.in_progress(f"service {name}: {service['status']}" if service else "")
         return None if service else True
 
-    watch.until(name, gone, report, seconds=seconds)
+    poller.poll_until(name, deleted, report, seconds=seconds)
 
 
 def claim_service(lab: Lab, service: Mapping[str, Any]) -> None:
-    """Raises LabError unless the lab made the service."""
+    """Raises LabError unless the lab owns the service."""
     require_ownership("service", service["serviceName"], lab.name, as_mapping(service.get("tags")))

@@ -1,7 +1,6 @@
-"""The CloudFormation template as it is sent: templates/consul-lab.yaml with the boot scripts beside it put into it.
+"""Builds the CloudFormation template: templates/consul-lab.yaml with the boot scripts beside it included.
 
-Without them the file is valid YAML and a valid template, but its instances would do nothing. What is a parameter and
-what a script does is left to the files.
+The file alone is a valid template, but its instances would do nothing.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ _SHEBANG = re.compile(r"\A#!.*\n")
 
 
 def stack_template() -> str:
-    """The text that CloudFormation is given."""
+    """The template as it is sent to CloudFormation."""
     folder = templates_dir()
     return with_scripts((folder / "consul-lab.yaml").read_text(), lambda name: (folder / name).read_text())
 
 
 def with_scripts(template: str, read: Callable[[str], str]) -> str:
-    """The template with each line `# include: NAME` replaced by that script, as deep as the line stands.
+    """The template with each line `# include: NAME` replaced by that script, indented like the line.
 
-    Such a line stands in the text of a Fn::Sub, to which `${name}` is a parameter of the template and `${!name}` a
-    variable of the script: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/intrinsic-function-reference-sub.html
+    The line stands inside a Fn::Sub, where `${name}` is a parameter of the template and `${!name}` a variable of the
+    script: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/intrinsic-function-reference-sub.html
     """
 
     def script(line: re.Match[str]) -> str:

@@ -10,8 +10,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from ecsconsul.cli.common import Settings
 from ecsconsul.cli.failure import render
-from ecsconsul.deploy.executor import Interrupted
-from ecsconsul.errors import LabError, NameNotFound, StepFailed, WrongUsage
+from ecsconsul.errors import Interrupted, LabError, NameNotFound, StepFailed, WrongUsage
 
 DENIED = ClientError({"Error": {"Code": "AccessDenied", "Message": "not authorized"}}, "CreateCluster")
 

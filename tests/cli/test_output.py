@@ -280,11 +280,11 @@ def test_down_says_that_nothing_is_left_or_what(shown: Shown) -> None:
 
 def progress(view: View) -> None:
     with view.progress() as observer:
-        observer.begins("stack", "create")
-        observer.says("stack", "waiting [red]now\x1b[2J")
-        observer.ends(Change("stack", "create", "[b]CREATE_COMPLETE\x1b", 1.25))
-        observer.ends(Change("cluster", "keep", "ACTIVE"))
-        observer.fails("services/weather", ValueError("no [b]room\x1b\nat all"))
+        observer.started("stack", "create")
+        observer.progress("stack", "waiting [red]now\x1b[2J")
+        observer.finished(Change("stack", "create", "[b]CREATE_COMPLETE\x1b", 1.25))
+        observer.finished(Change("cluster", "keep", "ACTIVE"))
+        observer.failed("services/weather", ValueError("no [b]room\x1b\nat all"))
 
 
 def test_progress_goes_to_stderr_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -300,12 +300,12 @@ def test_progress_goes_to_stderr_line_by_line(capsys: pytest.CaptureFixture[str]
 
 def test_parts_are_plain_lines_where_nothing_is_redrawn(capsys: pytest.CaptureFixture[str]) -> None:
     with View(as_json=False, no_color=False).progress() as observer:
-        observer.begins("stack", "create")
-        observer.tells("stack", SubResource("ConsulServer", "runs", "CREATE_IN_PROGRESS AWS::EC2::Instance"))
-        observer.tells(
+        observer.started("stack", "create")
+        observer.subresource("stack", SubResource("ConsulServer", "runs", "CREATE_IN_PROGRESS AWS::EC2::Instance"))
+        observer.subresource(
             "stack", SubResource("ConsulServer", "failed", "CREATE_FAILED AWS::EC2::Instance no \x1b[2J room")
         )
-        observer.leaves("stack", "stack blue: ROLLBACK_IN_PROGRESS")
+        observer.still_running("stack", "stack blue: ROLLBACK_IN_PROGRESS")
     printed = capsys.readouterr().err
     assert ESCAPE not in printed
     assert words(printed) == [
@@ -318,11 +318,11 @@ def test_parts_are_plain_lines_where_nothing_is_redrawn(capsys: pytest.CaptureFi
 def test_a_terminal_sees_a_tree_of_what_runs_and_failed() -> None:
     console = Console(width=120, file=io.StringIO())
     progress = Progress(console, live=True)
-    progress.begins("stack", "create")
-    progress.begins("images/weather", "create")
-    progress.says("images/weather", "pushing")
+    progress.started("stack", "create")
+    progress.started("images/weather", "create")
+    progress.progress("images/weather", "pushing")
     for name, state in (("Role", "runs"), ("Server", "runs"), ("Role", "done"), ("Group", "failed")):
-        progress.tells("stack", SubResource(name, state, f"{state} AWS::X::{name}"))  # type: ignore[arg-type]
+        progress.subresource("stack", SubResource(name, state, f"{state} AWS::X::{name}"))  # type: ignore[arg-type]
     console.print(progress.running())
     assert words(console.file.getvalue()) == [  # type: ignore[attr-defined]
         ["…", "create", "stack", "1", "done"],
@@ -330,7 +330,7 @@ def test_a_terminal_sees_a_tree_of_what_runs_and_failed() -> None:
         ["└", "!", "Group", "failed", "AWS::X::Group"],
         ["…", "create", "images/weather", "pushing"],
     ]
-    progress.ends(Change("stack", "create", "CREATE_COMPLETE", 180.0))
+    progress.finished(Change("stack", "create", "CREATE_COMPLETE", 180.0))
     assert len(progress.running().renderables) == 1
 
 

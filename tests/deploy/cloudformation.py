@@ -73,7 +73,7 @@ class CloudFormation:
     tags: list[dict[str, str]] = field(default_factory=list)
     status: str | None = None
     plays: dict[str, list[tuple[Scene, ...]]] = field(default_factory=dict)
-    asked: Counter[str] = field(default_factory=Counter)
+    requests: Counter[str] = field(default_factory=Counter)
     # what happens just before an operation is taken, for instance that another one begins it
     before: dict[str, Callable[[], None]] = field(default_factory=dict)
     refusing: list[str] = field(default_factory=list)
@@ -139,7 +139,7 @@ class CloudFormation:
     # its time
 
     def _ask(self, operation: str) -> None:
-        self.asked[operation] += 1
+        self.requests[operation] += 1
         if operation in self.before:
             self.before.pop(operation)()
         if operation in self.refusing:

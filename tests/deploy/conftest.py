@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.deploy.world import Runtime, Said, WorldTarget
+from tests.deploy.world import FakeTarget, RecordingReport, Runtime
 
 
 @pytest.fixture(autouse=True)
@@ -30,17 +30,17 @@ def world(one_world: Runtime) -> Runtime:
 
 
 @pytest.fixture(params=["plain", "region"])
-def target(world: Runtime, request: pytest.FixtureRequest) -> WorldTarget:
+def target(world: Runtime, request: pytest.FixtureRequest) -> FakeTarget:
     """Both worlds, one after the other."""
-    return WorldTarget(world.endpoint(request.param))
+    return FakeTarget(world.endpoint(request.param))
 
 
 @pytest.fixture
-def region(world: Runtime) -> WorldTarget:
+def region(world: Runtime) -> FakeTarget:
     """The world that has ECS services that run."""
-    return WorldTarget(world.endpoint("region"))
+    return FakeTarget(world.endpoint("region"))
 
 
 @pytest.fixture
-def report() -> Said:
-    return Said()
+def report() -> RecordingReport:
+    return RecordingReport()

@@ -10,10 +10,11 @@ from pathlib import Path
 from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.deploy.lab_steps import DISCOVERY, steps_for
 from ecsconsul.deploy.step import Step
-from ecsconsul.targets.base import PollingPolicy, Say
+from ecsconsul.polling import PollingPolicy
+from ecsconsul.targets.base import Say
 from tests.deploy.cloudformation import CREATED, CloudFormation, Scene
 from tests.deploy.network import Network
-from tests.deploy.world import MemoryImages, Runtime, WorldTarget
+from tests.deploy.world import FakeTarget, MemoryImages, Runtime
 
 # what AWS and a registry take, in seconds, and how often the AWS target looks
 STACK, IMAGE, TASKS, LOOKS = 180.0, 90.0, 30.0, 2.0
@@ -32,20 +33,20 @@ class SlowImages(MemoryImages):
 
 
 @dataclass
-class SlowAccount(WorldTarget):
+class SlowAccount(FakeTarget):
     """A target whose stack, images and tasks take `scale` times as long as in AWS."""
 
     scale: float = 0.01
-    registers_itself: bool = False
+    system_services: tuple[str, ...] = ("registrator",)
     cloudformation: CloudFormation = field(default_factory=CloudFormation)
 
     def __post_init__(self) -> None:
-        self.patience = PollingPolicy(LOOKS * self.scale, 500)
+        self.polling = PollingPolicy(LOOKS * self.scale, 500)
         self.images = SlowImages(seconds=IMAGE * self.scale)
         middle = (Scene("CREATE_IN_PROGRESS"),) * (SCENES - 2)
         self.cloudformation.seconds = STACK * self.scale / (SCENES - 1)
         self.cloudformation.plays["create_stack"] = [(CREATED[0], *middle, CREATED[-1])]
-        self.given |= {"cloudformation": self.cloudformation, "ec2": Network()}
+        self.clients |= {"cloudformation": self.cloudformation, "ec2": Network()}
 
     @property
     def longest_path(self) -> float:
@@ -66,6 +67,6 @@ def lab_of(services: int, path: Path) -> Lab:
     return Lab(name="blue", services=tuple(ServiceSpec(name=f"s{n}", path=str(path)) for n in range(services)))
 
 
-def all_but_consul(lab: Lab, target: WorldTarget) -> list[Step]:
+def all_but_consul(lab: Lab, target: FakeTarget) -> list[Step]:
     """What is made in AWS; in this account no Consul runs, and no daemon."""
     return [step for step in steps_for(lab, target) if step.name not in (DISCOVERY, "services/registrator")]

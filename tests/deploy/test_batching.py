@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import pytest
 
-from ecsconsul.deploy.batching import Batcher, in_groups
+from ecsconsul.deploy.batching import Batcher, in_chunks
 
 PATIENCE = 10.0
 
@@ -41,12 +41,12 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def crowd(pool: ThreadPoolExecutor, rounds: Batcher[str], asked: Asked, names: list[str]) -> list[Future[str | None]]:
+def crowd(pool: ThreadPoolExecutor, batcher: Batcher[str], asked: Asked, names: list[str]) -> list[Future[str | None]]:
     """The names are asked while a request for `first` is under way."""
-    first = pool.submit(rounds.answer, "first")
+    first = pool.submit(batcher.get, "first")
     assert asked.begun.wait(PATIENCE)
-    others = [pool.submit(rounds.answer, name) for name in names]
-    while len(rounds._waiting) < len(names):
+    others = [pool.submit(batcher.get, name) for name in names]
+    while len(batcher._waiting) < len(names):
         threading.Event().wait(0.001)
     asked.go_on.set()
     wait([first, *others], PATIENCE)
@@ -55,8 +55,8 @@ def crowd(pool: ThreadPoolExecutor, rounds: Batcher[str], asked: Asked, names: l
 
 def test_one_who_asks_alone_is_answered_at_once(asked: Asked) -> None:
     asked.go_on.set()
-    rounds = Batcher(asked, 10)
-    assert (rounds.answer("a"), rounds.answer("a"), rounds.answer("absent")) == ("a 1", "a 2", None)
+    batcher = Batcher(asked, 10)
+    assert (batcher.get("a"), batcher.get("a"), batcher.get("absent")) == ("a 1", "a 2", None)
 
 
 def test_those_who_come_meanwhile_are_answered_together_by_the_next(pool: ThreadPoolExecutor, asked: Asked) -> None:
@@ -76,22 +76,22 @@ def test_an_error_is_raised_to_all_whom_it_concerns(pool: ThreadPoolExecutor, as
 
 def test_one_pause_is_made_for_all(pool: ThreadPoolExecutor, asked: Asked) -> None:
     asked.go_on.set()
-    rounds = Batcher(asked, 10)
+    batcher = Batcher(asked, 10)
     names = [f"n{number}" for number in range(10)]
     pauses = []
 
     def pause() -> None:
         pauses.append(1)
-        while len(rounds._waiting) < len(names):
+        while len(batcher._waiting) < len(names):
             threading.Event().wait(0.001)
 
-    wait([pool.submit(rounds.answer, name, pause) for name in names], PATIENCE)
+    wait([pool.submit(batcher.get, name, pause) for name in names], PATIENCE)
     assert (len(pauses), [len(request) for request in asked.requests]) == (1, [10])
 
 
 def test_when_the_one_who_pauses_is_interrupted_another_asks(pool: ThreadPoolExecutor, asked: Asked) -> None:
     asked.go_on.set()
-    rounds = Batcher(asked, 10)
+    batcher = Batcher(asked, 10)
     paused, go_on = threading.Event(), threading.Event()
 
     def interrupted() -> None:
@@ -99,9 +99,9 @@ def test_when_the_one_who_pauses_is_interrupted_another_asks(pool: ThreadPoolExe
         assert go_on.wait(PATIENCE)
         raise InterruptedError
 
-    first = pool.submit(rounds.answer, "first", interrupted)
+    first = pool.submit(batcher.get, "first", interrupted)
     assert paused.wait(PATIENCE)
-    second = pool.submit(rounds.answer, "second")
+    second = pool.submit(batcher.get, "second")
     go_on.set()
     with pytest.raises(InterruptedError):
         first.result(PATIENCE)
@@ -110,5 +110,5 @@ def test_when_the_one_who_pauses_is_interrupted_another_asks(pool: ThreadPoolExe
 
 
 def test_groups() -> None:
-    assert in_groups("abcde", 2) == [["a", "b"], ["c", "d"], ["e"]]
-    assert in_groups((), 2) == []
+    assert in_chunks("abcde", 2) == [["a", "b"], ["c", "d"], ["e"]]
+    assert in_chunks((), 2) == []

@@ -1,4 +1,4 @@
-"""The walk over steps of a world in memory: what is decided, in which order, side by side, and how it fails."""
+"""The executor over steps in memory: decisions, order, concurrency, failures and interruption."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from typing import Any
 
 import pytest
 
-from ecsconsul.deploy import executor as walk
-from ecsconsul.deploy.executor import Interrupted, NullObserver
+from ecsconsul.deploy import executor
 from ecsconsul.deploy.step import Actual, Change, Op, Report, SubResource, decide, fingerprint
-from ecsconsul.errors import LabError, StepFailed, TargetAbsent, Unreachable
+from ecsconsul.errors import Interrupted, LabError, StepFailed, TargetAbsent, Unreachable
+from tests.deploy.world import SilentObserver
 
-PATIENCE = 10.0
+TIMEOUT = 10.0
 
 
 @dataclass
-class Runtime:
-    """What is there, by the name of its step, and what was done to it, in order."""
+class Resources:
+    """The existing resources by step, and the actions of the steps in order."""
 
-    there: dict[str, Actual] = field(default_factory=dict)
-    done: list[str] = field(default_factory=list)
+    existing: dict[str, Actual] = field(default_factory=dict)
+    actions: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def note(self, what: str) -> None:
+    def log(self, what: str) -> None:
         with self.lock:
-            self.done.append(what)
+            self.actions.append(what)
 
 
 def nothing(report: Report) -> None:
@@ -39,77 +39,77 @@ def nothing(report: Report) -> None:
 
 
 @dataclass
-class Thing:
-    """A step that makes one thing in the world; `work` happens while it does."""
+class FakeStep:
+    """A step that creates one resource; `work` runs meanwhile."""
 
     name: str
-    world: Runtime
+    resources: Resources
     needs: tuple[str, ...] = ()
     work: Callable[[Report], None] = nothing
-    against: tuple[LabError, ...] = ()
-    unwanted: bool = False
+    blocking: tuple[LabError, ...] = ()
+    orphan: bool = False
 
     def blockers(self) -> list[LabError]:
-        return list(self.against)
+        return list(self.blocking)
 
-    def wanted(self) -> Mapping[str, Any] | None:
-        return None if self.unwanted else {"name": self.name}
+    def desired(self) -> Mapping[str, Any] | None:
+        return None if self.orphan else {"name": self.name}
 
-    def found(self) -> Actual | None:
-        return self.world.there.get(self.name)
+    def inspect(self) -> Actual | None:
+        return self.resources.existing.get(self.name)
 
-    def apply(self, found: Actual | None, report: Report) -> str:
-        self.world.note(f"+{self.name}")
+    def apply(self, actual: Actual | None, report: Report) -> str:
+        self.resources.log(f"+{self.name}")
         self.work(report)
-        self.world.there[self.name] = Actual(fingerprint({"name": self.name}), True, "made")
-        self.world.note(f"{self.name} is made")
-        return "made"
+        self.resources.existing[self.name] = Actual(fingerprint({"name": self.name}), True, "created")
+        self.resources.log(f"{self.name} is created")
+        return "created"
 
     def destroy(self, report: Report) -> str:
         self.work(report)
-        self.world.there.pop(self.name, None)
-        self.world.note(f"-{self.name}")
+        self.resources.existing.pop(self.name, None)
+        self.resources.log(f"-{self.name}")
         return "deleted"
 
 
-class Watcher:
-    """Keeps what an observer is told."""
+class RecordingObserver:
+    """Records the calls of a run."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, ...]] = []
-        self.failed: dict[str, BaseException] = {}
+        self.calls: list[tuple[str, ...]] = []
+        self.errors: dict[str, BaseException] = {}
 
-    def begins(self, step: str, op: str) -> None:
-        self.told.append(("begins", step, op))
+    def started(self, step: str, op: str) -> None:
+        self.calls.append(("started", step, op))
 
-    def says(self, step: str, text: str) -> None:
-        self.told.append(("says", step, text))
+    def progress(self, step: str, text: str) -> None:
+        self.calls.append(("progress", step, text))
 
-    def ends(self, change: Change) -> None:
-        self.told.append(("ends", change.name, change.op))
+    def finished(self, change: Change) -> None:
+        self.calls.append(("finished", change.name, change.op))
 
-    def tells(self, step: str, part: SubResource) -> None:
-        self.told.append(("tells", step, part.name))
+    def subresource(self, step: str, part: SubResource) -> None:
+        self.calls.append(("subresource", step, part.name))
 
-    def fails(self, step: str, error: BaseException) -> None:
-        self.failed[step] = error
+    def failed(self, step: str, error: BaseException) -> None:
+        self.errors[step] = error
 
-    def leaves(self, step: str, text: str) -> None:
-        self.told.append(("leaves", step, text))
+    def still_running(self, step: str, text: str) -> None:
+        self.calls.append(("still_running", step, text))
 
 
 @pytest.fixture
-def world() -> Runtime:
-    return Runtime()
+def resources() -> Resources:
+    return Resources()
 
 
-def chain(world: Runtime) -> list[Thing]:
-    """cluster <- stack <- services, and images beside the stack, as in the lab."""
+def chain(resources: Resources) -> list[FakeStep]:
+    """cluster <- stack <- services, with images beside the stack, as in the lab."""
     return [
-        Thing("cluster", world),
-        Thing("stack", world, ("cluster",)),
-        Thing("images", world, ("cluster",)),
-        Thing("services", world, ("stack", "images")),
+        FakeStep("cluster", resources),
+        FakeStep("stack", resources, ("cluster",)),
+        FakeStep("images", resources, ("cluster",)),
+        FakeStep("services", resources, ("stack", "images")),
     ]
 
 
@@ -117,7 +117,7 @@ def ops(changes: list[Change]) -> dict[str, Op]:
     return {change.name: change.op for change in changes}
 
 
-def as_wanted(name: str, ready: bool = True) -> Actual:
+def up_to_date(name: str, ready: bool = True) -> Actual:
     return Actual(fingerprint({"name": name}), ready, "there")
 
 
@@ -153,7 +153,7 @@ def test_decide(wanted: dict[str, Any] | None, found: Actual | None, op: Op) -> 
     assert decide(wanted, found) == op
 
 
-def test_a_fingerprint_does_not_depend_on_the_order_of_keys_but_on_every_value() -> None:
+def test_fingerprint_depends_on_values_and_not_on_key_order() -> None:
     assert fingerprint({"a": 1, "b": [1, 2]}) == fingerprint({"b": [1, 2], "a": 1})
     assert fingerprint({"a": [1, 2]}) != fingerprint({"a": [2, 1]})
     assert fingerprint({"a": 1}) != fingerprint({"a": "1"})
@@ -162,313 +162,319 @@ def test_a_fingerprint_does_not_depend_on_the_order_of_keys_but_on_every_value()
 # --- plan
 
 
-def test_plan_changes_nothing_and_keeps_the_lists_order(world: Runtime) -> None:
-    world.there["stack"] = as_wanted("stack", ready=False)
-    world.there["images"] = Actual(None, True, "old")
-    world.there["cluster"] = as_wanted("cluster")
-    changes = walk.plan(chain(world))
+def test_plan_changes_nothing_and_keeps_the_order(resources: Resources) -> None:
+    resources.existing["stack"] = up_to_date("stack", ready=False)
+    resources.existing["images"] = Actual(None, True, "old")
+    resources.existing["cluster"] = up_to_date("cluster")
+    changes = executor.plan(chain(resources))
     assert [(c.name, c.op, c.detail) for c in changes] == [
         ("cluster", "keep", "there"),
         ("stack", "wait", "there"),
         ("images", "update", "old"),
         ("services", "create", ""),
     ]
-    assert world.done == []
+    assert resources.actions == []
 
 
-def test_in_a_world_that_does_not_exist_everything_is_to_be_created(world: Runtime) -> None:
-    class Absent(Thing):
-        def found(self) -> Actual | None:
-            raise TargetAbsent("no world")
+def test_everything_is_created_in_an_absent_target(resources: Resources) -> None:
+    class Absent(FakeStep):
+        def inspect(self) -> Actual | None:
+            raise TargetAbsent("no target")
 
-    assert ops(walk.plan([Absent("cluster", world)])) == {"cluster": "create"}
-    assert ops(walk.up([Absent("cluster", world)], NullObserver())) == {"cluster": "create"}
+    assert ops(executor.plan([Absent("cluster", resources)])) == {"cluster": "create"}
+    assert ops(executor.up([Absent("cluster", resources)], SilentObserver())) == {"cluster": "create"}
 
 
 # --- up
 
 
-def test_each_step_runs_after_those_it_needs(world: Runtime) -> None:
-    changes = walk.up(chain(world), NullObserver())
+def test_step_runs_after_the_steps_it_needs(resources: Resources) -> None:
+    changes = executor.up(chain(resources), SilentObserver())
     assert [c.name for c in changes] == ["cluster", "stack", "images", "services"]
     assert set(ops(changes).values()) == {"create"}
-    at = {text: number for number, text in enumerate(world.done)}
-    assert at["cluster is made"] < min(at["+stack"], at["+images"])
-    assert max(at["stack is made"], at["images is made"]) < at["+services"]
+    at = {text: number for number, text in enumerate(resources.actions)}
+    assert at["cluster is created"] < min(at["+stack"], at["+images"])
+    assert max(at["stack is created"], at["images is created"]) < at["+services"]
 
 
-def test_a_second_time_keeps_everything_and_acts_on_nothing(world: Runtime) -> None:
-    walk.up(chain(world), NullObserver())
-    world.done.clear()
-    watcher = Watcher()
-    assert set(ops(walk.up(chain(world), watcher)).values()) == {"keep"}
-    assert world.done == []
-    assert [told for told in watcher.told if told[0] == "begins"] == []
+def test_second_up_changes_nothing(resources: Resources) -> None:
+    executor.up(chain(resources), SilentObserver())
+    resources.actions.clear()
+    observer = RecordingObserver()
+    assert set(ops(executor.up(chain(resources), observer)).values()) == {"keep"}
+    assert resources.actions == []
+    assert [call for call in observer.calls if call[0] == "started"] == []
 
 
-def test_what_does_not_need_each_other_runs_at_the_same_time(world: Runtime) -> None:
-    """Each of the two waits for the other to have begun: one after the other, neither would end."""
-    together = threading.Barrier(2, timeout=PATIENCE)
-    steps = chain(world)
+def test_independent_steps_run_concurrently(resources: Resources) -> None:
+    """Each of the two waits until the other has started; one after the other would time out."""
+    together = threading.Barrier(2, timeout=TIMEOUT)
+    steps = chain(resources)
     for step in steps[1:3]:
         step.work = lambda report: together.wait() and None
-    walk.up(steps, NullObserver())
-    assert "services is made" in world.done
+    executor.up(steps, SilentObserver())
+    assert "services is created" in resources.actions
 
 
-def test_what_is_not_wanted_any_more_is_destroyed(world: Runtime) -> None:
-    world.there["old"] = as_wanted("old")
-    assert ops(walk.up([Thing("old", world, unwanted=True)], NullObserver())) == {"old": "destroy"}
-    assert world.there == {}
-    assert ops(walk.up([Thing("old", world, unwanted=True)], NullObserver())) == {"old": "keep"}
+def test_orphan_is_destroyed(resources: Resources) -> None:
+    resources.existing["old"] = up_to_date("old")
+    assert ops(executor.up([FakeStep("old", resources, orphan=True)], SilentObserver())) == {"old": "destroy"}
+    assert resources.existing == {}
+    assert ops(executor.up([FakeStep("old", resources, orphan=True)], SilentObserver())) == {"old": "keep"}
 
 
-def test_a_need_that_is_not_in_the_list_is_taken_for_done(world: Runtime) -> None:
-    assert ops(walk.up([Thing("services", world, ("stack",))], NullObserver())) == {"services": "create"}
+def test_missing_need_counts_as_done(resources: Resources) -> None:
+    assert ops(executor.up([FakeStep("services", resources, ("stack",))], SilentObserver())) == {"services": "create"}
 
 
-def test_it_is_decided_again_just_before_acting(world: Runtime) -> None:
-    """What a step makes may be all that a later one wants."""
-    steps = chain(world)[:2]
-    steps[0].work = lambda report: world.there.update(stack=as_wanted("stack"))
-    assert ops(walk.up(steps, NullObserver())) == {"cluster": "create", "stack": "keep"}
+def test_step_is_inspected_just_before_it_is_applied(resources: Resources) -> None:
+    """A step may create what a later one needs."""
+    steps = chain(resources)[:2]
+    steps[0].work = lambda report: resources.existing.update(stack=up_to_date("stack"))
+    assert ops(executor.up(steps, SilentObserver())) == {"cluster": "create", "stack": "keep"}
 
 
-def test_the_observer_is_told_of_each_step_in_turn(world: Runtime) -> None:
-    watcher = Watcher()
-    walk.up([Thing("cluster", world, work=lambda report: report.say("making it"))], watcher)
-    assert watcher.told == [
-        ("begins", "cluster", "create"),
-        ("says", "cluster", "making it"),
-        ("ends", "cluster", "create"),
+def test_observer_follows_a_step(resources: Resources) -> None:
+    observer = RecordingObserver()
+    executor.up([FakeStep("cluster", resources, work=lambda report: report.say("making it"))], observer)
+    assert observer.calls == [
+        ("started", "cluster", "create"),
+        ("progress", "cluster", "making it"),
+        ("finished", "cluster", "create"),
     ]
 
 
 # --- failing
 
 
-def test_what_needs_a_failed_step_is_not_run(world: Runtime) -> None:
-    steps = chain(world)
+def test_dependents_of_a_failed_step_do_not_run(resources: Resources) -> None:
+    steps = chain(resources)
     error = StepFailed("the stack ended in ROLLBACK_COMPLETE")
     steps[1].work = fails(error)
-    watcher = Watcher()
+    observer = RecordingObserver()
     with pytest.raises(StepFailed) as raised:
-        walk.up(steps, watcher)
+        executor.up(steps, observer)
     assert raised.value is error
-    assert "+services" not in world.done
-    assert watcher.failed == {"stack": error}
+    assert "+services" not in resources.actions
+    assert observer.errors == {"stack": error}
 
 
-def test_a_step_beside_the_failed_one_is_told_to_stop_waiting(world: Runtime) -> None:
-    """The stack would wait for its pause to end; the failing image ends it, and is what is raised."""
+def test_failure_ends_the_waits_of_other_steps(resources: Resources) -> None:
+    """The failing image ends the wait of the stack, and its error is the one that is raised."""
     waits = threading.Event()
 
     def wait_long(report: Report) -> None:
         waits.set()
-        report.pause(PATIENCE)
-        raise AssertionError("the pause was not cut short")
+        report.wait(TIMEOUT)
+        raise AssertionError("the wait was not ended")
 
     def fail_then(report: Report) -> None:
-        assert waits.wait(PATIENCE)
+        assert waits.wait(TIMEOUT)
         raise StepFailed("no Dockerfile")
 
-    steps = chain(world)
+    steps = chain(resources)
     steps[1].work, steps[2].work = wait_long, fail_then
-    watcher = Watcher()
+    observer = RecordingObserver()
     with pytest.raises(StepFailed, match="no Dockerfile"):
-        walk.up(steps, watcher)
-    assert list(watcher.failed) == ["images"]
+        executor.up(steps, observer)
+    assert list(observer.errors) == ["images"]
 
 
-def test_the_first_error_is_the_root(world: Runtime) -> None:
+def test_first_error_is_raised(resources: Resources) -> None:
     first_has_failed = threading.Event()
 
     def fail_second(report: Report) -> None:
-        assert first_has_failed.wait(PATIENCE)
+        assert first_has_failed.wait(TIMEOUT)
         raise StepFailed("second")
 
-    class Watch(Watcher):
-        def fails(self, step: str, error: BaseException) -> None:
-            super().fails(step, error)
+    class Watch(RecordingObserver):
+        def failed(self, step: str, error: BaseException) -> None:
+            super().failed(step, error)
             first_has_failed.set()
 
-    steps = chain(world)
+    steps = chain(resources)
     steps[1].work, steps[2].work = fails(StepFailed("first")), fail_second
     with pytest.raises(StepFailed, match="first"):
-        walk.up(steps, Watch())
+        executor.up(steps, Watch())
 
 
-def test_an_error_that_is_not_ours_is_told_with_its_step(world: Runtime) -> None:
-    """A time-out, or an error of an AWS client, says nothing of where it happened."""
-    cause = TimeoutError("not after 60 s")
-    steps = chain(world)
+def test_foreign_error_names_its_step(resources: Resources) -> None:
+    """A timeout or an AWS client's error doesn't say where it happened."""
+    cause = TimeoutError("timed out after 60 s")
+    steps = chain(resources)
     steps[1].work = fails(cause)
     with pytest.raises(StepFailed) as raised:
-        walk.up(steps, NullObserver())
-    assert (raised.value.where, raised.value.why) == ("step stack", "TimeoutError: not after 60 s")
+        executor.up(steps, SilentObserver())
+    assert (raised.value.where, raised.value.why) == ("step stack", "TimeoutError: timed out after 60 s")
     assert raised.value.__cause__ is cause
 
 
-def test_an_error_while_planning_is_told_with_its_step(world: Runtime) -> None:
-    class Broken(Thing):
-        def found(self) -> Actual | None:
+def test_foreign_error_in_a_plan_names_its_step(resources: Resources) -> None:
+    class Broken(FakeStep):
+        def inspect(self) -> Actual | None:
             raise ValueError("that is no answer")
 
     with pytest.raises(StepFailed) as raised:
-        walk.plan([Thing("cluster", world), Broken("stack", world)])
+        executor.plan([FakeStep("cluster", resources), Broken("stack", resources)])
     assert (raised.value.where, raised.value.why) == ("step stack", "ValueError: that is no answer")
 
 
-class Silent(Thing):
-    """Nobody answers what is there."""
+class Silent(FakeStep):
+    """A step whose registry is down."""
 
-    def found(self) -> Actual | None:
+    def inspect(self) -> Actual | None:
         raise Unreachable("The registry does not answer", where="r.example", why="time-out")
 
 
-def test_a_sight_tells_of_a_step_that_finds_no_answer_and_of_all_others(world: Runtime) -> None:
-    world.there = {"cluster": as_wanted("cluster"), "services": as_wanted("services")}
-    changes = walk.inspect_all([Thing("cluster", world), Silent("images", world), Thing("services", world)])
+def test_inspect_all_reports_a_step_that_cannot_be_inspected(resources: Resources) -> None:
+    resources.existing = {"cluster": up_to_date("cluster"), "services": up_to_date("services")}
+    changes = executor.inspect_all(
+        [FakeStep("cluster", resources), Silent("images", resources), FakeStep("services", resources)]
+    )
     assert ops(changes) == {"cluster": "keep", "images": "wait", "services": "keep"}
     assert changes[1].detail == "The registry does not answer (r.example): time-out"
 
 
-def test_nothing_is_seen_without_the_first_step(world: Runtime) -> None:
+def test_inspect_all_needs_the_first_step(resources: Resources) -> None:
     with pytest.raises(Unreachable):
-        walk.inspect_all([Silent("ground", world), Thing("cluster", world)])
+        executor.inspect_all([Silent("prerequisites", resources), FakeStep("cluster", resources)])
 
 
-def test_what_nobody_foresaw_is_an_error_of_a_sight_too(world: Runtime) -> None:
-    class Broken(Thing):
-        def found(self) -> Actual | None:
+def test_inspect_all_raises_foreign_errors(resources: Resources) -> None:
+    class Broken(FakeStep):
+        def inspect(self) -> Actual | None:
             raise ValueError("that is no answer")
 
     with pytest.raises(StepFailed):
-        walk.inspect_all([Thing("cluster", world), Broken("stack", world)])
+        executor.inspect_all([FakeStep("cluster", resources), Broken("stack", resources)])
 
 
-def test_an_observer_that_cannot_tell_ends_the_walk(world: Runtime) -> None:
-    """Its stream may be closed (`ecsconsul up 2>&1 | head -1`; rich exits then): the walk ends, and does not hang."""
+def test_broken_observer_ends_the_run(resources: Resources) -> None:
+    """Its stream may be closed (`ecsconsul up 2>&1 | head -1`; rich exits then): the run must end and not hang."""
 
-    class Closed(NullObserver):
-        def ends(self, change: Change) -> None:
+    class Closed(SilentObserver):
+        def finished(self, change: Change) -> None:
             raise SystemExit(1)
 
-        def fails(self, step: str, error: BaseException) -> None:
+        def failed(self, step: str, error: BaseException) -> None:
             raise SystemExit(1)
 
     raised: list[BaseException] = []
 
     def go() -> None:
         try:
-            walk.up(chain(world), Closed())
+            executor.up(chain(resources), Closed())
         except SystemExit as error:
             raised.append(error)
 
     thread = threading.Thread(target=go, daemon=True)
     thread.start()
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)
     assert len(raised) == 1
-    assert "+stack" not in world.done
+    assert "+stack" not in resources.actions
 
 
-# --- what goes on without the walk
+# --- what keeps running in AWS
 
 
 def begins_and(then: Callable[[Report], None]) -> Callable[[Report], None]:
     def work(report: Report) -> None:
-        report.under_way("stack blue: CREATE_IN_PROGRESS")
+        report.in_progress("stack blue: CREATE_IN_PROGRESS")
         then(report)
 
     return work
 
 
-def left(watcher: Watcher) -> list[tuple[str, ...]]:
-    return [told[1:] for told in watcher.told if told[0] == "leaves"]
+def left(observer: RecordingObserver) -> list[tuple[str, ...]]:
+    return [call[1:] for call in observer.calls if call[0] == "still_running"]
 
 
-def test_what_a_failed_walk_leaves_under_way_is_told(world: Runtime) -> None:
-    """The image fails while the stack is created: AWS goes on with it."""
+def test_failed_run_reports_what_is_still_running(resources: Resources) -> None:
+    """The image fails while AWS creates the stack."""
     begun = threading.Event()
 
     def wait_long(report: Report) -> None:
         begun.set()
-        report.pause(PATIENCE)
+        report.wait(TIMEOUT)
 
     def fail_then(report: Report) -> None:
-        assert begun.wait(PATIENCE)
+        assert begun.wait(TIMEOUT)
         raise StepFailed("no Dockerfile")
 
-    steps = chain(world)
+    steps = chain(resources)
     steps[1].work, steps[2].work = begins_and(wait_long), fail_then
-    watcher = Watcher()
+    observer = RecordingObserver()
     with pytest.raises(StepFailed):
-        walk.up(steps, watcher)
-    assert left(watcher) == [("stack", "stack blue: CREATE_IN_PROGRESS")]
+        executor.up(steps, observer)
+    assert left(observer) == [("stack", "stack blue: CREATE_IN_PROGRESS")]
 
 
-def test_what_was_waited_for_to_its_end_is_not_left(world: Runtime) -> None:
-    steps = chain(world)
+def test_finished_step_is_not_still_running(resources: Resources) -> None:
+    steps = chain(resources)
     steps[1].work, steps[3].work = begins_and(nothing), fails(StepFailed("crashes"))
-    watcher = Watcher()
+    observer = RecordingObserver()
     with pytest.raises(StepFailed):
-        walk.up(steps, watcher)
-    assert left(watcher) == []
+        executor.up(steps, observer)
+    assert left(observer) == []
 
 
-def test_the_observer_is_told_of_parts(world: Runtime) -> None:
-    watcher = Watcher()
+def test_observer_sees_subresources(resources: Resources) -> None:
+    observer = RecordingObserver()
     part = SubResource("ConsulServer", "runs", "CREATE_IN_PROGRESS")
-    walk.up([Thing("stack", world, work=lambda report: report.part(part))], watcher)
-    assert ("tells", "stack", "ConsulServer") in watcher.told
+    executor.up([FakeStep("stack", resources, work=lambda report: report.subresource(part))], observer)
+    assert ("subresource", "stack", "ConsulServer") in observer.calls
 
 
 # --- down
 
 
-def test_down_is_the_same_graph_backwards(world: Runtime) -> None:
-    walk.up(chain(world), NullObserver())
-    world.done.clear()
-    changes = walk.down(chain(world), NullObserver())
+def test_down_reverses_the_graph(resources: Resources) -> None:
+    executor.up(chain(resources), SilentObserver())
+    resources.actions.clear()
+    changes = executor.down(chain(resources), SilentObserver())
     assert set(ops(changes).values()) == {"destroy"}
-    assert world.done[0] == "-services"
-    assert world.done[-1] == "-cluster"
-    assert world.there == {}
+    assert resources.actions[0] == "-services"
+    assert resources.actions[-1] == "-cluster"
+    assert resources.existing == {}
 
 
-def test_down_twice_is_fine(world: Runtime) -> None:
-    assert set(ops(walk.down(chain(world), NullObserver())).values()) == {"keep"}
+def test_second_down_changes_nothing(resources: Resources) -> None:
+    assert set(ops(executor.down(chain(resources), SilentObserver())).values()) == {"keep"}
 
 
-def test_down_in_a_world_that_does_not_exist_finds_nothing(world: Runtime) -> None:
-    class Absent(Thing):
-        def found(self) -> Actual | None:
-            raise TargetAbsent("no world")
+def test_down_in_an_absent_target_finds_nothing(resources: Resources) -> None:
+    class Absent(FakeStep):
+        def inspect(self) -> Actual | None:
+            raise TargetAbsent("no target")
 
         def destroy(self, report: Report) -> str:
-            raise TargetAbsent("no world")
+            raise TargetAbsent("no target")
 
-    (change,) = walk.down([Absent("cluster", world)], NullObserver())
+    (change,) = executor.down([Absent("cluster", resources)], SilentObserver())
     assert (change.op, change.detail) == ("keep", "absent")
 
 
-def test_down_does_not_take_away_what_a_thing_that_stays_stands_on(world: Runtime) -> None:
-    walk.up(chain(world), NullObserver())
-    steps = chain(world)
+def test_down_keeps_what_a_failed_step_needs(resources: Resources) -> None:
+    executor.up(chain(resources), SilentObserver())
+    steps = chain(resources)
     steps[3].work = fails(StepFailed("the service does not drain"))
     with pytest.raises(StepFailed, match="does not drain"):
-        walk.down(steps, NullObserver())
-    assert set(world.there) == {"cluster", "stack", "images", "services"}
+        executor.down(steps, SilentObserver())
+    assert set(resources.existing) == {"cluster", "stack", "images", "services"}
 
 
-# --- objections
+# --- blockers
 
 
-def test_all_objections_are_told_at_once(world: Runtime) -> None:
+def test_blockers_of_all_steps_are_collected(resources: Resources) -> None:
     port, folder = LabError("port taken"), LabError("folder missing")
-    steps = [Thing("ground", world, against=(port,)), Thing("cluster", world), Thing("x", world, against=(folder,))]
-    assert walk.blockers(steps) == [port, folder]
-    assert world.done == []
+    steps = [
+        FakeStep("prerequisites", resources, blocking=(port,)),
+        FakeStep("cluster", resources),
+        FakeStep("x", resources, blocking=(folder,)),
+    ]
+    assert executor.blockers(steps) == [port, folder]
+    assert resources.actions == []
 
 
 # --- Ctrl-C
@@ -477,44 +483,46 @@ def test_all_objections_are_told_at_once(world: Runtime) -> None:
 WAITING = """
 import sys, threading
 sys.path.insert(0, {tests!r})
-from tests.deploy.test_executor import Thing, World, chain
-from ecsconsul.deploy import executor as walk
+from tests.deploy.test_executor import Resources, chain
+from tests.deploy.world import SilentObserver
+from ecsconsul.deploy import executor
+from ecsconsul.errors import Interrupted
 
-class Watcher(walk.NullObserver):
-    def leaves(self, step, text):
-        print(step, "leaves", text, flush=True)
+class Observer(SilentObserver):
+    def still_running(self, step, text):
+        print(step, "still running:", text, flush=True)
 
 def work(report):
-    report.under_way("it goes on")
+    report.in_progress("CREATE_IN_PROGRESS")
     print("waiting", flush=True)
-    threading.Event().wait({seconds})   # a request that does not answer, and hears of no interruption
+    threading.Event().wait({seconds})   # a request that gets no response and can't be interrupted
 
-steps = chain(World())
+steps = chain(Resources())
 steps[0].work = work
 try:
-    walk.up(steps, Watcher())
-except walk.Interrupted:
+    executor.up(steps, Observer())
+except Interrupted:
     print("interrupted", flush=True)
 """
 
 
-def test_ctrl_c_ends_the_wait_whatever_a_request_is_still_doing() -> None:
+def test_ctrl_c_ends_a_run_during_a_request() -> None:
     root = Path(__file__).parents[2]
-    script = WAITING.format(tests=str(root), seconds=3 * PATIENCE)
+    script = WAITING.format(tests=str(root), seconds=3 * TIMEOUT)
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=root) as process:
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == "waiting\n"
             process.send_signal(signal.SIGINT)
-            said, _ = process.communicate(timeout=PATIENCE)
+            output, _ = process.communicate(timeout=TIMEOUT)
         finally:
             process.kill()
-    assert (said, process.returncode) == ("cluster leaves it goes on\ninterrupted\n", 0)
+    assert (output, process.returncode) == ("cluster still running: CREATE_IN_PROGRESS\ninterrupted\n", 0)
 
 
-def test_a_step_that_pauses_when_the_user_stops_is_not_a_failure(world: Runtime) -> None:
-    watcher = Watcher()
-    steps = [Thing("cluster", world, work=fails(Interrupted()))]
+def test_interrupted_step_is_not_reported_as_failed(resources: Resources) -> None:
+    observer = RecordingObserver()
+    steps = [FakeStep("cluster", resources, work=fails(Interrupted()))]
     with pytest.raises(Interrupted):
-        walk.up(steps, watcher)
-    assert watcher.failed == {}
+        executor.up(steps, observer)
+    assert observer.errors == {}

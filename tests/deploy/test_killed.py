@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 
 from ecsconsul.config.lab import Lab, ServiceSpec
-from ecsconsul.deploy import executor as walk
-from ecsconsul.deploy.executor import NullObserver
+from ecsconsul.deploy import executor
 from ecsconsul.deploy.lab_steps import DISCOVERY, steps_for
 from ecsconsul.deploy.step import Step
-from tests.deploy.world import Runtime, WorldTarget
+from tests.deploy.world import FakeTarget, Runtime, SilentObserver
 
 ROOT = Path(__file__).parent.parent.parent
 MOMENTS = 4
@@ -24,20 +23,20 @@ PATIENCE = 60.0
 SCRIPT = """
 import sys
 from pathlib import Path
-from tests.deploy.test_killed import account, lab_in, steps
-from ecsconsul.deploy import executor as walk
+from tests.deploy.test_killed import SilentObserver, account, lab_in, steps
+from ecsconsul.deploy import executor
 
 verb, kind, endpoint, folder = sys.argv[1:]
 target = account(kind, endpoint)
 target.client("ecs"), target.client("cloudformation")
 print("begins", flush=True)
-getattr(walk, verb)(steps(lab_in(Path(folder), kind), target), walk.NullObserver())
+getattr(executor, verb)(steps(lab_in(Path(folder), kind), target), SilentObserver())
 """
 
 
-def account(kind: str, endpoint: str) -> WorldTarget:
+def account(kind: str, endpoint: str) -> FakeTarget:
     """moto's own API as an account; the region runs no daemons, and so it registers tasks by itself."""
-    return WorldTarget(endpoint, registers_itself=kind == "region")
+    return FakeTarget(endpoint, system_services=() if kind == "region" else ("registrator",))
 
 
 def lab_in(folder: Path, kind: str) -> Lab:
@@ -46,7 +45,7 @@ def lab_in(folder: Path, kind: str) -> Lab:
     return Lab(name="blue", services=tuple(ServiceSpec(name=f"s{n}", path=str(folder), count=count) for n in range(3)))
 
 
-def steps(lab: Lab, target: WorldTarget) -> list[Step]:
+def steps(lab: Lab, target: FakeTarget) -> list[Step]:
     return [step for step in steps_for(lab, target) if step.name != DISCOVERY]
 
 
@@ -73,19 +72,19 @@ class Walks:
             time.sleep(after)
             process.kill()
 
-    def undisturbed(self, verb: str) -> WorldTarget:
+    def undisturbed(self, verb: str) -> FakeTarget:
         """One in this process; the world as it left it."""
         target = account(self.kind, self.endpoint)
         begun = time.monotonic()
         self.has_instance(verb == "up")
-        getattr(walk, verb)(steps(lab_in(self.folder, self.kind), target), NullObserver())
+        getattr(executor, verb)(steps(lab_in(self.folder, self.kind), target), SilentObserver())
         self.seconds = time.monotonic() - begun
         return account(self.kind, self.endpoint)
 
     def pending(self) -> set[str]:
         # the images of this target are forgotten with the process that made them
         every = steps(lab_in(self.folder, self.kind), account(self.kind, self.endpoint))
-        return {change.op for change in walk.plan([step for step in every if not step.name.startswith("images/")])}
+        return {change.op for change in executor.plan([step for step in every if not step.name.startswith("images/")])}
 
 
 @pytest.fixture(params=["plain", "region"])
@@ -93,7 +92,7 @@ def walks(world: Runtime, request: pytest.FixtureRequest, tmp_path: Path) -> Wal
     return Walks(world, request.param, tmp_path)
 
 
-def there(target: WorldTarget) -> dict[str, Any]:
+def there(target: FakeTarget) -> dict[str, Any]:
     """All that can be there of a lab, by kind."""
     ecs, cloudformation = target.client("ecs"), target.client("cloudformation")
     described = ecs.describe_clusters(clusters=ecs.list_clusters()["clusterArns"] or ["blue"])["clusters"]
@@ -114,7 +113,7 @@ def there(target: WorldTarget) -> dict[str, Any]:
     }
 
 
-def ecs_instances(target: WorldTarget) -> list[str]:
+def ecs_instances(target: FakeTarget) -> list[str]:
     groups = target.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
     return [instance["InstanceId"] for group in groups for instance in group["Instances"]]
 

@@ -17,13 +17,12 @@ from msgspec.structs import replace
 
 from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.consul.catalog import Consul
-from ecsconsul.deploy import executor as walk
-from ecsconsul.deploy.executor import NullObserver
+from ecsconsul.deploy import executor
 from ecsconsul.deploy.lab_status import collect
 from ecsconsul.deploy.lab_steps import steps_for
 from ecsconsul.targets.base import ConsulAddress
 from tests.consul_server import ConsulServer, consul_server
-from tests.deploy.world import Runtime, WorldTarget
+from tests.deploy.world import FakeTarget, Runtime, SilentObserver
 
 Json = dict[str, Any]
 
@@ -69,15 +68,15 @@ def address_of(server: ConsulServer) -> ConsulAddress:
 
 
 @pytest.fixture
-def target(world: Runtime, server: ConsulServer, consul: Consul, lab: Lab) -> WorldTarget:
+def target(world: Runtime, server: ConsulServer, consul: Consul, lab: Lab) -> FakeTarget:
     """The lab, made and seen by Consul."""
     world.reset()
     world.add_instance(lab.name)
-    target = WorldTarget(world.endpoint("region"), address_of(server))
+    target = FakeTarget(world.endpoint("region"), address_of(server))
     for service_id, name in (("w1", "weather"), ("w2", "weather"), ("p1", "portal")):
         register(consul, service_id, name)
-    walk.up(steps_for(lab, target), NullObserver())
-    target.asked.clear()
+    executor.up(steps_for(lab, target), SilentObserver())
+    target.requests.clear()
     return target
 
 
@@ -98,7 +97,7 @@ def ops(document: Json) -> dict[str, str]:
 # --- joined
 
 
-def test_a_lab_as_wanted_is_healthy(target: WorldTarget, lab: Lab, server: ConsulServer) -> None:
+def test_a_lab_as_wanted_is_healthy(target: FakeTarget, lab: Lab, server: ConsulServer) -> None:
     found = collect(lab, target)
     assert found["healthy"] is True
     assert set(ops(found).values()) == {"keep"}
@@ -116,13 +115,13 @@ def test_a_lab_as_wanted_is_healthy(target: WorldTarget, lab: Lab, server: Consu
     json.dumps(found)
 
 
-def test_what_else_is_in_consul_is_named(target: WorldTarget, lab: Lab, consul: Consul) -> None:
+def test_what_else_is_in_consul_is_named(target: FakeTarget, lab: Lab, consul: Consul) -> None:
     register(consul, "x1", "theirs", "critical")
     found = collect(lab, target)
     assert (found["others"], found["healthy"]) == (["theirs"], True)
 
 
-def test_a_count_that_was_scaled_is_what_is_desired(target: WorldTarget, lab: Lab, consul: Consul) -> None:
+def test_a_count_that_was_scaled_is_what_is_desired(target: FakeTarget, lab: Lab, consul: Consul) -> None:
     target.client("ecs").update_service(cluster="blue", service="weather", desiredCount=3)
     register(consul, "w3", "weather")
     found = collect(lab, target)
@@ -134,7 +133,7 @@ def test_a_count_that_was_scaled_is_what_is_desired(target: WorldTarget, lab: La
 # --- not healthy
 
 
-def test_an_instance_that_is_critical(target: WorldTarget, lab: Lab, consul: Consul) -> None:
+def test_an_instance_that_is_critical(target: FakeTarget, lab: Lab, consul: Consul) -> None:
     consul.deregister("w2")
     register(consul, "w3", "weather", "critical")
     found = collect(lab, target)
@@ -142,13 +141,13 @@ def test_an_instance_that_is_critical(target: WorldTarget, lab: Lab, consul: Con
     assert (service(found, "weather")["running"], service(found, "weather")["passing"]) == (2, 1)
 
 
-def test_a_task_that_runs_and_that_consul_does_not_know(target: WorldTarget, lab: Lab, consul: Consul) -> None:
+def test_a_task_that_runs_and_that_consul_does_not_know(target: FakeTarget, lab: Lab, consul: Consul) -> None:
     consul.deregister("p1")
     found = collect(lab, target)
     assert (found["healthy"], service(found, "portal")["instances"]) == (False, [])
 
 
-def test_a_ghost_that_passes_is_one_too_many(target: WorldTarget, lab: Lab, consul: Consul) -> None:
+def test_a_ghost_that_passes_is_one_too_many(target: FakeTarget, lab: Lab, consul: Consul) -> None:
     """In Consul, and no task stands behind it."""
     register(consul, "w3", "weather")
     found = collect(lab, target)
@@ -156,14 +155,14 @@ def test_a_ghost_that_passes_is_one_too_many(target: WorldTarget, lab: Lab, cons
     assert service(found, "weather")["passing"] == 3
 
 
-def test_a_service_that_was_deleted(target: WorldTarget, lab: Lab) -> None:
+def test_a_service_that_was_deleted(target: FakeTarget, lab: Lab) -> None:
     target.client("ecs").delete_service(cluster="blue", service="portal", force=True)
     found = collect(lab, target)
     assert (found["healthy"], service(found, "portal")["running"]) == (False, 0)
     assert ops(found)["services/portal"] == "create"
 
 
-def test_a_cluster_that_is_gone(target: WorldTarget, lab: Lab) -> None:
+def test_a_cluster_that_is_gone(target: FakeTarget, lab: Lab) -> None:
     for name in ("weather", "portal"):
         target.client("ecs").delete_service(cluster="blue", service=name, force=True)
     found = collect(replace(lab, name="green"), target)
@@ -171,7 +170,7 @@ def test_a_cluster_that_is_gone(target: WorldTarget, lab: Lab) -> None:
     assert ops(found)["cluster"] == "create"
 
 
-def test_a_consul_that_is_away_is_told_with_what_aws_knows(target: WorldTarget, lab: Lab) -> None:
+def test_a_consul_that_is_away_is_told_with_what_aws_knows(target: FakeTarget, lab: Lab) -> None:
     target.consul_address = ConsulAddress("127.0.0.1", 9, "127.0.0.1", 9)
     found = collect(lab, target)
     assert found["healthy"] is False
@@ -180,7 +179,7 @@ def test_a_consul_that_is_away_is_told_with_what_aws_knows(target: WorldTarget, 
     assert service(found, "weather")["running"] == 2
 
 
-def test_a_registry_that_is_away_is_told_with_all_else(target: WorldTarget, lab: Lab) -> None:
+def test_a_registry_that_is_away_is_told_with_all_else(target: FakeTarget, lab: Lab) -> None:
     target.images.away = True
     found = collect(lab, target)
     assert {name for name, op in ops(found).items() if op == "wait"} == {"images/weather", "images/portal"}
@@ -188,17 +187,17 @@ def test_a_registry_that_is_away_is_told_with_all_else(target: WorldTarget, lab:
 
 
 def test_a_world_that_does_not_exist(lab: Lab) -> None:
-    found = collect(lab, WorldTarget(None))
+    found = collect(lab, FakeTarget(None))
     assert found["healthy"] is False
     assert set(ops(found).values()) == {"create"}
     assert found["consul"] == {"http": None, "dns": None, "leader": "", "members": []}
     assert [service["desired"] for service in found["services"]] == [2, 1]
 
 
-def test_where_ecs_cannot_be_asked_nothing_is_called_a_ghost(target: WorldTarget, lab: Lab) -> None:
+def test_where_ecs_cannot_be_asked_nothing_is_called_a_ghost(target: FakeTarget, lab: Lab) -> None:
     """As when the region's process hangs: tasks and Consul go on."""
-    found = collect(lab, WorldTarget(None, target.consul_address))
-    assert (found["healthy"], found["aws"]["error"]) == (False, "there is no such world")
+    found = collect(lab, FakeTarget(None, target.consul_address))
+    assert (found["healthy"], found["aws"]["error"]) == (False, "there is no such target")
     weather = service(found, "weather")
     assert (weather["passing"], weather["ghosts"], weather["missing"]) == (2, None, None)
 
@@ -250,7 +249,7 @@ def between(server: ConsulServer, leader: bool = True) -> Iterator[tuple[ConsulA
 
 
 def test_without_a_leader_it_is_told_at_once_with_the_members(
-    target: WorldTarget, lab: Lab, server: ConsulServer
+    target: FakeTarget, lab: Lab, server: ConsulServer
 ) -> None:
     with between(server, leader=False) as (address, asked):
         target.consul_address = address
@@ -283,7 +282,7 @@ def fill(server: ConsulServer, services: int, instances: int) -> None:
 
 
 def test_a_catalog_of_200_services_with_10_instances_costs_no_request_more(
-    target: WorldTarget, lab: Lab, server: ConsulServer
+    target: FakeTarget, lab: Lab, server: ConsulServer
 ) -> None:
     with between(server) as (address, asked):
         target.consul_address = address
@@ -291,7 +290,7 @@ def test_a_catalog_of_200_services_with_10_instances_costs_no_request_more(
         few, aws = Counter(asked), target.counted()
         fill(server, 200, 10)
         asked.clear()
-        target.asked.clear()
+        target.requests.clear()
         found = collect(lab, target)
     assert (found["healthy"], len(found["others"])) == (True, 200)
     assert asked == few

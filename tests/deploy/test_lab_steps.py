@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from ecsconsul.config.lab import Lab, ServiceSpec
-from ecsconsul.deploy import executor as walk
+from ecsconsul.deploy import executor
 from ecsconsul.deploy.lab_steps import scaling_steps, steps_for
 from ecsconsul.deploy.prerequisites import PrerequisitesStep
 from ecsconsul.deploy.step import decide
 from ecsconsul.errors import LabError
-from tests.deploy.world import Said, WorldTarget
+from tests.deploy.world import FakeTarget, RecordingReport
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def lab(tmp_path: Path) -> Lab:
 
 
 def test_the_steps_stand_in_the_order_of_the_labs_text(lab: Lab) -> None:
-    assert [step.name for step in steps_for(lab, WorldTarget(None))] == [
-        "ground",
+    assert [step.name for step in steps_for(lab, FakeTarget(None))] == [
+        "prerequisites",
         "cluster",
         "stack",
         "images/weather",
@@ -38,7 +38,7 @@ def test_the_steps_stand_in_the_order_of_the_labs_text(lab: Lab) -> None:
 
 
 def test_every_need_is_a_step_that_stands_before(lab: Lab) -> None:
-    steps = steps_for(lab, WorldTarget(None))
+    steps = steps_for(lab, FakeTarget(None))
     names = [step.name for step in steps]
     for number, step in enumerate(steps):
         assert set(step.needs) <= set(names[:number]), step.name
@@ -47,15 +47,15 @@ def test_every_need_is_a_step_that_stands_before(lab: Lab) -> None:
 
 def needed_by(lab: Lab, name: str) -> set[str]:
     """All that a step waits for, over as many others as it may be."""
-    by_name = {step.name: step for step in steps_for(lab, WorldTarget(None))}
+    by_name = {step.name: step for step in steps_for(lab, FakeTarget(None))}
     direct = set(by_name[name].needs)
     return direct.union(*(needed_by(lab, need) for need in direct))
 
 
 def test_everything_stands_on_the_ground_and_discovery_on_everything(lab: Lab) -> None:
-    names = {step.name for step in steps_for(lab, WorldTarget(None))}
+    names = {step.name for step in steps_for(lab, FakeTarget(None))}
     assert needed_by(lab, "discovery") == names - {"discovery"}
-    assert all("ground" in needed_by(lab, name) for name in names - {"ground"})
+    assert all("prerequisites" in needed_by(lab, name) for name in names - {"prerequisites"})
 
 
 def test_images_are_built_while_the_stack_is_created(lab: Lab) -> None:
@@ -64,33 +64,33 @@ def test_images_are_built_while_the_stack_is_created(lab: Lab) -> None:
 
 
 def test_no_step_asks_anything_before_it_is_walked(lab: Lab) -> None:
-    target = WorldTarget("http://127.0.0.1:9")
+    target = FakeTarget("http://127.0.0.1:9")
     for step in steps_for(lab, target):
-        step.wanted()
-    assert target.asked == []
+        step.desired()
+    assert target.requests == []
 
 
 def test_in_a_world_that_does_not_exist_all_is_to_be_created(lab: Lab) -> None:
-    assert {change.op for change in walk.plan(steps_for(lab, WorldTarget(None)))} == {"create"}
+    assert {change.op for change in executor.plan(steps_for(lab, FakeTarget(None)))} == {"create"}
 
 
 def test_scale_walks_the_services_that_change_and_what_consul_sees_of_them(lab: Lab) -> None:
-    steps = scaling_steps(lab, {"portal": 3}, WorldTarget(None))
+    steps = scaling_steps(lab, {"portal": 3}, FakeTarget(None))
     assert [step.name for step in steps] == ["services/portal", "discovery"]
-    assert steps[-1].wanted() == {"passing": {"portal": 3}}
+    assert steps[-1].desired() == {"passing": {"portal": 3}}
 
 
 # --- the ground
 
 
-def test_the_ground_is_the_targets(lab: Lab, report: Said) -> None:
-    target = WorldTarget("http://127.0.0.1:9")
-    ground = PrerequisitesStep(lab, target)
-    assert decide(ground.wanted(), ground.found()) == "keep"
+def test_the_ground_is_the_targets(lab: Lab, report: RecordingReport) -> None:
+    target = FakeTarget("http://127.0.0.1:9")
+    ground = PrerequisitesStep(target)
+    assert decide(ground.desired(), ground.inspect()) == "keep"
     ground.destroy(report)
-    assert ground.found() is None
+    assert ground.inspect() is None
 
 
 def test_what_speaks_against_the_ground_is_told(lab: Lab) -> None:
     taken = LabError("port taken")
-    assert walk.blockers(steps_for(lab, WorldTarget(None, against=[taken]))) == [taken]
+    assert executor.blockers(steps_for(lab, FakeTarget(None, blocking=[taken]))) == [taken]

@@ -19,7 +19,7 @@ from ecsconsul.deploy.service_poller import ServicePoller
 from ecsconsul.errors import StepFailed
 from ecsconsul.targets.base import ConsulAddress, LogLine
 from tests.consul_server import ConsulServer, consul_server
-from tests.deploy.world import Said, WorldTarget
+from tests.deploy.world import FakeTarget, RecordingReport
 
 OLD, NEW = "arn:aws:ecs:us-east-1:1:task-definition/weather:1", "arn:aws:ecs:us-east-1:1:task-definition/weather:2"
 TASK = "0123456789abcdef0123456789abcdef"
@@ -54,7 +54,7 @@ class Answers:
         self.client = boto3.client("ecs", region_name="us-east-1", **credentials)
         self._stubber = Stubber(self.client)
         self._stubber.activate()
-        self.target = WorldTarget(None, given={"ecs": self.client})
+        self.target = FakeTarget(None, clients={"ecs": self.client})
         self.rollout = Rollout(Lab(name="blue"), SPEC, NEW, self.target, ServicePoller(self.target, "blue"))
 
     def shows(self, *services: dict[str, Any]) -> None:
@@ -77,7 +77,7 @@ class Answers:
 
     def failure(self, since: float | None = None) -> StepFailed:
         with pytest.raises(StepFailed) as raised:
-            self.rollout.await_stable(Said(), time.time() if since is None else since)
+            self.rollout.await_stable(RecordingReport(), time.time() if since is None else since)
         self._stubber.assert_no_pending_responses()
         return raised.value
 
@@ -124,7 +124,7 @@ def test_it_is_waited_for_and_its_progress_told_once_each(ecs: Answers) -> None:
         service(half, running=1, desired=2),
         service(running=2, desired=2),
     )
-    report = Said()
+    report = RecordingReport()
     assert ecs.rollout.await_stable(report, time.time()) == "2/2 running"
     assert report.texts == ["0/2 running", "1/2 running"]
 
@@ -132,7 +132,7 @@ def test_it_is_waited_for_and_its_progress_told_once_each(ecs: Answers) -> None:
 def test_a_first_failed_task_may_be_followed_by_one_that_runs(ecs: Answers) -> None:
     """It may have missed what comes up with it."""
     ecs.shows(service(deployment(running=0, rolloutState="IN_PROGRESS", failedTasks=1), running=0), service())
-    assert ecs.rollout.await_stable(Said(), time.time()) == "1/1 running"
+    assert ecs.rollout.await_stable(RecordingReport(), time.time()) == "1/1 running"
 
 
 def test_an_answer_that_is_older_than_the_request_is_not_heeded(ecs: Answers) -> None:
@@ -140,20 +140,20 @@ def test_an_answer_that_is_older_than_the_request_is_not_heeded(ecs: Answers) ->
     before = service(deployment(OLD, id="old"), taskDefinition=OLD)
     coming = service(deployment(running=0, rolloutState="IN_PROGRESS", id="new"), running=0)
     after = service(deployment(id="new"))
-    ecs.rollout.began_as(coming)
+    ecs.rollout.started_as(coming)
     ecs.shows(before, before, coming, after)
-    assert ecs.rollout.await_stable(Said(), time.time()) == "1/1 running"
+    assert ecs.rollout.await_stable(RecordingReport(), time.time()) == "1/1 running"
 
 
 def test_another_count_may_be_seen_late_as_well(ecs: Answers) -> None:
     before, after = service(deployment(id="one")), service(deployment(id="one", running=2), running=2, desired=2)
-    ecs.rollout.began_as(service(deployment(id="one"), desired=2))
+    ecs.rollout.started_as(service(deployment(id="one"), desired=2))
     ecs.shows(before, after)
-    assert ecs.rollout.await_stable(Said(), time.time()) == "2/2 running"
+    assert ecs.rollout.await_stable(RecordingReport(), time.time()) == "2/2 running"
 
 
 def test_a_rollout_that_never_shows_is_heeded_in_the_end(ecs: Answers) -> None:
-    ecs.rollout.began_as(service(deployment(id="new")))
+    ecs.rollout.started_as(service(deployment(id="new")))
     ecs.shows(service(deployment(OLD, id="old"), taskDefinition=OLD))
     ecs.stopped(task(1))
     assert ecs.failure(since=time.time() - 20).what == "The service weather does not start"
@@ -189,7 +189,7 @@ def test_a_task_without_a_log_says_so_with_ecss_reason(ecs: Answers) -> None:
         task(1, stopCode="TaskFailedToStart", stoppedReason="Task failed to start", containers=[
             {"name": "weather", "reason": reason}]),
     )  # fmt: skip
-    assert ecs.failure().why.splitlines() == ["task 01234567: Task failed to start", reason, "it wrote no log"]
+    assert ecs.failure().why.splitlines() == ["task 01234567: Task failed to start", reason, "its log is empty"]
 
 
 def test_the_last_task_that_failed_tells_and_not_one_that_was_scaled_in(ecs: Answers) -> None:
@@ -222,7 +222,7 @@ def test_only_tasks_that_are_still_stopping_tell_as_well(ecs: Answers) -> None:
 def test_a_crash_without_any_stopped_task_says_so(ecs: Answers) -> None:
     ecs.shows(CRASHES)
     ecs.stopped()
-    assert ecs.failure().why == "no stopped task tells why"
+    assert ecs.failure().why == "ECS lists no stopped task that would show why"
 
 
 def test_a_deployment_that_the_circuit_breaker_gave_up_is_not_waited_for(ecs: Answers) -> None:
@@ -245,7 +245,7 @@ def test_a_service_without_room_fails_with_ecss_words(ecs: Answers) -> None:
     ecs.shows(service(deployment(running=0, rolloutState="IN_PROGRESS"), running=0, events=[event]))
     ecs.joined(2)
     failure = ecs.failure(since=begun)
-    assert (failure.what, failure.why) == ("The service weather has no place to run", words)
+    assert (failure.what, failure.why) == ("The service weather cannot be placed", words)
 
 
 def happened(seconds_ago: float, message: str) -> dict[str, Any]:
@@ -268,13 +268,13 @@ def test_instances_that_are_yet_to_join_are_waited_for(ecs: Answers) -> None:
     ecs.shows(waiting)
     ecs.joined(1)
     ecs.shows(service())
-    assert ecs.rollout.await_stable(Said(), time.time() - 30) == "1/1 running"
+    assert ecs.rollout.await_stable(RecordingReport(), time.time() - 30) == "1/1 running"
 
 
 def test_a_task_without_a_place_among_all_instances_is_not(ecs: Answers) -> None:
     ecs.shows(service(BEGINS, running=0, events=[happened(20, NO_INSTANCES)]))
     ecs.joined(2)
-    assert ecs.failure(since=time.time() - 30).what == "The service weather has no place to run"
+    assert ecs.failure(since=time.time() - 30).what == "The service weather cannot be placed"
 
 
 def test_instances_that_were_added_have_yet_to_boot(ecs: Answers) -> None:
@@ -282,7 +282,7 @@ def test_instances_that_were_added_have_yet_to_boot(ecs: Answers) -> None:
     ecs.shows(waiting)
     ecs.joined(1)
     ecs.shows(service())
-    assert ecs.rollout.await_stable(Said(), time.time() - 300) == "1/1 running"
+    assert ecs.rollout.await_stable(RecordingReport(), time.time() - 300) == "1/1 running"
 
 
 NO_ROOM = "was unable to place a task because no container instance met all of its requirements. Reason: its port."
@@ -301,7 +301,7 @@ def test_room_that_is_being_made_is_waited_for(ecs: Answers, running: int, pendi
     events = [happened(seconds, NO_ROOM)]
     on_its_way = service(*UNDER_WAY, running=running, desired=2, pendingCount=pending, events=events)
     ecs.shows(on_its_way, service(running=2, desired=2))
-    assert ecs.rollout.await_stable(Said(), time.time() - 250) == "2/2 running"
+    assert ecs.rollout.await_stable(RecordingReport(), time.time() - 250) == "2/2 running"
 
 
 @pytest.mark.parametrize(("running", "seconds"), [(2, 20), (1, 120)])
@@ -315,7 +315,7 @@ def test_a_cluster_that_no_instance_joins_is_the_answer_after_a_minute(ecs: Answ
     ecs.shows(service(BEGINS, running=0))
     ecs.joined(0)
     failure = ecs.failure(since=time.time() - 61)
-    assert failure.what == "The service weather has no place to run"
+    assert failure.what == "The service weather cannot be placed"
     assert re.match(r"no instance has joined the cluster blue within 6\d s", failure.why)
 
 
@@ -350,12 +350,12 @@ def test_a_lost_task_that_is_still_stopping_is_asked_once_more_for_its_last_word
 def test_tasks_that_are_on_their_way_are_not_lost(ecs: Answers) -> None:
     coming = deployment(running=0, rolloutState="IN_PROGRESS", pendingCount=1)
     ecs.shows(service(coming, running=0, desired=1, events=[happened(1, STARTED)]), service())
-    assert ecs.rollout.await_stable(Said(), time.time() - 20) == "1/1 running"
+    assert ecs.rollout.await_stable(RecordingReport(), time.time() - 20) == "1/1 running"
 
 
 def test_tasks_of_an_earlier_deployment_are_not_lost(ecs: Answers) -> None:
     ecs.shows(service(BEGINS, running=0, events=[happened(60, STARTED), happened(61, STARTED)]), service())
-    assert ecs.rollout.await_stable(Said(), time.time() - 20) == "1/1 running"
+    assert ecs.rollout.await_stable(RecordingReport(), time.time() - 20) == "1/1 running"
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ def test_what_no_second_task_does_better_is_told_at_the_first(ecs: Answers, reas
 
 def test_a_service_that_someone_deletes_meanwhile(ecs: Answers) -> None:
     ecs.gone()
-    assert "was deleted while it was waited for" in ecs.failure().what
+    assert "Someone deleted the service weather during its rollout" in ecs.failure().what
 
 
 # --- one that only does not become healthy: Consul knows why
@@ -391,17 +391,17 @@ def test_a_service_that_consul_does_not_see_passing(ecs: Answers, consul: Consul
     check = {"Name": "HTTP", "TTL": "60s", "Status": "critical", "Notes": ""}
     Consul(consul.host, consul.http).register({"ID": "w:1", "Name": "weather", "Port": 80, "Check": check})
     waiting = service(deployment(rolloutState="IN_PROGRESS"), events=[{"id": "1", "createdAt": NOW, "message": "(hm)"}])
-    ecs.shows(*[waiting] * ecs.target.patience.attempts)
+    ecs.shows(*[waiting] * ecs.target.polling.attempts)
     failure = ecs.failure()
     assert failure.what == "The service weather does not become healthy"
-    assert failure.why.splitlines()[0].startswith("1/1 running; not after")
-    assert "ECS says: (hm)" in failure.why
-    assert failure.why.splitlines()[-3:] == ["Consul's checks:", "  w:1: critical: ", "it wrote no log"]
+    assert failure.why.splitlines()[0].startswith("1/1 running; timed out after")
+    assert "last ECS event: (hm)" in failure.why
+    assert failure.why.splitlines()[-3:] == ["Consul's checks:", "  w:1: critical: ", "its log is empty"]
 
 
 def test_when_consul_is_away_too_the_first_error_stays(ecs: Answers) -> None:
     ecs.target.consul_address = ConsulAddress("127.0.0.1", 9, "127.0.0.1", 9)
-    ecs.shows(*[service(deployment(rolloutState="IN_PROGRESS"))] * ecs.target.patience.attempts)
+    ecs.shows(*[service(deployment(rolloutState="IN_PROGRESS"))] * ecs.target.polling.attempts)
     failure = ecs.failure()
     assert failure.what == "The service weather does not become healthy"
     assert "Consul does not answer" in failure.why

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from ecsconsul.deploy.service_poller import ServicePoller
 from tests.deploy.cloudformation import refusal
-from tests.deploy.world import Said, WorldTarget
+from tests.deploy.world import FakeTarget, RecordingReport
 
 NAMES = [f"s{number}" for number in range(25)]
 
@@ -43,46 +43,46 @@ def ecs() -> Ecs:
 
 
 @pytest.fixture
-def target(ecs: Ecs) -> WorldTarget:
-    return WorldTarget(None, given={"ecs": ecs})
+def target(ecs: Ecs) -> FakeTarget:
+    return FakeTarget(None, clients={"ecs": ecs})
 
 
-def test_the_first_look_brings_all_along_ten_in_a_request(target: WorldTarget, ecs: Ecs) -> None:
-    watch = ServicePoller(target, "blue", NAMES)
+def test_the_first_look_brings_all_along_ten_in_a_request(target: FakeTarget, ecs: Ecs) -> None:
+    poller = ServicePoller(target, "blue", NAMES)
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(watch.look, NAMES))
+        found = list(pool.map(poller.describe, NAMES))
     assert [service and service["serviceName"] for service in found] == NAMES
     assert [len(request) for request in ecs.requests] == [10, 10, 5]
 
 
-def test_a_second_look_is_a_new_one(target: WorldTarget, ecs: Ecs) -> None:
-    watch = ServicePoller(target, "blue", ["a", "b"])
-    first, again, other = (watch.look(name) for name in ("a", "a", "b"))
+def test_a_second_look_is_a_new_one(target: FakeTarget, ecs: Ecs) -> None:
+    poller = ServicePoller(target, "blue", ["a", "b"])
+    first, again, other = (poller.describe(name) for name in ("a", "a", "b"))
     assert ecs.requests == [["a", "b"], ["a"]]
     assert [service and service["runningCount"] for service in (first, again, other)] == [1, 2, 1]
 
 
-def test_what_was_not_named_is_asked_for_alone(target: WorldTarget, ecs: Ecs) -> None:
-    watch = ServicePoller(target, "blue", ["a"])
-    assert watch.look("theirs")
+def test_what_was_not_named_is_asked_for_alone(target: FakeTarget, ecs: Ecs) -> None:
+    poller = ServicePoller(target, "blue", ["a"])
+    assert poller.describe("theirs")
     assert ecs.requests == [["theirs"]]
 
 
-def test_a_deleted_one_is_absent(target: WorldTarget, ecs: Ecs) -> None:
+def test_a_deleted_one_is_absent(target: FakeTarget, ecs: Ecs) -> None:
     ecs.status = "INACTIVE"
-    assert ServicePoller(target, "blue", ["a"]).look("a") is None
+    assert ServicePoller(target, "blue", ["a"]).describe("a") is None
 
 
-class Pausing(Said):
+class Pausing(RecordingReport):
     """A report whose pauses take time, in which the others come to the same point."""
 
-    def pause(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> None:
         threading.Event().wait(0.1)
 
 
-def test_those_who_wait_look_together(target: WorldTarget, ecs: Ecs) -> None:
+def test_those_who_wait_look_together(target: FakeTarget, ecs: Ecs) -> None:
     """25 services that need three looks each: the second and the third are made for all, in tens."""
-    watch = ServicePoller(target, "blue")
+    poller = ServicePoller(target, "blue")
     seen = dict.fromkeys(NAMES, 0)
 
     def third(service: dict[str, Any] | None) -> str | None:
@@ -92,21 +92,21 @@ def test_those_who_wait_look_together(target: WorldTarget, ecs: Ecs) -> None:
         return name if seen[name] == 3 else None
 
     with ThreadPoolExecutor(len(NAMES)) as pool:
-        assert sorted(pool.map(lambda name: watch.until(name, third, Pausing()), NAMES)) == sorted(NAMES)
+        assert sorted(pool.map(lambda name: poller.poll_until(name, third, Pausing()), NAMES)) == sorted(NAMES)
     assert len(ecs.requests) < 2 * len(NAMES)
     assert max(len(request) for request in ecs.requests) <= 10
 
 
-def test_throttling_is_waited_out_and_another_refusal_is_not(target: WorldTarget, ecs: Ecs) -> None:
-    watch = ServicePoller(target, "blue")
+def test_throttling_is_waited_out_and_another_refusal_is_not(target: FakeTarget, ecs: Ecs) -> None:
+    poller = ServicePoller(target, "blue")
     ecs.refusals = [refusal("ThrottlingException", "Rate exceeded") for _ in range(3)]
-    assert watch.until("a", lambda service: service, Said())["runningCount"] == 4
+    assert poller.poll_until("a", lambda service: service, RecordingReport())["runningCount"] == 4
     ecs.refusals = [refusal("AccessDeniedException", "not you")]
     with pytest.raises(ClientError, match="not you"):
-        watch.until("a", lambda service: service, Said())
+        poller.poll_until("a", lambda service: service, RecordingReport())
 
 
-def test_it_does_not_wait_for_ever(target: WorldTarget, ecs: Ecs) -> None:
+def test_it_does_not_wait_for_ever(target: FakeTarget, ecs: Ecs) -> None:
     with pytest.raises(TimeoutError):
-        ServicePoller(target, "blue").until("a", lambda service: None, Said())
-    assert len(ecs.requests) == target.patience.attempts
+        ServicePoller(target, "blue").poll_until("a", lambda service: None, RecordingReport())
+    assert len(ecs.requests) == target.polling.attempts

@@ -27,10 +27,10 @@ class Refusing:
 def test_a_stack_that_was_just_deleted_tells_nothing_more() -> None:
     """Between the look at its status and the one at its events it may have gone."""
     events = StackEvents(Refusing("Stack [blue] does not exist"), "blue")
-    assert events.fresh() == []
+    assert events.new() == []
     assert events.first_failure() is None
 
 
 def test_any_other_refusal_is_one() -> None:
     with pytest.raises(ClientError, match="Rate exceeded"):
-        StackEvents(Refusing("Rate exceeded"), "blue").fresh()
+        StackEvents(Refusing("Rate exceeded"), "blue").new()

@@ -7,20 +7,20 @@ from botocore.exceptions import ClientError
 
 from ecsconsul.config.lab import Lab
 from ecsconsul.deploy.step import FINGERPRINT_TAG, LAB_TAG, as_mapping, decide, fingerprint
-from ecsconsul.deploy.step1_cluster import Cluster
+from ecsconsul.deploy.step1_cluster import ClusterStep
 from ecsconsul.errors import LabError, StepFailed
-from tests.deploy.world import Runtime, Said, WorldTarget
+from tests.deploy.world import FakeTarget, RecordingReport, Runtime
 
 LAB = Lab(name="blue")
 NO_ROLE = "Unable to assume the service linked role. Please verify that the ECS service linked role exists."
 
 
-def op(step: Cluster) -> str:
-    return decide(step.wanted(), step.found())
+def op(step: ClusterStep) -> str:
+    return decide(step.desired(), step.inspect())
 
 
-def test_absent_created_kept_deleted(target: WorldTarget, report: Said) -> None:
-    step = Cluster(LAB, target)
+def test_absent_created_kept_deleted(target: FakeTarget, report: RecordingReport) -> None:
+    step = ClusterStep(LAB, target)
     assert op(step) == "create"
     assert step.apply(None, report) == "ACTIVE"
     assert op(step) == "keep"
@@ -43,58 +43,58 @@ class NewAccount:
         return {"cluster": {"status": "ACTIVE"}}
 
 
-def test_the_role_that_an_accounts_first_cluster_brings_is_waited_for(report: Said) -> None:
-    assert Cluster(LAB, WorldTarget(None, given={"ecs": NewAccount(2)})).apply(None, report) == "ACTIVE"
-    assert report.texts == ["waiting for the role of ECS, which is new in this account"]
+def test_the_role_that_an_accounts_first_cluster_brings_is_waited_for(report: RecordingReport) -> None:
+    assert ClusterStep(LAB, FakeTarget(None, clients={"ecs": NewAccount(2)})).apply(None, report) == "ACTIVE"
+    assert report.texts == ["waiting for ECS's service-linked role, which is new in this account"]
 
 
-def test_a_role_that_never_comes_is_the_answer(report: Said) -> None:
-    with pytest.raises(StepFailed, match="cannot be created") as raised:
-        Cluster(LAB, WorldTarget(None, given={"ecs": NewAccount(1000)})).apply(None, report)
+def test_a_role_that_never_comes_is_the_answer(report: RecordingReport) -> None:
+    with pytest.raises(StepFailed, match="can't be created") as raised:
+        ClusterStep(LAB, FakeTarget(None, clients={"ecs": NewAccount(1000)})).apply(None, report)
     assert NO_ROLE in raised.value.why and "CreateServiceLinkedRole" in raised.value.hint
 
 
-def test_any_other_refusal_is_not_waited_for(report: Said) -> None:
+def test_any_other_refusal_is_not_waited_for(report: RecordingReport) -> None:
     refusing = NewAccount(1000, "AccessDeniedException", "not you")
     with pytest.raises(ClientError, match="not you"):
-        Cluster(LAB, WorldTarget(None, given={"ecs": refusing})).apply(None, report)
+        ClusterStep(LAB, FakeTarget(None, clients={"ecs": refusing})).apply(None, report)
 
 
-def test_it_carries_the_lab_and_what_made_it(target: WorldTarget, report: Said) -> None:
-    step = Cluster(LAB, target)
+def test_it_carries_the_lab_and_what_made_it(target: FakeTarget, report: RecordingReport) -> None:
+    step = ClusterStep(LAB, target)
     step.apply(None, report)
     (cluster,) = target.client("ecs").describe_clusters(clusters=["blue"], include=["TAGS"])["clusters"]
-    assert as_mapping(cluster["tags"]) == {LAB_TAG: "blue", FINGERPRINT_TAG: fingerprint(step.wanted())}
+    assert as_mapping(cluster["tags"]) == {LAB_TAG: "blue", FINGERPRINT_TAG: fingerprint(step.desired())}
 
 
-def test_a_deleted_cluster_that_is_still_shown_counts_as_absent(target: WorldTarget, report: Said) -> None:
-    step = Cluster(LAB, target)
+def test_a_deleted_cluster_that_is_still_shown_counts_as_absent(target: FakeTarget, report: RecordingReport) -> None:
+    step = ClusterStep(LAB, target)
     step.apply(None, report)
     step.destroy(report)
     (shown,) = target.client("ecs").describe_clusters(clusters=["blue"])["clusters"]
     assert shown["status"] == "INACTIVE"
-    assert step.found() is None
+    assert step.inspect() is None
     step.apply(None, report)
     assert op(step) == "keep"
 
 
 @pytest.mark.parametrize("tags", [[], [{"key": LAB_TAG, "value": "green"}]])
 def test_someone_elses_cluster_is_neither_taken_over_nor_deleted(
-    target: WorldTarget, report: Said, tags: list[dict[str, str]]
+    target: FakeTarget, report: RecordingReport, tags: list[dict[str, str]]
 ) -> None:
     target.client("ecs").create_cluster(clusterName="blue", tags=tags)
-    target.asked.clear()
-    step = Cluster(LAB, target)
+    target.requests.clear()
+    step = ClusterStep(LAB, target)
     with pytest.raises(LabError, match="this lab did not make it"):
-        step.found()
+        step.inspect()
     with pytest.raises(LabError, match="this lab did not make it"):
         step.destroy(report)
     assert target.writes() == []
 
 
-def test_a_cluster_that_holds_someone_elses_service_is_not_deleted(region: WorldTarget, report: Said) -> None:
+def test_a_cluster_that_holds_someone_elses_service_is_not_deleted(region: FakeTarget, report: RecordingReport) -> None:
     """ECS refuses, and names neither the service nor what to do; the step does."""
-    step = Cluster(LAB, region)
+    step = ClusterStep(LAB, region)
     step.apply(None, report)
     ecs = region.client("ecs")
     container = {"name": "x", "image": "x", "memory": 4}
@@ -107,26 +107,30 @@ def test_a_cluster_that_holds_someone_elses_service_is_not_deleted(region: World
     assert op(step) == "keep"
 
 
-def test_instances_that_take_their_leave_are_waited_for(world: Runtime, region: WorldTarget, report: Said) -> None:
+def test_instances_that_take_their_leave_are_waited_for(
+    world: Runtime, region: FakeTarget, report: RecordingReport
+) -> None:
     """They were terminated with the stack; ECS hears of it a little later."""
-    step = Cluster(LAB, region)
+    step = ClusterStep(LAB, region)
     step.apply(None, report)
     world.add_instance("blue")
 
-    class Leaving(Said):
-        def pause(self, seconds: float) -> None:
+    class Leaving(RecordingReport):
+        def wait(self, seconds: float) -> None:
             world.ecs.remove_instance("i-1")
 
     leaving = Leaving()
     assert step.destroy(leaving) == "deleted"
-    assert leaving.texts == ["ECS is not ready to: ClusterContainsContainerInstancesException"]
+    assert leaving.texts == ["ECS isn't ready to delete the cluster: ClusterContainsContainerInstancesException"]
 
 
-def test_an_instance_that_never_leaves_is_the_answer(world: Runtime, region: WorldTarget, report: Said) -> None:
-    step = Cluster(LAB, region)
+def test_an_instance_that_never_leaves_is_the_answer(
+    world: Runtime, region: FakeTarget, report: RecordingReport
+) -> None:
+    step = ClusterStep(LAB, region)
     step.apply(None, report)
     world.add_instance("blue")
     with pytest.raises(StepFailed) as raised:
         step.destroy(report)
-    assert raised.value.what == "The cluster cannot be deleted"
+    assert raised.value.what == "The cluster can't be deleted"
     assert "ClusterContainsContainerInstancesException" in raised.value.why

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from ecsconsul.deploy.throttling import is_throttled
 from msgspec.structs import replace
 
 from ecsconsul.config.lab import AwsSpec, ConsulSpec, Lab, ServiceSpec
@@ -16,9 +17,8 @@ from ecsconsul.deploy.step import (
     fingerprint,
     tags_for,
 )
-from ecsconsul.deploy.step2_stack import Stack
+from ecsconsul.deploy.step2_stack import StackStep
 from ecsconsul.errors import LabError, StepFailed
-from ecsconsul.targets.client_errors import is_throttled
 from tests.deploy.cloudformation import (
     CREATED,
     DELETED,
@@ -32,17 +32,17 @@ from tests.deploy.cloudformation import (
     refusal,
 )
 from tests.deploy.network import Network
-from tests.deploy.world import Said, WorldTarget
+from tests.deploy.world import FakeTarget, RecordingReport
 
 LAB = Lab(name="blue", services=(ServiceSpec(name="portal", path="/portal", host_port=8123),))
 OTHER = replace(LAB, instances=5)
 
 
-def op(step: Stack) -> str:
-    return decide(step.wanted(), step.found())
+def op(step: StackStep) -> str:
+    return decide(step.desired(), step.inspect())
 
 
-def parameters(target: WorldTarget) -> dict[str, str]:
+def parameters(target: FakeTarget) -> dict[str, str]:
     (stack,) = target.client("cloudformation").describe_stacks(StackName="blue")["Stacks"]
     return as_mapping(stack["Parameters"], key="ParameterKey", value="ParameterValue")
 
@@ -50,8 +50,8 @@ def parameters(target: WorldTarget) -> dict[str, str]:
 # --- in both worlds
 
 
-def test_absent_created_kept_deleted(target: WorldTarget, report: Said) -> None:
-    step = Stack(LAB, target)
+def test_absent_created_kept_deleted(target: FakeTarget, report: RecordingReport) -> None:
+    step = StackStep(LAB, target)
     assert op(step) == "create"
     assert step.apply(None, report) == "CREATE_COMPLETE"
     assert op(step) == "keep"
@@ -60,37 +60,37 @@ def test_absent_created_kept_deleted(target: WorldTarget, report: Said) -> None:
     assert step.destroy(report) == "absent"
 
 
-def test_it_carries_the_lab_and_what_made_it(target: WorldTarget, report: Said) -> None:
-    step = Stack(LAB, target)
+def test_it_carries_the_lab_and_what_made_it(target: FakeTarget, report: RecordingReport) -> None:
+    step = StackStep(LAB, target)
     step.apply(None, report)
     (stack,) = target.client("cloudformation").describe_stacks(StackName="blue")["Stacks"]
     tags = as_mapping(stack["Tags"], key="Key", value="Value")
-    assert tags == {LAB_TAG: "blue", FINGERPRINT_TAG: fingerprint(step.wanted())}
+    assert tags == {LAB_TAG: "blue", FINGERPRINT_TAG: fingerprint(step.desired())}
 
 
-def test_the_labs_facts_and_the_targets_are_its_parameters(region: WorldTarget, report: Said) -> None:
+def test_the_labs_facts_and_the_targets_are_its_parameters(region: FakeTarget, report: RecordingReport) -> None:
     lab = replace(LAB, instances=3, consul=ConsulSpec(servers=5))
-    Stack(lab, region).apply(None, report)
+    StackStep(lab, region).apply(None, report)
     given = parameters(region)
     assert given.items() >= {
         "LabName": "blue", "EcsClusterName": "blue", "InstanceCount": "3", "ConsulServers": "5", "PublicPort": "8123",
     }.items()  # fmt: skip
-    ours = region.stack_parameters(lab)
+    ours = region.stack_parameters()
     assert given["VpcId"] == ours["VpcId"]
     assert ours["SubnetIds"].split(",")[0] in given["SubnetIds"]
 
 
-def test_the_port_that_is_opened_is_the_portals_wherever_it_stands(region: WorldTarget, report: Said) -> None:
+def test_the_port_that_is_opened_is_the_portals_wherever_it_stands(region: FakeTarget, report: RecordingReport) -> None:
     other = ServiceSpec(name="admin", path="/admin", host_port=8081)
-    Stack(replace(LAB, services=(other, *LAB.services)), region).apply(None, report)
+    StackStep(replace(LAB, services=(other, *LAB.services)), region).apply(None, report)
     assert parameters(region)["PublicPort"] == "8123"
 
 
-def test_another_number_of_instances_is_an_update_of_the_group(target: WorldTarget, report: Said) -> None:
-    Stack(LAB, target).apply(None, report)
-    wider = Stack(replace(LAB, instances=4), target)
+def test_another_number_of_instances_is_an_update_of_the_group(target: FakeTarget, report: RecordingReport) -> None:
+    StackStep(LAB, target).apply(None, report)
+    wider = StackStep(replace(LAB, instances=4), target)
     assert op(wider) == "update"
-    assert wider.apply(wider.found(), report) == "UPDATE_COMPLETE"
+    assert wider.apply(wider.inspect(), report) == "UPDATE_COMPLETE"
     assert op(wider) == "keep"
     groups = target.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
     assert max(len(group["Instances"]) for group in groups) == 4
@@ -98,14 +98,14 @@ def test_another_number_of_instances_is_an_update_of_the_group(target: WorldTarg
 
 @pytest.mark.parametrize("tags", [[], [{"Key": LAB_TAG, "Value": "green"}]])
 def test_someone_elses_stack_is_neither_taken_over_nor_deleted(
-    target: WorldTarget, report: Said, tags: list[dict[str, str]]
+    target: FakeTarget, report: RecordingReport, tags: list[dict[str, str]]
 ) -> None:
     template = '{"Resources": {"Topic": {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": {}}}}}'
     target.client("cloudformation").create_stack(StackName="blue", TemplateBody=template, Tags=tags)
-    target.asked.clear()
-    step = Stack(LAB, target)
+    target.requests.clear()
+    step = StackStep(LAB, target)
     with pytest.raises(LabError, match="this lab did not make it"):
-        step.found()
+        step.inspect()
     with pytest.raises(LabError, match="this lab did not make it"):
         step.destroy(report)
     assert target.writes() == []
@@ -114,12 +114,12 @@ def test_someone_elses_stack_is_neither_taken_over_nor_deleted(
 # --- CloudFormation as it is in an account
 
 
-class Account(WorldTarget):
+class Account(FakeTarget):
     """A target with a CloudFormation of one stack, and the boot logs of its instances."""
 
     def __init__(self) -> None:
         self.cloudformation = CloudFormation()
-        super().__init__(None, given={"cloudformation": self.cloudformation, "ec2": Network()})
+        super().__init__(None, clients={"cloudformation": self.cloudformation, "ec2": Network()})
         self.boot_logs: dict[str, list[str]] = {}
 
     def boot_log(self, instance_id: str, lines: int) -> list[str]:
@@ -128,7 +128,7 @@ class Account(WorldTarget):
     def has(self, status: str, made_of: Lab = LAB) -> None:
         """The stack is there, in that status."""
         self.cloudformation.status = status
-        tags = tags_for("blue", Stack(made_of, self).wanted())
+        tags = tags_for("blue", StackStep(made_of, self).desired())
         self.cloudformation.tags = as_items(tags, key="Key", value="Value")
 
 
@@ -138,12 +138,12 @@ def aws() -> Account:
 
 
 @pytest.fixture
-def step(aws: Account) -> Stack:
-    return Stack(LAB, aws)
+def step(aws: Account) -> StackStep:
+    return StackStep(LAB, aws)
 
 
 def writes(aws: Account) -> list[str]:
-    return [f"{name} {count}" for name, count in aws.cloudformation.asked.items() if not name.startswith("describe")]
+    return [f"{name} {count}" for name, count in aws.cloudformation.requests.items() if not name.startswith("describe")]
 
 
 @pytest.mark.parametrize(
@@ -163,39 +163,43 @@ def writes(aws: Account) -> list[str]:
         ("DELETE_FAILED", "update"),
     ],
 )
-def test_what_each_status_means(aws: Account, step: Stack, status: str, expected: str) -> None:
+def test_what_each_status_means(aws: Account, step: StackStep, status: str, expected: str) -> None:
     aws.has(status)
     assert op(step) == expected
 
 
-def test_its_events_are_told_as_they_come_oldest_first(aws: Account, step: Stack, report: Said) -> None:
+def test_its_events_are_told_as_they_come_oldest_first(aws: Account, step: StackStep, report: RecordingReport) -> None:
     assert step.apply(None, report) == "CREATE_COMPLETE"
-    assert report.parts == [
+    assert report.subresources == [
         SubResource("Server", "runs", "CREATE_IN_PROGRESS AWS::EC2::Instance"),
         SubResource("Server", "done", "CREATE_COMPLETE AWS::EC2::Instance"),
     ]
 
 
-def test_a_stack_that_is_complete_at_once_tells_no_events(aws: Account, step: Stack, report: Said) -> None:
+def test_a_stack_that_is_complete_at_once_tells_no_events(
+    aws: Account, step: StackStep, report: RecordingReport
+) -> None:
     aws.cloudformation.plays["create_stack"] = [CREATED[-1:]]
     assert step.apply(None, report) == "CREATE_COMPLETE"
-    assert (report.parts, aws.cloudformation.asked["describe_stack_events"]) == ([], 0)
+    assert (report.subresources, aws.cloudformation.requests["describe_stack_events"]) == ([], 0)
 
 
-def test_events_are_read_only_until_the_first_known_one(aws: Account, step: Stack, report: Said) -> None:
+def test_events_are_read_only_until_the_first_known_one(aws: Account, step: StackStep, report: RecordingReport) -> None:
     """However long the story becomes, a look at it is one request."""
     many = [Scene("CREATE_IN_PROGRESS", (happened(f"R{n}", "CREATE_COMPLETE"),) * 30) for n in range(10)]
     aws.cloudformation.plays["create_stack"] = [(CREATED[0], *many, CREATED[-1])]
     step.apply(None, report)
-    asked = aws.cloudformation.asked
+    asked = aws.cloudformation.requests
     assert asked["describe_stack_events"] < asked["describe_stacks"]
-    assert [part.name for part in report.parts] == [f"R{n}" for n in range(10)]
+    assert [part.name for part in report.subresources] == [f"R{n}" for n in range(10)]
 
 
 @pytest.mark.parametrize("status", ["ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "REVIEW_IN_PROGRESS"])
-def test_a_stack_of_which_nothing_can_be_made_is_replaced(aws: Account, step: Stack, report: Said, status: str) -> None:
+def test_a_stack_of_which_nothing_can_be_made_is_replaced(
+    aws: Account, step: StackStep, report: RecordingReport, status: str
+) -> None:
     aws.has(status)
-    assert step.apply(step.found(), report) == "CREATE_COMPLETE"
+    assert step.apply(step.inspect(), report) == "CREATE_COMPLETE"
     assert writes(aws) == ["delete_stack 1", "create_stack 1"]
     assert report.texts[0] == f"deleting the stack, which is in {status}"
 
@@ -212,32 +216,34 @@ def test_a_stack_of_which_nothing_can_be_made_is_replaced(aws: Account, step: St
     ],
 )
 def test_what_is_under_way_is_waited_for_and_gone_on_from(
-    aws: Account, step: Stack, report: Said, status: str, then: tuple[Scene, ...], expected: list[str]
+    aws: Account, step: StackStep, report: RecordingReport, status: str, then: tuple[Scene, ...], expected: list[str]
 ) -> None:
     aws.cloudformation.plays["of another"] = [(Scene(status), *then)]
     aws.cloudformation.begin("of another", ())
     made_of = OTHER if "ROLLBACK" in status else LAB
     aws.has(status, made_of)
-    assert step.apply(step.found(), report) in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
+    assert step.apply(step.inspect(), report) in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
     assert writes(aws) == expected
 
 
-def test_an_update_under_way_ends_before_ours_begins(aws: Account, step: Stack, report: Said) -> None:
+def test_an_update_under_way_ends_before_ours_begins(aws: Account, step: StackStep, report: RecordingReport) -> None:
     aws.cloudformation.begin("update_stack", UPDATED)
     aws.has("UPDATE_IN_PROGRESS", OTHER)
-    assert step.apply(step.found(), report) == "UPDATE_COMPLETE"
+    assert step.apply(step.inspect(), report) == "UPDATE_COMPLETE"
     assert writes(aws) == ["update_stack 1"]
     assert op(step) == "keep"
 
 
-def test_an_update_that_begins_between_our_look_and_our_request(aws: Account, step: Stack, report: Said) -> None:
+def test_an_update_that_begins_between_our_look_and_our_request(
+    aws: Account, step: StackStep, report: RecordingReport
+) -> None:
     aws.has("CREATE_COMPLETE", OTHER)
     aws.cloudformation.before["update_stack"] = lambda: aws.cloudformation.begin("update_stack", UPDATED)
-    assert step.apply(step.found(), report) == "UPDATE_COMPLETE"
+    assert step.apply(step.inspect(), report) == "UPDATE_COMPLETE"
     assert writes(aws) == ["update_stack 2"]
 
 
-def test_another_up_that_creates_it_at_the_same_moment(aws: Account, step: Stack, report: Said) -> None:
+def test_another_up_that_creates_it_at_the_same_moment(aws: Account, step: StackStep, report: RecordingReport) -> None:
     def other() -> None:
         aws.has("CREATE_IN_PROGRESS")
         aws.cloudformation.begin("create_stack", CREATED)
@@ -247,7 +253,9 @@ def test_another_up_that_creates_it_at_the_same_moment(aws: Account, step: Stack
     assert writes(aws) == ["create_stack 1"]
 
 
-def test_someone_else_who_takes_the_name_at_the_same_moment(aws: Account, step: Stack, report: Said) -> None:
+def test_someone_else_who_takes_the_name_at_the_same_moment(
+    aws: Account, step: StackStep, report: RecordingReport
+) -> None:
     def other() -> None:
         aws.cloudformation.tags = []
         aws.cloudformation.begin("create_stack", CREATED)
@@ -257,37 +265,41 @@ def test_someone_else_who_takes_the_name_at_the_same_moment(aws: Account, step: 
         step.apply(None, report)
 
 
-def test_a_rolled_back_update_is_tried_again(aws: Account, step: Stack, report: Said) -> None:
+def test_a_rolled_back_update_is_tried_again(aws: Account, step: StackStep, report: RecordingReport) -> None:
     """It is a good stack of an older form."""
     aws.has("UPDATE_ROLLBACK_COMPLETE", OTHER)
-    assert step.apply(step.found(), report) == "UPDATE_COMPLETE"
+    assert step.apply(step.inspect(), report) == "UPDATE_COMPLETE"
 
 
-def test_a_rolled_back_update_whose_cause_was_taken_back_is_fine(aws: Account, step: Stack, report: Said) -> None:
+def test_a_rolled_back_update_whose_cause_was_taken_back_is_fine(
+    aws: Account, step: StackStep, report: RecordingReport
+) -> None:
     """CloudFormation says that there is nothing to do, and the stack is as it was before the update: as wanted."""
     aws.has("UPDATE_ROLLBACK_COMPLETE")
-    assert step.apply(step.found(), report) == "UPDATE_ROLLBACK_COMPLETE"
+    assert step.apply(step.inspect(), report) == "UPDATE_ROLLBACK_COMPLETE"
 
 
-def test_a_rollback_that_got_stuck_is_continued(aws: Account, step: Stack, report: Said) -> None:
+def test_a_rollback_that_got_stuck_is_continued(aws: Account, step: StackStep, report: RecordingReport) -> None:
     aws.has("UPDATE_ROLLBACK_FAILED", OTHER)
-    assert step.apply(step.found(), report) == "UPDATE_COMPLETE"
+    assert step.apply(step.inspect(), report) == "UPDATE_COMPLETE"
     assert writes(aws) == ["continue_update_rollback 1", "update_stack 1"]
 
 
-def test_a_rollback_that_stays_stuck_says_which_resource(aws: Account, step: Stack, report: Said) -> None:
+def test_a_rollback_that_stays_stuck_says_which_resource(
+    aws: Account, step: StackStep, report: RecordingReport
+) -> None:
     aws.has("UPDATE_ROLLBACK_FAILED", OTHER)
     fails = happened("Group", "UPDATE_FAILED", "Group did not stabilize", GROUP)
     aws.cloudformation.plays["continue_update_rollback"] = [
         (Scene("UPDATE_ROLLBACK_IN_PROGRESS"), Scene("UPDATE_ROLLBACK_FAILED", (fails,)))
     ]
     with pytest.raises(StepFailed) as raised:
-        step.apply(step.found(), report)
+        step.apply(step.inspect(), report)
     assert raised.value.what == "The stack stays in UPDATE_ROLLBACK_FAILED"
     assert raised.value.why == f"Group ({GROUP}): Group did not stabilize"
 
 
-def test_throttling_is_waited_out(aws: Account, step: Stack, report: Said) -> None:
+def test_throttling_is_waited_out(aws: Account, step: StackStep, report: RecordingReport) -> None:
     aws.cloudformation.before["create_stack"] = lambda: aws.cloudformation.refusing.extend(
         ["describe_stacks", "describe_stack_events", "describe_stacks"]
     )
@@ -295,59 +307,65 @@ def test_throttling_is_waited_out(aws: Account, step: Stack, report: Said) -> No
     assert is_throttled(refusal("ThrottlingException", "Rate exceeded"))
 
 
-def test_throttling_without_end_is_not(aws: Account, step: Stack, report: Said) -> None:
+def test_throttling_without_end_is_not(aws: Account, step: StackStep, report: RecordingReport) -> None:
     aws.cloudformation.before["create_stack"] = lambda: aws.cloudformation.refusing.extend(
-        ["describe_stacks"] * aws.patience.attempts
+        ["describe_stacks"] * aws.polling.attempts
     )
-    with pytest.raises(StepFailed, match="not ready in time"):
+    with pytest.raises(StepFailed, match="isn't ready in time"):
         step.apply(None, report)
 
 
-def test_what_goes_on_without_us_is_known(aws: Account, step: Stack, report: Said) -> None:
+def test_what_goes_on_without_us_is_known(aws: Account, step: StackStep, report: RecordingReport) -> None:
     aws.cloudformation.plays["create_stack"] = [(CREATED[0], *[CREATED[1]] * 100)]
     with pytest.raises(StepFailed) as raised:
         step.apply(None, report)
-    assert raised.value.why.startswith("CREATE_IN_PROGRESS, not after")
-    assert report.left == "stack blue: CREATE_IN_PROGRESS"
+    assert raised.value.why.startswith("CREATE_IN_PROGRESS, timed out after")
+    assert report.running == "stack blue: CREATE_IN_PROGRESS"
 
 
-def test_a_stack_that_came_to_its_end_is_not_under_way(aws: Account, step: Stack, report: Said) -> None:
+def test_a_stack_that_came_to_its_end_is_not_under_way(aws: Account, step: StackStep, report: RecordingReport) -> None:
     step.apply(None, report)
-    assert report.left == ""
+    assert report.running == ""
 
 
 # --- gone
 
 
-def test_what_is_not_deleted_at_first_is_tried_once_more(aws: Account, step: Stack, report: Said) -> None:
+def test_what_is_not_deleted_at_first_is_tried_once_more(
+    aws: Account, step: StackStep, report: RecordingReport
+) -> None:
     aws.has("CREATE_COMPLETE")
     fails = happened("Profile", "DELETE_FAILED", "must detach first", "AWS::IAM::InstanceProfile")
     aws.cloudformation.plays["delete_stack"] = [(*DELETED[:1], Scene("DELETE_FAILED", (fails,)))]
     assert step.destroy(report) == "deleted"
     assert writes(aws) == ["delete_stack 2"]
-    assert report.texts == ["not deleted: Profile (AWS::IAM::InstanceProfile): must detach first"]
+    assert report.texts == ["the deletion failed: Profile (AWS::IAM::InstanceProfile): must detach first"]
 
 
-def test_what_cannot_be_deleted_is_named(aws: Account, step: Stack, report: Said) -> None:
+def test_what_cannot_be_deleted_is_named(aws: Account, step: StackStep, report: RecordingReport) -> None:
     aws.has("CREATE_COMPLETE")
     fails = happened("Group", "DELETE_FAILED", "resource sg-1 has a dependent object", "AWS::EC2::SecurityGroup")
     aws.cloudformation.plays["delete_stack"] = [(*DELETED[:1], Scene("DELETE_FAILED", (fails,)))] * 2
     with pytest.raises(StepFailed) as raised:
         step.destroy(report)
-    assert raised.value.what == "The stack cannot be deleted"
+    assert raised.value.what == "The stack can't be deleted"
     assert raised.value.why == "Group (AWS::EC2::SecurityGroup): resource sg-1 has a dependent object"
 
 
-def test_an_update_under_way_is_waited_for_before_it_is_deleted(aws: Account, step: Stack, report: Said) -> None:
+def test_an_update_under_way_is_waited_for_before_it_is_deleted(
+    aws: Account, step: StackStep, report: RecordingReport
+) -> None:
     aws.cloudformation.begin("update_stack", UPDATED)
     aws.has("UPDATE_IN_PROGRESS")
     assert step.destroy(report) == "deleted"
 
 
-def test_a_deletion_that_never_ends_is_not_waited_for_for_ever(aws: Account, step: Stack, report: Said) -> None:
+def test_a_deletion_that_never_ends_is_not_waited_for_for_ever(
+    aws: Account, step: StackStep, report: RecordingReport
+) -> None:
     aws.has("CREATE_COMPLETE")
     aws.cloudformation.plays["delete_stack"] = [(DELETED[0],) * 100]
-    with pytest.raises(StepFailed, match="not ready in time"):
+    with pytest.raises(StepFailed, match="isn't ready in time"):
         step.destroy(report)
 
 
@@ -356,14 +374,16 @@ def test_a_deletion_that_never_ends_is_not_waited_for_for_ever(aws: Account, ste
 LIMIT = "You have requested more vCPU capacity than your current limit of 0"
 
 
-def failure(aws: Account, step: Stack, report: Said, *events: dict[str, str]) -> StepFailed:
+def failure(aws: Account, step: StackStep, report: RecordingReport, *events: dict[str, str]) -> StepFailed:
     aws.cloudformation.plays["create_stack"] = [not_created(*events)]
     with pytest.raises(StepFailed) as raised:
-        step.apply(step.found(), report)
+        step.apply(step.inspect(), report)
     return raised.value
 
 
-def test_a_failed_creation_is_told_with_the_first_that_failed(aws: Account, step: Stack, report: Said) -> None:
+def test_a_failed_creation_is_told_with_the_first_that_failed(
+    aws: Account, step: StackStep, report: RecordingReport
+) -> None:
     """Not with its consequences; and the rollback, which takes its time, is not waited for."""
     told = failure(
         aws,
@@ -374,10 +394,12 @@ def test_a_failed_creation_is_told_with_the_first_that_failed(aws: Account, step
     )
     assert told.what == "The stack ended in ROLLBACK_IN_PROGRESS"
     assert told.why == f"Server (AWS::EC2::Instance): {LIMIT}"
-    assert report.left == "stack blue: ROLLBACK_IN_PROGRESS"
+    assert report.running == "stack blue: ROLLBACK_IN_PROGRESS"
 
 
-def test_what_failed_in_an_earlier_operation_is_not_the_cause(aws: Account, step: Stack, report: Said) -> None:
+def test_what_failed_in_an_earlier_operation_is_not_the_cause(
+    aws: Account, step: StackStep, report: RecordingReport
+) -> None:
     aws.has("CREATE_COMPLETE", OTHER)
     fails = happened("Role", "UPDATE_FAILED", "Role blue already exists", "AWS::IAM::Role")
     begins = happened("blue", "UPDATE_IN_PROGRESS", "User Initiated", STACK)
@@ -387,11 +409,11 @@ def test_what_failed_in_an_earlier_operation_is_not_the_cause(aws: Account, step
     ]  # fmt: skip
     aws.cloudformation.begin("update_stack", ())
     with pytest.raises(StepFailed) as raised:
-        step.apply(step.found(), report)
+        step.apply(step.inspect(), report)
     assert raised.value.why == "Role (AWS::IAM::Role): Role blue already exists"
 
 
-def test_a_failure_without_a_reason_says_so(aws: Account, step: Stack, report: Said) -> None:
+def test_a_failure_without_a_reason_says_so(aws: Account, step: StackStep, report: RecordingReport) -> None:
     assert failure(aws, step, report).why == "CloudFormation gives no reason"
 
 
@@ -400,18 +422,20 @@ GROUP_FAILED = "Received 1 FAILURE signal(s) out of 2. Unable to satisfy 100% Mi
 SERVER, MEMBER = "i-0123456789abcdef0", "i-0fedcba9876543210"
 
 
-def test_a_server_that_does_not_signal_is_told_with_its_boot_log(aws: Account, step: Stack, report: Said) -> None:
+def test_a_server_that_does_not_signal_is_told_with_its_boot_log(
+    aws: Account, step: StackStep, report: RecordingReport
+) -> None:
     aws.boot_logs[SERVER] = ["cloud-init: docker: not found"]
     told = failure(aws, step, report, happened("Server", "CREATE_FAILED", TIMEOUT, PhysicalResourceId=SERVER))
     assert told.why.splitlines() == [
         f"Server (AWS::EC2::Instance): {TIMEOUT}",
-        f"the last lines that {SERVER} wrote while it booted:",
+        f"last lines of the boot log of {SERVER}:",
         "  cloud-init: docker: not found",
     ]
 
 
 def test_the_instance_of_a_group_that_signals_failure_is_the_one_to_ask(
-    aws: Account, step: Stack, report: Said
+    aws: Account, step: StackStep, report: RecordingReport
 ) -> None:
     aws.boot_logs[MEMBER] = ["consul: no leader"]
     said = f"Received FAILURE signal with UniqueId {MEMBER}"
@@ -423,22 +447,24 @@ def test_the_instance_of_a_group_that_signals_failure_is_the_one_to_ask(
         happened("Group", "CREATE_FAILED", GROUP_FAILED, GROUP, PhysicalResourceId="blue-group"),
     )
     assert told.why.splitlines()[-1] == "  consul: no leader"
-    assert SubResource("Group", "runs", f"CREATE_IN_PROGRESS {GROUP} {said}") in report.parts
+    assert SubResource("Group", "runs", f"CREATE_IN_PROGRESS {GROUP} {said}") in report.subresources
 
 
-def test_of_a_group_that_nobody_heard_of_any_instance_will_do(aws: Account, step: Stack, report: Said) -> None:
+def test_of_a_group_that_nobody_heard_of_any_instance_will_do(
+    aws: Account, step: StackStep, report: RecordingReport
+) -> None:
     class AutoScaling:
         def describe_auto_scaling_groups(self, AutoScalingGroupNames: list[str]) -> dict[str, list[object]]:
             assert AutoScalingGroupNames == ["blue-group"]
             return {"AutoScalingGroups": [{"Instances": [{"InstanceId": MEMBER}]}]}
 
-    aws.given["autoscaling"] = AutoScaling()
+    aws.clients["autoscaling"] = AutoScaling()
     aws.boot_logs[MEMBER] = ["kernel panic"]
     event = happened("Group", "CREATE_FAILED", TIMEOUT, GROUP, PhysicalResourceId="blue-group")
     assert failure(aws, step, report, event).why.splitlines()[-1] == "  kernel panic"
 
 
-def test_an_instance_without_a_boot_log_costs_no_line(aws: Account, step: Stack, report: Said) -> None:
+def test_an_instance_without_a_boot_log_costs_no_line(aws: Account, step: StackStep, report: RecordingReport) -> None:
     told = failure(aws, step, report, happened("Server", "CREATE_FAILED", TIMEOUT, PhysicalResourceId=SERVER))
     assert told.why == f"Server (AWS::EC2::Instance): {TIMEOUT}"
 
@@ -455,6 +481,6 @@ def test_what_the_config_names_of_the_network_is_of_the_stacks_fingerprint(
     aws: dict[str, object], parameters: dict[str, str]
 ) -> None:
     plain, named = (
-        Stack(Lab(aws=spec), WorldTarget(None)).wanted()["parameters"] for spec in (AwsSpec(), AwsSpec(**aws))
+        StackStep(Lab(aws=spec), FakeTarget(None)).desired()["parameters"] for spec in (AwsSpec(), AwsSpec(**aws))
     )
     assert named == {**plain, **parameters}

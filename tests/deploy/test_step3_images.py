@@ -10,7 +10,7 @@ from ecsconsul.config.lab import ServiceSpec
 from ecsconsul.deploy.step import decide
 from ecsconsul.deploy.step3_images import ImageStep
 from ecsconsul.docker.build_context import source_hash
-from tests.deploy.world import Said, WorldTarget
+from tests.deploy.world import FakeTarget, RecordingReport
 
 
 @pytest.fixture
@@ -20,20 +20,20 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def target() -> WorldTarget:
-    return WorldTarget(None)
+def target() -> FakeTarget:
+    return FakeTarget(None)
 
 
-def image(source: Path, target: WorldTarget) -> ImageStep:
+def image(source: Path, target: FakeTarget) -> ImageStep:
     """A step as a command of its own would make it: what a source was before is not remembered."""
     return ImageStep(ServiceSpec(name="weather", path=str(source)), target)
 
 
 def op(step: ImageStep) -> str:
-    return decide(step.wanted(), step.found())
+    return decide(step.desired(), step.inspect())
 
 
-def test_absent_published_kept_deleted(source: Path, target: WorldTarget, report: Said) -> None:
+def test_absent_published_kept_deleted(source: Path, target: FakeTarget, report: RecordingReport) -> None:
     assert op(image(source, target)) == "create"
     assert image(source, target).apply(None, report) == source_hash(source)
     assert op(image(source, target)) == "keep"
@@ -42,16 +42,18 @@ def test_absent_published_kept_deleted(source: Path, target: WorldTarget, report
     image(source, target).destroy(report)
 
 
-def test_an_edit_is_an_update_and_taking_it_back_is_none(source: Path, target: WorldTarget, report: Said) -> None:
+def test_an_edit_is_an_update_and_taking_it_back_is_none(
+    source: Path, target: FakeTarget, report: RecordingReport
+) -> None:
     image(source, target).apply(None, report)
     (source / "app.py").write_text("print()")
     edited = image(source, target)
     assert op(edited) == "update"
-    edited.apply(edited.found(), report)
+    edited.apply(edited.inspect(), report)
     assert op(image(source, target)) == "keep"
     (source / "app.py").unlink()
     assert op(image(source, target)) == "keep"
 
 
-def test_the_reference_names_the_source(source: Path, target: WorldTarget) -> None:
+def test_the_reference_names_the_source(source: Path, target: FakeTarget) -> None:
     assert image(source, target).reference == f"registry.example/weather:{source_hash(source)}"

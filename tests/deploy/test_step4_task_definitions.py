@@ -13,7 +13,7 @@ from ecsconsul.config.loader import load
 from ecsconsul.deploy.step import FINGERPRINT_TAG, LAB_TAG, as_mapping, decide, fingerprint
 from ecsconsul.deploy.step3_images import ImageStep
 from ecsconsul.deploy.step4_task_definitions import TaskDefinitionStep, container_definition, registrator_metadata
-from tests.deploy.world import Said, WorldTarget
+from tests.deploy.world import FakeTarget, RecordingReport
 
 LAB = Lab(name="blue")
 
@@ -23,12 +23,12 @@ def service(tmp_path: Path) -> ServiceSpec:
     return ServiceSpec(name="weather", path=str(tmp_path), tags=("http",), check=Check(http="/health"))
 
 
-def step_of(service: ServiceSpec, target: WorldTarget, lab: Lab = LAB) -> TaskDefinitionStep:
+def step_of(service: ServiceSpec, target: FakeTarget, lab: Lab = LAB) -> TaskDefinitionStep:
     return TaskDefinitionStep(lab, service, ImageStep(service, target), target)
 
 
 def op(step: TaskDefinitionStep) -> str:
-    return decide(step.wanted(), step.found())
+    return decide(step.desired(), step.inspect())
 
 
 # --- the lab's text, steps 8 to 10
@@ -116,7 +116,7 @@ def test_one_that_listens_elsewhere_than_the_labs_is_told_where(more: dict[str, 
 # --- in both worlds
 
 
-def test_absent_registered_kept_deleted(target: WorldTarget, report: Said, service: ServiceSpec) -> None:
+def test_absent_registered_kept_deleted(target: FakeTarget, report: RecordingReport, service: ServiceSpec) -> None:
     step = step_of(service, target)
     assert op(step) == "create"
     assert step.apply(None, report) == "weather:1"
@@ -126,20 +126,20 @@ def test_absent_registered_kept_deleted(target: WorldTarget, report: Said, servi
     assert step.destroy(report) == "absent"
 
 
-def test_it_carries_the_lab_and_what_made_it(target: WorldTarget, report: Said, service: ServiceSpec) -> None:
+def test_it_carries_the_lab_and_what_made_it(target: FakeTarget, report: RecordingReport, service: ServiceSpec) -> None:
     step = step_of(service, target)
     step.apply(None, report)
     found = target.client("ecs").describe_task_definition(taskDefinition="weather", include=["TAGS"])
-    assert as_mapping(found["tags"]) == {LAB_TAG: "blue", FINGERPRINT_TAG: fingerprint(step.wanted())}
+    assert as_mapping(found["tags"]) == {LAB_TAG: "blue", FINGERPRINT_TAG: fingerprint(step.desired())}
 
 
 def test_another_memory_is_another_revision_and_the_newest_counts(
-    target: WorldTarget, report: Said, service: ServiceSpec
+    target: FakeTarget, report: RecordingReport, service: ServiceSpec
 ) -> None:
     for memory in range(200, 212):
         step = step_of(replace(service, memory=memory), target)
         assert op(step) != "keep"
-        step.apply(step.found(), report)
+        step.apply(step.inspect(), report)
     arn = step.newest()
     assert arn is not None
     assert arn.endswith("weather:12")  # by number: as text, 9 would come after 12
@@ -148,26 +148,30 @@ def test_another_memory_is_another_revision_and_the_newest_counts(
 
 
 def test_a_revision_that_someone_else_added_is_an_update(
-    target: WorldTarget, report: Said, service: ServiceSpec
+    target: FakeTarget, report: RecordingReport, service: ServiceSpec
 ) -> None:
     step = step_of(service, target)
     step.apply(None, report)
-    target.client("ecs").register_task_definition(**{**step.wanted(), "networkMode": "host"})
+    target.client("ecs").register_task_definition(**{**step.desired(), "networkMode": "host"})
     assert op(step) == "update"
-    step.apply(step.found(), report)
+    step.apply(step.inspect(), report)
     assert op(step) == "keep"
 
 
-def test_someone_elses_revisions_are_not_deleted(target: WorldTarget, report: Said, service: ServiceSpec) -> None:
+def test_someone_elses_revisions_are_not_deleted(
+    target: FakeTarget, report: RecordingReport, service: ServiceSpec
+) -> None:
     ecs = target.client("ecs")
-    theirs = ecs.register_task_definition(**step_of(service, target).wanted())["taskDefinition"]["taskDefinitionArn"]
+    theirs = ecs.register_task_definition(**step_of(service, target).desired())["taskDefinition"]["taskDefinitionArn"]
     step = step_of(service, target)
-    step.apply(step.found(), report)
+    step.apply(step.inspect(), report)
     assert step.destroy(report) == "1 deleted"
     assert ecs.list_task_definitions(familyPrefix="weather")["taskDefinitionArns"] == [theirs]
 
 
-def test_a_family_whose_name_only_begins_so_is_another(target: WorldTarget, report: Said, service: ServiceSpec) -> None:
+def test_a_family_whose_name_only_begins_so_is_another(
+    target: FakeTarget, report: RecordingReport, service: ServiceSpec
+) -> None:
     longer = step_of(replace(service, name="weather-map"), target)
     longer.apply(None, report)
     step = step_of(service, target)
@@ -176,15 +180,15 @@ def test_a_family_whose_name_only_begins_so_is_another(target: WorldTarget, repo
     assert op(longer) == "keep"
 
 
-def test_a_source_edit_shows_before_anything_exists(target: WorldTarget, service: ServiceSpec) -> None:
-    before = step_of(service, target).wanted()
+def test_a_source_edit_shows_before_anything_exists(target: FakeTarget, service: ServiceSpec) -> None:
+    before = step_of(service, target).desired()
     Path(service.path, "app.py").write_text("print()")
-    assert fingerprint(step_of(service, target).wanted()) != fingerprint(before)
-    assert target.asked == []
+    assert fingerprint(step_of(service, target).desired()) != fingerprint(before)
+    assert target.requests == []
 
 
 def test_what_was_deregistered_and_not_deleted_goes_as_well(
-    target: WorldTarget, report: Said, service: ServiceSpec
+    target: FakeTarget, report: RecordingReport, service: ServiceSpec
 ) -> None:
     """A `down` that was killed between the two left it, and it would be there for ever."""
     step = step_of(service, target)
@@ -196,7 +200,7 @@ def test_what_was_deregistered_and_not_deleted_goes_as_well(
 
 
 def test_two_labs_of_an_account_have_their_revisions_in_one_family(
-    target: WorldTarget, report: Said, service: ServiceSpec
+    target: FakeTarget, report: RecordingReport, service: ServiceSpec
 ) -> None:
     ours, theirs = step_of(service, target), step_of(service, target, Lab(name="green"))
     ours.apply(None, report)
@@ -208,11 +212,11 @@ def test_two_labs_of_an_account_have_their_revisions_in_one_family(
 
 
 def test_what_was_just_registered_is_the_newest_whatever_a_list_says(
-    target: WorldTarget, report: Said, service: ServiceSpec
+    target: FakeTarget, report: RecordingReport, service: ServiceSpec
 ) -> None:
     """Lists follow writes with some delay, and a service must not get the revision before."""
     step = step_of(service, target)
     step.apply(None, report)
-    target.asked.clear()
+    target.requests.clear()
     assert str(step.newest()).endswith("weather:1")
-    assert target.asked == []
+    assert target.requests == []

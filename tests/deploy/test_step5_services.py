@@ -10,18 +10,17 @@ import pytest
 from msgspec.structs import replace
 
 from ecsconsul.config.lab import Lab, ServiceSpec
-from ecsconsul.deploy import executor as walk
-from ecsconsul.deploy.executor import NullObserver
+from ecsconsul.deploy import executor
 from ecsconsul.deploy.lab_steps import scaling_steps, steps_for
 from ecsconsul.deploy.orphans import orphaned_services
 from ecsconsul.deploy.service_poller import ServicePoller
 from ecsconsul.deploy.step import LAB_TAG, Change, Step, decide
-from ecsconsul.deploy.step1_cluster import Cluster
+from ecsconsul.deploy.step1_cluster import ClusterStep
 from ecsconsul.deploy.step3_images import ImageStep
 from ecsconsul.deploy.step4_task_definitions import TaskDefinitionStep
 from ecsconsul.deploy.step5_services import ScaleStep, ServiceStep
 from ecsconsul.errors import LabError
-from tests.deploy.world import Runtime, Said, WorldTarget, client
+from tests.deploy.world import FakeTarget, RecordingReport, Runtime, SilentObserver, client
 
 WEATHER = ServiceSpec(name="weather", path="")
 
@@ -32,31 +31,31 @@ def lab(tmp_path: Path) -> Lab:
 
 
 @pytest.fixture
-def target(world: Runtime, lab: Lab) -> WorldTarget:
+def target(world: Runtime, lab: Lab) -> FakeTarget:
     """A cluster with room, on which services can be walked."""
-    target = WorldTarget(world.endpoint("region"))
-    Cluster(lab, target).apply(None, Said())
+    target = FakeTarget(world.endpoint("region"))
+    ClusterStep(lab, target).apply(None, RecordingReport())
     world.add_instance(lab.name, cpu=100_000, memory=100_000)
     return target
 
 
-def steps_of(lab: Lab, target: WorldTarget) -> tuple[TaskDefinitionStep, ServiceStep]:
+def steps_of(lab: Lab, target: FakeTarget) -> tuple[TaskDefinitionStep, ServiceStep]:
     (spec,) = lab.services
     task = TaskDefinitionStep(lab, spec, ImageStep(spec, target), target)
     return task, ServiceStep(lab, spec, task, target, ServicePoller(target, lab.name))
 
 
-def make(lab: Lab, target: WorldTarget) -> ServiceStep:
+def make(lab: Lab, target: FakeTarget) -> ServiceStep:
     """The service as the lab wants it, by the steps that lead to it."""
-    walk.up(steps_of(lab, target), NullObserver())
+    executor.up(steps_of(lab, target), SilentObserver())
     return steps_of(lab, target)[1]
 
 
 def op(step: Step) -> str:
-    return decide(step.wanted(), step.found())
+    return decide(step.desired(), step.inspect())
 
 
-def described(target: WorldTarget, name: str = "weather") -> dict[str, Any]:
+def described(target: FakeTarget, name: str = "weather") -> dict[str, Any]:
     found = target.client("ecs").describe_services(cluster="blue", services=[name], include=["TAGS"])["services"]
     service: dict[str, Any] = found[0]
     return service
@@ -65,45 +64,45 @@ def described(target: WorldTarget, name: str = "weather") -> dict[str, Any]:
 # --- its life
 
 
-def test_absent_created_kept_deleted(target: WorldTarget, lab: Lab, report: Said) -> None:
+def test_absent_created_kept_deleted(target: FakeTarget, lab: Lab, report: RecordingReport) -> None:
     step = steps_of(lab, target)[1]
     assert op(step) == "create"
     made = make(lab, target)
     assert op(made) == "keep"
-    assert made.found().detail == "1/1 running"  # type: ignore[union-attr]
+    assert made.inspect().detail == "1/1 running"  # type: ignore[union-attr]
     assert made.destroy(report) == "deleted"
     assert described(target)["status"] == "INACTIVE"
     assert op(made) == "create"
     assert made.destroy(report) == "absent"
 
 
-def test_one_that_was_deleted_is_made_anew(target: WorldTarget, lab: Lab, report: Said) -> None:
+def test_one_that_was_deleted_is_made_anew(target: FakeTarget, lab: Lab, report: RecordingReport) -> None:
     make(lab, target).destroy(report)
     assert op(make(lab, target)) == "keep"
 
 
-def test_without_a_cluster_there_is_none(region: WorldTarget, lab: Lab, report: Said) -> None:
+def test_without_a_cluster_there_is_none(region: FakeTarget, lab: Lab, report: RecordingReport) -> None:
     step = steps_of(lab, region)[1]
     assert op(step) == "create"
     assert step.destroy(report) == "absent"
 
 
-def test_a_second_time_writes_nothing(target: WorldTarget, lab: Lab) -> None:
+def test_a_second_time_writes_nothing(target: FakeTarget, lab: Lab) -> None:
     make(lab, target)
-    target.asked.clear()
+    target.requests.clear()
     make(lab, target)
     assert target.writes() == []
 
 
-def test_another_count_changes_that_service_and_nothing_else(target: WorldTarget, lab: Lab) -> None:
+def test_another_count_changes_that_service_and_nothing_else(target: FakeTarget, lab: Lab) -> None:
     make(lab, target)
-    target.asked.clear()
+    target.requests.clear()
     make(lab.with_counts({"weather": 3}), target)
     assert target.writes() == ["UpdateService", "TagResource"]
     assert described(target)["runningCount"] == 3
 
 
-def test_an_edited_source_rolls_the_service_over(target: WorldTarget, lab: Lab) -> None:
+def test_an_edited_source_rolls_the_service_over(target: FakeTarget, lab: Lab) -> None:
     make(lab, target)
     Path(lab.services[0].path, "app.py").write_text("print()")
     assert op(steps_of(lab, target)[1]) == "update"
@@ -111,14 +110,14 @@ def test_an_edited_source_rolls_the_service_over(target: WorldTarget, lab: Lab) 
     assert described(target)["taskDefinition"].endswith("weather:2")
 
 
-def test_a_count_of_none_is_fine(target: WorldTarget, lab: Lab) -> None:
+def test_a_count_of_none_is_fine(target: FakeTarget, lab: Lab) -> None:
     assert op(make(lab.with_counts({"weather": 0}), target)) == "keep"
 
 
 # --- drift
 
 
-def test_one_that_someone_scaled_is_taken_back(target: WorldTarget, lab: Lab) -> None:
+def test_one_that_someone_scaled_is_taken_back(target: FakeTarget, lab: Lab) -> None:
     step = make(lab, target)
     target.client("ecs").update_service(cluster="blue", service="weather", desiredCount=2)
     assert op(step) == "update"
@@ -126,7 +125,7 @@ def test_one_that_someone_scaled_is_taken_back(target: WorldTarget, lab: Lab) ->
     assert described(target)["desiredCount"] == 1
 
 
-def test_one_that_someone_deployed_something_else_to_is_taken_back(target: WorldTarget, lab: Lab) -> None:
+def test_one_that_someone_deployed_something_else_to_is_taken_back(target: FakeTarget, lab: Lab) -> None:
     step = make(lab, target)
     container = {"name": "other", "image": "other", "memory": 4}
     target.client("ecs").register_task_definition(family="other", containerDefinitions=[container])
@@ -136,14 +135,14 @@ def test_one_that_someone_deployed_something_else_to_is_taken_back(target: World
     assert described(target)["taskDefinition"].endswith("weather:1")
 
 
-def test_one_that_someone_only_restarted_is_kept(target: WorldTarget, lab: Lab) -> None:
+def test_one_that_someone_only_restarted_is_kept(target: FakeTarget, lab: Lab) -> None:
     step = make(lab, target)
     target.client("ecs").update_service(cluster="blue", service="weather", forceNewDeployment=True)
     assert op(step) == "keep"
 
 
 def test_one_that_ecs_gave_up_is_tried_anew_with_the_same_definition(
-    world: Runtime, target: WorldTarget, lab: Lab
+    world: Runtime, target: FakeTarget, lab: Lab
 ) -> None:
     step = make(lab, target)
     with world.ecs.lock:
@@ -160,7 +159,7 @@ def test_one_that_ecs_gave_up_is_tried_anew_with_the_same_definition(
 # --- who was faster, and who does not end
 
 
-def test_another_up_that_creates_it_at_the_same_moment(target: WorldTarget, lab: Lab, report: Said) -> None:
+def test_another_up_that_creates_it_at_the_same_moment(target: FakeTarget, lab: Lab, report: RecordingReport) -> None:
     task, step = steps_of(lab, target)
     task.apply(None, report)
 
@@ -174,7 +173,9 @@ def test_another_up_that_creates_it_at_the_same_moment(target: WorldTarget, lab:
     assert len(target.client("ecs").list_services(cluster="blue")["serviceArns"]) == 1
 
 
-def test_someone_else_who_takes_the_name_at_the_same_moment(target: WorldTarget, lab: Lab, report: Said) -> None:
+def test_someone_else_who_takes_the_name_at_the_same_moment(
+    target: FakeTarget, lab: Lab, report: RecordingReport
+) -> None:
     task, step = steps_of(lab, target)
     task.apply(None, report)
     ecs = target.client("ecs")
@@ -189,13 +190,13 @@ def test_someone_else_who_takes_the_name_at_the_same_moment(target: WorldTarget,
 
 
 def test_tasks_that_a_dead_instance_cannot_end_do_not_hold_the_stack(
-    world: Runtime, target: WorldTarget, lab: Lab, report: Said
+    world: Runtime, target: FakeTarget, lab: Lab, report: RecordingReport
 ) -> None:
     """They go with their instance, and that with the stack, which stands behind the services in `down`."""
     made = make(lab, target)
     world.start_seconds = 1000.0
     try:
-        assert made.destroy(report) == "still draining; its tasks go with the instances"
+        assert made.destroy(report) == "still draining; its tasks end with their instances"
     finally:
         world.start_seconds = 0.0
 
@@ -205,16 +206,16 @@ def test_tasks_that_a_dead_instance_cannot_end_do_not_hold_the_stack(
 
 @pytest.mark.parametrize("tags", [[], [{"key": LAB_TAG, "value": "green"}]])
 def test_someone_elses_service_is_neither_taken_over_nor_deleted(
-    target: WorldTarget, lab: Lab, report: Said, tags: list[dict[str, str]]
+    target: FakeTarget, lab: Lab, report: RecordingReport, tags: list[dict[str, str]]
 ) -> None:
     task, step = steps_of(lab, target)
     task.apply(None, report)
     target.client("ecs").create_service(
         cluster="blue", serviceName="weather", taskDefinition="weather", desiredCount=1, tags=tags
     )
-    target.asked.clear()
+    target.requests.clear()
     with pytest.raises(LabError, match="this lab did not make it"):
-        step.found()
+        step.inspect()
     with pytest.raises(LabError, match="this lab did not make it"):
         step.destroy(report)
     assert target.writes() == []
@@ -223,22 +224,24 @@ def test_someone_elses_service_is_neither_taken_over_nor_deleted(
 # --- scale
 
 
-def test_scale_changes_the_count_and_leaves_what_made_the_service(target: WorldTarget, lab: Lab, report: Said) -> None:
+def test_scale_changes_the_count_and_leaves_what_made_the_service(
+    target: FakeTarget, lab: Lab, report: RecordingReport
+) -> None:
     make(lab, target)
     Path(lab.services[0].path, "app.py").write_text("print()")
-    target.asked.clear()
+    target.requests.clear()
     step = scaling_steps(lab, {"weather": 2}, target)[0]
     assert isinstance(step, ScaleStep)
     assert op(step) == "update"
-    assert step.apply(step.found(), report) == "2/2 running"
+    assert step.apply(step.inspect(), report) == "2/2 running"
     assert target.writes() == ["UpdateService"]
     assert op(steps_of(lab.with_counts({"weather": 2}), target)[1]) == "update"  # for the edit is not deployed
 
 
-def test_scale_of_a_service_that_is_not_there_says_what_to_do(target: WorldTarget, lab: Lab) -> None:
+def test_scale_of_a_service_that_is_not_there_says_what_to_do(target: FakeTarget, lab: Lab) -> None:
     step = scaling_steps(lab, {"weather": 2}, target)[0]
     with pytest.raises(LabError) as raised:
-        step.found()
+        step.inspect()
     assert raised.value.what == "The service weather is not running"
     assert "ecsconsul up" in raised.value.hint
 
@@ -247,13 +250,13 @@ def test_scale_of_a_service_that_is_not_there_says_what_to_do(target: WorldTarge
 
 
 def test_a_service_that_the_config_dropped_goes_with_its_definition_and_images(
-    target: WorldTarget, lab: Lab, report: Said
+    target: FakeTarget, lab: Lab, report: RecordingReport
 ) -> None:
     make(lab, target)
     target.images.publish("weather", "abc", Path(), {}, report.say)
     (removed,) = orphaned_services(replace(lab, services=()), target)
     assert (removed.name, op(removed)) == ("services/weather", "destroy")
-    walk.up([removed], NullObserver())
+    executor.up([removed], SilentObserver())
     assert described(target)["status"] == "INACTIVE"
     assert target.client("ecs").list_task_definitions(familyPrefix="weather")["taskDefinitionArns"] == []
     assert target.images.published == {}
@@ -261,19 +264,21 @@ def test_a_service_that_the_config_dropped_goes_with_its_definition_and_images(
     assert orphaned_services(replace(lab, services=()), target) == []
 
 
-def test_what_the_config_has_and_what_others_made_is_not_dropped(target: WorldTarget, lab: Lab, report: Said) -> None:
+def test_what_the_config_has_and_what_others_made_is_not_dropped(
+    target: FakeTarget, lab: Lab, report: RecordingReport
+) -> None:
     make(lab, target)
     make(replace(lab, services=(replace(lab.services[0], name="stock-price"),)), target)
     target.client("ecs").create_service(cluster="blue", serviceName="theirs", taskDefinition="weather", desiredCount=0)
     assert [step.name for step in orphaned_services(lab, target)] == ["services/stock-price"]
 
 
-def test_without_a_cluster_nothing_was_dropped(region: WorldTarget, lab: Lab) -> None:
+def test_without_a_cluster_nothing_was_dropped(region: FakeTarget, lab: Lab) -> None:
     assert orphaned_services(lab, region) == []
 
 
 def test_down_takes_a_dropped_service_before_the_cluster_that_holds_it(
-    world: Runtime, target: WorldTarget, lab: Lab, report: Said
+    world: Runtime, target: FakeTarget, lab: Lab, report: RecordingReport
 ) -> None:
     """ECS deletes no cluster with services in it, and one that drains takes its time."""
     make(lab, target)
@@ -283,34 +288,34 @@ def test_down_takes_a_dropped_service_before_the_cluster_that_holds_it(
     world.ecs.remove_instance("i-1")
     told: list[str] = []
 
-    class Watch(NullObserver):
-        def begins(self, step: str, op: str) -> None:
+    class Watch(SilentObserver):
+        def started(self, step: str, op: str) -> None:
             told.append(f"{step} begins")
 
-        def ends(self, change: Change) -> None:
+        def finished(self, change: Change) -> None:
             told.append(f"{change.name} ends")
 
-    walk.down([*beneath, removed], Watch())
+    executor.down([*beneath, removed], Watch())
     assert told == [f"{name} {what}" for name in (removed.name, "stack", "cluster") for what in ("begins", "ends")]
 
 
 # --- what it costs
 
 
-def requests(target: WorldTarget, lab: Lab) -> dict[str, float]:
+def requests(target: FakeTarget, lab: Lab) -> dict[str, float]:
     """The requests that a plan of all task definitions and services makes, for each service."""
-    target.asked.clear()
-    walk.plan([step for step in steps_for(lab, target) if step.name.startswith(("tasks/", "services/"))])
+    target.requests.clear()
+    executor.plan([step for step in steps_for(lab, target) if step.name.startswith(("tasks/", "services/"))])
     return {name: count / len(lab.services) for name, count in target.counted().items()}
 
 
 def test_a_service_costs_no_more_requests_among_50_than_among_3(
-    world: Runtime, target: WorldTarget, tmp_path: Path
+    world: Runtime, target: FakeTarget, tmp_path: Path
 ) -> None:
     labs = [Lab(name="blue", services=tuple(few(n, tmp_path))) for n in (3, 50)]
     for lab in labs:
         steps = [step for step in steps_for(lab, target) if step.name.startswith(("tasks/", "services/"))]
-        walk.up(steps, NullObserver())
+        executor.up(steps, SilentObserver())
     few_cost, many_cost = (requests(target, lab) for lab in labs)
     assert few_cost.keys() == many_cost.keys()
     assert all(many_cost[name] <= few_cost[name] for name in few_cost)
@@ -334,7 +339,7 @@ def few(count: int, path: Path) -> list[ServiceSpec]:
     ],
 )
 def test_a_fixed_port_on_every_instance_leaves_room_for_one_to_go(
-    target: WorldTarget, lab: Lab, host_port: int | None, count: int, instances: int, least: int
+    target: FakeTarget, lab: Lab, host_port: int | None, count: int, instances: int, least: int
 ) -> None:
     spec = replace(lab.services[0], host_port=host_port, count=count)
     _, step = steps_of(replace(lab, services=(spec,), instances=instances), target)
@@ -343,7 +348,7 @@ def test_a_fixed_port_on_every_instance_leaves_room_for_one_to_go(
         assert math.ceil(count * least / 100) == count - 1
 
 
-def test_another_client_sees_what_the_steps_made(world: Runtime, target: WorldTarget, lab: Lab) -> None:
+def test_another_client_sees_what_the_steps_made(world: Runtime, target: FakeTarget, lab: Lab) -> None:
     make(lab, target)
     ecs = client("ecs", world.endpoint("region"))
     (arn,) = ecs.list_services(cluster="blue")["serviceArns"]

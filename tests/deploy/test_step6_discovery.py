@@ -1,4 +1,4 @@
-"""Discovery, seen in a real Consul: every instance of every service passing, and what is said when not."""
+"""DiscoveryStep, seen in a real Consul: every instance of every service passing, and what is said when not."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ from typing import Any
 
 import pytest
 
-from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.consul.catalog import Consul
 from ecsconsul.deploy import step6_discovery
 from ecsconsul.deploy.endpoints import Endpoint
 from ecsconsul.deploy.step import decide
-from ecsconsul.deploy.step6_discovery import Discovery
+from ecsconsul.deploy.step6_discovery import DiscoveryStep
 from ecsconsul.errors import StepFailed, TargetAbsent
-from ecsconsul.targets.base import ConsulAddress, LogLine, PollingPolicy
+from ecsconsul.polling import PollingPolicy
+from ecsconsul.targets.base import ConsulAddress, LogLine
 from tests.consul_server import ConsulServer, consul_server
-from tests.deploy.world import Said, WorldTarget
+from tests.deploy.world import FakeTarget, RecordingReport
 
-LAB = Lab(
-    name="blue",
-    services=(ServiceSpec(name="weather", path="/w", count=2), ServiceSpec(name="portal", path="/p", count=1)),
-)
+PASSING = {"weather": 2, "portal": 1}
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +37,14 @@ def consul(server: ConsulServer) -> Iterator[Consul]:
 
 
 @pytest.fixture
-def target(server: ConsulServer) -> WorldTarget:
+def target(server: ConsulServer) -> FakeTarget:
     address = ConsulAddress(server.host, server.http, server.host, server.dns)
-    return WorldTarget(None, address, patience=PollingPolicy(delay=0.05, attempts=200))
+    return FakeTarget(None, address, polling=PollingPolicy(delay=0.05, attempts=200))
 
 
 @pytest.fixture
-def step(target: WorldTarget) -> Discovery:
-    return Discovery(LAB, target, ())
+def step(target: FakeTarget) -> DiscoveryStep:
+    return DiscoveryStep("blue", PASSING, target, ())
 
 
 def register(consul: Consul, service_id: str, name: str, status: str = "passing", port: int = 80) -> None:
@@ -55,14 +52,14 @@ def register(consul: Consul, service_id: str, name: str, status: str = "passing"
     consul.register({"ID": service_id, "Name": name, "Port": port, "Check": check})
 
 
-def seen(step: Discovery) -> tuple[str, str]:
+def seen(step: DiscoveryStep) -> tuple[str, str]:
     """The decision, and what `status` says."""
-    found = step.found()
+    found = step.inspect()
     assert found is not None
-    return decide(step.wanted(), found), found.detail
+    return decide(step.desired(), found), found.detail
 
 
-def test_every_instance_is_waited_for(step: Discovery, consul: Consul) -> None:
+def test_every_instance_is_waited_for(step: DiscoveryStep, consul: Consul) -> None:
     assert seen(step) == ("wait", "weather 0/2, portal 0/1 passing")
     register(consul, "w1", "weather")
     register(consul, "w2", "weather", "critical")
@@ -73,14 +70,16 @@ def test_every_instance_is_waited_for(step: Discovery, consul: Consul) -> None:
     assert seen(step) == ("keep", "3 of 3 instances passing")
 
 
-def test_an_instance_too_many_is_not_as_wanted(step: Discovery, consul: Consul) -> None:
+def test_an_instance_too_many_is_not_as_wanted(step: DiscoveryStep, consul: Consul) -> None:
     for service_id in ("w1", "w2", "w3"):
         register(consul, service_id, "weather")
     register(consul, "p1", "portal")
     assert seen(step) == ("wait", "weather 3/2 passing")
 
 
-def test_it_ends_as_soon_as_consul_sees_the_last_one(step: Discovery, consul: Consul, report: Said) -> None:
+def test_it_ends_as_soon_as_consul_sees_the_last_one(
+    step: DiscoveryStep, consul: Consul, report: RecordingReport
+) -> None:
     register(consul, "w1", "weather")
     register(consul, "p1", "portal")
     later = threading.Timer(0.1, register, (consul, "w2", "weather"))
@@ -91,69 +90,69 @@ def test_it_ends_as_soon_as_consul_sees_the_last_one(step: Discovery, consul: Co
         later.join()
 
 
-def test_what_never_passes_is_told_with_its_checks(target: WorldTarget, consul: Consul, report: Said) -> None:
-    target.patience = PollingPolicy(delay=0.05, attempts=4)
-    step = Discovery(LAB, target, ())
+def test_what_never_passes_is_told_with_its_checks(target: FakeTarget, consul: Consul, report: RecordingReport) -> None:
+    target.polling = PollingPolicy(delay=0.05, attempts=4)
+    step = DiscoveryStep("blue", PASSING, target, ())
     register(consul, "w1", "weather")
     register(consul, "w2", "weather", "critical")
     with pytest.raises(StepFailed) as raised:
         step.apply(None, report)
-    assert raised.value.what == "Consul does not see weather, portal as wanted"
+    assert raised.value.what == "Consul does not see weather, portal as desired"
     assert raised.value.why.splitlines()[0] == "weather: 1 of 2 passing"
     assert any(line.startswith("w2: HTTP: critical") for line in raised.value.why.splitlines())
     assert report.texts == ["weather 1/2, portal 0/1 passing"]
 
 
 def test_what_only_one_side_knows_is_told_and_what_the_tasks_wrote_last(
-    target: WorldTarget, consul: Consul, report: Said, monkeypatch: pytest.MonkeyPatch
+    target: FakeTarget, consul: Consul, report: RecordingReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks = [
         Endpoint("0123456789", "weather", "i-0a1b", frozenset({80})),
         Endpoint("9876543210", "weather", "i-0a1b", frozenset({81})),
     ]
     monkeypatch.setattr(step6_discovery, "endpoints_of", lambda ecs, cluster: tasks)
-    target.given["ecs"] = None
-    target.patience = PollingPolicy(delay=0.05, attempts=4)
+    target.clients["ecs"] = None
+    target.polling = PollingPolicy(delay=0.05, attempts=4)
     target.logs = [LogLine("01234567", "no database here")]
     register(consul, "w1", "weather")
     register(consul, "w9", "weather", port=99)
     register(consul, "w8", "weather", port=98)
     register(consul, "p1", "portal")
     with pytest.raises(StepFailed) as raised:
-        Discovery(LAB, target, ()).apply(None, report)
+        DiscoveryStep("blue", PASSING, target, ()).apply(None, report)
     said = raised.value.why.splitlines()
     assert said[0] == "weather: 3 of 2 passing"
     assert set(said[1:-1]) == {
-        "w8: a ghost, no task stands behind it",
-        "w9: a ghost, no task stands behind it",
-        "task 98765432 runs, and Consul does not know it",
-        "the last log lines of weather:",
+        "w8: a ghost, registered without a running task",
+        "w9: a ghost, registered without a running task",
+        "task 98765432 is running but not registered in Consul",
+        "last log lines of weather:",
         "  no database here",
     }
 
 
 def test_what_stays_as_it_is_is_not_waited_for_until_all_patience_is_gone(
-    target: WorldTarget, consul: Consul, report: Said, monkeypatch: pytest.MonkeyPatch
+    target: FakeTarget, consul: Consul, report: RecordingReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step6_discovery, "STEADY_PATIENCE", 0.3)
-    target.patience = PollingPolicy(delay=0.05, attempts=100_000)
+    monkeypatch.setattr(step6_discovery, "STEADY_TIMEOUT", 0.3)
+    target.polling = PollingPolicy(delay=0.05, attempts=100_000)
     register(consul, "w1", "weather", "critical")
-    with pytest.raises(StepFailed, match="Consul does not see weather, portal as wanted") as raised:
-        Discovery(LAB, target, ()).apply(None, report)
-    assert raised.value.why.splitlines()[-1] in {f"not after {seconds} s" for seconds in range(10)}
+    with pytest.raises(StepFailed, match="Consul does not see weather, portal as desired") as raised:
+        DiscoveryStep("blue", PASSING, target, ()).apply(None, report)
+    assert raised.value.why.splitlines()[-1] in {f"timed out after {seconds} s" for seconds in range(10)}
 
 
 def test_a_consul_that_does_not_answer_is_waited_for_and_not_taken_for_absent() -> None:
-    step = Discovery(LAB, WorldTarget(None, ConsulAddress("127.0.0.1", 9, "127.0.0.1", 9)), ())
+    step = DiscoveryStep("blue", PASSING, FakeTarget(None, ConsulAddress("127.0.0.1", 9, "127.0.0.1", 9)), ())
     assert seen(step) == ("wait", "Consul does not answer: Connection refused")
 
 
-def test_a_consul_that_stays_away_is_what_the_error_says(report: Said) -> None:
-    target = WorldTarget(None, ConsulAddress("127.0.0.1", 9, "127.0.0.1", 9), patience=PollingPolicy(0.01, 100))
-    step = Discovery(LAB, target, ())
+def test_a_consul_that_stays_away_is_what_the_error_says(report: RecordingReport) -> None:
+    target = FakeTarget(None, ConsulAddress("127.0.0.1", 9, "127.0.0.1", 9), polling=PollingPolicy(0.01, 100))
+    step = DiscoveryStep("blue", PASSING, target, ())
     with pytest.raises(StepFailed) as raised:
         step.apply(None, report)
-    assert raised.value.what == "Consul cannot be asked; the services may be well"
+    assert raised.value.what == "Consul can't be reached; the services may be healthy"
     assert raised.value.where == "step discovery"
     assert "Connection refused" in raised.value.why
     assert report.texts == ["Consul does not answer: Connection refused"], "however often it was asked"
@@ -161,10 +160,10 @@ def test_a_consul_that_stays_away_is_what_the_error_says(report: Said) -> None:
 
 def test_in_a_world_that_does_not_exist_there_is_nothing_to_see() -> None:
     with pytest.raises(TargetAbsent):
-        Discovery(LAB, WorldTarget(None), ()).found()
+        DiscoveryStep("blue", PASSING, FakeTarget(None), ()).inspect()
 
 
-def test_there_is_nothing_to_take_away(step: Discovery, report: Said) -> None:
-    before: dict[str, Any] = dict(step.wanted())
-    assert step.destroy(report) == "nothing to take away"
-    assert step.wanted() == before
+def test_there_is_nothing_to_take_away(step: DiscoveryStep, report: RecordingReport) -> None:
+    before: dict[str, Any] = dict(step.desired())
+    assert step.destroy(report) == "nothing to delete"
+    assert step.desired() == before

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ecsconsul.deploy import executor as walk
-from ecsconsul.deploy.executor import NullObserver
+from ecsconsul.deploy import executor
 from tests.deploy.slow_account import SlowAccount, all_but_consul, lab_of, slow_account
-from tests.deploy.world import Runtime
+from tests.deploy.world import Runtime, SilentObserver
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def waits(world: Runtime, scale: float, path: Path) -> float:
 
 def seconds(account: SlowAccount, path: Path) -> float:
     begun = time.monotonic()
-    walk.up(all_but_consul(lab_of(3, path), account), NullObserver())
+    executor.up(all_but_consul(lab_of(3, path), account), SilentObserver())
     return time.monotonic() - begun
 
 
@@ -41,7 +40,7 @@ def test_up_takes_the_longest_path_and_not_the_sum(slow_world: Runtime, tmp_path
 def cost(world: Runtime, services: int, path: Path) -> dict[str, float]:
     """The requests of a whole `up` for each of its services."""
     account = slow_account(world, scale=0.005)
-    walk.up(all_but_consul(lab_of(services, path), account), NullObserver())
+    executor.up(all_but_consul(lab_of(services, path), account), SilentObserver())
     return {name: count / services for name, count in account.counted().items()}
 
 

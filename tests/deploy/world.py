@@ -1,7 +1,7 @@
-"""Two small AWS regions for the steps, and a target that leads into one of them and counts what is asked of it.
+"""Two small AWS regions for the steps, and a target that uses one of them and records its requests.
 
-`plain` is moto's own server; `region` is the local region's AWS API in front of it, with an agent that runs every
-task at once and well, so that ECS services can be walked as well.
+`plain` is moto's own server. `region` is the local region's AWS API in front of it, where every task starts at once,
+so that services become stable.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ import boto3
 from botocore.config import Config
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from ecsconsul.config.lab import Lab
-from ecsconsul.deploy.step import SubResource
+from ecsconsul.deploy.step import Change, SubResource
 from ecsconsul.errors import LabError, TargetAbsent, Unreachable
+from ecsconsul.polling import PollingPolicy
 from ecsconsul.region.aws_api import AwsApi
 from ecsconsul.region.ecs.model import RUNNING, STOPPED, ContainerInstance
 from ecsconsul.region.ecs.state import Ecs
 from ecsconsul.region.moto import Moto
-from ecsconsul.targets.base import ConsulAddress, Finding, LogLine, PollingPolicy, RuntimeInfo, Say, failed
+from ecsconsul.targets.base import ConsulAddress, LogLine, Say
+from ecsconsul.targets.commands import Finding, RuntimeInfo, failed
 
 REGION = "us-east-1"
 READ_ONLY = ("Describe", "List", "Get")
@@ -35,7 +36,7 @@ READ_ONLY = ("Describe", "List", "Get")
 
 @dataclass
 class MemoryImages:
-    """Images that are published by being remembered."""
+    """Images in memory."""
 
     published: dict[str, list[str]] = field(default_factory=dict)
     away: bool = False
@@ -57,10 +58,10 @@ class MemoryImages:
 
 
 @dataclass
-class WorldTarget:
-    """A target whose AWS API answers at `endpoint`; None: the world does not exist (yet).
+class FakeTarget:
+    """A target whose AWS API is at `endpoint`; None when the target doesn't exist yet.
 
-    `asked` are the operations in order, `given` clients that stand in for those of the endpoint.
+    `requests` are the operations in order, `clients` replace those of the endpoint.
     """
 
     endpoint: str | None
@@ -68,59 +69,59 @@ class WorldTarget:
     name: str = "world"
     region: str = REGION
     runtime_info: RuntimeInfo | None = None
-    registers_itself: bool = True
-    patience: PollingPolicy = field(default_factory=lambda: PollingPolicy(delay=0.0, attempts=20))
+    system_services: tuple[str, ...] = ()
+    polling: PollingPolicy = field(default_factory=lambda: PollingPolicy(delay=0.0, attempts=20))
     images: MemoryImages = field(default_factory=MemoryImages)
     logs: list[LogLine] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-    given: dict[str, Any] = field(default_factory=dict)
-    against: list[LabError] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    requests: list[str] = field(default_factory=list)
+    clients: dict[str, Any] = field(default_factory=dict)
+    blocking: list[LabError] = field(default_factory=list)
+    clients_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def client(self, service: str) -> Any:
-        if self.endpoint is None and service not in self.given:
-            raise TargetAbsent("there is no such world")
-        with self.lock:
-            if service not in self.given:
-                self.given[service] = client(service, str(self.endpoint))
-                self.given[service].meta.events.register("before-call", self._note)
-            return self.given[service]
+        if self.endpoint is None and service not in self.clients:
+            raise TargetAbsent("there is no such target")
+        with self.clients_lock:
+            if service not in self.clients:
+                self.clients[service] = client(service, str(self.endpoint))
+                self.clients[service].meta.events.register("before-call", self._note)
+            return self.clients[service]
 
     def _note(self, model: Any, **_: Any) -> None:
-        self.asked.append(model.name)
+        self.requests.append(model.name)
 
     def writes(self) -> list[str]:
-        """The operations that were asked for and may have changed something."""
-        return [name for name in self.asked if not name.startswith(READ_ONLY)]
+        """The requests that may have changed something."""
+        return [name for name in self.requests if not name.startswith(READ_ONLY)]
 
     def counted(self) -> Counter[str]:
-        return Counter(self.asked)
+        return Counter(self.requests)
 
-    def blockers(self, lab: Lab) -> list[LabError]:
-        return list(self.against)
+    def blockers(self) -> list[LabError]:
+        return list(self.blocking)
 
-    def diagnostics(self, lab: Lab) -> list[Finding]:
-        return [failed("world", error) for error in self.against]
+    def diagnostics(self) -> list[Finding]:
+        return [failed("world", error) for error in self.blocking]
 
-    def confirmation(self, lab: Lab) -> str | None:
+    def confirmation(self) -> str | None:
         return None
 
-    def log_configuration(self, lab: Lab, service_name: str) -> dict[str, Any] | None:
+    def log_configuration(self, service: str) -> dict[str, Any] | None:
         return None
 
     def boot_log(self, instance_id: str, lines: int) -> list[str]:
         return []
 
-    def ground(self) -> str | None:
-        return f"world at {self.endpoint}" if self.endpoint else None
+    def prerequisites(self) -> str | None:
+        return f"region at {self.endpoint}" if self.endpoint else None
 
-    def prepare(self, lab: Lab, say: Say) -> str:
-        raise LabError("this world is made by the tests")
+    def bootstrap(self, say: Say) -> str:
+        raise LabError("the tests create this target")
 
-    def release(self, say: Say) -> None:
+    def teardown(self, say: Say) -> None:
         self.endpoint = None
 
-    def stack_parameters(self, lab: Lab) -> dict[str, str]:
+    def stack_parameters(self) -> dict[str, str]:
         ec2 = self.client("ec2")
         vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
         subnets = [subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"]]
@@ -133,7 +134,7 @@ class WorldTarget:
         yield self.consul_address
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         yield
 
     def last_lines(self, service: str, lines: int, task: str | None = None) -> list[LogLine]:
@@ -142,38 +143,49 @@ class WorldTarget:
     def follow(self, service: str, lines: int) -> Iterator[LogLine]:
         yield from self.logs
 
-    def portal_url(self, lab: Lab) -> str | None:
+    def portal_url(self) -> str | None:
         return None
 
     def environment(self) -> Mapping[str, str]:
         return {}
 
-    def leftovers(self, lab: Lab) -> list[str]:
+    def leftovers(self) -> list[str]:
         return []
 
-    def kept(self) -> list[str]:
+    def retained(self) -> list[str]:
         return []
 
 
 @dataclass
-class Said:
-    """A step's report that keeps what was said, and lets no time pass."""
+class RecordingReport:
+    """A step's report that records the progress and doesn't wait."""
 
     texts: list[str] = field(default_factory=list)
-    parts: list[SubResource] = field(default_factory=list)
-    left: str = ""
+    subresources: list[SubResource] = field(default_factory=list)
+    running: str = ""
 
     def say(self, text: str) -> None:
         self.texts.append(text)
 
-    def part(self, part: SubResource) -> None:
-        self.parts.append(part)
+    def subresource(self, subresource: SubResource) -> None:
+        self.subresources.append(subresource)
 
-    def under_way(self, text: str) -> None:
-        self.left = text
+    def in_progress(self, text: str) -> None:
+        self.running = text
 
-    def pause(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> None:
         pass
+
+
+class SilentObserver:
+    """An observer that ignores a run."""
+
+    def started(self, step: str, op: str) -> None: ...
+    def progress(self, step: str, text: str) -> None: ...
+    def subresource(self, step: str, part: SubResource) -> None: ...
+    def finished(self, change: Change) -> None: ...
+    def failed(self, step: str, error: BaseException) -> None: ...
+    def still_running(self, step: str, text: str) -> None: ...
 
 
 def client(service: str, endpoint: str) -> Any:

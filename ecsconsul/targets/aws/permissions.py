@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import LabError, Unreachable
-from ..base import Finding, failed
 from ..client_errors import error_code
+from ..commands import Finding, failed
 from .session import Identity
 
 POLICIES = Path(__file__).resolve().parent / "policies"

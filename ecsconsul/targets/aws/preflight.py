@@ -15,8 +15,8 @@ from msgspec import structs
 
 from ...config.lab import AwsSpec, Lab
 from ...errors import LabError
-from ..base import Finding, failed, findings
 from ..client_errors import error_code
+from ..commands import Finding, failed, findings
 from . import instance_type as instance_types
 from . import permissions
 from .network import Subnet, Vpc, find_subnets, find_vpc

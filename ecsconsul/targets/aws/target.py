@@ -1,4 +1,4 @@
-"""The AWS target as the steps and the commands see it; each of its parts is a module beside this one."""
+"""The AWS target; each of its parts is a module beside this one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 
 from ...config.lab import Lab
 from ...errors import LabError
-from ..base import ConsulAddress, Finding, LogLine, PollingPolicy, RuntimeInfo, Say
+from ...polling import PollingPolicy
+from ..base import ConsulAddress, LogLine, Say
+from ..commands import Finding, RuntimeInfo
 from . import cloudwatch_logs as logs
 from . import ec2 as instances
 from . import host_keys
@@ -26,9 +28,9 @@ class AwsTarget:
     """One lab in an AWS account and region."""
 
     name = "aws"
-    # half an hour: Consul servers and instances boot within five minutes, a rollback takes longer
-    patience = PollingPolicy(delay=2.0, attempts=900)
-    registers_itself = False
+    # half an hour: Consul servers and instances boot within five minutes, but a rollback takes longer
+    polling = PollingPolicy(delay=2.0, attempts=900)
+    system_services = ("registrator",)
     runtime_info: RuntimeInfo | None = None
 
     def __init__(
@@ -59,23 +61,23 @@ class AwsTarget:
     def _architecture(self) -> str:
         return self._preflight.architecture
 
-    # ground
+    # checks
 
-    def blockers(self, lab: Lab) -> list[LabError]:
-        return [finding.error for finding in self.diagnostics(lab) if finding.error]
+    def blockers(self) -> list[LabError]:
+        return [finding.error for finding in self.diagnostics() if finding.error]
 
-    def diagnostics(self, lab: Lab) -> list[Finding]:
+    def diagnostics(self) -> list[Finding]:
         found = self._preflight.diagnostics()
         self._warnings = [finding for finding in found if finding.state == "warning"]
         return found
 
-    def confirmation(self, lab: Lab) -> str | None:
+    def confirmation(self) -> str | None:
         from .confirmation import confirmation
 
-        return confirmation(lab, self._stack(), self._session.identity(), self.region)
+        return confirmation(self._lab, self._stack(), self._session.identity(), self.region)
 
     @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         from ...paths import state_folder
         from .lock import FOLDER, held
 
@@ -83,19 +85,21 @@ class AwsTarget:
         with held(state_folder() / FOLDER / name, self._lab.name):
             yield
 
-    def ground(self) -> str | None:
+    # prerequisites
+
+    def prerequisites(self) -> str | None:
         return self._described() if gossip_key(self.client("ssm"), self._lab.name).exists() else None
 
-    def prepare(self, lab: Lab, say: Say) -> str:
+    def bootstrap(self, say: Say) -> str:
         for finding in self._warnings:
             say(f"{finding.name}: {finding.detail}; {finding.hint}")
-        say("making the key of Consul's gossip")
+        say("creating Consul's gossip key")
         gossip_key(self.client("ssm"), self._lab.name).make()
         return self._described()
 
-    def release(self, say: Say) -> None:
+    def teardown(self, say: Say) -> None:
         if gossip_key(self.client("ssm"), self._lab.name).delete():
-            say("deleted the key of Consul's gossip")
+            say("deleted Consul's gossip key")
         if self.endpoint:
             machine.stand_in_ami(self.client("ssm"), self._lab.name).delete()
         host_keys.forget(self._lab.name)
@@ -103,25 +107,25 @@ class AwsTarget:
     def _described(self) -> str:
         return f"account {self._session.identity().account}, region {self.region}"
 
+    # the stack
+
+    def stack_parameters(self) -> dict[str, str]:
+        found = self._preflight
+        parameters = {
+            "VpcId": found.vpc.id,
+            "SubnetIds": ",".join(subnet.id for subnet in found.subnets),
+            "AmazonDnsIp": found.vpc.dns_ip,
+            "EcsAmi": self._ami_parameter(),
+        }
+        return {**parameters, "SshCidr": found.ssh_cidr} if found.ssh_cidr else parameters
+
     def _ami_parameter(self) -> str:
-        """AWS's own; where an emulator lacks it one that is made now, for the stack cannot be without."""
+        """The parameter with AWS's own AMI; in an emulator without it, one that is created here for the stack."""
         if isinstance(self._preflight.ami, str) or not self.endpoint:
             return self._preflight.ami_parameter
         stand_in = machine.stand_in_ami(self.client("ssm"), self._lab.name)
         stand_in.make()
         return stand_in.name
-
-    # the stack
-
-    def stack_parameters(self, lab: Lab) -> dict[str, str]:
-        look = self._preflight
-        found = {
-            "VpcId": look.vpc.id,
-            "SubnetIds": ",".join(subnet.id for subnet in look.subnets),
-            "AmazonDnsIp": look.vpc.dns_ip,
-            "EcsAmi": self._ami_parameter(),
-        }
-        return {**found, "SshCidr": look.ssh_cidr} if look.ssh_cidr else found
 
     def _stack(self) -> StackInfo | None:
         return stack_info(self.client("cloudformation"), self._lab.name)
@@ -133,29 +137,27 @@ class AwsTarget:
 
     def consul(self) -> AbstractContextManager[ConsulAddress]:
         keys = self._lab.aws.consul_access == "ssh"
-        facts = instances.find_consul_server(self.client("ec2"), self._stack(), self._lab.name, keys=keys)
-        return open_access(self._lab, facts, self.client, profile=self._session.profile or "")
+        server = instances.find_consul_server(self.client("ec2"), self._stack(), self._lab.name, keys=keys)
+        return open_access(self._lab, server, self.client, profile=self._session.profile or "")
 
-    def portal_url(self, lab: Lab) -> str | None:
-        portal = lab.portal
+    def portal_url(self) -> str | None:
+        portal = self._lab.portal
         if portal is None:
             return None
-        host = instances.portal_address(self.client("ecs"), self.client("ec2"), lab.name, portal.name)
+        host = instances.portal_address(self.client("ecs"), self.client("ec2"), self._lab.name, portal.name)
         port = "" if portal.host_port == 80 else f":{portal.host_port}"
         return f"http://{host}{port}/" if host else None
 
-    # logs
+    # tasks
 
-    def log_configuration(self, lab: Lab, service_name: str) -> dict[str, Any] | None:
-        return logs.configuration(lab.name, self.region, service_name)
+    def log_configuration(self, service: str) -> dict[str, Any] | None:
+        return logs.configuration(self._lab.name, self.region, service)
 
     def last_lines(self, service: str, lines: int, task: str | None = None) -> list[LogLine]:
         return logs.last_lines(self.client("logs"), self._lab.name, service, lines, task)
 
     def follow(self, service: str, lines: int) -> Iterator[LogLine]:
         return logs.follow(self.client("logs"), self._lab.name, service, lines)
-
-    # the rest
 
     def execute(self, service: str, argv: Sequence[str], *, task: str | None) -> int:
         from ..running_container import running_container
@@ -164,18 +166,25 @@ class AwsTarget:
         running = running_container(self.client("ecs"), self._lab.name, service, task)
         return execute(self.client, self._lab.name, running, argv, self._session.profile or "")
 
+    # for the commands
+
     def environment(self) -> Mapping[str, str]:
-        told = {"AWS_REGION": self.region, "AWS_DEFAULT_REGION": self.region}
-        also = {"AWS_ENDPOINT_URL": self.endpoint, "AWS_PROFILE": self._session.profile}
+        variables = {
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_PROFILE": self._session.profile,
+        }
         if self._lab.aws.consul_access == "direct":
             with self.consul() as address:
-                also["CONSUL_HTTP_ADDR"] = address.http
-        return told | {name: value for name, value in also.items() if value}
+                variables["CONSUL_HTTP_ADDR"] = address.http
+        return {name: value for name, value in variables.items() if value}
 
-    def leftovers(self, lab: Lab) -> list[str]:
+    def leftovers(self) -> list[str]:
         from .leftovers import leftovers
 
-        return leftovers(self.client, lab.name, [*(service.name for service in lab.services), "registrator"])
+        services = [*(service.name for service in self._lab.services), *self.system_services]
+        return leftovers(self.client, self._lab.name, services)
 
-    def kept(self) -> list[str]:
+    def retained(self) -> list[str]:
         return self.images.kept()

@@ -1,4 +1,4 @@
-"""The local target: a tiny AWS region on this machine, started when it is needed."""
+"""The local target: a tiny AWS region on this machine, started when a lab needs it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from ...config.lab import Lab
 from ...errors import LabError, TargetAbsent
+from ...polling import PollingPolicy
 from ...region import task_logs as log_files
 from ...region.runtimes.lab_dir import DOCKER, PROCESSES, LabDir, RegionInfo, RegionSpec
-from ..base import ConsulAddress, Finding, LogLine, PollingPolicy, RuntimeInfo, Say, findings
+from ..base import ConsulAddress, LogLine, Say
+from ..commands import Finding, RuntimeInfo, findings
 from .clients import CREDENTIALS, load_ahead, new_client
 from .lab_images import LabImages
 from .liveness import why_silent, why_useless
@@ -27,220 +29,222 @@ if TYPE_CHECKING:
     from .runtime_selection import RuntimeSelection
 
 DEFAULT_REGION = "us-east-1"
-START_PATIENCE = 60.0
-STOP_PATIENCE = 60.0
+START_TIMEOUT = 60.0
+STOP_TIMEOUT = 60.0
 
 
 class LocalTarget:
     """One lab on this machine."""
 
     name = "local"
-    patience = PollingPolicy(delay=0.05, attempts=1200)
+    polling = PollingPolicy(delay=0.05, attempts=1200)
+    # the region registers tasks by itself
+    system_services = ()
 
-    def __init__(self, lab: str, *, region: str | None = None, runtime: str | None = None) -> None:
+    def __init__(self, lab: Lab, *, region: str | None = None, runtime: str | None = None) -> None:
         self._lab = lab
-        self._home = LabDir(lab)
+        self._home = LabDir(lab.name)
         self._clients: dict[str, Any] = {}
         self._clients_lock = threading.Lock()
-        # asked once in the life of a command, and again when the region was made or ended
-        self._facts_lock = threading.Lock()
-        self._answering: RegionInfo | None = None
+        # checked once per command, and again after the region was started or stopped
+        self._region_lock = threading.Lock()
+        self._usable: RegionInfo | None = None
         self._absent = ""
-        self._wanted_region = region or DEFAULT_REGION
-        self._wanted_runtime = runtime
-        self._choice: RuntimeSelection | None = None
-        self.images = LabImages(lab, self._home, runtime)
+        self._requested_region = region or DEFAULT_REGION
+        self._requested_runtime = runtime
+        self._selection: RuntimeSelection | None = None
+        self.images = LabImages(lab.name, self._home, runtime)
 
     @property
     def region(self) -> str:
-        facts = self._answering or self._home.info()
-        return facts.region if facts else self._wanted_region
+        info = self._info()
+        return info.region if info else self._requested_region
 
     @property
     def endpoint(self) -> str | None:
-        facts = self._answering or self._home.info()
-        return facts.endpoint if facts else None
+        info = self._info()
+        return info.endpoint if info else None
 
     @property
     def runtime_info(self) -> RuntimeInfo | None:
-        facts = self._answering or self._home.info()
-        return RuntimeInfo(facts.runtime, facts.runtime_why) if facts else None
+        info = self._info()
+        return RuntimeInfo(info.runtime, info.runtime_why) if info else None
 
     def client(self, service: str) -> Any:
-        facts = self._facts()
+        info = self._running()
         with self._clients_lock:
             if service not in self._clients:
-                self._clients[service] = new_client(service, facts.endpoint, facts.region)
+                self._clients[service] = new_client(service, info.endpoint, info.region)
             return self._clients[service]
 
-    # tasks and machines
-
-    # the region's agent plays the Registrator, and keeps what tasks write in files
-    registers_itself = True
-
-    def log_configuration(self, lab: Lab, service_name: str) -> dict[str, Any] | None:
+    def log_configuration(self, service: str) -> dict[str, Any] | None:
         return None
 
     def boot_log(self, instance_id: str, lines: int) -> list[str]:
         return []
 
-    # ground
+    def stack_parameters(self) -> dict[str, str]:
+        info = self._running()
+        return {"VpcId": info.vpc_id, "SubnetIds": ",".join(info.subnet_ids)}
 
-    def confirmation(self, lab: Lab) -> str | None:
+    # checks
+
+    def confirmation(self) -> str | None:
         return None
 
-    def diagnostics(self, lab: Lab) -> list[Finding]:
+    def diagnostics(self) -> list[Finding]:
         binary, consul = self._consul_binary()
-        looks = {"runtime": self._unrunnable(lab), "consul": consul, "host ports": self._taken_ports(lab)}
-        ports = [str(service.host_port) for service in lab.services if service.host_port]
-        choice = None if looks["runtime"] else self.runtime_info or self._chosen(lab)
-        well = {
-            "runtime": f"{choice.runtime}: {choice.why}" if choice else "",
-            "consul": binary or "none is at hand; `up` fetches one",
-            "host ports": f"free: {', '.join(ports)}" if ports else "none is fixed",
+        errors = {"runtime": self._runtime_errors(), "consul": consul, "host ports": self._taken_ports()}
+        ports = [str(service.host_port) for service in self._lab.services if service.host_port]
+        selection = None if errors["runtime"] else self.runtime_info or self._select_runtime()
+        ok = {
+            "runtime": f"{selection.runtime}: {selection.why}" if selection else "",
+            "consul": binary or "not installed; `up` downloads it",
+            "host ports": f"free: {', '.join(ports)}" if ports else "no service has a fixed host port",
         }
-        return [one for name, errors in looks.items() for one in findings(name, errors, well[name])]
+        return [one for name, found in errors.items() for one in findings(name, found, ok[name])]
 
-    def blockers(self, lab: Lab) -> list[LabError]:
+    def blockers(self) -> list[LabError]:
         if sys.platform == "win32":
             return [LabError("Windows is not supported", hint="use WSL 2, which is a Linux")]
         from ...consul.install import BINARY_VARIABLE
 
-        # only one that was told can be wrong, and each look takes its time
+        # running a binary takes time, and only one that the user chose can be wrong
         consul = self._consul_binary()[1] if os.environ.get(BINARY_VARIABLE) else []
-        return [*self._unrunnable(lab), *consul, *self._taken_ports(lab)]
+        return [*self._runtime_errors(), *consul, *self._taken_ports()]
 
     def _consul_binary(self) -> tuple[str, list[LabError]]:
-        """The consul binary that is at hand for a region, and what speaks against it; one that runs has its own."""
+        """The consul binary that a new region would use, and its errors; a region that runs already has one."""
         from ...consul.install import at_hand
 
         try:
-            self._facts()
+            self._running()
         except TargetAbsent:
             try:
                 return at_hand(), []
             except LabError as error:
                 return "", [error]
-        return "the lab's own, which runs", []
+        return "the one that the lab runs", []
 
-    def _unrunnable(self, lab: Lab) -> list[LabError]:
-        """What speaks against the runtime, or in a Dockerfile against running it as a process."""
+    def _runtime_errors(self) -> list[LabError]:
+        """What prevents tasks from running: the runtime itself, or a Dockerfile that can't run as a process."""
         from ...docker.dockerfile import read_dockerfile
 
         try:
-            runtime = self._facts().runtime
+            runtime = self._running().runtime
         except TargetAbsent:
             try:
-                runtime = self._chosen(lab).runtime
+                runtime = self._select_runtime().runtime
             except LabError as error:
                 return [error]
-        found = []
-        for service in lab.services if runtime == PROCESSES else ():
+        errors = []
+        for service in self._lab.services if runtime == PROCESSES else ():
             try:
                 read_dockerfile(Path(service.path))
             except LabError as error:
-                found.append(error)
-        return found
+                errors.append(error)
+        return errors
 
-    def _chosen(self, lab: Lab) -> RuntimeSelection:
-        """What a region that is to be made would run tasks as. Raises LabError."""
+    def _select_runtime(self) -> RuntimeSelection:
+        """What a new region would run tasks as. Raises LabError."""
         from .runtime_selection import select_runtime
 
-        self._choice = self._choice or select_runtime(lab)
-        return self._choice
+        self._selection = self._selection or select_runtime(self._lab)
+        return self._selection
 
-    def _taken_ports(self, lab: Lab) -> list[LabError]:
+    def _taken_ports(self) -> list[LabError]:
         from ...region.runtimes.addresses import LOOPBACK, holder, is_free
 
-        facts = self._home.info()
-        own = facts.forwarded_ports if facts else ()
+        info = self._home.info()
+        own = info.forwarded_ports if info else ()
         return [
             LabError(
                 f"Port {service.host_port} is taken",
                 where=f"service {service.name}, host_port {service.host_port}",
                 why=holder(service.host_port),
-                hint="stop what listens there, or give the service another host_port in the config",
+                hint="stop the program that listens there, or give the service another host_port in the config",
             )
-            for service in lab.services
+            for service in self._lab.services
             if service.host_port and service.host_port not in own and not is_free(LOOPBACK, service.host_port)
         ]
 
     @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         try:
             lock = self._home.lock_changes()
         except BlockingIOError as error:
             raise LabError(
                 "Another command is changing this lab",
-                where=f"lab {self._lab}",
-                hint="wait until that `up`, `scale` or `down` has ended",
+                where=f"lab {self._lab.name}",
+                hint="wait until that `up`, `scale` or `down` has finished",
             ) from error
         with lock:
             yield
 
-    def ground(self) -> str | None:
+    # the region
+
+    def prerequisites(self) -> str | None:
         try:
-            return _described(self._facts())
+            return _described(self._running())
         except TargetAbsent:
             return None
 
-    def prepare(self, lab: Lab, say: Say) -> str:
+    def bootstrap(self, say: Say) -> str:
         from ...consul.install import find
         from .runtime_selection import with_agent_image
 
-        choice = self._chosen(lab)
+        selection = self._select_runtime()
         binary = find(say)
-        # first whatever can fail, while the region that is there still serves
-        choice, image = with_agent_image(lab, choice, binary, self._home.root, say)
-        self._end_region(say)
+        # everything that can fail comes first, while the old region still works
+        selection, image = with_agent_image(self._lab, selection, binary, self._home.root, say)
+        self._stop_region(say)
         self._clear_engine(say, images=False)
-        say(f"starting the region; tasks run as {choice.name}: {choice.why}")
-        self._start_region(lab, binary, choice, image)
-        return _described(self._facts())
+        say(f"starting the region; tasks run as {selection.name}: {selection.why}")
+        self._start_region(binary, selection, image)
+        return _described(self._running())
 
-    def _clear_engine(self, say: Say, *, images: bool) -> None:
-        """Take away what a region that crashed, or one of another runtime, has left on the Docker engine."""
-        from ...docker.engine import engine_url
-        from ...region.runtimes.docker.agent_image import clear_left
-
-        clear_left(engine_url(), self._lab, self._home.root, say, images=images)
-
-    def _end_region(self, say: Say) -> None:
-        """End the region that is there, if any; one that hangs is not waited for."""
-        from ...region.runtimes.lab_processes import stop_process
-
-        facts = self._home.info()
-        if facts:
-            hangs = bool(why_silent(facts))
-            say("ending the region, which does not answer" if hangs else "ending the region")
-            stop_process(facts.pid, 0.0 if hangs else STOP_PATIENCE)
-        self._clients.clear()
-        self._answering, self._absent = None, ""
-
-    def release(self, say: Say) -> None:
+    def teardown(self, say: Say) -> None:
         from ...region.runtimes.lab_processes import kill_leftovers
 
-        self._end_region(say)
-        killed = kill_leftovers(self._home.root)
-        for name in killed:
-            say(f"ended {name}, which a crash had left")
+        self._stop_region(say)
+        for name in kill_leftovers(self._home.root):
+            say(f"stopped {name}, left over from a crash")
         self._clear_engine(say, images=True)
         self._home.clear()
 
-    def _start_region(self, lab: Lab, binary: str, choice: RuntimeSelection, image: str) -> None:
+    def _clear_engine(self, say: Say, *, images: bool) -> None:
+        """Remove what an earlier region left on the Docker engine, after a crash or with another runtime."""
+        from ...docker.engine import engine_url
+        from ...region.runtimes.docker.agent_image import clear_left
+
+        clear_left(engine_url(), self._lab.name, self._home.root, say, images=images)
+
+    def _stop_region(self, say: Say) -> None:
+        """Stop the region, if there is one; a region that hangs is killed at once."""
+        from ...region.runtimes.lab_processes import stop_process
+
+        info = self._home.info()
+        if info:
+            hangs = bool(why_silent(info))
+            say("killing the region, which does not answer" if hangs else "stopping the region")
+            stop_process(info.pid, 0.0 if hangs else STOP_TIMEOUT)
+        self._clients.clear()
+        self._usable, self._absent = None, ""
+
+    def _start_region(self, binary: str, selection: RuntimeSelection, image: str) -> None:
         from ...region.runtimes.addresses import one_address_only
         from ...region.runtimes.lab_processes import await_line, send_input
 
         spec = RegionSpec(
-            lab.name,
-            self._wanted_region,
+            self._lab.name,
+            self._requested_region,
             binary,
-            lab.consul.servers,
+            self._lab.consul.servers,
             one_address_only(),
-            ecs_instances=lab.instances,
-            runtime=choice.runtime,
-            runtime_why=choice.why,
-            engine=choice.engine,
+            ecs_instances=self._lab.instances,
+            runtime=selection.runtime,
+            runtime_why=selection.why,
+            engine=selection.engine,
             agent_image=image,
         )
         self._home.logs.mkdir(parents=True, exist_ok=True)
@@ -256,57 +260,57 @@ class LocalTarget:
                 start_new_session=True,
             )
         send_input(process, json.dumps(asdict(spec)))
-        # the region takes longer to load than what will be asked of it
-        load_ahead(self._wanted_region)
-        await_line(process, START_PATIENCE)
+        # boto3 loads here while the region starts, which takes longer
+        load_ahead(self._requested_region)
+        await_line(process, START_TIMEOUT)
         if not (self._home.info() or self._await_other()):
             raise LabError(
                 "The local region does not start",
                 where=str(log),
-                why="\n".join(log_files.tail(log, 8)) or f"no answer within {START_PATIENCE:.0f} s",
-                hint="`ecsconsul down` clears what is left; then try again",
+                why="\n".join(log_files.tail(log, 8)) or f"no answer within {START_TIMEOUT:.0f} s",
+                hint="`ecsconsul down` removes what is left of it; then run `ecsconsul up` again",
             )
 
     def _await_other(self) -> bool:
-        """Another `up` was faster (or was killed while its region was starting): wait for that region."""
-        end = time.monotonic() + START_PATIENCE
+        """Whether another `up`, which started first (and may have been killed since), has started a region."""
+        end = time.monotonic() + START_TIMEOUT
         while time.monotonic() < end and self._home.is_alive():
             if self._home.info():
                 return True
             time.sleep(0.05)
         return False
 
-    def _facts(self) -> RegionInfo:
-        """What the region says of itself, if it is alive, answers, and is of this version. Raises TargetAbsent."""
-        with self._facts_lock:
-            if self._answering is None and not self._absent:
-                facts = self._home.info()
-                self._absent = why_useless(facts, self._wanted_runtime) if facts else "there is no region of it"
-                self._answering = None if self._absent else facts
-        if self._answering is None:
-            what = f"The lab {self._lab} is not running on this machine"
-            raise TargetAbsent(what, why=self._absent, hint="`ecsconsul up` starts it")
-        return self._answering
+    def _info(self) -> RegionInfo | None:
+        """What is known of the region, whether or not it can be used."""
+        return self._usable or self._home.info()
 
-    def stack_parameters(self, lab: Lab) -> dict[str, str]:
-        facts = self._facts()
-        return {"VpcId": facts.vpc_id, "SubnetIds": ",".join(facts.subnet_ids)}
+    def _running(self) -> RegionInfo:
+        """The region, if it is alive, answers, and has this version. Raises TargetAbsent."""
+        with self._region_lock:
+            if self._usable is None and not self._absent:
+                info = self._home.info()
+                self._absent = why_useless(info, self._requested_runtime) if info else "it has no region"
+                self._usable = None if self._absent else info
+        if self._usable is None:
+            what = f"The lab {self._lab.name} is not running on this machine"
+            raise TargetAbsent(what, why=self._absent, hint="`ecsconsul up` starts it")
+        return self._usable
 
     # Consul
 
     @contextlib.contextmanager
     def consul(self) -> Iterator[ConsulAddress]:
-        # it is Consul that is asked: whether the region answers does not matter
-        facts = self._answering or self._home.info() or self._facts()
-        if not facts.runs(self._wanted_runtime):
-            facts = self._facts()
-        if not facts.consul_http:
-            raise TargetAbsent(f"The lab {self._lab} has no Consul yet", hint="`ecsconsul up` goes on and makes it")
-        http_host, _, http_port = facts.consul_http.rpartition(":")
-        dns_host, _, dns_port = facts.consul_dns.rpartition(":")
+        # Consul works even when the region does not answer
+        info = self._info() or self._running()
+        if not info.runs(self._requested_runtime):
+            info = self._running()
+        if not info.consul_http:
+            raise TargetAbsent(f"The lab {self._lab.name} has no Consul yet", hint="`ecsconsul up` creates it")
+        http_host, _, http_port = info.consul_http.rpartition(":")
+        dns_host, _, dns_port = info.consul_dns.rpartition(":")
         yield ConsulAddress(http_host, int(http_port), dns_host, int(dns_port))
 
-    # logs
+    # tasks
 
     def last_lines(self, service: str, lines: int, task: str | None = None) -> list[LogLine]:
         return [LogLine(*line) for line in log_files.last_lines(self._home, service, lines, task)]
@@ -314,44 +318,44 @@ class LocalTarget:
     def follow(self, service: str, lines: int) -> Iterator[LogLine]:
         return (LogLine(*line) for line in log_files.follow(self._home, service, lines))
 
-    # the rest
-
     def execute(self, service: str, argv: Sequence[str], *, task: str | None) -> int:
         from ...region.runtimes.docker.task_command import run_in_container
         from ...region.runtimes.processes.task_command import exec_in_process
         from ..running_container import running_container
 
-        facts = self._facts()
-        runtime_id = running_container(self.client("ecs"), self._lab, service, task).runtime_id
-        if facts.runtime == DOCKER:
-            return run_in_container(facts.engine, runtime_id, argv)
+        info = self._running()
+        runtime_id = running_container(self.client("ecs"), self._lab.name, service, task).runtime_id
+        if info.runtime == DOCKER:
+            return run_in_container(info.engine, runtime_id, argv)
         exec_in_process(int(runtime_id), argv)
 
-    def portal_url(self, lab: Lab) -> str | None:
+    # for the commands
+
+    def portal_url(self) -> str | None:
         from ...region.runtimes.addresses import LOOPBACK
 
-        return f"http://{LOOPBACK}:{lab.portal.host_port}/" if lab.portal else None
+        return f"http://{LOOPBACK}:{self._lab.portal.host_port}/" if self._lab.portal else None
 
     def environment(self) -> Mapping[str, str]:
-        facts = self._facts()
+        info = self._running()
         return {
-            "AWS_ENDPOINT_URL": facts.endpoint,
-            "AWS_REGION": facts.region,
-            "AWS_DEFAULT_REGION": facts.region,
+            "AWS_ENDPOINT_URL": info.endpoint,
+            "AWS_REGION": info.region,
+            "AWS_DEFAULT_REGION": info.region,
             **CREDENTIALS,
-            **({"CONSUL_HTTP_ADDR": f"http://{facts.consul_http}"} if facts.consul_http else {}),
+            **({"CONSUL_HTTP_ADDR": f"http://{info.consul_http}"} if info.consul_http else {}),
         }
 
-    def leftovers(self, lab: Lab) -> list[str]:
+    def leftovers(self) -> list[str]:
         from ...docker.engine import Engine, engine_url
         from ...region.runtimes.lab_processes import find_leftovers
 
         processes = [f"process {p.pid}" for p in find_leftovers(self._home.root)]
         engine = Engine(engine_url())
-        left = engine.left(self._lab, self._home.root).lines() if engine.is_there() else []
+        left = engine.left(self._lab.name, self._home.root).lines() if engine.is_there() else []
         return [*processes, *left, *(str(path) for path in self._home.leftovers())]
 
-    def kept(self) -> list[str]:
+    def retained(self) -> list[str]:
         from ...consul.install import cached
 
         logs = [f"logs: {self._home.logs}"] if self._home.logs.is_dir() else []
@@ -359,8 +363,8 @@ class LocalTarget:
         return [*logs, *([f"the downloaded Consul: {binary}"] if binary else [])]
 
 
-def _described(facts: RegionInfo) -> str:
-    return f"region {facts.region} at {facts.endpoint}"
+def _described(info: RegionInfo) -> str:
+    return f"region {info.region} at {info.endpoint}"
 
 
 def _region_environment(home: LabDir) -> dict[str, str]:
@@ -368,7 +372,7 @@ def _region_environment(home: LabDir) -> dict[str, str]:
     from ...region.runtimes.addresses import SHARED_ADDRESS_VARIABLE
     from ...region.runtimes.lab_processes import environment
 
-    told = {HOME_VARIABLE: str(state_folder())}
+    variables = {HOME_VARIABLE: str(state_folder())}
     if SHARED_ADDRESS_VARIABLE in os.environ:
-        told[SHARED_ADDRESS_VARIABLE] = os.environ[SHARED_ADDRESS_VARIABLE]
-    return environment(home.root, told)
+        variables[SHARED_ADDRESS_VARIABLE] = os.environ[SHARED_ADDRESS_VARIABLE]
+    return environment(home.root, variables)

@@ -15,7 +15,7 @@ from ecsconsul.config.lab import Lab, SshSpec
 from ecsconsul.errors import LabError
 from ecsconsul.targets.aws.preflight import Preflight, missing_for_access, own_address
 from ecsconsul.targets.aws.session import Session
-from ecsconsul.targets.base import Finding
+from ecsconsul.targets.commands import Finding
 from tests.targets.aws.conftest import ACCOUNT, lab_of
 
 Account = Callable[[str], Any]

@@ -12,9 +12,9 @@ from msgspec import structs
 from ecsconsul.config.lab import Lab
 from ecsconsul.errors import LabError, TargetAbsent
 from ecsconsul.targets.aws import ec2 as instances
-from ecsconsul.targets.aws.consul_server import ConsulServer
+from ecsconsul.targets.aws.consul_access import ConsulServer
 from ecsconsul.targets.aws.target import AwsTarget
-from tests.deploy.world import REGION, Said
+from tests.deploy.world import REGION, RecordingReport
 from tests.targets.aws.conftest import ACCOUNT, lab_of
 from tests.targets.aws.test_preflight import Engine, make_stack
 
@@ -26,33 +26,35 @@ def target(account: Account, lab: Lab) -> AwsTarget:
     return AwsTarget(lab)
 
 
-def test_the_ground_is_made_kept_and_taken_away(target: AwsTarget, lab: Lab, report: Said) -> None:
-    assert target.ground() is None
+def test_the_ground_is_made_kept_and_taken_away(target: AwsTarget, lab: Lab, report: RecordingReport) -> None:
+    assert target.prerequisites() is None
     told = f"account {ACCOUNT}, region {REGION}"
-    assert target.prepare(lab, report.say) == told
-    assert target.ground() == told
-    target.release(report.say)
-    target.release(report.say)
-    assert target.ground() is None
+    assert target.bootstrap(report.say) == told
+    assert target.prerequisites() == told
+    target.teardown(report.say)
+    target.teardown(report.say)
+    assert target.prerequisites() is None
     assert len(report.texts) == 2
 
 
 @pytest.fixture
-def report() -> Said:
-    return Said()
+def report() -> RecordingReport:
+    return RecordingReport()
 
 
-def test_what_was_warned_of_is_said_when_the_ground_is_made(account: Account, tmp_path: Path, report: Said) -> None:
+def test_what_was_warned_of_is_said_when_the_ground_is_made(
+    account: Account, tmp_path: Path, report: RecordingReport
+) -> None:
     lab = lab_of(tmp_path, ssh_cidr="0.0.0.0/0", consul_access="direct")
     target = AwsTarget(lab)
-    target.diagnostics(lab)
-    target.prepare(lab, report.say)
-    assert report.texts[0].startswith("ssh range: the whole internet may use SSH; ")
+    target.diagnostics()
+    target.bootstrap(report.say)
+    assert report.texts[0].startswith("ssh range: the whole internet may open SSH; ")
     assert len(report.texts) == 2
 
 
 def test_what_the_template_is_told(account: Account, target: AwsTarget, lab: Lab) -> None:
-    found = target.stack_parameters(lab)
+    found = target.stack_parameters()
     subnets = account("ec2").describe_subnets()["Subnets"]
     # one of its zones has no t3.small
     assert set(found.pop("SubnetIds").split(",")) == {
@@ -65,23 +67,23 @@ def test_what_the_template_is_told(account: Account, target: AwsTarget, lab: Lab
     }
 
 
-def test_an_emulator_without_awss_ami_gets_a_stand_in(account: Account, lab: Lab, report: Said) -> None:
+def test_an_emulator_without_awss_ami_gets_a_stand_in(account: Account, lab: Lab, report: RecordingReport) -> None:
     """moto has no AMIs of this region; CloudFormation would refuse a parameter that it cannot resolve."""
     target = AwsTarget(lab, region="mx-central-1")
-    told = next(one for one in target.diagnostics(lab) if one.name == "ami")
-    assert (told.state, "a placeholder AMI is used" in told.hint) == ("warning", True)
-    target.prepare(lab, report.say)
-    name = target.stack_parameters(lab)["EcsAmi"]
+    told = next(one for one in target.diagnostics() if one.name == "ami")
+    assert (told.state, "a stand-in takes its place" in told.hint) == ("warning", True)
+    target.bootstrap(report.say)
+    name = target.stack_parameters()["EcsAmi"]
     assert name == "/ecsconsul/blue/ecs-ami"
     ssm = target.client("ssm")
     assert ssm.get_parameter(Name=name)["Parameter"]["Value"].startswith("ami-")
-    target.release(report.say)
+    target.teardown(report.say)
     assert ssm.describe_parameters()["Parameters"] == []
 
 
 def test_a_range_for_ssh_is_told_where_there_is_one(account: Account, tmp_path: Path) -> None:
     lab = lab_of(tmp_path, ssh_cidr="203.0.113.0/24", instance_type="t4g.small")
-    found = AwsTarget(lab).stack_parameters(lab)
+    found = AwsTarget(lab).stack_parameters()
     assert found["SshCidr"] == "203.0.113.0/24"
     assert "/arm64/" in found["EcsAmi"]
 
@@ -90,28 +92,28 @@ def test_the_templates_parameters_are_those_that_it_is_told(target: AwsTarget, l
     from ecsconsul.paths import templates_dir
 
     template = (templates_dir() / "consul-lab.yaml").read_text()
-    for name in (*target.stack_parameters(lab), "SshCidr"):
+    for name in (*target.stack_parameters(), "SshCidr"):
         assert f"\n  {name}:\n" in template, name
 
 
 def test_what_speaks_against_beginning_is_what_failed(account: Account, tmp_path: Path) -> None:
     lab = lab_of(tmp_path, vpc="vpc-0123456789abcdef0")
     target = AwsTarget(lab, images=Engine())
-    assert [error.what for error in target.blockers(lab)] == ["There is no VPC vpc-0123456789abcdef0 in this region"]
+    assert [error.what for error in target.blockers()] == ["There is no VPC vpc-0123456789abcdef0 in this region"]
 
 
 def test_one_command_at_a_time_changes_a_lab_of_an_account_and_region(account: Account, lab: Lab) -> None:
-    with AwsTarget(lab).exclusive():
-        with pytest.raises(LabError, match="Another command is changing this lab"), AwsTarget(lab).exclusive():
+    with AwsTarget(lab).lock():
+        with pytest.raises(LabError, match="Another command is changing this lab"), AwsTarget(lab).lock():
             pass
-        with AwsTarget(lab, region="eu-west-1").exclusive():
+        with AwsTarget(lab, region="eu-west-1").lock():
             pass
 
 
 def test_it_asks_once_and_not_where_the_lab_is(account: Account, target: AwsTarget, lab: Lab) -> None:
-    assert f"in AWS account {ACCOUNT}, region {REGION}" in str(target.confirmation(lab))
+    assert f"in AWS account {ACCOUNT}, region {REGION}" in str(target.confirmation())
     make_stack(account, "blue", InstanceCount="2", ConsulServers="1", InstanceType="t3.small")
-    assert target.confirmation(lab) is None
+    assert target.confirmation() is None
 
 
 def test_what_another_client_needs_to_know(
@@ -136,15 +138,15 @@ def test_other_clients_are_told_of_a_consul_that_they_can_reach(
 def test_without_a_stack_there_is_no_consul_and_no_portal(target: AwsTarget, lab: Lab) -> None:
     with pytest.raises(TargetAbsent, match="The lab blue has no Consul yet"), target.consul():
         pass
-    assert target.portal_url(lab) is None
-    assert target.portal_url(structs.replace(lab, services=lab.services[:1])) is None
+    assert target.portal_url() is None
+    assert AwsTarget(structs.replace(lab, services=lab.services[:1])).portal_url() is None
     assert target.last_lines("weather", 5) == []
     assert target.boot_log("i-0123456789abcdef0", 5) == []
-    assert target.leftovers(lab) == []
+    assert target.leftovers() == []
 
 
 def test_tasks_log_to_the_labs_group(target: AwsTarget, lab: Lab) -> None:
-    told = target.log_configuration(lab, "weather")
+    told = target.log_configuration("weather")
     assert told is not None
     assert told["options"]["awslogs-group"] == "/ecsconsul/blue"
-    assert not target.registers_itself
+    assert target.system_services == ("registrator",)

@@ -15,8 +15,7 @@ from ecsconsul import __version__
 from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.consul.install import BINARY_VARIABLE, CACHE_VARIABLE, at_hand
 from ecsconsul.errors import LabError, TargetAbsent
-from ecsconsul.paths import HOME_VARIABLE
-from ecsconsul.region.runtimes.lab_dir import LabDir, RegionInfo
+from ecsconsul.region.runtimes.lab_dir import HOME_VARIABLE, LabDir, RegionInfo
 from ecsconsul.targets.local.target import LocalTarget
 
 Tell = Callable[..., RegionInfo]
@@ -59,7 +58,7 @@ def tell(home: LabDir, endpoint: str) -> Iterator[Tell]:
             known = {
                 "pid": 1, "version": __version__, "lab": "blue", "region": "eu-west-1", "endpoint": endpoint,
                 "consul_http": "127.0.9.1:8500", "consul_dns": "127.0.9.1:8600", "vpc_id": "vpc-1",
-                "subnet_ids": ("subnet-1", "subnet-2"), "forwarded_ports": (8123,),
+                "subnet_ids": ("subnet-1", "subnet-2"), "doors": (8123,),
             }  # fmt: skip
             facts = RegionInfo(**{**known, **more})  # type: ignore[arg-type]
             stack.enter_context(home.lock_region())
@@ -74,10 +73,10 @@ def tell(home: LabDir, endpoint: str) -> Iterator[Tell]:
 
 def test_a_region_that_answers(tell: Tell, endpoint: str) -> None:
     tell()
-    target = LocalTarget("blue", region="us-west-2")
-    assert target.ground() == f"region eu-west-1 at {endpoint}"
+    target = LocalTarget(Lab(name="blue"), region="us-west-2")
+    assert target.prerequisites() == f"region eu-west-1 at {endpoint}"
     assert (target.region, target.endpoint) == ("eu-west-1", endpoint)
-    assert target.stack_parameters(Lab()) == {"VpcId": "vpc-1", "SubnetIds": "subnet-1,subnet-2"}
+    assert target.stack_parameters() == {"VpcId": "vpc-1", "SubnetIds": "subnet-1,subnet-2"}
     assert target.client("ecs").meta.endpoint_url == endpoint
     assert target.client("ecs") is target.client("ecs")
 
@@ -87,7 +86,7 @@ def test_the_word_of_a_region_that_died_does_not_count(home: LabDir, tell: Tell)
     dead = LabDir("green")
     dead.write_info(facts)
     dead.lock_region().close()
-    assert LocalTarget("green").ground() is None
+    assert LocalTarget(Lab(name="green")).prerequisites() is None
 
 
 @pytest.mark.parametrize(
@@ -100,8 +99,8 @@ def test_the_word_of_a_region_that_died_does_not_count(home: LabDir, tell: Tell)
 )
 def test_a_region_that_is_of_no_use_counts_as_absent(tell: Tell, told: dict[str, str], why: str) -> None:
     tell(**told)
-    target = LocalTarget("blue", runtime="processes")
-    assert target.ground() is None
+    target = LocalTarget(Lab(name="blue"), runtime="processes")
+    assert target.prerequisites() is None
     with pytest.raises(TargetAbsent) as raised:
         target.client("ecs")
     assert why in raised.value.why
@@ -113,31 +112,31 @@ def test_a_region_that_is_of_no_use_counts_as_absent(tell: Tell, told: dict[str,
 
 def test_consul_is_where_the_region_says(tell: Tell) -> None:
     tell()
-    with LocalTarget("blue").consul() as address:
+    with LocalTarget(Lab(name="blue")).consul() as address:
         assert (address.http, address.dns) == ("http://127.0.9.1:8500", "127.0.9.1:8600")
 
 
 def test_a_region_whose_stack_is_not_made_has_no_consul_yet(tell: Tell) -> None:
     """An `up` that was killed left it so."""
     tell(consul_http="", consul_dns="")
-    with pytest.raises(TargetAbsent, match="Consul"), LocalTarget("blue").consul():
+    with pytest.raises(TargetAbsent, match="Consul"), LocalTarget(Lab(name="blue")).consul():
         pass
 
 
 def test_a_lab_that_is_to_be_made_anew_has_no_consul_yet(tell: Tell) -> None:
     tell(runtime="docker")
-    with pytest.raises(TargetAbsent, match="not running"), LocalTarget("blue", runtime="processes").consul():
+    with pytest.raises(TargetAbsent, match="not running"), LocalTarget(Lab(name="blue"), runtime="processes").consul():
         pass
 
 
 def test_a_consul_is_asked_though_its_region_hangs(tell: Tell) -> None:
     tell(endpoint="http://127.0.0.1:9")
-    with LocalTarget("blue").consul() as address:
+    with LocalTarget(Lab(name="blue")).consul() as address:
         assert address.http == "http://127.0.9.1:8500"
 
 
 def test_without_a_region_there_is_none(home: LabDir) -> None:
-    with pytest.raises(TargetAbsent), LocalTarget("blue").consul():
+    with pytest.raises(TargetAbsent), LocalTarget(Lab(name="blue")).consul():
         pass
 
 
@@ -145,12 +144,15 @@ def test_without_a_region_there_is_none(home: LabDir) -> None:
 
 
 def test_one_command_at_a_time_changes_a_lab(home: LabDir) -> None:
-    with LocalTarget("blue").exclusive():
-        with pytest.raises(LabError, match="Another command is changing this lab"), LocalTarget("blue").exclusive():
+    with LocalTarget(Lab(name="blue")).lock():
+        with (
+            pytest.raises(LabError, match="Another command is changing this lab"),
+            LocalTarget(Lab(name="blue")).lock(),
+        ):
             pass
-        with LocalTarget("green").exclusive():
+        with LocalTarget(Lab(name="green")).lock():
             pass
-    with LocalTarget("blue").exclusive():
+    with LocalTarget(Lab(name="blue")).lock():
         pass
 
 
@@ -168,13 +170,13 @@ def lab_of(source: Path, **more: int) -> Lab:
 
 
 def test_nothing_speaks_against_a_lab_that_can_run(home: LabDir, source: Path) -> None:
-    assert LocalTarget("blue").blockers(lab_of(source)) == []
+    assert LocalTarget(lab_of(source)).blockers() == []
 
 
 def test_a_port_that_someone_holds_is_told_with_its_holder(home: LabDir, source: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
-        (objection,) = LocalTarget("blue").blockers(lab_of(source, host_port=port))
+        (objection,) = LocalTarget(lab_of(source, host_port=port)).blockers()
     assert objection.what == f"Port {port} is taken"
     assert objection.where == f"service portal, host_port {port}"
     assert "listens there" in objection.why
@@ -183,27 +185,27 @@ def test_a_port_that_someone_holds_is_told_with_its_holder(home: LabDir, source:
 def test_a_port_that_the_labs_own_region_holds_is_not_taken(tell: Tell, source: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
-        tell(forwarded_ports=(port,))
-        assert LocalTarget("blue").blockers(lab_of(source, host_port=port)) == []
+        tell(doors=(port,))
+        assert LocalTarget(lab_of(source, host_port=port)).blockers() == []
 
 
 def test_a_folder_without_a_dockerfile_is_told(home: LabDir, tmp_path: Path) -> None:
-    (objection,) = LocalTarget("blue").blockers(lab_of(tmp_path / "nowhere"))
+    (objection,) = LocalTarget(lab_of(tmp_path / "nowhere")).blockers()
     assert "nowhere/Dockerfile" in objection.where
 
 
 def test_what_was_looked_at_is_told_also_where_it_is_well(home: LabDir, source: Path) -> None:
-    found = LocalTarget("blue").diagnostics(lab_of(source))
+    found = LocalTarget(lab_of(source)).diagnostics()
     assert [(one.name, one.state, one.detail) for one in found] == [
         ("runtime", "ok", "processes: as told"),
         ("consul", "ok", at_hand()),
-        ("host ports", "ok", "none is fixed"),
+        ("host ports", "ok", "no service has a fixed host port"),
     ]
 
 
 def test_what_failed_is_told_with_its_hint(home: LabDir, source: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
-        found = LocalTarget("blue").diagnostics(lab_of(source, host_port=held.getsockname()[1]))
+        found = LocalTarget(lab_of(source, host_port=held.getsockname()[1])).diagnostics()
     assert [(one.name, one.state, bool(one.hint)) for one in found] == [
         ("runtime", "ok", False),
         ("consul", "ok", False),
@@ -215,27 +217,27 @@ def test_a_consul_binary_that_does_not_run_is_in_the_way(
     home: LabDir, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(BINARY_VARIABLE, "/nope")
-    found = {one.name: one for one in LocalTarget("blue").diagnostics(lab_of(source))}["consul"]
+    found = {one.name: one for one in LocalTarget(lab_of(source)).diagnostics()}["consul"]
     assert (found.state, found.detail) == (
         "failed",
         f"/nope does not run ({BINARY_VARIABLE}): No such file or directory",
     )
-    assert [str(one) for one in LocalTarget("blue").blockers(lab_of(source))] == [found.detail]
+    assert [str(one) for one in LocalTarget(lab_of(source)).blockers()] == [found.detail]
 
 
 def test_without_a_consul_binary_one_is_fetched(home: LabDir, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(BINARY_VARIABLE)
     monkeypatch.setenv(CACHE_VARIABLE, str(source))
     monkeypatch.setenv("PATH", str(source))
-    found = {one.name: one for one in LocalTarget("blue").diagnostics(lab_of(source))}["consul"]
-    assert (found.state, found.detail) == ("ok", "none is at hand; `up` fetches one")
+    found = {one.name: one for one in LocalTarget(lab_of(source)).diagnostics()}["consul"]
+    assert (found.state, found.detail) == ("ok", "not installed; `up` downloads it")
 
 
 def test_there_is_nothing_to_ask_before_a_lab_of_this_machine(home: LabDir, source: Path) -> None:
-    target = LocalTarget("blue")
-    assert target.registers_itself
-    assert target.confirmation(lab_of(source)) is None
-    assert target.log_configuration(lab_of(source), "portal") is None
+    target = LocalTarget(Lab(name="blue"))
+    assert target.system_services == ()
+    assert target.confirmation() is None
+    assert target.log_configuration("portal") is None
     assert target.boot_log("i-1", 10) == []
 
 
@@ -245,7 +247,7 @@ def test_there_is_nothing_to_ask_before_a_lab_of_this_machine(home: LabDir, sour
 def test_what_other_clients_need(tell: Tell, endpoint: str) -> None:
     tell()
     assert (
-        LocalTarget("blue").environment().items()
+        LocalTarget(Lab(name="blue")).environment().items()
         >= {
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_REGION": "eu-west-1",
@@ -256,7 +258,7 @@ def test_what_other_clients_need(tell: Tell, endpoint: str) -> None:
 
 def test_of_a_consul_that_is_not_there_yet_other_clients_are_told_nothing(tell: Tell) -> None:
     tell(consul_http="", consul_dns="")
-    assert "CONSUL_HTTP_ADDR" not in LocalTarget("blue").environment()
+    assert "CONSUL_HTTP_ADDR" not in LocalTarget(Lab(name="blue")).environment()
 
 
 @pytest.mark.parametrize(
@@ -269,4 +271,4 @@ def test_of_a_consul_that_is_not_there_yet_other_clients_are_told_nothing(tell: 
 )
 def test_where_the_portal_is(home: LabDir, services: tuple[tuple[str, int | None], ...], url: str | None) -> None:
     specs = tuple(ServiceSpec(name=name, path="/x", host_port=port) for name, port in services)
-    assert LocalTarget("blue").portal_url(Lab(services=specs)) == url
+    assert LocalTarget(Lab(services=specs)).portal_url() == url

@@ -1,0 +1,88 @@
+"""What the commands need from a target beyond what its steps use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from .base import LogLine, Target
+
+if TYPE_CHECKING:
+    from ..errors import LabError
+
+
+@dataclass(frozen=True)
+class RuntimeInfo:
+    """What the lab's tasks run as (docker or processes), and why."""
+
+    runtime: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one diagnostic. A `failed` one carries the error that blocks `up`; others have only a hint."""
+
+    name: str
+    state: Literal["ok", "warning", "unknown", "failed"]
+    detail: str
+    hint: str = ""
+    error: LabError | None = None
+
+
+def failed(name: str, error: LabError) -> Finding:
+    """The finding for an error that blocks `up`."""
+    return Finding(name, "failed", str(error), error.hint, error)
+
+
+def findings(name: str, errors: Sequence[LabError], ok: str) -> list[Finding]:
+    """One failed finding for each error, or a single `ok` one."""
+    return [failed(name, error) for error in errors] or [Finding(name, "ok", ok)]
+
+
+class CommandTarget(Target, Protocol):
+    """A target with all that the command line asks of it."""
+
+    @property
+    def region(self) -> str:
+        """The AWS region."""
+
+    @property
+    def endpoint(self) -> str | None:
+        """The URL of the AWS API when it isn't AWS's own."""
+
+    @property
+    def runtime_info(self) -> RuntimeInfo | None:
+        """What the lab's tasks run as; None when no lab runs here, or in AWS."""
+
+    def diagnostics(self) -> list[Finding]:
+        """Everything that `doctor` checks; the failed findings are the `blockers`."""
+
+    def confirmation(self) -> str | None:
+        """What `up` creates and where, for the user to confirm; None when there is nothing to confirm."""
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep other commands from changing the lab. Raises LabError when one is already doing so."""
+
+    def follow(self, service: str, lines: int) -> Iterator[LogLine]:
+        """The last log lines of a service, then each new one as it is written; never ends by itself."""
+
+    def execute(self, service: str, argv: Sequence[str], *, task: str | None) -> int:
+        """Run a command in a running task, attached to this terminal; returns its exit code.
+
+        `task` is the beginning of a task id; the default is the newest task. Raises LabError.
+        """
+
+    def portal_url(self) -> str | None:
+        """Where a browser finds the service with a fixed host port."""
+
+    def environment(self) -> Mapping[str, str]:
+        """The variables that other AWS and Consul clients need to use this lab. Raises TargetAbsent."""
+
+    def leftovers(self) -> list[str]:
+        """What still exists of the lab, one line each."""
+
+    def retained(self) -> list[str]:
+        """What `down` keeps on purpose, one line each."""
