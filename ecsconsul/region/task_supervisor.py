@@ -234,7 +234,7 @@ class TaskSupervisor:
 
     def _mark_stopping(self, code: str, reason: str) -> None:
         """Record why the task stops, unless that is known already."""
-        if self.task.wanted:
+        if self.task.should_run:
             self.task.stop_code, self.task.stopped_reason = code, reason
             self.task.stopping_at = time.time()
             self.task.desired_status = STOPPED

@@ -111,7 +111,9 @@ def test_a_scale_in_and_out(world: World, until: Until) -> None:
     service = world.create(desired=1)
     for desired in (3, 1, 0, 2):
         world.update(service, desired=desired)
-        until(lambda desired=desired: len(world.tasks()) == desired == len([t for t in world.ecs.tasks() if t.wanted]))
+        until(
+            lambda desired=desired: len(world.tasks()) == desired == len([t for t in world.ecs.tasks() if t.should_run])
+        )
     assert len(service.deployments) == 1
 
 
@@ -182,7 +184,7 @@ def test_a_rollback_that_fails_too_is_the_end_of_it(world: World, until: Until) 
         service = world.create(desired=3, what=CRASHING, deploymentConfiguration=BREAKER)
         service.stable_before = CRASHING
     until(lambda: service.primary.is_rollback and service.primary.rollout_state == "FAILED")
-    until(lambda: not [task for task in world.ecs.tasks() if task.wanted])
+    until(lambda: not [task for task in world.ecs.tasks() if task.should_run])
     until(lambda: len(service.deployments) == 1)
     rollbacks = [text for text in messages(service) if text.startswith("rolling back")]
     assert len(rollbacks) == 1

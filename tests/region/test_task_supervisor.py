@@ -255,7 +255,7 @@ def test_a_consul_that_hangs_does_not_hide_a_crash(
         until(lambda: run.task.passing)
     with socket.create_server(("127.0.0.1", way.port)):
         tasks.runtime.containers[run.task.id, "app"].end(1)
-        until(lambda: not run.task.wanted)
+        until(lambda: not run.task.should_run)
         assert run.task.stop_code == "EssentialContainerExited"
     until(lambda: run.task.last_status == STOPPED)
 

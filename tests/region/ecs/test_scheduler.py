@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ecsconsul.region.ecs.model import DEPROVISIONING, DRAINING, RUNNING, STOPPED, Deployment, Service, Task
-from ecsconsul.region.ecs.scheduler import breaker_trips, completed, pause, plan
+from ecsconsul.region.ecs.scheduler import breaker_trips, completed, plan, restart_delay
 from tests.region.ecs.making import definition, service, task
 
 NOW = 1_000_000.0
@@ -124,7 +124,7 @@ def test_a_deployment_is_complete_when_all_pass_and_no_older_one_is_left() -> No
     ("failures", "seconds"), [(0, 0), (1, 0), (2, 1), (3, 2), (4, 4), (7, 32), (8, 60), (5000, 60)]
 )
 def test_the_pause_doubles_up_to_a_minute(failures: int, seconds: float) -> None:
-    assert pause(failures) == seconds
+    assert restart_delay(failures) == seconds
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ class Runtime:
     tasks: list[Task] = field(default_factory=list)
 
     def wanted(self) -> list[Task]:
-        return [one for one in self.tasks if one.wanted]
+        return [one for one in self.tasks if one.should_run]
 
     def act(self) -> bool:
         """Do what is planned; whether there was anything to do."""
@@ -190,13 +190,13 @@ class Runtime:
         self._pick(number, lambda one: one.last_status != STOPPED, passing=False, stopped=True)
 
     def become_passing(self, number: int) -> None:
-        self._pick(number, lambda one: one.wanted and not one.passing, passing=True)
+        self._pick(number, lambda one: one.should_run and not one.passing, passing=True)
 
     def evict(self, number: int) -> None:
-        self._pick(number, lambda one: one.wanted, evicted=True)
+        self._pick(number, lambda one: one.should_run, evicted=True)
 
     def spare(self, number: int) -> None:
-        self._pick(number, lambda one: one.wanted and one.evicted, evicted=False)
+        self._pick(number, lambda one: one.should_run and one.evicted, evicted=False)
 
     def end(self, number: int) -> None:
         self._pick(number, lambda one: one.last_status == DEPROVISIONING, stopped=True)
@@ -215,7 +215,7 @@ class Runtime:
         for _ in range(200):
             acted = self.act()
             for one in self.tasks:
-                one.passing = one.passing or one.wanted
+                one.passing = one.passing or one.should_run
                 if one.last_status == DEPROVISIONING:
                     one.last_status = STOPPED
             if not acted and completed(self.service, self.tasks):

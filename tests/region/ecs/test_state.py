@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecsconsul.region.ecs.model import DRAINING, RUNNING, STOPPED, STOPPED_TASKS_KEPT, Service
+from ecsconsul.region.ecs.model import DRAINING, RUNNING, STOPPED, MAX_STOPPED_TASKS, Service
 from ecsconsul.region.ecs.placement import Unplaceable
 from ecsconsul.region.ecs.state import Ecs
 from tests.region.ecs.making import CLUSTER, definition, instance, region
@@ -110,7 +110,7 @@ def test_the_tasks_of_a_lost_instance_end() -> None:
     ecs = region(instance(), instance("i-2"))
     here, there = (ecs.add_task(CLUSTER, V1, "g", overrides={}) for _ in "12")
     ecs.remove_instance(here.instance_id)
-    assert (here.wanted, there.wanted) == (False, True)
+    assert (here.should_run, there.should_run) == (False, True)
     assert here.stop_code == "TerminationNotice"
     assert ecs.instance_arn(here.instance_id) == ""
     ecs.remove_instance("i-none")
@@ -144,14 +144,14 @@ def test_an_event_is_not_said_twice_in_a_row() -> None:
 
 def test_of_stopped_tasks_those_that_stopped_last_are_kept() -> None:
     ecs = region(instance(cpu=10**6, memory=10**6))
-    oldest, *others = [ecs.add_task(CLUSTER, V1, "g", overrides={}) for _ in range(STOPPED_TASKS_KEPT + 10)]
+    oldest, *others = [ecs.add_task(CLUSTER, V1, "g", overrides={}) for _ in range(MAX_STOPPED_TASKS + 10)]
     alive = ecs.add_task(CLUSTER, V1, "g", overrides={})
     alive.last_status = RUNNING
     for number, task in enumerate((*others, oldest)):
         task.last_status, task.stopped_at = STOPPED, float(number)
     ecs.forget_old_tasks()
     kept = ecs.tasks()
-    assert len(kept) == STOPPED_TASKS_KEPT + 1
+    assert len(kept) == MAX_STOPPED_TASKS + 1
     assert oldest in kept, "it began first and ended last"
     assert alive in kept
     assert others[0] not in kept

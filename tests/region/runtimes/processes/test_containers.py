@@ -92,7 +92,7 @@ def test_ports_are_dynamic_where_the_definition_leaves_them_open(bench: Bench) -
     ports = [{"containerPort": 4567}, {"containerPort": 9000, "hostPort": 0, "protocol": "udp"}]
     first, second = bench.start(portMappings=ports), bench.start(portMappings=ports)
     bindings = [*first.bindings, *second.bindings]
-    assert [(b.container_port, b.protocol, b.outside_port) for b in bindings[:2]] == [
+    assert [(b.container_port, b.protocol, b.requested_port) for b in bindings[:2]] == [
         (4567, "tcp", None),
         (9000, "udp", None),
     ]
@@ -114,7 +114,7 @@ def test_a_fixed_port_is_that_port_unless_the_address_is_shared(bench: Bench) ->
     shared = bench.start(portMappings=fixed)
     shared.wait()
     (binding,) = shared.bindings
-    assert binding.outside_port == 8080
+    assert binding.requested_port == 8080
     assert binding.host_port >= FIRST_DYNAMIC_PORT
 
 
