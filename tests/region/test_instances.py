@@ -17,7 +17,7 @@ from ecsconsul.consul.catalog import Consul
 from ecsconsul.errors import Unreachable
 from ecsconsul.region.instances import Ec2Instances, new_instance_id
 from ecsconsul.region.runtimes import lab_processes
-from ecsconsul.region.runtimes.addresses import Addresses, Ports, one_address_only
+from ecsconsul.region.runtimes.addresses import Addresses, Ports, must_share_address
 from ecsconsul.region.runtimes.interface import CannotRun, Ec2Instance, Role
 from ecsconsul.region.runtimes.lab_dir import LabDir
 from ecsconsul.region.runtimes.processes.consul_agents import ConsulAgentProcesses
@@ -172,7 +172,7 @@ def test_closing_ends_them_all_at_once(home: LabDir, runner: FakeRunner) -> None
 @pytest.mark.parametrize("shared", [False, True])
 def test_real_agents_find_each_other_and_come_back(home: LabDir, until: Until, shared: bool) -> None:
     """A server and an instance; the instance's agent is killed, is back, and leaves in the end."""
-    if one_address_only() and not shared:
+    if must_share_address() and not shared:
         pytest.skip("there is one address only")
     runner = ConsulAgentProcesses(home, consul_binary(), Addresses("machines-test", shared))
     machines = Ec2Instances(home, runner, "1.8.7", 1)

@@ -150,7 +150,7 @@ class LocalTarget:
         return self._choice
 
     def _taken_ports(self, lab: Lab) -> list[LabError]:
-        from ...region.runtimes.addresses import LOOPBACK, holder, is_free
+        from ...region.runtimes.addresses import LOOPBACK, is_free, who_listens
 
         facts = self._home.info()
         own = facts.forwarded_ports if facts else ()
@@ -158,7 +158,7 @@ class LocalTarget:
             LabError(
                 f"Port {service.host_port} is taken",
                 where=f"service {service.name}, host_port {service.host_port}",
-                why=holder(service.host_port),
+                why=who_listens(service.host_port),
                 hint="stop what listens there, or give the service another host_port in the config",
             )
             for service in lab.services
@@ -228,7 +228,7 @@ class LocalTarget:
         self._home.clear()
 
     def _start_region(self, lab: Lab, binary: str, choice: RuntimeSelection, image: str) -> None:
-        from ...region.runtimes.addresses import one_address_only
+        from ...region.runtimes.addresses import must_share_address
         from ...region.runtimes.lab_processes import await_line, send_input
 
         spec = RegionSpec(
@@ -236,7 +236,7 @@ class LocalTarget:
             self._wanted_region,
             binary,
             lab.consul.servers,
-            one_address_only(),
+            must_share_address(),
             ecs_instances=lab.instances,
             runtime=choice.runtime,
             runtime_why=choice.why,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecsconsul.region.ecs.model import DRAINING, RUNNING, STOPPED, MAX_STOPPED_TASKS, Service
+from ecsconsul.region.ecs.model import DRAINING, MAX_STOPPED_TASKS, RUNNING, STOPPED, Service
 from ecsconsul.region.ecs.placement import Unplaceable
 from ecsconsul.region.ecs.state import Ecs
 from tests.region.ecs.making import CLUSTER, definition, instance, region

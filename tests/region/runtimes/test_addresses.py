@@ -21,7 +21,7 @@ from ecsconsul.region.runtimes.addresses import (
     Ports,
     is_free,
     is_free_for_both,
-    one_address_only,
+    must_share_address,
 )
 from tests.listening import tcp_and_udp
 
@@ -74,7 +74,7 @@ def test_the_range_begins_anew_at_its_end_and_can_be_used_up(monkeypatch: pytest
     # whoever else has these very ports now
     monkeypatch.setattr(network, "is_free_for_both", lambda address, port: True)
     ports = Ports(LOOPBACK, _next=LAST_DYNAMIC_PORT)
-    ports._given = set(range(FIRST_DYNAMIC_PORT, LAST_DYNAMIC_PORT))
+    ports._taken = set(range(FIRST_DYNAMIC_PORT, LAST_DYNAMIC_PORT))
     last = ports.take()
     assert last == LAST_DYNAMIC_PORT
     with pytest.raises(OSError, match=r"no free port left on 127\.0\.0\.1"):
@@ -125,9 +125,9 @@ def test_machines_that_share_the_address_share_its_ports() -> None:
 
 def test_one_address_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SHARED_ADDRESS_VARIABLE, raising=False)
-    assert one_address_only() == (not sys.platform.startswith("linux"))
+    assert must_share_address() == (not sys.platform.startswith("linux"))
     monkeypatch.setenv(SHARED_ADDRESS_VARIABLE, "1")
-    assert one_address_only()
+    assert must_share_address()
 
 
 @several_addresses

@@ -34,7 +34,7 @@ def begin(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     begun = []
 
     def run(code: str, **env: str) -> subprocess.Popen[bytes]:
-        begun.append(start([sys.executable, "-c", code], home=tmp_path, log=tmp_path / "logs" / "log", env=env))
+        begun.append(start([sys.executable, "-c", code], root=tmp_path, log=tmp_path / "logs" / "log", env=env))
         return begun[-1]
 
     yield run
@@ -66,7 +66,7 @@ def test_the_output_of_all_lives_is_appended_to_the_log(
 
 def test_a_program_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        start(["/nowhere/program"], home=tmp_path, log=tmp_path / "log", env={})
+        start(["/nowhere/program"], root=tmp_path, log=tmp_path / "log", env={})
 
 
 def test_stop_asks_first(begin: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, until: Until) -> None:

@@ -25,21 +25,21 @@ class LabNetwork:
     id: str
     subnet: ipaddress.IPv4Network
     gateway: str
-    _given: set[str] = field(default_factory=set)
+    _taken: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self) -> str:
         """An address that no other machine of the lab has."""
         with self._lock:
-            free = (str(a) for a in machines_half(self.subnet) if str(a) not in self._given | {self.gateway})
+            free = (str(a) for a in machines_half(self.subnet) if str(a) not in self._taken | {self.gateway})
             address = next(free)
-            self._given.add(address)
+            self._taken.add(address)
             return address
 
     def give_back(self, address: str) -> None:
         """The machine is gone; its address may serve another."""
         with self._lock:
-            self._given.discard(address)
+            self._taken.discard(address)
 
 
 def machines_half(subnet: ipaddress.IPv4Network) -> list[ipaddress.IPv4Address]:

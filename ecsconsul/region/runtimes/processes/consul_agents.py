@@ -61,7 +61,7 @@ class ConsulAgentProcesses:
         try:
             process = lab_processes.start(
                 [self._binary, "agent", "-config-file", str(instance.folder / "consul.json")],
-                home=self._lab_dir.root,
+                root=self._lab_dir.root,
                 log=self._lab_dir.logs / f"consul-{instance.instance_id}.log",
                 env={},
             )

@@ -84,7 +84,7 @@ class ProcessContainers:
             environment = _environment(image, definition, overrides, instance, bindings)
             process = lab_processes.start(
                 _argv(image, folder, definition, overrides),
-                home=self.lab_dir.root,
+                root=self.lab_dir.root,
                 log=log,
                 env=environment,
                 cwd=_inside(image, folder, image.dockerfile.workdir),

@@ -175,7 +175,7 @@ def test_clean_up_takes_the_copy_and_gives_the_ports_back(bench: Bench) -> None:
     bench.runtime.clean_up(one.id, bench.machine, [running])
     bench.runtime.clean_up(one.id, bench.machine, [running])
     assert list(bench.home.tasks.iterdir()) == []
-    assert bench.machine.ports._given == set()
+    assert bench.machine.ports._taken == set()
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_what_no_process_can_be_given_cannot_start_and_keeps_no_port(
 ) -> None:
     with pytest.raises(CannotStart, match=rf"(?i)^CannotStartContainerError: .*{words}"):
         bench.start(portMappings=[{"containerPort": 1}], **what)
-    assert bench.machine.ports._given == set()
+    assert bench.machine.ports._taken == set()
 
 
 def test_an_image_that_was_not_published_cannot_be_pulled(bench: Bench) -> None:
