@@ -148,7 +148,7 @@ class ControlLoop:
         return placed
 
     def _count_failures(self, service: Service, tasks: Iterable[Task]) -> None:
-        """A task that stops without being asked delays the next start, the longer the more fail in a row."""
+        """Delay the next start after a task has failed; the more fail in a row, the longer the delay."""
         for task in tasks:
             if task.should_run or task.counted:
                 continue

@@ -1,4 +1,4 @@
-"""Wraps moto: its AWS API as a WSGI application, and the state that the region reads from it. Nothing else uses moto."""
+"""The only module that uses moto: its AWS API as a WSGI application, and the state that the region reads from it."""
 
 from __future__ import annotations
 

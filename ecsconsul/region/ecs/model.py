@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -187,6 +188,12 @@ def _size(value: str | int | None, large_unit: str) -> int:
     text = str(value or 0).strip().lower()
     number = text.removesuffix(large_unit)
     return int(text) if number == text else int(float(number) * 1024)
+
+
+def environment_of(definition: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, str]:
+    """The environment variables of a container definition, with those of a task's overrides."""
+    items = (*(definition.get("environment") or ()), *(overrides.get("environment") or ()))
+    return {item["name"]: item.get("value", "") for item in items}
 
 
 def fixed_ports(task_definition: dict[str, Any]) -> frozenset[int]:

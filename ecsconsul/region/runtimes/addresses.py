@@ -8,7 +8,7 @@ import sys
 import threading
 import weakref
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -91,6 +91,7 @@ class Ports:
     address: str
     _next: int = FIRST_DYNAMIC_PORT
     _taken: set[int] = field(default_factory=set)
+    _is_free: Callable[[str, int], bool] = is_free_for_both
     # Tasks take ports from threads of their own.
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -101,7 +102,7 @@ class Ports:
                 port, self._next = self._next, self._next + 1
                 if self._next > LAST_DYNAMIC_PORT:
                     self._next = FIRST_DYNAMIC_PORT
-                if port not in self._taken and is_free_for_both(self.address, port):
+                if port not in self._taken and self._is_free(self.address, port):
                     self._taken.add(port)
                     return port
         raise OSError(f"no free port left on {self.address}")
@@ -142,7 +143,7 @@ class Addresses:
 
 
 def _free_block(lab: str) -> str:
-    """The first three bytes of a /24 where no other lab's Consul listens; the search starts at a hash of the lab's name."""
+    """The first three bytes of a /24 where no lab's Consul listens; the search starts at a hash of the lab's name."""
     start = zlib.crc32(lab.encode())
     for attempt in range(4096):
         # Skip 127.0.0, which everyone uses, and 127.255.255, which holds the broadcast address.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import shutil
@@ -70,7 +69,7 @@ class LabDir:
         self.tasks = self.root / "tasks"
         self._info = self.root / "region.json"
         self._region_lock = self.root / "region.lock"
-        self._change_lock = self.root / "walk.lock"
+        self._change_lock = self.root / "change.lock"
 
     def service_logs(self, service: str) -> Path:
         """The folder with a log file for each task of a service, or of a family for standalone tasks."""
@@ -128,18 +127,15 @@ class LabDir:
 
     def clear(self) -> None:
         """Remove everything but the logs."""
-        with contextlib.suppress(FileNotFoundError):
-            # The locks last: whoever takes one afterwards must not lose anything.
-            locks = (self._region_lock, self._change_lock)
-            for entry in (*(one for one in list(self.root.iterdir()) if one not in locks), *locks):
-                if entry != self.logs:
-                    remove(entry)
+        for entry in self.leftovers():
+            remove(entry)
 
     def leftovers(self) -> list[Path]:
-        """The directory's entries besides the logs."""
+        """The directory's entries besides the logs; the locks last, as whoever takes one next must lose nothing."""
         if not self.root.is_dir():
             return []
-        return sorted(entry for entry in self.root.iterdir() if entry != self.logs)
+        entries = [entry for entry in self.root.iterdir() if entry != self.logs]
+        return sorted(entries, key=lambda entry: (entry == self._change_lock, entry == self._region_lock, entry))
 
 
 def remove(path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from ecsconsul.docker.build import context
 from ecsconsul.region.ecs.model import Binding, Task
-from ecsconsul.region.runtimes.docker.bridge_network import LabNetwork, machines_half, tasks_half
+from ecsconsul.region.runtimes.docker.bridge_network import LabNetwork, instance_addresses, task_range
 from ecsconsul.region.runtimes.docker.consul_agents import name_servers
 from ecsconsul.region.runtimes.docker.containers import bindings, ecs_labels, limits
 
@@ -20,8 +20,8 @@ from ecsconsul.region.runtimes.docker.containers import bindings, ecs_labels, li
 @pytest.mark.parametrize("subnet", ["172.18.0.0/16", "192.168.16.0/20", "10.1.2.0/24"])
 def test_machines_and_tasks_share_no_address(subnet: str) -> None:
     network = ipaddress.IPv4Network(subnet)
-    tasks = ipaddress.IPv4Network(tasks_half(network))
-    machines = machines_half(network)
+    tasks = ipaddress.IPv4Network(task_range(network))
+    machines = instance_addresses(network)
     assert tasks.subnet_of(network)
     assert not any(address in tasks for address in machines)
     assert len(machines) >= 100
