@@ -47,7 +47,7 @@ def test_invalid_body_gets_a_json_error(api: ApiRegion, body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("operation", "request_", "message"),
+    ("operation", "arguments", "message"),
     [
         ("CreateService", {}, 'Missing required parameter in input: "serviceName"'),
         ("CreateService", {"serviceName": 7}, "Invalid type for parameter serviceName"),
@@ -61,8 +61,8 @@ def test_invalid_body_gets_a_json_error(api: ApiRegion, body: bytes) -> None:
         ("TagResource", {"resourceArn": "arn:aws:ecs:us-east-1:1:service/a/b", "tags": [{"k": 1}]}, '"k"'),
     ],
 )
-def test_malformed_request_is_refused(api: ApiRegion, operation: str, request_: Any, message: str) -> None:
-    body = request_ if "Arn" in str(request_) else {"cluster": "raw", **request_}
+def test_malformed_request_is_refused(api: ApiRegion, operation: str, arguments: Any, message: str) -> None:
+    body = arguments if "Arn" in str(arguments) else {"cluster": "raw", **arguments}
     status, found = send(api, operation, json.dumps(body).encode())
     assert (status, found["__type"]) == (400, "InvalidParameterException")
     assert message in found["message"]
@@ -81,9 +81,9 @@ keys = st.sampled_from(
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(operation=st.sampled_from(sorted(EcsApi(None).operations)), request_=st.dictionaries(keys, values, max_size=4))  # type: ignore[arg-type]
-def test_any_json_request_is_answered(api: ApiRegion, operation: str, request_: dict[str, Any]) -> None:
-    status, found = send(api, operation, json.dumps({"cluster": "raw", **request_}).encode())
+@given(operation=st.sampled_from(sorted(EcsApi(None).operations)), arguments=st.dictionaries(keys, values, max_size=4))  # type: ignore[arg-type]
+def test_any_json_request_is_answered(api: ApiRegion, operation: str, arguments: dict[str, Any]) -> None:
+    status, found = send(api, operation, json.dumps({"cluster": "raw", **arguments}).encode())
     assert status in (200, 400)
     assert (status == 400) == ("__type" in found)
 

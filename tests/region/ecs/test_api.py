@@ -77,9 +77,9 @@ def await_stable(ecs: Any, cluster: str, until: Until) -> dict[str, Any]:
     return described(ecs, cluster)
 
 
-def refused(call: Callable[..., Any], **request: Any) -> tuple[str, str]:
+def refused(call: Callable[..., Any], **arguments: Any) -> tuple[str, str]:
     with pytest.raises(ClientError) as caught:
-        call(**request)
+        call(**arguments)
     answer = caught.value.response
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 400
     return answer["Error"]["Code"], answer["Error"]["Message"]
@@ -141,9 +141,9 @@ def test_new_count_scales_without_a_deployment(ecs: Any, cluster: str, until: Un
 def test_new_definition_or_force_starts_a_deployment(
     ecs: Any, cluster: str, families: Any, until: Until, forced: bool
 ) -> None:
-    request = {"forceNewDeployment": True} if forced else {"taskDefinition": families.v2}
+    arguments = {"forceNewDeployment": True} if forced else {"taskDefinition": families.v2}
     old = set(ecs.list_tasks(cluster=cluster, serviceName="weather")["taskArns"])
-    new, before = ecs.update_service(cluster=cluster, service="weather", **request)["service"]["deployments"]
+    new, before = ecs.update_service(cluster=cluster, service="weather", **arguments)["service"]["deployments"]
     assert (new["status"], before["status"], before["desiredCount"]) == ("PRIMARY", "ACTIVE", 0)
     after = await_stable(ecs, cluster, until)
     assert after["taskDefinition"] == (families.v1 if forced else families.v2)
@@ -189,16 +189,16 @@ def test_missing_service_is_a_failure_when_described_and_an_error_elsewhere(ecs:
     assert found["services"] == []
     (failure,) = found["failures"]
     assert failure == {"arn": f"arn:aws:ecs:us-east-1:123456789012:service/{cluster}/nothing", "reason": "MISSING"}
-    for call, request in (
+    for call, arguments in (
         (ecs.update_service, {"service": "nothing"}),
         (ecs.delete_service, {"service": "nothing"}),
         (ecs.list_tasks, {"serviceName": "nothing"}),
     ):
-        assert refused(call, cluster=cluster, **request) == ("ServiceNotFoundException", "Service not found.")
+        assert refused(call, cluster=cluster, **arguments) == ("ServiceNotFoundException", "Service not found.")
 
 
 @pytest.mark.parametrize(
-    ("operation", "request"),
+    ("operation", "arguments"),
     [
         ("create_service", {"serviceName": "weather", "taskDefinition": "api-weather"}),
         ("describe_services", {"services": ["weather"]}),
@@ -209,9 +209,9 @@ def test_missing_service_is_a_failure_when_described_and_an_error_elsewhere(ecs:
         ("list_container_instances", {}),
     ],
 )
-def test_missing_cluster_is_an_error(ecs: Any, operation: str, request: dict[str, Any]) -> None:
+def test_missing_cluster_is_an_error(ecs: Any, operation: str, arguments: dict[str, Any]) -> None:
     with pytest.raises(ecs.exceptions.ClusterNotFoundException, match=r"Cluster not found\."):
-        getattr(ecs, operation)(cluster="nowhere", **request)
+        getattr(ecs, operation)(cluster="nowhere", **arguments)
 
 
 @pytest.mark.parametrize(
@@ -236,8 +236,14 @@ def test_missing_cluster_is_an_error(ecs: Any, operation: str, request: dict[str
 def test_create_service_refuses_unsupported_requests(
     ecs: Any, cluster: str, change: dict[str, Any], code: str, message: str, families: Any
 ) -> None:
-    request = {"cluster": cluster, "serviceName": "weather", "taskDefinition": families.v1, "desiredCount": 1, **change}
-    found = refused(ecs.create_service, **request)
+    arguments = {
+        "cluster": cluster,
+        "serviceName": "weather",
+        "taskDefinition": families.v1,
+        "desiredCount": 1,
+        **change,
+    }
+    found = refused(ecs.create_service, **arguments)
     assert found[0] == code
     assert message in found[1]
     assert ecs.list_services(cluster=cluster)["serviceArns"] == []
@@ -397,17 +403,18 @@ def test_container_instances_show_remaining_resources(ecs: Any, cluster: str, se
 
 def test_draining_instance_empties_and_can_be_activated(ecs: Any, cluster: str, service: Any, until: Until) -> None:
     first, second = ecs.list_container_instances(cluster=cluster)["containerInstanceArns"]
-    request = {"cluster": cluster, "containerInstances": [first]}
-    answer = ecs.update_container_instances_state(status="DRAINING", **request)
+    arguments = {"cluster": cluster, "containerInstances": [first]}
+    answer = ecs.update_container_instances_state(status="DRAINING", **arguments)
     assert [one["status"] for one in answer["containerInstances"]] == ["DRAINING"]
     assert ecs.list_container_instances(cluster=cluster, status="ACTIVE")["containerInstanceArns"] == [second]
     until(lambda: not ecs.list_tasks(cluster=cluster, containerInstance=first)["taskArns"])
     assert len(ecs.list_tasks(cluster=cluster, containerInstance=second)["taskArns"]) == 2
-    ecs.update_container_instances_state(status="ACTIVE", **request)
+    ecs.update_container_instances_state(status="ACTIVE", **arguments)
     ecs.update_service(cluster=cluster, service="weather", desiredCount=3)
     until(lambda: len(ecs.list_tasks(cluster=cluster, containerInstance=first)["taskArns"]) == 1)
     assert (
-        refused(ecs.update_container_instances_state, status="REGISTERING", **request)[0] == "InvalidParameterException"
+        refused(ecs.update_container_instances_state, status="REGISTERING", **arguments)[0]
+        == "InvalidParameterException"
     )
 
 

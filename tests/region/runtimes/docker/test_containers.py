@@ -20,7 +20,7 @@ TIMEOUT = 10.0
 
 
 class Engine:
-    """A Docker client whose request to remove the container `stuck` hangs until it is `given_up`, and then times out."""
+    """A Docker client whose request to remove the container `stuck` hangs until it is `given_up`."""
 
     def __init__(self) -> None:
         self.requested, self.given_up = threading.Event(), threading.Event()
