@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
+from typing import IO
 
 HOME_VARIABLE = "ECSCONSUL_HOME"
 _PACKAGE = Path(__file__).resolve().parent
@@ -31,6 +33,27 @@ def state_folder() -> Path:
 def registrator_source() -> Path:
     """The folder that the Registrator's image is built from: the package, of which its .dockerignore takes a part."""
     return _PACKAGE
+
+
+def lock_file(path: Path, *, blocking: bool = False) -> IO[str]:
+    """Lock a file, which is created if need be; close it to release the lock. The kernel does so when a process ends.
+
+    Raises BlockingIOError when another process holds the lock, unless `blocking`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        file = path.open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+            # The previous holder may have removed the file meanwhile; a lock on it would exclude nobody.
+            if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                return file
+        except FileNotFoundError:
+            pass
+        except BlockingIOError:
+            file.close()
+            raise
+        file.close()
 
 
 def _shipped(name: str) -> Path:

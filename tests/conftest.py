@@ -1,4 +1,4 @@
-"""Gives the tests the Consul that a lab would run, and says which of them must not run side by side."""
+"""Finds the consul binary for the tests, and keeps the tests that start labs in one worker."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from xdist.scheduler import LoadScopeScheduling
 from ecsconsul.consul.install import BINARY_VARIABLE, find
 from ecsconsul.errors import LabError
 
-SAID: list[str] = []
+MESSAGES: list[str] = []
 END_TO_END = "tests/e2e/"
-# these share nothing but the Docker engine with those that start a lab on this machine
+# These start no lab on this machine, so they may run beside those that do.
 WITHOUT_A_LAB = {f"{END_TO_END}test_{name}.py" for name in ("aws_lab", "consul_binary", "registrator")}
 
 
 def pytest_configure() -> None:
-    """What holds for all tests.
+    """Let the tests' child processes handle Ctrl-C, and disable hypothesis's deadlines.
 
-    Programs that they start heed Ctrl-C, also where a script runs the tests in its background, which ignores it. And
-    how long an example of hypothesis takes says more of what else this machine does than of what is tested.
+    A shell that runs the tests in the background makes them ignore SIGINT. Deadlines fail on a busy machine.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.register_profile("without a deadline", settings(deadline=None))
@@ -30,28 +29,25 @@ def pytest_configure() -> None:
 
 
 def pytest_sessionstart() -> None:
-    """Find it once (told, on PATH, in the cache, or fetched), before any test module asks.
-
-    Where there is none, each test that wants it says so.
-    """
+    """Find the consul binary once; without one, each test that needs it is skipped."""
     try:
-        os.environ[BINARY_VARIABLE] = find(SAID.append)
+        os.environ[BINARY_VARIABLE] = find(MESSAGES.append)
     except LabError as error:
-        SAID.append(str(error))
+        MESSAGES.append(str(error))
 
 
 def pytest_report_header() -> list[str]:
-    """The one line that says which one was chosen, and why; or why there is none."""
-    return SAID[-1:]
+    """Which consul binary was chosen and why, or why there is none."""
+    return MESSAGES[-1:]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The end-to-end tests first: they take longest, and what is short fills the time that another worker has left."""
+    """Run the end-to-end tests first, since they take longest, and let short tests fill the remaining time."""
     items.sort(key=lambda item: not item.nodeid.startswith(END_TO_END))
 
 
 class LabsInOneWorker(LoadScopeScheduling):
-    """Labs are shared between tests, and what they run is counted: one worker has them all, in turn."""
+    """One worker runs all tests with labs: they share labs, and count the processes of the machine."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
@@ -59,5 +55,5 @@ class LabsInOneWorker(LoadScopeScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LabsInOneWorker:
-    """Who gets which test; a hook of pytest-xdist."""
+    """A hook of pytest-xdist."""
     return LabsInOneWorker(config, log)

@@ -1,4 +1,4 @@
-"""Starts a real Consul dev agent on an address of its own and stops it; what it serves is up to the tests."""
+"""Runs a real Consul dev agent on an address of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIRST_PORT = 17300
 
 @dataclass(frozen=True)
 class ConsulServer:
-    """A running agent that has a leader (itself) and knows itself as a node."""
+    """A running agent that is its own leader and is listed in the catalog."""
 
     host: str
     http: int
@@ -32,16 +32,16 @@ class ConsulServer:
 
 
 def consul_binary() -> str:
-    """The one that tests/conftest.py has found; skips the test where there is none, or fails it where one is a must."""
+    """The binary that tests/conftest.py has found; without one, skips the test, or fails it if Consul is required."""
     found = os.environ.get("ECSCONSUL_CONSUL_BIN")
-    require("consul", bool(found), "no consul binary: none was told, on PATH, in the cache or to be fetched")
+    require("consul", bool(found), "no consul binary is set, on PATH or in the cache, and none can be fetched")
     assert found
     return found
 
 
 @contextmanager
 def consul_server(hcl: str = "", node: str = "i-0a1b") -> Iterator[ConsulServer]:
-    """A dev agent with `hcl` added to its configuration."""
+    """Run a dev agent with `hcl` added to its configuration."""
     host = _own_address()
     ports = _free_ports(host)
     process = subprocess.Popen(_command(consul_binary(), host, ports, hcl, node), stdout=subprocess.PIPE, text=True)
@@ -51,7 +51,7 @@ def consul_server(hcl: str = "", node: str = "i-0a1b") -> Iterator[ConsulServer]
         log.wait_until_ready()
         yield ConsulServer(host, ports["http"], ports["dns"], node, process)
     finally:
-        process.kill()  # a dev agent holds nothing that would be lost
+        process.kill()  # a dev agent has no data to lose
         process.wait(STOP_SECONDS)
         log.join(STOP_SECONDS)
 
@@ -65,16 +65,16 @@ def _command(binary: str, host: str, ports: dict[str, int], hcl: str, node: str)
 
 
 def _own_address() -> str:
-    """Linux answers on all of 127/8, so runs side by side stay apart; elsewhere there is one address."""
+    """A random loopback address, so that parallel runs do not collide; 127.0.0.1 except on Linux."""
     if sys.platform != "linux":
         return "127.0.0.1"
     return f"127.{random.randint(64, 127)}.{random.randint(0, 255)}.{random.randint(1, 254)}"
 
 
 def _free_ports(host: str) -> dict[str, int]:
-    """On an address of its own those below the dynamic ones, which the system gives to nobody, also while it is down.
+    """Fixed ports below the dynamic range on an address of its own, so that no one else gets them during a restart.
 
-    Elsewhere any that are free: Consul takes each for TCP and for UDP.
+    On 127.0.0.1, ports that are free for both TCP and UDP.
     """
     if host != "127.0.0.1":
         return {name: FIRST_PORT + number for number, name in enumerate(PORTS)}
@@ -86,23 +86,23 @@ def _free_ports(host: str) -> dict[str, int]:
 
 
 class _Log(threading.Thread):
-    """Reads an agent's log to its end, so that the agent never blocks on it, and tells when it is ready."""
+    """Reads an agent's log, so that the agent never blocks on it, and notices when the agent is ready."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         super().__init__(daemon=True)
         self._stream = process.stdout
         self._lines: list[str] = []
-        self._settled = threading.Event()
+        self._ready = threading.Event()
 
     def run(self) -> None:
         assert self._stream is not None
         with self._stream:
             for line in self._stream:
                 self._lines.append(line)
-                if "Synced node info" in line:  # the catalog has its node, so it has a leader too
-                    self._settled.set()
-        self._settled.set()
+                if "Synced node info" in line:  # its node is in the catalog, so there is a leader
+                    self._ready.set()
+        self._ready.set()
 
     def wait_until_ready(self) -> None:
-        settled = self._settled.wait(START_SECONDS)
-        assert settled and self.is_alive(), "Consul did not start:\n" + "".join(self._lines)
+        ready = self._ready.wait(START_SECONDS)
+        assert ready and self.is_alive(), "Consul did not start:\n" + "".join(self._lines)

@@ -1,8 +1,8 @@
-"""A Docker engine for tests: that of this machine, else one of the tests' own (as root); and a base image for it.
+"""A Docker engine for tests: the machine's, or else one that the tests start (as root); and a base image for it.
 
-The base image is Debian's, made by debootstrap from the mirror that this machine is set up with, with Python and what
-the lab's services require already on it: nothing is pulled from a registry, and builds need no network. It is kept in a
-cache folder, since making it takes a minute.
+The base image is Debian, created by debootstrap from the machine's own mirror, with Python and the services'
+requirements installed: nothing is pulled from a registry, and builds need no network. It is cached, since creating it
+takes a minute.
 """
 
 from __future__ import annotations
@@ -24,21 +24,22 @@ from pathlib import Path
 
 import psutil
 
+from ecsconsul.paths import lock_file
 from tests.require import require
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOCKET = "/var/run/docker.sock"
-START_SECONDS, STOP_SECONDS = 60.0, 30.0
-RECIPE = 1
+START_TIMEOUT, STOP_TIMEOUT = 60.0, 30.0
+IMAGE_VERSION = 1
 ENVIRONMENT = ("ENV PIP_BREAK_SYSTEM_PACKAGES=1 PIP_ROOT_USER_ACTION=ignore", 'CMD ["python3"]')
 
 
 @contextmanager
 def docker_engine() -> Iterator[str]:
-    """The URL of an engine that answers; one that is started for this is shared by all who test on this machine."""
-    told = os.environ.get("DOCKER_HOST", f"unix://{SOCKET}")
-    if told.startswith("unix://") and answers(told.removeprefix("unix://")):
-        yield told
+    """The URL of a working engine; one that is started here is shared by all test processes on this machine."""
+    url = os.environ.get("DOCKER_HOST", f"unix://{SOCKET}")
+    if url.startswith("unix://") and answers(url.removeprefix("unix://")):
+        yield url
         return
     may_start = sys.platform == "linux" and os.geteuid() == 0 and bool(shutil.which("dockerd"))
     require("docker", may_start, "no Docker engine answers, and none can be started")
@@ -48,32 +49,24 @@ def docker_engine() -> Iterator[str]:
 
 @contextmanager
 def _shared(folder: Path) -> Iterator[str]:
-    """One engine for all workers, for two would fight over the bridge and the firewall; the last one ends it."""
+    """One engine for all workers, since two would conflict over the bridge and the firewall; the last user stops it."""
     folder.mkdir(mode=0o700, exist_ok=True)
     with (folder / "users").open("w") as users:
-        with _locked(folder / "turn"):
-            if not _is_there(folder):
+        with lock_file(folder / "lock", blocking=True):
+            if not _is_running(folder):
                 _start(folder)
             _await_answer(folder)
             fcntl.flock(users, fcntl.LOCK_SH)
         try:
             yield f"unix://{folder / 'docker.sock'}"
         finally:
-            with _locked(folder / "turn"), contextlib.suppress(BlockingIOError):
+            with lock_file(folder / "lock", blocking=True), contextlib.suppress(BlockingIOError):
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _end(psutil.Process(int((folder / "pid").read_text())), folder)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Held by one process; the kernel lets go of it however that one ends."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+                _stop(psutil.Process(int((folder / "pid").read_text())), folder)
 
 
 def _start(folder: Path) -> None:
-    """An engine with its data in `folder`, which is nobody's child and goes on when we end."""
+    """Start a detached engine with its data in `folder`; it outlives this process."""
     shutil.rmtree(folder / "data", ignore_errors=True)
     command = ["dockerd", "--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")]
     command += ["-H", f"unix://{folder / 'docker.sock'}", "-p", str(folder / "pid")]
@@ -82,8 +75,8 @@ def _start(folder: Path) -> None:
         subprocess.run(detached, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=True)
 
 
-def _is_there(folder: Path) -> bool:
-    """Whether the engine runs; one that is slow to answer does, and others use its data."""
+def _is_running(folder: Path) -> bool:
+    """Whether the engine runs, even if it doesn't answer yet."""
     try:
         return str(folder / "data") in psutil.Process(int((folder / "pid").read_text())).cmdline()
     except (OSError, ValueError, psutil.Error):
@@ -91,22 +84,22 @@ def _is_there(folder: Path) -> bool:
 
 
 def _await_answer(folder: Path) -> None:
-    end = time.monotonic() + START_SECONDS
+    end = time.monotonic() + START_TIMEOUT
     while not answers(str(folder / "docker.sock")):
         tail = (folder / "dockerd.log").read_text()[-2000:]
         assert time.monotonic() < end, f"dockerd does not answer:\n{tail}"
-        # nothing tells when it begins to listen
+        # There is no event for an engine that begins to listen.
         time.sleep(0.1)
 
 
-def _end(process: psutil.Process, folder: Path) -> None:
+def _stop(process: psutil.Process, folder: Path) -> None:
     process.terminate()
-    process.wait(STOP_SECONDS)
+    process.wait(STOP_TIMEOUT)
     shutil.rmtree(folder / "data", ignore_errors=True)
 
 
 def answers(path: str) -> bool:
-    """Whether an engine listens on this socket."""
+    """Whether an engine answers on this socket."""
     connection = http.client.HTTPConnection("localhost", timeout=5)
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.settimeout(5)
@@ -121,7 +114,7 @@ def answers(path: str) -> bool:
 
 
 def docker(url: str, *words: str, timeout: float = 60.0) -> str:
-    """What the docker command says on stdout, without the last line's end."""
+    """The stripped standard output of a docker command."""
     argv = ["docker", "-H", url, *words]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, f"{argv}: {done.stderr}"
@@ -129,9 +122,9 @@ def docker(url: str, *words: str, timeout: float = 60.0) -> str:
 
 
 def base_image(url: str) -> str:
-    """The reference of the base image, which is on the engine afterwards; ECSCONSUL_TEST_BASE names another one."""
-    if told := os.environ.get("ECSCONSUL_TEST_BASE"):
-        return told
+    """The reference of the base image, imported if need be; ECSCONSUL_TEST_BASE overrides it."""
+    if reference := os.environ.get("ECSCONSUL_TEST_BASE"):
+        return reference
     reference = f"ecsconsul-test-base:{_digest()}"
     if not docker(url, "images", "-q", reference):
         changes = [word for change in ENVIRONMENT for word in ("-c", change)]
@@ -142,21 +135,21 @@ def base_image(url: str) -> str:
 def base_archive() -> Path:
     """The base image's files as a tar archive."""
     archive = _cache() / f"base-{_digest()}.tar"
-    # made by one worker; the other one waits for it
-    with _locked(_cache() / "turn"):
+    # One worker creates it, the others wait.
+    with lock_file(_cache() / "lock", blocking=True):
         if not archive.exists():
-            _make(archive)
+            _create(archive)
     return archive
 
 
 def requirements() -> list[str]:
-    """What the lab's own services require, and pip."""
+    """The requirements of the lab's own services, and pip."""
     files = sorted((REPOSITORY / "services").glob("*/requirements.txt"))
     return sorted({"pip", *(line for file in files for line in file.read_text().split())})
 
 
 def _digest() -> str:
-    return hashlib.sha256(repr((RECIPE, ENVIRONMENT, requirements())).encode()).hexdigest()[:12]
+    return hashlib.sha256(repr((IMAGE_VERSION, ENVIRONMENT, requirements())).encode()).hexdigest()[:12]
 
 
 def _cache() -> Path:
@@ -167,9 +160,9 @@ def _cache() -> Path:
     return folder
 
 
-def _make(archive: Path) -> None:
-    able = os.geteuid() == 0 and bool(shutil.which("debootstrap"))
-    require("docker", able, "no base image, and no debootstrap (as root) to make one")
+def _create(archive: Path) -> None:
+    possible = os.geteuid() == 0 and bool(shutil.which("debootstrap"))
+    require("docker", possible, "no base image, and no debootstrap (as root) to create one")
     root = archive.with_suffix(".root")
     shutil.rmtree(root, ignore_errors=True)
     suite, mirror = _mirror()
@@ -187,13 +180,13 @@ def _make(archive: Path) -> None:
 
 
 def _packages(root: Path) -> Path:
-    """Where Debian's Python of that root looks for what was not installed by apt."""
+    """Where the root's Debian Python looks for packages that apt did not install."""
     (version,) = (path.name for path in (root / "usr/lib").glob("python3.*"))
     return root / "usr/local/lib" / version / "dist-packages"
 
 
 def _mirror() -> tuple[str, str]:
-    """The first suite and mirror of apt's that has the packages."""
+    """The first suite and mirror in apt's configuration."""
     argv = ["apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Identifier: Packages"]
     lines = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
     found = [line.split() for line in lines if "-" not in line.split()[0]]

@@ -1,4 +1,4 @@
-"""For servers of the tests: ports that are free, or stay so, and waiting until somebody listens there."""
+"""Free and reserved ports for the tests' servers, and waiting until a server listens."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ START_SECONDS = 60.0
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that is free now."""
+    """A free TCP port of 127.0.0.1."""
     with reserved_port() as port:
         return port
 
 
 @contextmanager
 def reserved_port() -> Iterator[int]:
-    """A TCP port of 127.0.0.1 for a server that comes and goes; on Linux nobody else is given it meanwhile."""
+    """A TCP port of 127.0.0.1 for a server that restarts; on Linux no other process gets it meanwhile."""
     with socket.socket() as sock:
-        # who sets the same option, as servers do, may bind it all the same; not so on other systems
+        # On Linux, servers can still bind the port, since they set this option too.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -33,7 +33,7 @@ def reserved_port() -> Iterator[int]:
 
 
 def tcp_and_udp(address: str) -> tuple[socket.socket, socket.socket]:
-    """A socket that listens and one for datagrams, at the same number: one that is free for both."""
+    """A TCP listener and a UDP socket on the same free port."""
     for _ in range(100):
         tcp, udp = socket.create_server((address, 0)), socket.socket(type=socket.SOCK_DGRAM)
         try:
@@ -43,11 +43,11 @@ def tcp_and_udp(address: str) -> tuple[socket.socket, socket.socket]:
             udp.close()
         else:
             return tcp, udp
-    raise AssertionError("no port is free for both")
+    raise AssertionError("no port is free for TCP and UDP")
 
 
 def await_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Return when the process takes connections; fails with its log when it ends, or does not in time."""
+    """Wait until the process accepts connections; fails with its log when it exits or a timeout passes."""
     end = time.monotonic() + START_SECONDS
     while True:
         assert process.poll() is None and time.monotonic() < end, log.read_text()
@@ -55,5 +55,5 @@ def await_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> N
             socket.create_connection(("127.0.0.1", port), 1).close()
             return
         except OSError:
-            # nothing tells when it begins to listen
+            # There is no event for a process that begins to listen.
             time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Skips a test whose tool is not on this machine, or fails it where the tool was promised."""
+"""Skips tests whose tools are missing, or fails them if the tools are required."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 
 def require(name: str, present: bool, reason: str) -> None:
-    """Skip with `reason` unless `present`; fail where ECSCONSUL_REQUIRE (names with commas) holds `name`."""
+    """Skip with `reason` unless `present`; fail if ECSCONSUL_REQUIRE, a comma-separated list, contains `name`."""
     if present:
         return
     if name in os.environ.get("ECSCONSUL_REQUIRE", "").split(","):

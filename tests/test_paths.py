@@ -1,5 +1,11 @@
 """Where shipped files lie, in this checkout."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+
 from ecsconsul import paths
 from ecsconsul.docker.build_context import files
 
@@ -24,3 +30,29 @@ def test_the_registrators_image_is_made_of_the_registrator_alone():
         "errors.py",
     }
     assert "registrator/__main__.py" in found
+
+
+def test_lock_excludes_other_holders_until_it_is_closed(tmp_path):
+    path = tmp_path / "new" / "lock"
+    with paths.lock_file(path), pytest.raises(BlockingIOError):
+        paths.lock_file(path)
+    paths.lock_file(path).close()
+
+
+def test_lock_on_a_removed_file_is_not_taken(tmp_path):
+    """A holder that removes the file leaves waiters with a lock that excludes nobody."""
+    path = tmp_path / "lock"
+    with ThreadPoolExecutor(1) as pool:
+        with paths.lock_file(path):
+            waiting = pool.submit(paths.lock_file, path, blocking=True)
+            await_opened_twice(path)
+            path.unlink()
+        with waiting.result(timeout=60), pytest.raises(BlockingIOError):
+            paths.lock_file(path)
+
+
+def await_opened_twice(path):
+    end = time.monotonic() + 60
+    while [file.path for file in psutil.Process().open_files()].count(str(path)) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""A promised tool that is missing fails the test; one that was not promised skips it."""
+"""A missing tool skips its tests, or fails them if it is required."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ def require() -> Any:
 
 
 @pytest.mark.parametrize(
-    ("promised", "outcome"),
+    ("required", "outcome"),
     [
         ("", pytest.skip.Exception),
         ("docker", pytest.skip.Exception),
         ("docker,browser", pytest.fail.Exception),
     ],
 )
-def test_missing(require: Any, monkeypatch: pytest.MonkeyPatch, promised: str, outcome: Any) -> None:
-    monkeypatch.setenv("ECSCONSUL_REQUIRE", promised)
+def test_missing_tool_skips_or_fails(
+    require: Any, monkeypatch: pytest.MonkeyPatch, required: str, outcome: Any
+) -> None:
+    monkeypatch.setenv("ECSCONSUL_REQUIRE", required)
     with pytest.raises(outcome, match="no chromium"):
         require("browser", False, "no chromium")
     require("browser", True, "no chromium")

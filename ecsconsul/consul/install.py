@@ -5,7 +5,6 @@ How one is fetched is consul_release.py's work (the vendor's) and consul_package
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from ..errors import LabError
+from ..paths import lock_file
 
 BINARY_VARIABLE = "ECSCONSUL_CONSUL_BIN"
 CACHE_VARIABLE = "ECSCONSUL_CACHE"
@@ -255,28 +255,28 @@ def _fresh_folder(cache: Path) -> Iterator[Path]:
 @contextmanager
 def _alone(cache: Path, say: Say) -> Iterator[None]:
     """While no other process fetches; the kernel ends a killed one's lock. Raises LabError after 15 minutes."""
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "consul.lock").open("a") as file:
-        if not _locked(file):
-            say("waiting for another ecsconsul, which is fetching Consul")
-            _wait_for_lock(file)
+    path = cache / "consul.lock"
+    file = _try_lock(path)
+    if file is None:
+        say("waiting for another ecsconsul, which is fetching Consul")
+        file = _wait_for_lock(path)
+    with file:
         yield
 
 
-def _wait_for_lock(file: IO[str]) -> None:
+def _wait_for_lock(path: Path) -> IO[str]:
     from ..polling import PollingPolicy, poll_until
 
     try:
-        poll_until(lambda: _locked(file) or None, PollingPolicy(LOCK_SECONDS, LOCK_LOOKS), time.sleep)
+        return poll_until(lambda: _try_lock(path), PollingPolicy(LOCK_SECONDS, LOCK_LOOKS), time.sleep)
     except TimeoutError as error:
         hint = "end the other ecsconsul, or wait for it"
-        raise LabError("Another ecsconsul is fetching Consul", where=file.name, why=str(error), hint=hint) from None
+        raise LabError("Another ecsconsul is fetching Consul", where=str(path), why=str(error), hint=hint) from None
 
 
-def _locked(file: IO[str]) -> bool:
-    # flock has no timeout, so it is asked, not waited for
+def _try_lock(path: Path) -> IO[str] | None:
+    # flock has no timeout, so the lock is polled.
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock_file(path)
     except BlockingIOError:
-        return False
-    return True
+        return None

@@ -1,7 +1,6 @@
-"""The region's AWS API over HTTP: ECS's services, tasks and instances from here, the rest from moto.
+"""The region's AWS API as a WSGI application: ECS's services, tasks and instances are our own, moto answers the rest.
 
-One WSGI application. The agent acts inside each request: what a request changed in EC2 is booted or terminated
-before it is answered, and what ECS answers is read from what runs.
+When a request creates or terminates EC2 instances, they are booted or stopped before the response is sent.
 """
 
 from __future__ import annotations
@@ -16,18 +15,18 @@ from .ecs.api import ApiError, EcsApi
 from .ecs.state import Ecs
 from .moto import Moto
 
-# answered without any lock: whether the region is alive, not whether it is idle
+# Answered without a lock, so that a busy region still counts as alive.
 PING_PATH = "/_ecsconsul/ping"
 _TARGET = "AmazonEC2ContainerServiceV20141113."
 _SCOPE = re.compile(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/aws4_request")
-# the services through which instances come and go
+# The services that can launch or terminate instances.
 _MAY_CHANGE_INSTANCES = ("ec2", "autoscaling", "cloudformation")
 
 StartResponse = Callable[..., Any]
 
 
 class AwsApi:
-    """A WSGI application; `instances_changed` is called after each request that may have made or ended some."""
+    """Calls `instances_changed` after each request that may have launched or terminated EC2 instances."""
 
     def __init__(self, moto: Moto, ecs: Ecs, instances_changed: Callable[[], None]) -> None:
         self._moto = moto
@@ -38,36 +37,36 @@ class AwsApi:
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         if environ.get("PATH_INFO") == PING_PATH:
-            return _answer(start_response, {"alive": True})
+            return _respond(start_response, {"alive": True})
         operation = environ.get("HTTP_X_AMZ_TARGET", "").removeprefix(_TARGET)
         is_ecs = environ.get("HTTP_X_AMZ_TARGET", "").startswith(_TARGET)
         region, service = _scope(environ)
         if is_ecs and region not in ("", self._moto.region):
             return _fail(start_response, "InvalidParameterException", f"This local region is {self._moto.region}.")
         if is_ecs:
-            return self._answer_ecs(operation, environ, start_response)
-        answer = self._forward_to_moto(environ, start_response)
+            return self._handle_ecs(operation, environ, start_response)
+        response = self._forward_to_moto(environ, start_response)
         if service in _MAY_CHANGE_INSTANCES:
             self._instances_changed()
-        return answer
+        return response
 
-    def _answer_ecs(self, operation: str, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    def _handle_ecs(self, operation: str, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         try:
             request = json.loads(body or b"{}")
         except ValueError:
             return _fail(start_response, "SerializationException", "The body is not JSON.")
         if not isinstance(request, dict):
-            return _fail(start_response, "SerializationException", "The body is no JSON object.")
+            return _fail(start_response, "SerializationException", "The body is not a JSON object.")
         own = self._api.operations.get(operation)
         if own is None and self._api.answers(str(request.get("resourceArn", ""))):
             own = self._api.by_resource.get(operation)
         try:
-            if own and (wrong := self._moto.validation_errors(operation, request)):
-                raise ApiError("InvalidParameterException", wrong)
+            if own and (errors := self._moto.validation_errors(operation, request)):
+                raise ApiError("InvalidParameterException", errors)
             with self._ecs.lock:
                 if own:
-                    return _answer(start_response, own(request))
+                    return _respond(start_response, own(request))
                 if operation == "DeleteCluster":
                     self._require_empty_cluster(request)
         except ApiError as error:
@@ -79,24 +78,24 @@ class AwsApi:
 
     def _forward_to_moto(self, environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
         with self._moto.lock:
-            answer = self._moto.application(environ, start_response)
+            response = self._moto.application(environ, start_response)
             try:
-                return list(answer)
+                return list(response)
             finally:
-                getattr(answer, "close", lambda: None)()
+                getattr(response, "close", lambda: None)()
 
     def _describe_clusters(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        """moto's answer, with the counts of what runs."""
+        """moto's response, with the real counts of instances, services and tasks."""
         statuses: list[str] = []
         body = b"".join(self._forward_to_moto(environ, lambda status, headers, *_: statuses.append(status)))
         found = json.loads(body)
         with self._ecs.lock:
             for cluster in found.get("clusters", ()):
                 cluster |= self._ecs.cluster_counts(cluster["clusterName"])
-        return _answer(start_response, found, statuses[0])
+        return _respond(start_response, found, statuses[0])
 
     def _require_empty_cluster(self, request: dict[str, Any]) -> None:
-        """ECS deletes no cluster that still holds something; moto would."""
+        """ECS refuses to delete a cluster that is in use; moto doesn't. Raises ApiError."""
         counts = self._ecs.cluster_counts(str(request.get("cluster", "default")).rpartition("/")[2])
         if counts["activeServicesCount"]:
             raise ApiError(
@@ -112,17 +111,17 @@ class AwsApi:
 
 
 def _scope(environ: dict[str, Any]) -> tuple[str, str]:
-    """Region and service that a request was signed for; empty when it was not signed."""
+    """The region and service that a request was signed for; empty strings when it isn't signed."""
     found = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
     return (found.group(1), found.group(2)) if found else ("", "")
 
 
-def _answer(start_response: StartResponse, found: dict[str, Any], status: str = "200 OK") -> list[bytes]:
-    body = json.dumps(found).encode()
+def _respond(start_response: StartResponse, content: dict[str, Any], status: str = "200 OK") -> list[bytes]:
+    body = json.dumps(content).encode()
     headers = [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(body)))]
     start_response(status, headers)
     return [body]
 
 
 def _fail(start_response: StartResponse, kind: str, message: str) -> list[bytes]:
-    return _answer(start_response, {"__type": kind, "message": message}, "400 Bad Request")
+    return _respond(start_response, {"__type": kind, "message": message}, "400 Bad Request")

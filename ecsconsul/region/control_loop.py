@@ -148,9 +148,9 @@ class ControlLoop:
         return placed
 
     def _count_failures(self, service: Service, tasks: Iterable[Task]) -> None:
-        """A task that stops without being asked delays the next start, the longer the more fail in a row."""
+        """Delay the next start after a task has failed; the more fail in a row, the longer the delay."""
         for task in tasks:
-            if task.wanted or task.counted:
+            if task.should_run or task.counted:
                 continue
             task.counted = True
             if task.stop_code not in ("EssentialContainerExited", "TaskFailedToStart"):
@@ -166,7 +166,7 @@ class ControlLoop:
         lifetime = (task.stopping_at or 0.0) - (task.started_at or task.created_at)
         service.failures = service.failures + 1 if lifetime < STABLE_AFTER else 1
         service.failed_at = time.time()
-        service.not_before = service.failed_at + scheduler.pause(service.failures)
+        service.not_before = service.failed_at + scheduler.restart_delay(service.failures)
 
     def _judge_deployment(self, service: Service, tasks: list[Task]) -> None:
         """Complete the deployment, or fail it when the circuit breaker trips."""
@@ -203,12 +203,12 @@ class ControlLoop:
                 self._supervise(task)
             elif supervisor and task.last_status == STOPPED:
                 del self._supervisors[task.id]
-            elif supervisor and not task.wanted:
+            elif supervisor and not task.should_run:
                 supervisor.request_stop(hurry=task.instance_id not in self._instances)
 
     def _supervise(self, task: Task) -> None:
         instance = self._instances.get(task.instance_id)
-        if instance is None or not task.wanted:
+        if instance is None or not task.should_run:
             self._ecs.end_unstarted(task)
             return
         supervisor = TaskSupervisor(

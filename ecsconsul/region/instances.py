@@ -171,7 +171,7 @@ class Ec2Instances:
 
 
 def _await_leader(instance: Ec2Instance) -> None:
-    """Wait until the instance's agent knows a leader; not for long, since nobody may be left to become one."""
+    """Wait briefly until the instance's agent knows a leader; there may be no server left to become one."""
     end = time.monotonic() + LEADER_TIMEOUT
     with closing(ConsulClient(Server(instance.address, instance.consul.http))) as consul:
         while time.monotonic() < end:

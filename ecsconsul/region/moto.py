@@ -1,4 +1,4 @@
-"""The one place that knows moto: its AWS API as a WSGI application, and what the region reads from behind it."""
+"""The only module that uses moto: its AWS API as a WSGI application, and the state that the region reads from it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 ACCOUNT = "123456789012"
-# loaded ahead of the first call, which each of them would delay by up to a second
+# Loaded ahead, since each would delay its first request by up to a second.
 _SERVICES = ("ecs", "ec2", "cloudformation", "iam", "autoscaling", "ssm", "logs", "sts")
 
 
 @dataclass(frozen=True)
 class MotoInstance:
-    """An EC2 instance that moto believes to run. `cpu` in ECS's units (1,024 a core), `memory` in MiB."""
+    """An EC2 instance that runs according to moto. `cpu` is in ECS's units (1,024 per core), `memory` in MiB."""
 
     id: str
     tags: dict[str, str]
@@ -26,26 +26,26 @@ class MotoInstance:
 
 
 class Moto:
-    """moto, in this process. It is not made for threads: `lock` is held around every use."""
+    """moto in this process. It isn't thread-safe, so hold `lock` around every use."""
 
     account = ACCOUNT
 
     def __init__(self, region: str, next_instance_id: Callable[[], str]) -> None:
-        """Import moto and all that the lab asks of it; takes one to two seconds."""
-        # the imports make millions of objects that stay: looking for garbage among them is a third of the time
+        """Import moto and the services that the lab uses; takes one to two seconds."""
+        # The imports create millions of permanent objects; garbage collection would take a third of the time.
         gc.disable()
         _decode_models_quickly()
         from moto.ec2.models import instances
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-        # moto asks this function of its module for the id of each new instance
+        # moto calls this function of its module for the id of each new instance.
         instances.random_instance_id = next_instance_id  # type: ignore[attr-defined]
-        _mend_group_updates()
+        _fix_group_updates()
         self.region = region
         self.lock = threading.RLock()
         self._backends = {name: _backend(name, region) for name in ("ecs", "ec2")}
         self.application = DomainDispatcherApplication(create_backend_app)
-        # moto would list its folders anew for each request, which takes as long as most requests themselves
+        # Without a cache moto lists its folders for each request, which takes as long as most requests themselves.
         self.application.get_backend_for_host = functools.cache(  # type: ignore[method-assign]
             self.application.get_backend_for_host
         )
@@ -56,35 +56,35 @@ class Moto:
         gc.enable()
 
     def _warm_up(self) -> None:
-        """Load ahead what the first stack would wait for."""
+        """Load what the first stack would otherwise wait for."""
         import moto.cloudformation.parsing  # noqa: F401
 
         self._backends["ec2"]._create_default_encryption_key()
         _backend("ssm", self.region).get_parameter(_AMI_PARAMETER)
 
     def find(self, cluster: str, task_definition: str) -> tuple[bool, dict[str, Any] | None]:
-        """Whether the cluster exists, and the task definition that a family, family:revision or ARN names, if any."""
+        """Whether the cluster exists, and the task definition with this family, family:revision or ARN, if any."""
         with self.lock:
             found = self._backends["ecs"].clusters.get(cluster)
             definition = self._task_definition(task_definition) if task_definition else None
             return found is not None and found.status == "ACTIVE", definition
 
     def _task_definition(self, name: str) -> dict[str, Any] | None:
-        """The task definition as the API shows it."""
+        """The task definition as the API returns it."""
         from moto.ecs.exceptions import TaskDefinitionNotFoundException
 
         try:
             found = self._backends["ecs"].describe_task_definition(name)
         except (TaskDefinitionNotFoundException, ValueError):
-            # ValueError: a revision that is no number
+            # ValueError: the revision isn't a number.
             return None
         shown = {key: getattr(found, attribute) for key, attribute in _DEFINITION_FIELDS.items()}
         return copy.deepcopy({key: value for key, value in shown.items() if value is not None})
 
     def validation_errors(self, operation: str, request: dict[str, Any]) -> str:
-        """What is missing, unknown or of a wrong type in an ECS request by AWS's own model, a line each; "" when none.
+        """What is missing, unknown or of the wrong type in an ECS request, one error per line; "" for a valid request.
 
-        The model is that of AWS's SDK for Python, which knows what the requests of most clients are made of.
+        Uses the service model of AWS's SDK for Python.
         """
         from botocore.validate import ParamValidator
         from moto.core.utils import get_service_model
@@ -93,7 +93,7 @@ class Moto:
         return str(ParamValidator().validate(request, shape).generate_report())
 
     def instances(self) -> list[MotoInstance]:
-        """The instances that run."""
+        """The running instances."""
         with self.lock:
             return [self._instance(one) for one in self._backends["ec2"].all_running_instances()]
 
@@ -107,7 +107,7 @@ class Moto:
             return vpc.id, tuple(subnets)
 
     def set_address(self, instance_id: str, address: str) -> None:
-        """Let the EC2 API say where the instance really is."""
+        """Make the EC2 API return the instance's real address."""
         with self.lock:
             for one in self._backends["ec2"].all_running_instances():
                 if one.id == instance_id:
@@ -118,14 +118,14 @@ class Moto:
         from moto.ec2.models.instance_types import INSTANCE_TYPES
 
         kind = INSTANCE_TYPES[one.instance_type]
-        # the ECS agent keeps 32 MiB and more of what the instance has for the system
+        # The ECS agent reserves 32 MiB or more of an instance's memory for the system.
         memory = int(kind["MemoryInfo"]["SizeInMiB"]) * 95 // 100
         tags = {tag["key"]: tag["value"] for tag in one.get_tags()}
         return MotoInstance(one.id, tags, int(kind["VCpuInfo"]["DefaultVCpus"]) * 1024, memory)
 
 
 def _decode_models_quickly() -> None:
-    """Let msgspec decode the models of AWS's services: megabytes of JSON, and else a sixth of the region's start."""
+    """Decode botocore's service models, megabytes of JSON, with msgspec: it makes the region start a sixth faster."""
     import msgspec
     from botocore import loaders
 
@@ -140,8 +140,8 @@ def _decode_models_quickly() -> None:
     loaders.Loader.FILE_LOADER_CLASS = QuickFileLoader
 
 
-def _mend_group_updates() -> None:
-    """Let a stack update change an Auto Scaling group; moto would delete it, instances and all, and make another."""
+def _fix_group_updates() -> None:
+    """Make a stack update change an Auto Scaling group in place; moto would replace it and all its instances."""
     from moto.autoscaling.models import FakeAutoScalingGroup
 
     def update(
@@ -153,15 +153,15 @@ def _mend_group_updates() -> None:
         *context: str,
         **more: str,
     ) -> Any:
-        wanted = cloudformation_json["Properties"]
+        properties = cloudformation_json["Properties"]
         original_resource.update(
             availability_zones=[],
-            desired_capacity=int(wanted["DesiredCapacity"]),
-            max_size=int(wanted["MaxSize"]),
-            min_size=int(wanted["MinSize"]),
+            desired_capacity=int(properties["DesiredCapacity"]),
+            max_size=int(properties["MaxSize"]),
+            min_size=int(properties["MinSize"]),
             launch_config_name="",
-            launch_template=wanted["LaunchTemplate"],
-            vpc_zone_identifier=",".join(wanted["VPCZoneIdentifier"]),
+            launch_template=properties["LaunchTemplate"],
+            vpc_zone_identifier=",".join(properties["VPCZoneIdentifier"]),
             health_check_period=None,
             health_check_type=None,
         )
@@ -170,7 +170,7 @@ def _mend_group_updates() -> None:
     FakeAutoScalingGroup.update_from_cloudformation_json = classmethod(update)  # type: ignore[assignment, method-assign]
 
 
-# the fields of a task definition that the region reads, and moto's attributes for them
+# The fields of a task definition that the region reads, and moto's attributes for them.
 _DEFINITION_FIELDS = {
     "taskDefinitionArn": "arn",
     "family": "family",

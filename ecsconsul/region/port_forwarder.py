@@ -1,6 +1,6 @@
 """Forwards 127.0.0.1:<host_port> to the tasks that ask for that fixed port, wherever they run.
 
-In AWS you open the instance's public address; here the instances have addresses that nobody would guess. A connection
+In AWS you open the instance's public address; here the instances have addresses that you wouldn't guess. A connection
 goes to the first task that accepts it, so a rolling deployment does not interrupt callers.
 """
 

@@ -11,8 +11,8 @@ from typing import BinaryIO
 from .runtimes.lab_dir import LabDir
 
 FOLLOW_DELAY = 0.2
-# A large file is read from its end, in blocks of this many bytes.
-BLOCK = 65536
+# Large files are read backwards, in blocks of this many bytes.
+BLOCK_SIZE = 65536
 
 Line = tuple[str, str]
 """The first digits of a task's id, and the text."""
@@ -41,20 +41,20 @@ def follow(lab_dir: LabDir, service: str, lines: int) -> Iterator[Line]:
         time.sleep(FOLLOW_DELAY)
 
 
-def tail(path: Path, lines: int) -> list[str]:
+def tail(path: Path, lines: int, block_size: int = BLOCK_SIZE) -> list[str]:
     """The last lines of a file; none when it does not exist."""
     try:
         with path.open("rb") as log:
-            return _last(log, lines) if lines else []
+            return _last(log, lines, block_size) if lines else []
     except FileNotFoundError:
         return []
 
 
-def _last(log: BinaryIO, lines: int) -> list[str]:
+def _last(log: BinaryIO, lines: int, block_size: int) -> list[str]:
     """Read blocks from the end until they begin before the first of the lines."""
     start, read = log.seek(0, os.SEEK_END), b""
     while start and read.count(b"\n") <= lines:
-        size = min(BLOCK, start)
+        size = min(block_size, start)
         start = log.seek(start - size)
         read = log.read(size) + read
     return read.decode(errors="replace").splitlines()[-lines:]

@@ -60,6 +60,7 @@ class TaskSupervisor:
     registrators: Registrators
     lab_dir: LabDir
     changed: Callable[[], None]
+    drain_seconds: float = DRAIN_SECONDS
     _events: queue.Queue[Event] = field(default_factory=queue.Queue)
     _running: dict[str, RunningContainer] = field(default_factory=dict)
     _requested: StopRequested | None = None
@@ -81,7 +82,7 @@ class TaskSupervisor:
     def max_stop_seconds(self) -> float:
         """Seconds within which the task has stopped after a request."""
         timeouts = [float(state.definition.get("stopTimeout") or STOP_TIMEOUT) for state in self.task.containers]
-        return LEAVE_TIMEOUT + DRAIN_SECONDS + max(timeouts) + 5.0
+        return LEAVE_TIMEOUT + self.drain_seconds + max(timeouts) + 5.0
 
     def join(self, timeout: float) -> None:
         """Wait until the task has stopped."""
@@ -179,7 +180,7 @@ class TaskSupervisor:
 
     def _drain(self) -> bool:
         """Let calls that are on their way arrive, unless all containers exit first; True when hurried meanwhile."""
-        end = time.monotonic() + DRAIN_SECONDS
+        end = time.monotonic() + self.drain_seconds
         while (left := end - time.monotonic()) > 0 and any(c.status == RUNNING for c in self.task.containers):
             try:
                 event = self._events.get(timeout=left)
@@ -234,7 +235,7 @@ class TaskSupervisor:
 
     def _mark_stopping(self, code: str, reason: str) -> None:
         """Record why the task stops, unless that is known already."""
-        if self.task.wanted:
+        if self.task.should_run:
             self.task.stop_code, self.task.stopped_reason = code, reason
             self.task.stopping_at = time.time()
             self.task.desired_status = STOPPED

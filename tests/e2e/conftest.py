@@ -1,4 +1,4 @@
-"""One running lab for most of the end-to-end tests: made by `init` and `up` as users make it, and taken away again."""
+"""A running lab for most end-to-end tests, created with `init` and `up` as users do, and removed afterwards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.consul_server import consul_binary
 from tests.docker_engine import base_image, docker_engine
-from tests.e2e.lab_at import FIRST_UP, REPOSITORY, LabAt, free_port
+from tests.e2e.lab import FIRST_UP_TIMEOUT, REPOSITORY, Lab, free_port
 
 
 @pytest.fixture(scope="session")
@@ -23,41 +23,41 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test body, two runtimes, but in a module that says otherwise in RUNTIMES."""
+    """Run each test in both runtimes, or in those that a module lists in RUNTIMES."""
     runtimes = getattr(metafunc.module, "RUNTIMES", ("processes", "docker"))
     if runtimes and "running" in metafunc.fixturenames:
         metafunc.parametrize("running", runtimes, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
-def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabAt]:
-    """The lab that `init` describes, with a name and a port of its own, demo data, and weather's source in a copy.
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The lab of `init`'s config, with its own name and port, demo data, and a copy of weather's source.
 
-    Each test that takes it runs on one whose tasks are processes, and on one in containers.
+    Each test that uses it runs once with processes and once with containers.
     """
     consul_binary()
     runtime = request.param
-    lab = LabAt(tmp_path_factory.mktemp("lab"), f"e2e-{os.getpid()}-{runtime}", {"ECSCONSUL_RUNTIME": runtime})
-    own_config(lab)
+    lab = Lab(tmp_path_factory.mktemp("lab"), f"e2e-{os.getpid()}-{runtime}", {"ECSCONSUL_RUNTIME": runtime})
+    write_config(lab)
     if runtime == "docker":
         url = request.getfixturevalue("engine")
         lab.edit("target: local ", f"base_image: {base_image(url)}\ntarget: local ")
         lab = replace(lab, variables={**lab.variables, "DOCKER_HOST": url})
     try:
-        assert lab.up(timeout=FIRST_UP)["runtime"] == runtime
+        assert lab.up(timeout=FIRST_UP_TIMEOUT)["runtime"] == runtime
         yield lab
     finally:
         lab.clear()
 
 
 @pytest.fixture
-def lab(running: LabAt) -> LabAt:
-    """The running lab; what a test changes, it changes back."""
+def lab(running: Lab) -> Lab:
+    """The running lab; a test reverts what it changes."""
     return running
 
 
-def own_config(lab: LabAt) -> None:
-    """The config of `init`, edited by replacing text, as users do."""
+def write_config(lab: Lab) -> None:
+    """Write the config of `init`, and edit its text as users do."""
     shutil.copytree(REPOSITORY / "services" / "weather", lab.folder / "services" / "weather")
     lab.ok("init")
     lab.edit("lab: consul-lab", f"lab: {lab.name}")
@@ -66,9 +66,9 @@ def own_config(lab: LabAt) -> None:
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[LabAt]:
-    """A folder without a lab; one that a test starts in it is taken away."""
-    lab = LabAt(tmp_path, f"e2e-{os.getpid()}-own")
+def fresh(tmp_path: Path) -> Iterator[Lab]:
+    """A folder without a lab; one that a test starts in it is removed."""
+    lab = Lab(tmp_path, f"e2e-{os.getpid()}-own")
     yield lab
-    if lab.home.exists():
+    if lab.state_dir.exists():
         lab.clear()

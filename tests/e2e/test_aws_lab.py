@@ -1,6 +1,6 @@
-"""The lab in an account: the command as users run it, moto's server for AWS, a real engine and a real registry.
+"""A lab in AWS: the command as users run it, moto's server as AWS, a real Docker engine and a real registry.
 
-In moto instances are only told of and tasks do not run, so `up` gets as far as waiting for the services' tasks.
+moto runs neither instances nor tasks, so `up` gets as far as waiting for the services' tasks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.moto_account import account, moto_application, moto_url
 __all__ = ["account", "moto_url"]
 
 Account = Callable[[str], Any]
-PATIENCE = 120.0
+TIMEOUT = 120.0
 CONFIG = """\
 lab: {name}
 target: aws
@@ -45,7 +45,7 @@ services:
 
 @dataclass
 class AwsLab:
-    """A folder with a lab's config, and the variables that lead into the account."""
+    """A folder with a lab's config, and the environment for the account."""
 
     name: str
     folder: Path
@@ -54,21 +54,21 @@ class AwsLab:
     endpoint: str
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """`ecsconsul <words>` to its end."""
+        """Run `ecsconsul <words>`."""
         return subprocess.run(
-            self._argv(*words), cwd=self.folder, env=self.variables, capture_output=True, text=True, timeout=PATIENCE
+            self._argv(*words), cwd=self.folder, env=self.variables, capture_output=True, text=True, timeout=TIMEOUT
         )
 
     def document(self, *words: str) -> dict[str, Any]:
-        """What it prints as JSON."""
+        """The JSON that a command prints."""
         done = self.run(*words, "--output", "json")
         assert done.stdout, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
     def up_until(self, *seen: str, number: int = signal.SIGINT) -> tuple[int, str]:
-        """`up --yes` until stderr has had lines like these; then the signal. Its exit code, and what it said."""
-        ahead = set(seen)
+        """Run `up --yes` until stderr matches all patterns, and send the signal; the exit code and stderr."""
+        missing = set(seen)
         with subprocess.Popen(
             self._argv("up", "--yes"),
             cwd=self.folder,
@@ -79,32 +79,32 @@ class AwsLab:
             text=True,
         ) as process:
             assert process.stderr
-            late = threading.Timer(PATIENCE, process.kill)
-            late.start()
-            said = []
+            timer = threading.Timer(TIMEOUT, process.kill)
+            timer.start()
+            lines = []
             for line in process.stderr:
-                said.append(line)
-                ahead = {one for one in ahead if not re.search(one, line)}
-                if not ahead:
+                lines.append(line)
+                missing = {one for one in missing if not re.search(one, line)}
+                if not missing:
                     break
             else:
-                pytest.fail(f"up never said {ahead}:\n{''.join(said)}")
+                pytest.fail(f"up never printed {missing}:\n{''.join(lines)}")
             if number == signal.SIGINT:
                 self._await_registrator()
             process.send_signal(number)
-            said.append(process.stderr.read())
-            late.cancel()
-        return process.returncode, "".join(said)
+            lines.append(process.stderr.read())
+            timer.cancel()
+        return process.returncode, "".join(lines)
 
     def _await_registrator(self) -> None:
-        """Its service waits for nothing, so `up` says nothing of it where it is there already."""
-        ecs, end = self.ask("ecs"), time.monotonic() + PATIENCE
+        """Its service depends on no other step, so `up` prints nothing about it when it exists already."""
+        ecs, end = self.client("ecs"), time.monotonic() + TIMEOUT
         while not ecs.describe_services(cluster=self.name, services=["registrator"])["services"]:
             assert time.monotonic() < end
             time.sleep(0.1)
 
-    def ask(self, service: str) -> Any:
-        """A client that is not the lab's."""
+    def client(self, service: str) -> Any:
+        """A client whose calls are not recorded."""
         return client(service, self.endpoint)
 
     @staticmethod
@@ -129,7 +129,7 @@ def lab(account: Account, moto_url: str, engine: str, registry: Registry, tmp_pa
     calls = RecordedCalls(moto_application())
     server = serve(calls)
     variables = {**os.environ, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}", "DOCKER_HOST": engine}
-    # what the tests ask is not noted
+    # The tests' own calls are not recorded.
     yield AwsLab(name, tmp_path, variables, calls, moto_url)
     server.shutdown()
     server.server_close()
@@ -142,60 +142,59 @@ SERVICES = (r"services/weather .*0/1 running", r"services/portal .*0/1 running")
 CLEAN = ("keep", "wait")
 
 
-def test_a_lab_is_made_planned_resumed_and_taken_away(lab: AwsLab, registry: Registry) -> None:
-    code, said = lab.up_until(*SERVICES)
-    assert code == 130, said
-    assert "pushing" in said
+def test_lab_is_created_planned_resumed_and_removed(lab: AwsLab, registry: Registry) -> None:
+    code, stderr = lab.up_until(*SERVICES)
+    assert code == 130, stderr
+    assert "pushing" in stderr
     assert set(registry.get("/v2/_catalog")["repositories"]) >= {"e2e/weather", "e2e/portal"}
 
     plan = lab.document("plan")
     assert {step["op"] for step in plan["steps"]} <= set(CLEAN), plan
     assert lab.run("plan", "--exit-code").returncode == 0
 
-    _, said = lab.up_until(*SERVICES)
-    assert "building" not in said
-    assert "create" not in said
+    _, stderr = lab.up_until(*SERVICES)
+    assert "building" not in stderr
+    assert "create" not in stderr
 
     (lab.folder / "weather" / "hello").write_text("another\n")
     pending = [step["name"] for step in lab.document("plan")["steps"] if step["op"] not in CLEAN]
     assert pending == ["images/weather", "tasks/weather", "services/weather"]
 
-    taken = lab.document("down", "--yes")
-    assert taken["left"] == []
-    nothing_is_left(lab)
+    document = lab.document("down", "--yes")
+    assert document["left"] == []
+    assert_nothing_left(lab)
     again = lab.document("down", "--yes")
     assert (again["left"], again["changes"]["destroyed"]) == ([], 0)
     allowed = {action for statement in policy("up-and-down")["Statement"] for action in statement["Action"]}
     assert lab.calls.calls - allowed == set()
 
 
-def nothing_is_left(lab: AwsLab) -> None:
-    """Asked with clients that are not the lab's."""
-    ecs = lab.ask("ecs")
+def assert_nothing_left(lab: AwsLab) -> None:
+    ecs = lab.client("ecs")
     assert [one["status"] for one in ecs.describe_clusters(clusters=[lab.name])["clusters"]] in ([], ["INACTIVE"])
     for status in ("ACTIVE", "INACTIVE"):
         assert ecs.list_task_definitions(status=status)["taskDefinitionArns"] == []
-    assert lab.ask("cloudformation").describe_stacks()["Stacks"] == []
-    assert lab.ask("logs").describe_log_groups()["logGroups"] == []
-    names = [one["Name"] for one in lab.ask("ssm").describe_parameters()["Parameters"]]
+    assert lab.client("cloudformation").describe_stacks()["Stacks"] == []
+    assert lab.client("logs").describe_log_groups()["logGroups"] == []
+    names = [one["Name"] for one in lab.client("ssm").describe_parameters()["Parameters"]]
     assert [name for name in names if name.startswith("/ecsconsul/")] == []
-    instances = lab.ask("ec2").describe_instances()["Reservations"]
+    instances = lab.client("ec2").describe_instances()["Reservations"]
     assert {i["State"]["Name"] for r in instances for i in r["Instances"]} <= {"terminated"}
-    assert lab.ask("iam").list_roles()["Roles"] == []
+    assert lab.client("iam").list_roles()["Roles"] == []
 
 
 @pytest.mark.parametrize("seen", ["ground", "stack", "images/weather .*building", "tasks/portal"])
-def test_an_up_that_is_killed_is_resumed_and_taken_away(lab: AwsLab, seen: str) -> None:
+def test_killed_up_is_resumed_and_its_lab_removed(lab: AwsLab, seen: str) -> None:
     lab.up_until(seen, number=signal.SIGKILL)
     lab.up_until(*SERVICES)
     assert {step["op"] for step in lab.document("plan")["steps"]} <= set(CLEAN)
     assert lab.document("down", "--yes")["left"] == []
-    nothing_is_left(lab)
+    assert_nothing_left(lab)
 
 
-def test_it_is_made_in_nobodys_name(lab: AwsLab) -> None:
-    """A stack of that name that the lab did not make is not touched, and `up` says so."""
-    cloudformation = lab.ask("cloudformation")
+def test_foreign_stack_is_not_touched(lab: AwsLab) -> None:
+    """A stack with the lab's name that the lab did not create is an error."""
+    cloudformation = lab.client("cloudformation")
     template = "Resources:\n  T:\n    Type: AWS::SNS::Topic\n"
     cloudformation.create_stack(StackName=lab.name, TemplateBody=template)
     done = lab.run("up", "--yes")

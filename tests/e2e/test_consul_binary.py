@@ -1,4 +1,4 @@
-"""The real fetch of Debian's consul with apt, as whoever runs the tests, as nobody, and on a fresh machine."""
+"""Fetches Debian's consul package with apt for real: as the current user, as nobody, and on a fresh machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from ecsconsul.consul.debian_package import KEYRING, DebianPackage, debian_mirrors, parse_targets
 from ecsconsul.consul.install import cached, find, version_of
-from tests.e2e.lab_at import eventually, words_of
+from tests.e2e.lab import eventually, words_of
 from tests.require import require
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,53 +32,51 @@ SECONDS = 240
 
 @pytest.fixture(autouse=True)
 def _debian() -> None:
-    require("apt", shutil.which("apt-get") is not None and KEYRING.is_file(), "this is no Debian: no apt")
+    require("apt", shutil.which("apt-get") is not None and KEYRING.is_file(), "not Debian: there is no apt")
 
 
 def machine_lists() -> dict[str, int]:
-    """The machine's own package lists and packages, with their times: what apt must not touch."""
+    """The machine's package lists and packages with their times, which apt must not touch."""
     folders = (Path("/var/lib/apt/lists"), Path("/var/cache/apt/archives"), Path("/var/lib/dpkg"))
     found = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
     return {str(path): path.stat().st_mtime_ns for path in found}
 
 
-def test_consul_is_fetched_and_the_machine_is_left_as_it_was(tmp_path: Path) -> None:
+def test_fetch_leaves_the_machine_untouched(tmp_path: Path) -> None:
     environ = {"PATH": str(tmp_path), "ECSCONSUL_CACHE": str(tmp_path / "cache")}
-    before, said = machine_lists(), list[str]()
-    found = find(said.append, environ=environ, ways=[DebianPackage()])
+    before, output = machine_lists(), list[str]()
+    found = find(output.append, environ=environ, ways=[DebianPackage()])
     assert found == str(cached(environ))
     assert version_of(Path(found)).startswith("1.8.")
-    assert said[-1].startswith("Consul 1.8.")
-    assert "from Debian's bullseye package" in said[-1]
+    assert output[-1].startswith("Consul 1.8.")
+    assert "from Debian's bullseye package" in output[-1]
     assert {path.name for path in (tmp_path / "cache").iterdir()} == {"consul", "consul.lock"}
     assert machine_lists() == before
 
 
-def test_a_machine_whose_apt_was_never_updated_tells_its_mirror(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fetch_works_before_the_first_apt_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lists" / "partial").mkdir(parents=True)
     configuration = tmp_path / "apt.conf"
     configuration.write_text(f'Dir::State::Lists "{tmp_path}/lists";\nAPT::Default-Release "stable";\n')
     monkeypatch.setenv("APT_CONFIG", str(configuration))
     command = ["apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(RELEASE)|$(REPO_URI)"]
     known = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert debian_mirrors(parse_targets(known), {}) == [], "the machine must look fresh for this test"
+    assert debian_mirrors(parse_targets(known), {}) == [], "apt must have no package lists in this test"
     environ = {"PATH": str(tmp_path), "ECSCONSUL_CACHE": str(tmp_path / "cache")}
     found = find(lambda line: None, environ=environ, ways=[DebianPackage()])
     assert version_of(Path(found)).startswith("1.8.")
 
 
-def test_nobody_can_fetch_it_too(tmp_path: Path) -> None:
-    """With the system's Python: the one that runs the tests may lie where only root can read."""
+def test_user_nobody_can_fetch(tmp_path: Path) -> None:
+    """Uses the system's Python, since the tests' own may be readable only by root."""
     if os.geteuid() != 0:
-        pytest.skip("not root, so the first test has shown it already")
-    require("python3", Path(SYSTEM_PYTHON).exists(), f"no {SYSTEM_PYTHON} that nobody could run")
-    home = Path("/tmp") / f"ecsconsul-nobody-{os.getpid()}"  # pytest's own folder is closed to nobody
-    home.mkdir()
+        pytest.skip("not root, so the first test covers it")
+    require("python3", Path(SYSTEM_PYTHON).exists(), f"no {SYSTEM_PYTHON} for the user nobody")
+    folder = Path("/tmp") / f"ecsconsul-nobody-{os.getpid()}"  # the user nobody cannot read pytest's folder
+    folder.mkdir()
     try:
-        os.chown(home, NOBODY, NOBODY)
-        environ = {"PATH": "/usr/bin:/bin", "ECSCONSUL_CACHE": str(home / "cache"), "HOME": str(home)}
+        os.chown(folder, NOBODY, NOBODY)
+        environ = {"PATH": "/usr/bin:/bin", "ECSCONSUL_CACHE": str(folder / "cache"), "HOME": str(folder)}
         done = subprocess.run(
             [SYSTEM_PYTHON, "-B", "-c", FIND],
             cwd=ROOT,
@@ -92,14 +90,14 @@ def test_nobody_can_fetch_it_too(tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        assert done.stdout.strip() == str(home / "cache" / "consul" / "consul")
-        assert (home / "cache" / "consul" / "consul").stat().st_uid == NOBODY
+        assert done.stdout.strip() == str(folder / "cache" / "consul" / "consul")
+        assert (folder / "cache" / "consul" / "consul").stat().st_uid == NOBODY
     finally:
-        shutil.rmtree(home)
+        shutil.rmtree(folder)
 
 
 def updating(pid: int) -> list[psutil.Process]:
-    """The apt-get among a process's children, once it is at its update: its own child fetches the lists."""
+    """A process's apt-get child, once its own child fetches package lists."""
     found = []
     for child in psutil.Process(pid).children():
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -109,16 +107,16 @@ def updating(pid: int) -> list[psutil.Process]:
     return found
 
 
-def has_ended(process: psutil.Process) -> bool:
+def has_exited(process: psutil.Process) -> bool:
     try:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 
 
-def test_a_kill_while_apt_works_ends_apt_too_and_the_next_run_cleans_up(tmp_path: Path) -> None:
+def test_kill_ends_apt_and_the_next_run_cleans_up(tmp_path: Path) -> None:
     environ = {**os.environ, "PATH": "/usr/bin:/bin", "ECSCONSUL_CACHE": str(tmp_path / "cache")}
-    environ.pop("ECSCONSUL_CONSUL_BIN", None)  # a binary that was told is never fetched
+    environ.pop("ECSCONSUL_CONSUL_BIN", None)  # a binary that is set is never fetched
     code = FIND.replace("lambda line: None", "lambda line: print(line, flush=True)")
     with subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE) as process:
         try:
@@ -126,9 +124,9 @@ def test_a_kill_while_apt_works_ends_apt_too_and_the_next_run_cleans_up(tmp_path
             [apt] = eventually(lambda: updating(process.pid), lambda found: len(found) == 1)
         finally:
             process.kill()
-    # a container's init may not collect what has ended
-    eventually(lambda: has_ended(apt), lambda ended: ended)
-    assert list((tmp_path / "cache").rglob("lists/*_Packages")) == [], "apt must not go on for nobody"
+    # A container's init may not reap it.
+    eventually(lambda: has_exited(apt), bool)
+    assert list((tmp_path / "cache").rglob("lists/*_Packages")) == [], "apt must not continue"
     found = find(lambda line: None, environ=environ, ways=[DebianPackage()])
     assert version_of(Path(found)).startswith("1.8.")
     assert {path.name for path in (tmp_path / "cache").iterdir()} == {"consul", "consul.lock"}

@@ -1,43 +1,43 @@
-"""A command where a task runs, and the portal's address, whatever the tasks are."""
+"""`exec` and `open`, in both runtimes."""
 
 from __future__ import annotations
 
 import json
 
-from tests.e2e.lab_at import LabAt
+from tests.e2e.lab import Lab
 
 
-def test_exec_has_the_tasks_own_environment_and_folder(lab: LabAt) -> None:
-    ran = lab.ran(
+def test_exec_uses_the_tasks_environment_and_folder(lab: Lab) -> None:
+    result = lab.run(
         "exec", "weather", "--", "sh", "-c", "echo $PROVIDER $SERVICE_4567_NAME; ls app.py; echo bad >&2; exit 7"
     )
-    assert (ran.code, ran.out, ran.err) == (7, "demo weather\napp.py\n", "bad\n")
+    assert (result.code, result.out, result.err) == (7, "demo weather\napp.py\n", "bad\n")
 
 
-def test_exec_needs_no_dashes_and_finds_the_tasks_programs(lab: LabAt) -> None:
+def test_exec_works_without_dashes_and_finds_the_tasks_programs(lab: Lab) -> None:
     assert lab.ok("exec", "weather", "python3", "-c", "import flask; print('has flask')").out == "has flask\n"
 
 
-def test_exec_of_what_is_not_there(lab: LabAt) -> None:
-    assert lab.ran("exec", "weather", "--", "no-such-program").code in (126, 127)
-    ran = lab.ran("exec", "wetter", "--", "true")
-    assert ran.code == 2
-    assert "weather" in ran.err
-    assert lab.ran("exec", "weather").code == 2
-    assert lab.ran("exec", "weather", "--").code == 2
-    ran = lab.ran("exec", "--task", "nosuch", "weather", "--", "true")
-    assert ran.code == 2
-    assert lab.tasks("weather")[0]["taskArn"].rpartition("/")[2][:8] in ran.err
+def test_exec_of_unknown_commands_services_and_tasks(lab: Lab) -> None:
+    assert lab.run("exec", "weather", "--", "no-such-program").code in (126, 127)
+    result = lab.run("exec", "wetter", "--", "true")
+    assert result.code == 2
+    assert "weather" in result.err
+    assert lab.run("exec", "weather").code == 2
+    assert lab.run("exec", "weather", "--").code == 2
+    result = lab.run("exec", "--task", "nosuch", "weather", "--", "true")
+    assert result.code == 2
+    assert lab.tasks("weather")[0]["taskArn"].rpartition("/")[2][:8] in result.err
 
 
-def test_open_prints_where_the_portal_is_and_opens_nothing_in_a_pipe(lab: LabAt) -> None:
+def test_open_prints_the_portals_address_in_a_pipe(lab: Lab) -> None:
     assert lab.ok("open").out == f"{lab.portal}\n"
     assert json.loads(lab.ok("open", "--output", "json").out) == {"portal": lab.portal, "opened": False}
 
 
-def test_neither_works_without_a_lab(fresh: LabAt) -> None:
+def test_exec_and_open_need_a_lab(fresh: Lab) -> None:
     fresh.ok("init")
     for words in (("open",), ("exec", "weather", "--", "true")):
-        ran = fresh.ran(*words)
-        assert ran.code == 1
-        assert "`ecsconsul up` starts it" in ran.err
+        result = fresh.run(*words)
+        assert result.code == 1
+        assert "`ecsconsul up` starts it" in result.err

@@ -1,4 +1,4 @@
-"""The running lab under kill -9: what comes back by itself, what `status` says, what `up` mends, what `down` leaves."""
+"""A running lab under kill -9: what restarts by itself, what `status` says, what `up` repairs, what `down` leaves."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from contextlib import contextmanager, suppress
 import psutil
 import pytest
 
-from tests.e2e.lab_at import LabAt, Load, dig, eventually, get, listeners, settles, words_of
+from tests.e2e.lab import Lab, Load, dig, eventually, get, listeners, settles, words_of
 from tests.e2e.test_lab import SERVICES
 
-# what is killed and counted here are processes; test_lab_in_containers.py does the like to containers
+# These tests kill and count processes; test_lab_in_containers.py does the same with containers.
 RUNTIMES = ("processes",)
-# Consul has a leader again from 1.3 s after its start on
+# Consul needs at least 1.3 s after its start to elect a leader.
 LEADERLESS_SECONDS = 0.7
 
 
-def answers(lab: LabAt, path: str) -> bool:
+def answers(lab: Lab, path: str) -> bool:
     """Whether the portal answers."""
     try:
         return get(f"{lab.portal}{path}")[0] == 200
@@ -27,8 +27,8 @@ def answers(lab: LabAt, path: str) -> bool:
         return False
 
 
-def is_whole(lab: LabAt) -> None:
-    """Healthy, without anything twice: as many tasks, processes, members and catalog entries as the config wants."""
+def assert_complete(lab: Lab) -> None:
+    """Check that the lab is healthy, with exactly the tasks, processes, members and catalog entries of its config."""
     status = lab.ok("status", "--output", "json").document
     assert status["healthy"] is True
     members = status["consul"]["members"]
@@ -43,24 +43,24 @@ def is_whole(lab: LabAt) -> None:
     assert len([pid for pid, parent in gunicorns.items() if parent not in gunicorns]) == 3
 
 
-def comes_back(lab: LabAt, killed: Sequence[psutil.Process]) -> None:
-    """New agents run in the place of those that were killed, all is healthy, the portal answers: then it is whole."""
-    gone = {process.pid for process in killed}
+def assert_restored(lab: Lab, killed: Sequence[psutil.Process]) -> None:
+    """Wait until new agents have replaced the killed ones and all is healthy; then check that the lab is complete."""
+    old = {process.pid for process in killed}
 
-    def is_well() -> bool:
+    def is_restored() -> bool:
         agents = {process.pid for process in lab.consuls()}
-        renewed = len(agents) == 3 and agents.isdisjoint(gone)
-        return renewed and lab.ran("status").code == 0 and answers(lab, "weather/London")
+        renewed = len(agents) == 3 and agents.isdisjoint(old)
+        return renewed and lab.run("status").code == 0 and answers(lab, "weather/London")
 
-    settles(is_well, bool)
-    is_whole(lab)
+    settles(is_restored, bool)
+    assert_complete(lab)
 
 
 @contextmanager
-def consul_kept_down(lab: LabAt) -> Iterator[list[psutil.Process]]:
-    """Every agent is killed, and those that are started in their place as well, before they can have a leader."""
+def consul_kept_down(lab: Lab) -> Iterator[list[psutil.Process]]:
+    """Kill every agent, and each that replaces one, before they can elect a leader."""
     killed: list[psutil.Process] = []
-    over = threading.Event()
+    done = threading.Event()
 
     def kill_all() -> None:
         for process in lab.consuls():
@@ -68,60 +68,60 @@ def consul_kept_down(lab: LabAt) -> Iterator[list[psutil.Process]]:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
-    def go_on() -> None:
-        while not over.wait(LEADERLESS_SECONDS):
+    def keep_killing() -> None:
+        while not done.wait(LEADERLESS_SECONDS):
             kill_all()
 
     kill_all()
-    thread = threading.Thread(target=go_on)
+    thread = threading.Thread(target=keep_killing)
     thread.start()
     try:
         yield killed
     finally:
-        over.set()
+        done.set()
         thread.join()
 
 
-def agents(lab: LabAt, role: str) -> list[psutil.Process]:
+def agents(lab: Lab, role: str) -> list[psutil.Process]:
     """Consul's servers or clients."""
     names = [member["name"] for member in lab.status()["consul"]["members"] if member["role"] == role]
     return [process for name in names for process in lab.agents_of(name)]
 
 
 def listener(endpoint: str) -> psutil.Process:
-    """The main process of the task that listens there: what a server forks listens on the same socket."""
+    """The main process of the task that listens there; its forks listen on the same socket."""
     address, _, port = endpoint.rpartition(":")
     process = next(psutil.Process(pid) for at, pid in listeners() if at == (address, int(port)) and pid)
     parent = process.parent()
     return parent if parent and words_of(parent) == words_of(process) else process
 
 
-def test_a_task_that_is_killed_comes_back(lab: LabAt) -> None:
+def test_killed_task_is_replaced(lab: Lab) -> None:
     [task], [dead] = lab.tasks("weather"), lab.endpoints("weather")
     listener(dead).kill()
     eventually(lambda: [t["taskArn"] for t in lab.tasks("weather")], lambda found: found not in ([], [task["taskArn"]]))
     [stopped] = [t for t in lab.tasks("weather", "STOPPED") if t["taskArn"] == task["taskArn"]]
     assert stopped["containers"][0]["exitCode"] == 137
     assert stopped["stopCode"] == "EssentialContainerExited"
-    # one stands there from before as well
+    # The old endpoint may still be listed for a moment.
     eventually(lambda: lab.endpoints("weather"), lambda found: len(found) == 1 and found != [dead])
     eventually(lambda: dig(lab.dns, "weather.service.consul"), lambda found: len(found) == 1)
     assert answers(lab, "weather/London")
-    is_whole(lab)
+    assert_complete(lab)
 
 
-def test_no_request_fails_while_one_of_two_tasks_is_killed(lab: LabAt) -> None:
+def test_no_request_fails_when_one_of_two_tasks_is_killed(lab: Lab) -> None:
     load = Load([f"{lab.portal}weather/London"])
     with lab.scaled("weather=2"):
         dead, _ = lab.endpoints("weather")
         with load.running():
             listener(dead).kill()
-            load.go_on()
+            load.wait_for_answers()
         assert load.failures == []
         eventually(lambda: lab.endpoints("weather"), lambda found: len(found) == 2 and dead not in found)
 
 
-def test_a_consul_agent_that_is_killed_comes_back(lab: LabAt) -> None:
+def test_killed_consul_agents_are_restarted(lab: Lab) -> None:
     killed = agents(lab, "client")
     assert len(killed) == 2
     for agent in killed:
@@ -129,59 +129,59 @@ def test_a_consul_agent_that_is_killed_comes_back(lab: LabAt) -> None:
     eventually(lambda: len(lab.consuls()), lambda count: count == 3)
     for name in SERVICES:
         eventually(lambda name=name: dig(lab.dns, f"{name}.service.consul"), lambda found: len(found) == 1)
-    comes_back(lab, killed)
+    assert_restored(lab, killed)
 
 
-def test_the_consul_server_that_is_killed_comes_back(lab: LabAt) -> None:
+def test_killed_consul_server_is_restarted(lab: Lab) -> None:
     [server] = agents(lab, "server")
     server.kill()
-    comes_back(lab, [server])
+    assert_restored(lab, [server])
 
 
-def test_all_of_consul_killed_at_once(lab: LabAt) -> None:
+def test_all_agents_killed_at_once_are_restarted(lab: Lab) -> None:
     with consul_kept_down(lab) as killed:
-        assert lab.ran("status").code == 4, "the truth, right now"
-    comes_back(lab, killed)
+        assert lab.run("status").code == 4, "unhealthy while Consul is down"
+    assert_restored(lab, killed)
 
 
-def test_the_region_that_is_killed_is_told_and_mended(lab: LabAt) -> None:
+def test_killed_region_is_reported_and_up_restores_it(lab: Lab) -> None:
     lab.region().kill()
-    ran = lab.ran("status", "--output", "json")
-    assert ran.code == 4
-    assert ran.document["healthy"] is False
-    plan = lab.ran("plan", "--exit-code", "--output", "json")
+    result = lab.run("status", "--output", "json")
+    assert result.code == 4
+    assert result.document["healthy"] is False
+    plan = lab.run("plan", "--exit-code", "--output", "json")
     assert plan.code == 5
-    assert lab.ran("dig", "weather").code == 1
-    assert "Traceback" not in lab.ran("env").err
+    assert lab.run("dig", "weather").code == 1
+    assert "Traceback" not in lab.run("env").err
     lab.up()
     assert answers(lab, "weather/London")
-    is_whole(lab)
+    assert_complete(lab)
 
 
-def test_the_region_killed_together_with_a_task_and_an_agent(lab: LabAt) -> None:
+def test_up_restores_a_killed_region_task_and_agent(lab: Lab) -> None:
     victims = [lab.region(), lab.consuls()[0], listener(lab.endpoints("portal")[0])]
     for process in victims:
         process.kill()
     lab.up()
-    is_whole(lab)
+    assert_complete(lab)
 
 
-def test_a_task_that_hangs_is_not_found(lab: LabAt) -> None:
-    """A process that lives and does not answer leaves DNS after its check's interval; here the region is asked to."""
+def test_hanging_task_is_not_discovered(lab: Lab) -> None:
+    """A process that runs but does not answer leaves DNS after its check's interval."""
     load = Load([f"{lab.portal}weather/London"], threads=1)
     with lab.scaled("weather=2"):
-        hung, well = lab.endpoints("weather")
+        hung, healthy = lab.endpoints("weather")
         with suspended(listener(hung)):
             with load.running():
-                load.go_on(more=2, least=0)
+                load.wait_for_answers(more=2, minimum=0)
             assert load.failures == []
             found = {json.loads(get(f"{lab.portal}api/weather/London")[1])["discovery"]["endpoint"] for _ in range(2)}
-            assert found == {well}
+            assert found == {healthy}
 
 
 @contextmanager
 def suspended(process: psutil.Process) -> Iterator[None]:
-    """It and all its children live, and do nothing."""
+    """Suspend a process and its children."""
     family = [process, *process.children(recursive=True)]
     for one in family:
         one.suspend()
@@ -194,27 +194,27 @@ def suspended(process: psutil.Process) -> Iterator[None]:
 
 
 @pytest.fixture
-def addresses(lab: LabAt) -> list[tuple[str, int]]:
-    """Everything that the lab listens on while it runs."""
+def addresses(lab: Lab) -> list[tuple[str, int]]:
+    """Every address that the running lab listens on."""
     found = lab.addresses()
     assert len(found) > 10
     return found
 
 
-def test_down_leaves_nothing(lab: LabAt, addresses: list[tuple[str, int]]) -> None:
+def test_down_leaves_nothing(lab: Lab, addresses: list[tuple[str, int]]) -> None:
     document = lab.down()
     assert document["left"] == []
     assert document["changes"]["destroyed"] >= 5
-    is_gone(lab, addresses)
+    assert_gone(lab, addresses)
     again = lab.down()
     assert again["left"] == []
     assert again["changes"]["destroyed"] == 0
-    logs = [path for path in lab.home.rglob("*.log") if path.stat().st_size]
+    logs = [path for path in lab.state_dir.rglob("*.log") if path.stat().st_size]
     assert logs, "the logs stay, and `down` names them"
     assert str(logs[0]).startswith(tuple(line.partition(": ")[2] for line in document["kept"]))
 
 
-def test_down_after_a_crash(lab: LabAt) -> None:
+def test_down_after_a_crash(lab: Lab) -> None:
     lab.up()
     lab.ok("scale", "weather=2")
     addresses, portal = lab.addresses(), listener(lab.endpoints("portal")[0])
@@ -222,27 +222,27 @@ def test_down_after_a_crash(lab: LabAt) -> None:
     portal.kill()
     document = lab.down()
     assert document["left"] == []
-    is_gone(lab, addresses)
+    assert_gone(lab, addresses)
 
 
-def test_down_with_what_others_have_started(lab: LabAt) -> None:
-    """Another client's service and task go with the cluster's instances, or `down` says why it cannot go on."""
+def test_down_removes_what_other_clients_started(lab: Lab) -> None:
+    """Another client's service and task are removed with the instances, or `down` says why it cannot continue."""
     lab.up()
     ecs = lab.client("ecs")
     definition = lab.described("weather")["taskDefinition"]
     ecs.run_task(cluster=lab.name, taskDefinition=definition, count=1)
     ecs.create_service(cluster=lab.name, serviceName="foreign", taskDefinition=definition, desiredCount=1)
     addresses = lab.addresses()
-    ran = lab.ran("down", "--yes", "--output", "json")
-    if ran.code:
-        assert "foreign" in ran.err
+    result = lab.run("down", "--yes", "--output", "json")
+    if result.code:
+        assert "foreign" in result.err
         ecs.delete_service(cluster=lab.name, service="foreign", force=True)
         lab.down()
-    is_gone(lab, addresses)
+    assert_gone(lab, addresses)
 
 
-def is_gone(lab: LabAt, addresses: list[tuple[str, int]]) -> None:
-    """No process, no socket, no file but logs."""
+def assert_gone(lab: Lab, addresses: list[tuple[str, int]]) -> None:
+    """Check that no process, socket or file is left, apart from logs."""
     assert [(process.pid, words_of(process)) for process in lab.processes()] == []
     assert lab.still_taken(addresses) == []
     assert lab.left() == []

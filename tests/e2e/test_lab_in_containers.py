@@ -1,4 +1,4 @@
-"""The lab in real containers, as its user sees it and as Docker shows it."""
+"""A lab in containers, as its user and as Docker see it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ import pytest
 
 from tests.consul_server import consul_binary
 from tests.docker_engine import base_image, docker
-from tests.e2e.lab_at import (
-    FIRST_UP,
-    PATIENCE,
+from tests.e2e.lab import (
+    FIRST_UP_TIMEOUT,
     REPOSITORY,
+    TIMEOUT,
     Json,
-    LabAt,
+    Lab,
     Load,
-    Ran,
+    Result,
     dig,
     eventually,
     free_port,
@@ -33,7 +33,7 @@ from tests.e2e.lab_at import (
     write,
 )
 
-# its lab is its own
+# This module has its own lab.
 RUNTIMES = ()
 CONFIG = """\
 lab: {name}
@@ -44,13 +44,13 @@ services:
   greeter: {{path: greeter, port: 7000, check: {{tcp: true}}, memory: 64, cpu: 128}}
 """
 
-# another language than the lab's own services, on the same base
+# Written in another language than the lab's own services, on the same base image.
 GREETER = {
     "Dockerfile": 'ARG BASE=debian\nFROM ${BASE}\nCOPY . /srv\nCMD ["perl", "/srv/serve.pl"]\n',
     "serve.pl": r"""
 use IO::Socket::INET;
 $| = 1;
-$SIG{TERM} = sub { print "asked to end\n"; exit 3 };
+$SIG{TERM} = sub { print "SIGTERM received\n"; exit 3 };
 my $server = IO::Socket::INET->new(LocalPort => 7000, Listen => 16, ReuseAddr => 1) or die $!;
 print "listening\n";
 while (1) {
@@ -64,8 +64,8 @@ while (1) {
 }
 
 
-class LabInContainers(LabAt):
-    """A lab whose user asked for containers."""
+class LabInContainers(Lab):
+    """A lab with the Docker runtime."""
 
     engine: str
 
@@ -73,14 +73,14 @@ class LabInContainers(LabAt):
         return docker(self.engine, *words)
 
     def containers(self, *filters: str) -> list[Json]:
-        """The lab's containers that run, as `docker inspect` shows them."""
+        """The lab's running containers, from `docker inspect`."""
         words = [word for one in (f"label=ecsconsul.lab={self.name}", *filters) for word in ("-f", one)]
         ids = self.docker("ps", "-q", *words).split()
         found: list[Json] = json.loads(self.docker("inspect", *ids)) if ids else []
         return found
 
     def number_of(self, service: str) -> int:
-        """How many containers of the service run; unlike an inspect, this can be asked while some of them end."""
+        """How many containers of a service run; unlike `docker inspect`, this works while some of them exit."""
         labels = (f"label=ecsconsul.lab={self.name}", f"label=com.amazonaws.ecs.container-name={service}")
         return len(self.docker("ps", "-q", "-f", labels[0], "-f", labels[1]).split())
 
@@ -89,24 +89,24 @@ class LabInContainers(LabAt):
         return self.containers(f"label=com.amazonaws.ecs.container-name={service}")
 
     def on_engine(self) -> list[str]:
-        """Everything that bears the lab's label, stopped containers included."""
+        """Everything with the lab's label, including stopped containers."""
         label = f"label=ecsconsul.lab={self.name}"
         listings = (("ps", "-aq"), ("network", "ls", "-q"), ("images", "-q"))
         return [found for listing in listings for found in self.docker(*listing, "-f", label).split()]
 
-    def piped(self, text: str, *words: str) -> Ran:
-        """The command with something to read."""
+    def piped(self, text: str, *words: str) -> Result:
+        """Run the command with standard input."""
         argv = [sys.executable, "-m", "ecsconsul", *words]
         done = subprocess.run(
-            argv, cwd=self.folder, env=self._environment(), input=text, capture_output=True, text=True, timeout=PATIENCE
+            argv, cwd=self.folder, env=self._environment(), input=text, capture_output=True, text=True, timeout=TIMEOUT
         )
-        return Ran(done.returncode, done.stdout, done.stderr, 0.0)
+        return Result(done.returncode, done.stdout, done.stderr, 0.0)
 
-    def exec(self, service: str, *words: str) -> Ran:
-        return self.ran("exec", service, "--", *words)
+    def exec(self, service: str, *words: str) -> Result:
+        return self.run("exec", service, "--", *words)
 
 
-def make(folder: Path, name: str, engine: str) -> LabInContainers:
+def create_lab(folder: Path, name: str, engine: str) -> LabInContainers:
     lab = LabInContainers(folder, name, {"ECSCONSUL_RUNTIME": "docker", "DOCKER_HOST": engine})
     lab.engine = engine
     shutil.copytree(REPOSITORY / "services" / "weather", folder / "weather")
@@ -118,9 +118,9 @@ def make(folder: Path, name: str, engine: str) -> LabInContainers:
 @pytest.fixture(scope="session")
 def running(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabInContainers]:
     consul_binary()
-    lab = make(tmp_path_factory.mktemp("docker"), f"e2e-docker-{os.getpid()}", engine)
+    lab = create_lab(tmp_path_factory.mktemp("docker"), f"e2e-docker-{os.getpid()}", engine)
     try:
-        assert lab.up(timeout=FIRST_UP)["runtime"] == "docker"
+        assert lab.up(timeout=FIRST_UP_TIMEOUT)["runtime"] == "docker"
         yield lab
     finally:
         lab.clear()
@@ -132,30 +132,30 @@ def lab(running: LabInContainers) -> LabInContainers:
     return running
 
 
-def answer_of(lab: LabAt) -> Json:
+def weather_answer(lab: Lab) -> Json:
     status, body = get(f"{lab.portal}api/weather/Paris")
     assert status == 200, body
     found: Json = json.loads(body)
     return found
 
 
-# --- what is there
+# --- what runs
 
 
-def test_a_second_up_changes_nothing(lab: LabInContainers) -> None:
+def test_second_up_changes_nothing(lab: LabInContainers) -> None:
     before = sorted(one["Id"] for one in lab.containers())
     assert lab.up()["changes"] == {"created": 0, "updated": 0, "kept": 13, "destroyed": 0}
     assert sorted(one["Id"] for one in lab.containers()) == before
 
 
-def test_status_says_that_tasks_are_containers_and_why(lab: LabInContainers) -> None:
+def test_status_shows_the_runtime_and_its_reason(lab: LabInContainers) -> None:
     status = lab.status()
     assert status["healthy"]
     assert (status["runtime"], status["runtime_why"]) == ("docker", "as told")
     assert "tasks  containers (as told)" in lab.ok("status").out
 
 
-def test_each_instance_is_a_container_with_a_real_consul(lab: LabInContainers) -> None:
+def test_each_instance_is_a_container_with_a_consul_agent(lab: LabInContainers) -> None:
     members = {one["name"]: one["address"] for one in lab.status()["consul"]["members"]}
     agents = [one for one in lab.containers() if one["Config"]["Entrypoint"] == ["/ecsconsul/consul"]]
     assert len(agents) == 3
@@ -168,7 +168,7 @@ def test_each_instance_is_a_container_with_a_real_consul(lab: LabInContainers) -
     assert all(one["HostConfig"]["RestartPolicy"]["Name"] == "always" for one in agents)
 
 
-def test_a_task_is_a_container_as_the_ecs_agent_makes_one(lab: LabInContainers) -> None:
+def test_task_is_a_container_like_the_ecs_agents(lab: LabInContainers) -> None:
     (task,) = lab.tasks("greeter")
     (container,) = lab.tasks_of("greeter")
     assert task["containers"][0]["runtimeId"] == container["Id"]
@@ -187,28 +187,28 @@ def test_a_task_is_a_container_as_the_ecs_agent_makes_one(lab: LabInContainers) 
     assert (host["Memory"], host["CpuShares"]) == (64 * 1024 * 1024, 128)
     assert host["SecurityOpt"] == ["no-new-privileges"]
     assert not host["Privileged"] and not host["CapAdd"]
-    told = {line.partition("=")[0] for line in container["Config"]["Env"]}
-    assert told & {"HOST", "CONSUL_DNS", "ECSCONSUL_LAB_HOME"} == set()
+    names = {line.partition("=")[0] for line in container["Config"]["Env"]}
+    assert names & {"HOST", "CONSUL_DNS", "ECSCONSUL_LAB_HOME"} == set()
     assert "PORT=7000" in container["Config"]["Env"]
 
 
-def test_the_portal_finds_weather_by_the_systems_resolver_and_search_domain(lab: LabInContainers) -> None:
+def test_portal_uses_the_systems_resolver_and_search_domain(lab: LabInContainers) -> None:
     (portal,) = lab.tasks_of("portal")
     assert not any(line.startswith("CONSUL_DNS=") for line in portal["Config"]["Env"])
-    told = lab.exec("portal", "cat", "/etc/resolv.conf").out
-    assert "search service.consul" in told
-    discovery = answer_of(lab)["discovery"]
+    resolv_conf = lab.exec("portal", "cat", "/etc/resolv.conf").out
+    assert "search service.consul" in resolv_conf
+    discovery = weather_answer(lab)["discovery"]
     assert discovery["lookups"][0]["name"] == "weather.service.consul."
     assert discovery["endpoint"] in lab.endpoints("weather")
 
 
-def test_a_name_without_a_domain_is_found_inside_a_container(lab: LabInContainers) -> None:
+def test_container_resolves_a_name_without_a_domain(lab: LabInContainers) -> None:
     script = "import socket; print(socket.getaddrinfo('greeter', 7000, socket.AF_INET)[0][4][0])"
     addresses = {one.rpartition(":")[0] for one in lab.endpoints("greeter")}
     assert lab.exec("portal", "python3", "-c", script).out.strip() in addresses
 
 
-def test_a_service_in_another_language_answers_from_host_and_containers(lab: LabInContainers) -> None:
+def test_host_and_containers_reach_a_service_in_another_language(lab: LabInContainers) -> None:
     (endpoint,) = lab.endpoints("greeter")
     (container,) = lab.tasks_of("greeter")
     assert get(f"http://{endpoint}/") == (200, f"hello from {container['Config']['Hostname']}\n")
@@ -216,40 +216,40 @@ def test_a_service_in_another_language_answers_from_host_and_containers(lab: Lab
     assert "hello from" in lab.exec("portal", "python3", "-c", script).out
 
 
-def test_dig_answers_what_is_published(lab: LabInContainers) -> None:
+def test_dig_returns_the_published_ports(lab: LabInContainers) -> None:
     answers = lab.ok("dig", "weather", "--output", "json").document["answers"]
     assert sorted(f"{one['address']}:{one['port']}" for one in answers) == lab.endpoints("weather")
     assert len(dig(lab.dns, "weather.service.consul")) == 2
 
 
-def test_logs_are_what_the_containers_write(lab: LabInContainers) -> None:
+def test_logs_are_the_containers_output(lab: LabInContainers) -> None:
     assert "listening" in lab.ok("logs", "greeter").out
-    answer_of(lab)
+    weather_answer(lab)
     eventually(lambda: lab.ok("logs", "weather", "-n", "50").out, lambda out: "GET /weather/Paris" in out)
 
 
 # --- exec
 
 
-def test_exec_passes_input_output_and_exit_code_on(lab: LabInContainers) -> None:
-    ran = lab.exec("weather", "sh", "-c", "echo out; echo err >&2; exit 7")
-    assert (ran.code, ran.out, ran.err) == (7, "out\n", "err\n")
+def test_exec_connects_input_and_output_and_returns_the_exit_code(lab: LabInContainers) -> None:
+    result = lab.exec("weather", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (result.code, result.out, result.err) == (7, "out\n", "err\n")
     text = "".join(f"line {number}\n" for number in range(50_000))
     assert lab.piped(text, "exec", "weather", "--", "cat").out == text
 
 
-def test_exec_takes_the_task_that_is_told(lab: LabInContainers) -> None:
+def test_exec_runs_in_the_requested_task(lab: LabInContainers) -> None:
     for container in lab.tasks_of("weather"):
         task = container["Config"]["Labels"]["com.amazonaws.ecs.task-arn"].rpartition("/")[2]
-        ran = lab.ok("exec", "--task", task[:12], "weather", "--", "hostname")
-        assert ran.out.strip() == container["Config"]["Hostname"]
-    assert lab.ran("exec", "--task", "nosuch", "weather", "--", "true").code == 2
+        result = lab.ok("exec", "--task", task[:12], "weather", "--", "hostname")
+        assert result.out.strip() == container["Config"]["Hostname"]
+    assert lab.run("exec", "--task", "nosuch", "weather", "--", "true").code == 2
 
 
-# --- what changes
+# --- changes and failures
 
 
-def test_scale_adds_and_takes_away_without_a_failed_request(lab: LabInContainers) -> None:
+def test_scaling_fails_no_request(lab: LabInContainers) -> None:
     with Load([f"{lab.portal}api/weather/Paris"]).running() as load:
         lab.ok("scale", "weather=4")
         assert len(lab.endpoints("weather")) == lab.number_of("weather") == 4
@@ -259,7 +259,7 @@ def test_scale_adds_and_takes_away_without_a_failed_request(lab: LabInContainers
     assert load.failures == []
 
 
-def test_a_rolling_deploy_fails_no_request(lab: LabInContainers) -> None:
+def test_rolling_deploy_fails_no_request(lab: LabInContainers) -> None:
     before = lab.tasks_of("weather")
     with (lab.folder / "weather" / "app.py").open("a") as source:
         source.write("# another version\n")
@@ -272,7 +272,7 @@ def test_a_rolling_deploy_fails_no_request(lab: LabInContainers) -> None:
     assert load.failures == []
 
 
-def test_a_killed_task_leaves_the_catalog_and_is_replaced(lab: LabInContainers) -> None:
+def test_killed_task_is_deregistered_and_replaced(lab: LabInContainers) -> None:
     first, _ = lab.tasks_of("weather")
     lab.docker("kill", first["Id"])
     port = next(iter(first["NetworkSettings"]["Ports"].values()))[0]["HostPort"]
@@ -283,17 +283,17 @@ def test_a_killed_task_leaves_the_catalog_and_is_replaced(lab: LabInContainers) 
     assert any(one["containers"][0].get("exitCode") == 137 for one in stopped)
 
 
-def test_a_task_is_asked_to_end_and_its_exit_code_is_told(lab: LabInContainers) -> None:
+def test_stopped_task_gets_sigterm_and_its_exit_code_is_shown(lab: LabInContainers) -> None:
     with lab.scaled("greeter=0"):
         (stopped,) = eventually(
             lambda: lab.tasks("greeter", "STOPPED"), lambda found: [one["lastStatus"] for one in found] == ["STOPPED"]
         )
         assert stopped["containers"][0]["exitCode"] == 3
-        assert "asked to end" in lab.ok("logs", "greeter").out
+        assert "SIGTERM received" in lab.ok("logs", "greeter").out
 
 
-def test_a_killed_consul_comes_back_at_its_address_and_knows_its_tasks(lab: LabInContainers) -> None:
-    """`docker kill` tells Docker not to restart it, so the region has to."""
+def test_killed_agent_restarts_with_its_address_and_services(lab: LabInContainers) -> None:
+    """Docker does not restart a container after `docker kill`, so the region has to."""
     endpoints = lab.endpoints("weather")
     instance = lab.tasks_of("weather")[0]["Config"]["Labels"]["ecsconsul.instance"]
     (agent,) = (
@@ -303,33 +303,33 @@ def test_a_killed_consul_comes_back_at_its_address_and_knows_its_tasks(lab: LabI
     lab.docker("kill", agent["Id"])
     again = eventually(
         lambda: lab.docker("inspect", "-f", "{{.State.StartedAt}} {{.State.Running}}", agent["Id"]).split(),
-        lambda told: told[0] != agent["State"]["StartedAt"] and told[1] == "true",
+        lambda state: state[0] != agent["State"]["StartedAt"] and state[1] == "true",
     )
     assert again[0] > agent["State"]["StartedAt"]
     settles(lambda: (lab.status()["healthy"], lab.endpoints("weather")), lambda seen: seen == (True, endpoints))
 
 
-# --- other worlds
+# --- other runtimes and engines
 
 
-def test_another_runtime_would_start_the_lab_anew_and_auto_leaves_it_as_it_is(lab: LabInContainers) -> None:
+def test_another_runtime_recreates_the_lab_and_auto_keeps_it(lab: LabInContainers) -> None:
     before = sorted(one["Id"] for one in lab.containers())
-    ran = lab.ran("plan", "--runtime", "processes", "--output", "json")
-    assert ran.document["changes"]["created"] == 13, "Consul too would begin anew"
+    result = lab.run("plan", "--runtime", "processes", "--output", "json")
+    assert result.document["changes"]["created"] == 13, "Consul too would start again"
     lab.ok("plan", "--runtime", "auto", "--exit-code")
     assert sorted(one["Id"] for one in lab.containers()) == before
 
 
-def test_a_region_that_is_killed_is_replaced_and_its_containers_go(engine: str, tmp_path: Path) -> None:
-    lab = make(tmp_path, f"e2e-docker-{os.getpid()}-killed", engine)
+def test_killed_region_is_replaced_and_its_containers_are_removed(engine: str, tmp_path: Path) -> None:
+    lab = create_lab(tmp_path, f"e2e-docker-{os.getpid()}-killed", engine)
     try:
         lab.up()
         before = {one["Id"] for one in lab.containers()}
         os.kill(region_of(lab).pid, signal.SIGKILL)
-        told = lab.up()
+        document = lab.up()
         assert before.isdisjoint(one["Id"] for one in lab.containers())
-        assert next(step["op"] for step in told["steps"] if step["name"] == "images/weather") == "keep"
-        assert answer_of(lab)["data"]["city"] == "Paris"
+        assert next(step["op"] for step in document["steps"] if step["name"] == "images/weather") == "keep"
+        assert weather_answer(lab)["data"]["city"] == "Paris"
         os.kill(region_of(lab).pid, signal.SIGKILL)
         assert lab.down()["left"] == []
         assert lab.on_engine() == []
@@ -337,36 +337,36 @@ def test_a_region_that_is_killed_is_replaced_and_its_containers_go(engine: str, 
         lab.clear()
 
 
-def region_of(lab: LabAt) -> psutil.Process:
-    facts = json.loads((lab.home / lab.name / "region.json").read_text())
-    return psutil.Process(facts["pid"])
+def region_of(lab: Lab) -> psutil.Process:
+    info = json.loads((lab.state_dir / lab.name / "region.json").read_text())
+    return psutil.Process(info["pid"])
 
 
-def test_docker_that_is_not_there_is_an_error_with_a_way_out(tmp_path: Path) -> None:
+def test_missing_docker_is_an_error_with_a_hint(tmp_path: Path) -> None:
     nowhere = f"unix://{tmp_path}/docker.sock"
-    lab = LabAt(tmp_path, "e2e-nowhere", {"ECSCONSUL_RUNTIME": "docker", "DOCKER_HOST": nowhere})
-    ran = lab.ran("up")
-    assert ran.code == 1
-    assert f"there is no {tmp_path}/docker.sock" in ran.err
-    assert "--runtime processes" in ran.err
+    lab = Lab(tmp_path, "e2e-nowhere", {"ECSCONSUL_RUNTIME": "docker", "DOCKER_HOST": nowhere})
+    result = lab.run("up")
+    assert result.code == 1
+    assert f"there is no {tmp_path}/docker.sock" in result.err
+    assert "--runtime processes" in result.err
 
 
-def test_a_build_that_fails_shows_its_last_lines(engine: str, tmp_path: Path) -> None:
-    lab = make(tmp_path, f"e2e-docker-{os.getpid()}-broken", engine)
+def test_failed_build_shows_its_last_lines(engine: str, tmp_path: Path) -> None:
+    lab = create_lab(tmp_path, f"e2e-docker-{os.getpid()}-broken", engine)
     broken = "ARG BASE=debian\nFROM ${BASE}\nRUN echo about to fail && exit 9\nCMD true\n"
     (lab.folder / "greeter" / "Dockerfile").write_text(broken)
     try:
-        ran = lab.ran("up")
-        assert ran.code == 1
-        assert "about to fail" in ran.err
-        assert "greeter/Dockerfile" in ran.err
+        result = lab.run("up")
+        assert result.code == 1
+        assert "about to fail" in result.err
+        assert "greeter/Dockerfile" in result.err
     finally:
         lab.clear()
     assert lab.on_engine() == []
 
 
-def test_docker_itself_is_left_as_it_was(lab: LabInContainers) -> None:
-    """Nothing of the lab is on the default network, and nothing without its label."""
+def test_lab_has_its_own_network_and_no_mounts(lab: LabInContainers) -> None:
+    """No container of the lab is on the default network or has a writable mount."""
     networks = {name for one in lab.containers() for name in one["NetworkSettings"]["Networks"]}
     assert len(networks) == 1 and networks != {"bridge"}
     mounts = [mount for one in lab.containers() for mount in one["Mounts"] if mount.get("RW")]

@@ -1,4 +1,4 @@
-"""Labs of other kinds: a folder of the user's own, three servers, one address; beside another, killed in the act."""
+"""Labs with other configs: the user's own services, three servers, one address; two labs at once; killed commands."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.consul_server import consul_binary
-from tests.e2e.lab_at import (
+from tests.e2e.lab import (
     OWN_SERVICE,
     Json,
-    LabAt,
+    Lab,
     becomes,
     dig,
     eventually,
@@ -28,7 +28,7 @@ from tests.e2e.lab_at import (
     write,
 )
 
-# what is counted here are processes
+# These tests count processes.
 RUNTIMES = ("processes",)
 CONFIG = """\
 lab: {name}
@@ -51,19 +51,19 @@ services:
 
 
 @pytest.fixture
-def own(fresh: LabAt) -> LabAt:
-    """A folder of the user's own, as two services."""
+def own(fresh: Lab) -> Lab:
+    """A lab with the user's own folder as two services."""
     consul_binary()
     configure(fresh)
     return fresh
 
 
-def configure(lab: LabAt, servers: int = 1, **files: str) -> None:
+def configure(lab: Lab, servers: int = 1, **files: str) -> None:
     write(lab.folder / "greeter", {**OWN_SERVICE, **files})
     lab.config.write_text(CONFIG.format(name=lab.name, servers=servers, port=free_port()))
 
 
-def is_whole(lab: LabAt, servers: int = 1) -> None:
+def assert_complete(lab: Lab, servers: int = 1) -> None:
     status = lab.ok("status", "--output", "json").document
     assert [(s["name"], s["passing"]) for s in status["services"]] == [("greeter", 2), ("front", 1)]
     members = [member for member in status["consul"]["members"] if member["status"] != "left"]
@@ -75,25 +75,25 @@ def is_whole(lab: LabAt, servers: int = 1) -> None:
     assert len(lab.tasks("front")) == 1
 
 
-def instances(lab: LabAt) -> dict[str, list[Json]]:
-    """What is found of each service, but for what its checks wrote: a young one's has not said anything yet."""
+def instances(lab: Lab) -> dict[str, list[Json]]:
+    """The instances of each service in `status`, without the checks' output, which a new check doesn't have yet."""
     services = lab.status()["services"]
     for check in (check for service in services for one in service["instances"] for check in one["checks"]):
         check.pop("output")
     return {service["name"]: service["instances"] for service in services}
 
 
-def test_a_folder_of_ones_own_beside_a_running_lab(own: LabAt, running: LabAt) -> None:
-    # the tests before this one may have taken it down
+def test_second_lab_beside_a_running_one(own: Lab, running: Lab) -> None:
+    # An earlier test may have removed it.
     running.up()
     before = instances(running)
     own.up()
-    is_whole(own)
+    assert_complete(own)
     assert get(own.portal)[1].startswith("hello from /"), "front has the Dockerfile's variable"
     bodies = [get(f"http://{endpoint}/")[1] for endpoint in own.endpoints("greeter")]
     assert [body.partition(" from ")[0] for body in bodies] == ["good day", "good day"]
     assert "listening on" in own.ok("logs", "greeter").out
-    assert dig(own.dns, "weather.service.consul") == [], "two labs know nothing of each other"
+    assert dig(own.dns, "weather.service.consul") == [], "labs are isolated"
     assert sorted(own.ok("dig", "greeter", "--short").out.splitlines()) == dig(own.dns, "greeter.service.consul")
     own.down()
     assert own.processes() == []
@@ -102,60 +102,60 @@ def test_a_folder_of_ones_own_beside_a_running_lab(own: LabAt, running: LabAt) -
     assert instances(running) == before
 
 
-def test_up_killed_at_random_moments(own: LabAt) -> None:
-    # the moments differ from run to run; each lies in another part of an `up`
+def test_up_killed_at_random_moments(own: Lab) -> None:
+    # Random moments, each in another part of an `up`.
     for earliest, latest in ((0.3, 1.0), (1.0, 2.5), (2.5, 4.0), (0.3, 4.0)):
         with own.started("up") as process, suppress(subprocess.TimeoutExpired):
             process.communicate(timeout=random.uniform(earliest, latest))
     own.up()
-    is_whole(own)
+    assert_complete(own)
     assert own.ok("plan", "--exit-code")
     own.down()
     assert own.processes() == []
     assert own.left() == []
 
 
-def test_up_interrupted_and_resumed(own: LabAt) -> None:
+def test_up_interrupted_and_resumed(own: Lab) -> None:
     with own.started("up") as process:
         eventually(own.processes, lambda found: len(found) > 2)
-        ran = interrupted(process)
-    assert ran.code == 130
-    assert ran.seconds < 10
-    assert "Traceback" not in ran.err
-    assert "ecsconsul up" in ran.err
+        result = interrupted(process)
+    assert result.code == 130
+    assert result.seconds < 10
+    assert "Traceback" not in result.err
+    assert "ecsconsul up" in result.err
     own.up()
-    is_whole(own)
+    assert_complete(own)
 
 
-def test_down_right_after_up_was_killed(own: LabAt) -> None:
+def test_down_after_a_killed_up(own: Lab) -> None:
     with own.started("up"):
         eventually(own.processes, lambda found: len(found) > 1)
     assert own.down()["left"] == []
-    # a region that was still starting must not come up behind the back of `down`
+    # A region that was still starting must not come up after `down`.
     time.sleep(3)
     assert own.processes() == []
     assert own.left() == []
 
 
-def test_three_servers_survive_the_loss_of_their_leader(own: LabAt) -> None:
+def test_three_servers_survive_the_loss_of_their_leader(own: Lab) -> None:
     configure(own, servers=3)
     own.up()
-    is_whole(own, servers=3)
+    assert_complete(own, servers=3)
     leader = own.status()["consul"]["leader"].split(":")[0]
     name = next(m["name"] for m in own.status()["consul"]["members"] if m["address"] == leader)
     [killed] = own.agents_of(name)
     killed.kill()
     eventually(lambda: own.agents_of(name), lambda found: [p.pid for p in found] not in ([], [killed.pid]))
-    becomes(lambda: is_whole(own, servers=3))
+    becomes(lambda: assert_complete(own, servers=3))
     own.edit("servers: 3", "servers: 1")
     own.up()
-    becomes(lambda: is_whole(own, servers=1))
+    becomes(lambda: assert_complete(own, servers=1))
     own.edit("servers: 1", "servers: 3")
     own.up()
-    becomes(lambda: is_whole(own, servers=3))
+    becomes(lambda: assert_complete(own, servers=3))
 
 
-def test_instances_come_and_go(own: LabAt) -> None:
+def test_instances_are_added_and_removed(own: Lab) -> None:
     own.up()
     own.edit("instances: 2", "instances: 3")
     own.up()
@@ -170,8 +170,8 @@ def test_instances_come_and_go(own: LabAt) -> None:
     assert own.ok("status")
 
 
-def test_a_fixed_port_on_the_only_instance_is_handed_over(own: LabAt) -> None:
-    """The old task must go before the new one can have its port."""
+def test_fixed_port_on_the_only_instance_moves_to_the_new_task(own: Lab) -> None:
+    """The old task must stop before the new one can use its port."""
     own.edit("instances: 2", "instances: 1")
     own.up()
     own.edit("    host_port:", "    environment: {GREETING: good evening}\n    host_port:")
@@ -180,18 +180,18 @@ def test_a_fixed_port_on_the_only_instance_is_handed_over(own: LabAt) -> None:
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Iterator[LabAt]:
-    """A lab where there is only 127.0.0.1, as on macOS."""
+def shared(tmp_path: Path) -> Iterator[Lab]:
+    """A lab with 127.0.0.1 as its only address, as on macOS."""
     consul_binary()
-    lab = LabAt(tmp_path, "e2e-shared", {"ECSCONSUL_SHARED_ADDRESS": "1"})
+    lab = Lab(tmp_path, "e2e-shared", {"ECSCONSUL_SHARED_ADDRESS": "1"})
     configure(lab)
     yield lab
     lab.clear()
 
 
-def test_all_on_one_address(shared: LabAt) -> None:
+def test_lab_on_one_address(shared: Lab) -> None:
     shared.up()
-    is_whole(shared)
+    assert_complete(shared)
     assert {address for address, _ in shared.addresses()} == {"127.0.0.1"}
     assert {endpoint.split(":")[0] for endpoint in shared.endpoints("greeter")} == {"127.0.0.1"}
     assert sorted(shared.ok("dig", "greeter", "--short").out.splitlines()) == dig(shared.dns, "greeter.service.consul")
@@ -200,14 +200,14 @@ def test_all_on_one_address(shared: LabAt) -> None:
     write(shared.folder / "greeter", {"main.py": OWN_SERVICE["main.py"].replace(" from ", " out of ")})
     shared.up()
     assert " out of " in get(shared.portal)[1] != before
-    is_whole(shared)
+    assert_complete(shared)
     addresses = shared.addresses()
     shared.down()
     assert shared.still_taken(addresses) == []
 
 
-def test_a_requirement_that_the_tool_does_not_satisfy(own: LabAt) -> None:
-    """It gets an environment of its own; here from a folder, so that no index is needed."""
+def test_missing_requirement_is_installed(own: Lab) -> None:
+    """Into an environment of its own; here from a folder, so that no index is needed."""
     wheels = own.folder / "wheels"
     wheels.mkdir()
     wheel(wheels, "greetings", "1.0", "WORDS = 'salve'\n")
@@ -216,21 +216,21 @@ def test_a_requirement_that_the_tool_does_not_satisfy(own: LabAt) -> None:
     configure(own, **{"main.py": main, "requirements.txt": f"--no-index\n--find-links {wheels}\ngreetings==1.0\n"})
     own.up()
     assert get(own.portal)[1].startswith("salve")
-    is_whole(own)
+    assert_complete(own)
     assert own.up()["changes"]["updated"] == 0
 
 
-def test_a_requirement_that_nobody_has(own: LabAt) -> None:
+def test_unknown_requirement_is_an_error(own: Lab) -> None:
     configure(own, **{"requirements.txt": f"--no-index\n--find-links {own.folder}\nno-such-greetings==1.0\n"})
-    ran = own.ran("up")
-    assert ran.code == 1
-    assert "no-such-greetings" in ran.err
-    assert "requirements.txt" in ran.err
-    assert "Traceback" not in ran.err
+    result = own.run("up")
+    assert result.code == 1
+    assert "no-such-greetings" in result.err
+    assert "requirements.txt" in result.err
+    assert "Traceback" not in result.err
 
 
 def wheel(folder: Path, name: str, version: str, code: str) -> None:
-    """A pure Python wheel of one module."""
+    """Write a pure Python wheel with one module."""
     about = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
         archive.writestr(f"{name}.py", code)
@@ -239,13 +239,13 @@ def wheel(folder: Path, name: str, version: str, code: str) -> None:
         archive.writestr(f"{about}/RECORD", f"{name}.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n")
 
 
-def test_the_region_tells_when_its_door_is_taken_meanwhile(own: LabAt) -> None:
-    """A port that somebody takes between two `up`s of a lab that was down."""
+def test_port_taken_before_up_is_an_error(own: Lab) -> None:
+    """`up` works once the port is free again."""
     with closing(socket.socket()) as other:
         other.bind(("127.0.0.1", int(own.config.read_text().split("host_port: ")[1].split()[0])))
         other.listen()
-        ran = own.ran("up")
-        assert ran.code == 1
-        assert "taken" in ran.err
+        result = own.run("up")
+        assert result.code == 1
+        assert "taken" in result.err
     own.up()
-    is_whole(own)
+    assert_complete(own)

@@ -1,4 +1,4 @@
-"""The portal's page in a real browser, in front of real services that are found through a real DNS server."""
+"""The portal's page in a real browser, with real services that it finds through a real DNS server."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-# what the page shows is tested here, and not how long the portal waits for others
-UNHURRIED = {
+# These tests check what the page shows, not the portal's timeouts.
+LONG_TIMEOUTS = {
     "client.py": ("DEADLINE, CONNECT, ANSWER = 5.0, 1.0, 3.0", "DEADLINE, CONNECT, ANSWER = 60.0, 20.0, 20.0"),
     "discovery.py": ("QUERY_SECONDS = (0.5, 1.5)", "QUERY_SECONDS = (10.0, 10.0)"),
 }
@@ -24,7 +24,7 @@ ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--d
 
 
 def by_path(path: Path) -> ModuleType:
-    """A module by its path: test folders are no packages."""
+    """Import a module by its path."""
     spec = importlib.util.spec_from_file_location(f"_e2e_{path.stem}", path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -35,13 +35,13 @@ def by_path(path: Path) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """The three services, as their Dockerfiles run them, and the DNS server that knows them."""
+    """The three services, run as in their Dockerfiles, and a DNS server that lists them."""
     world = by_path(TESTS / "services" / "world.py")
     names, folder = world.Dns(), tmp_path_factory.mktemp("lab")
     tasks = {
         "weather": world.Task("weather", folder / "weather", {"PROVIDER": "demo"}),
         "stock-price": world.Task("stock-price", folder / "stock-price", {"PROVIDER": "demo"}),
-        "portal": world.Task("portal", folder / "portal", {"CONSUL_DNS": names.address}, UNHURRIED),
+        "portal": world.Task("portal", folder / "portal", {"CONSUL_DNS": names.address}, LONG_TIMEOUTS),
     }
     with world.refusing_port() as gone, world.running(*tasks.values()):
         names.service("weather", tasks["weather"].port)
@@ -63,34 +63,34 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, lab: dict[str, Any]) -> Iterator[Any]:
-    """The portal's page; a script error, a blocked load or a request to elsewhere fails the test."""
+    """The portal's page. A script error, a blocked load or a request to another host fails the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(30_000)
     page = context.new_page()
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda entry: wrong.append(entry.text) if "Content Security" in entry.text else None)
-    page.on("request", lambda sent: None if sent.url.startswith(lab["portal"].url) else wrong.append(sent.url))
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda entry: errors.append(entry.text) if "Content Security" in entry.text else None)
+    page.on("request", lambda sent: None if sent.url.startswith(lab["portal"].url) else errors.append(sent.url))
     page.goto(lab["portal"].url)
     yield page
     context.close()
-    assert wrong == []
+    assert errors == []
 
 
-def ask(page: Any, label: str, text: str) -> None:
+def submit(page: Any, label: str, text: str) -> None:
     page.get_by_label(label, exact=True).fill(text)
     page.keyboard.press("Enter")
 
 
 def column(page: Any, table: str, number: int) -> list[str]:
-    """The texts of a column of a results table, top to bottom."""
+    """The texts in a column of a results table, from top to bottom."""
     cells = page.locator(f"#{table} > tbody > tr:first-child > td:nth-child({number})")
     return [text.replace("demo data", "") for text in cells.all_inner_texts()]
 
 
-def test_a_price_and_a_temperature_labelled_as_demo_data(page: Any) -> None:
-    ask(page, "Stock symbol", "amzn")
-    ask(page, "City", "london")
+def test_results_are_labelled_as_demo_data(page: Any) -> None:
+    submit(page, "Stock symbol", "amzn")
+    submit(page, "City", "london")
     stock = page.locator("#stock-results tbody").filter(has_text="Amazon.com, Inc.")
     stock.get_by_text("180.25").wait_for()
     stock.get_by_text("demo data").wait_for()
@@ -98,11 +98,11 @@ def test_a_price_and_a_temperature_labelled_as_demo_data(page: Any) -> None:
     assert page.get_by_label("City", exact=True).input_value() == ""
 
 
-def test_a_row_shows_how_its_service_was_found(page: Any, lab: dict[str, Any]) -> None:
+def test_row_shows_how_its_service_was_discovered(page: Any, lab: dict[str, Any]) -> None:
     names, gone = lab["dns"], lab["gone"]
     names.zone["weather.service.consul.", "SRV"] += [f"0 1 {gone} 7f000001.addr.dc1.consul."]
     try:
-        ask(page, "City", "Tokyo")
+        submit(page, "City", "Tokyo")
         summary = page.get_by_text(f"Found at 127.0.0.1:{lab['weather'].port}")
         summary.wait_for()
     finally:
@@ -120,9 +120,9 @@ def test_a_row_shows_how_its_service_was_found(page: Any, lab: dict[str, Any]) -
     assert " ms" in text
 
 
-def test_tables_sort_with_the_keyboard_alone(page: Any) -> None:
+def test_tables_can_be_sorted_with_the_keyboard(page: Any) -> None:
     for number, symbol in enumerate(("KO", "AMZN", "MSFT"), start=1):
-        ask(page, "Stock symbol", symbol)
+        submit(page, "Stock symbol", symbol)
         page.locator(f"#stock-results > tbody:nth-of-type({number})").wait_for()
     price = page.get_by_role("button", name="Price", exact=True)
     price.focus()
@@ -135,20 +135,20 @@ def test_tables_sort_with_the_keyboard_alone(page: Any) -> None:
     page.get_by_role("button", name="Symbol", exact=True).press("Enter")
     assert column(page, "stock-results", 1) == ["AMZN", "KO", "MSFT"]
     assert header.get_attribute("aria-sort") == "none"
-    ask(page, "Stock symbol", "IBM")
+    submit(page, "Stock symbol", "IBM")
     page.locator("#stock-results").get_by_text("IBM", exact=True).wait_for()
-    assert column(page, "stock-results", 1) == ["AMZN", "IBM", "KO", "MSFT"], "a new row falls in its place"
+    assert column(page, "stock-results", 1) == ["AMZN", "IBM", "KO", "MSFT"], "a new row is sorted in"
 
 
-def test_asking_again_refreshes_the_row(page: Any) -> None:
+def test_same_query_refreshes_its_row(page: Any) -> None:
     for _ in range(2):
-        ask(page, "Stock symbol", "KO")
+        submit(page, "Stock symbol", "KO")
         page.get_by_text("The Coca-Cola Company: 65.2").wait_for(state="attached")
     assert column(page, "stock-results", 1) == ["KO"]
 
 
-def test_an_error_stands_beside_its_form_and_is_announced(page: Any) -> None:
-    ask(page, "City", "<img src=x>")
+def test_error_is_shown_at_its_form_and_announced(page: Any) -> None:
+    submit(page, "City", "<img src=x>")
     alert = page.locator("#weather-error")
     alert.get_by_text("the demo data has no city named '<img src=x>'").wait_for()
     field = page.get_by_label("City", exact=True)
@@ -156,17 +156,17 @@ def test_an_error_stands_beside_its_form_and_is_announced(page: Any) -> None:
     assert field.get_attribute("aria-describedby") == "weather-error"
     assert alert.get_attribute("role") == "alert"
     assert page.locator("#stock-error").inner_text() == ""
-    ask(page, "City", "London")
+    submit(page, "City", "London")
     page.locator("#weather-results").get_by_text("London").wait_for()
     assert alert.inner_text() == ""
     assert field.get_attribute("aria-invalid") is None
 
 
-def test_the_page_without_javascript(browser: Any, lab: dict[str, Any]) -> None:
+def test_page_works_without_javascript(browser: Any, lab: dict[str, Any]) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(lab["portal"].url)
-    ask(page, "Stock symbol", "MSFT")
+    submit(page, "Stock symbol", "MSFT")
     page.get_by_text("Microsoft Corporation").wait_for()
     page.locator("#stock-results summary").click()
     assert "stock-price.service.consul." in page.locator("#stock-results details").inner_text()
@@ -175,7 +175,7 @@ def test_the_page_without_javascript(browser: Any, lab: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390, 1280])
-def test_nothing_sticks_out_and_everything_can_be_read(
+def test_page_fits_its_width_and_has_enough_contrast(
     browser: Any, lab: dict[str, Any], width: int, scheme: str
 ) -> None:
     context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)

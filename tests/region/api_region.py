@@ -25,14 +25,14 @@ class _Quiet(WSGIRequestHandler):
         return
 
 
-class ApiWorld:
-    """Serves until `close`; `instances_changed` counts how often EC2 may have changed."""
+class ApiRegion:
+    """Serves until `close`. `instances_changed` counts how often EC2's instances may have changed."""
 
-    def __init__(self, moto: Moto, home: LabDir) -> None:
+    def __init__(self, moto: Moto, lab_dir: LabDir) -> None:
         self.moto = moto
         self.ecs = Ecs(moto)
         self.runtime = FakeContainers()
-        self.loop = ControlLoop(self.ecs, self.runtime, home)
+        self.loop = ControlLoop(self.ecs, self.runtime, lab_dir)
         self.loop.start()
         self.instances_changed = 0
         self.instances: dict[str, Ec2Instance] = {}

@@ -1,9 +1,9 @@
-"""What the tests of the local region share: a lab's home of their own, and waiting that ends."""
+"""Fixtures of the region's tests: a lab directory of their own, bounded waiting, and moto."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +11,24 @@ import pytest
 
 from ecsconsul.region.runtimes.lab_dir import LabDir
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabDir:
-    """The home of a lab, in a folder that is the test's own."""
-    monkeypatch.setenv("ECSCONSUL_HOME", str(tmp_path / "home"))
+def lab_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabDir:
+    """A lab directory in the test's own state folder."""
+    monkeypatch.setenv("ECSCONSUL_HOME", str(tmp_path / "state"))
     return LabDir("lab")
 
 
 @pytest.fixture(scope="session")
 def until() -> Callable[..., None]:
-    """Waits until something is true, and fails when it does not become so in time."""
+    """Waits until a condition is true, and fails after a timeout."""
 
-    def wait(true: Callable[[], object], seconds: float = PATIENCE) -> None:
-        end = time.monotonic() + seconds
-        while not true():
-            assert time.monotonic() < end, "not within the time that it may take"
+    def wait(condition: Callable[[], object], timeout: float = TIMEOUT) -> None:
+        end = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < end, f"not true within {timeout:g} s"
             time.sleep(0.005)
 
     return wait
@@ -36,8 +36,20 @@ def until() -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def moto() -> Any:
-    """The one moto of the session: it takes seconds to load, and its state is the process's anyway."""
+    """One moto per session: it takes seconds to load, and its state is global."""
     from ecsconsul.region.instances import new_instance_id
     from ecsconsul.region.moto import Moto
 
     return Moto("us-east-1", new_instance_id)
+
+
+@pytest.fixture(scope="module")
+def api(moto: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """An ApiRegion, shared by the tests of a module."""
+    from tests.region.api_region import ApiRegion
+
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ECSCONSUL_HOME", str(tmp_path_factory.mktemp("state")))
+        region = ApiRegion(moto, LabDir("lab"))
+        yield region
+        region.close()

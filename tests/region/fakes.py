@@ -1,4 +1,4 @@
-"""Containers that are no processes, but live, exit and resist as their image's name says."""
+"""Fake containers that run, exit or ignore SIGTERM as their image's name says, and an instance without an agent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ecsconsul.registrator.rules import Container, PortBinding
 
 @dataclass
 class FakeContainer:
-    """`steady` runs until it is asked to exit, `stubborn` until it is killed, `crash:3` exits at once with 3."""
+    """`steady` runs until SIGTERM, `stubborn` until SIGKILL, and `crash:3` exits at once with code 3."""
 
     image: str
     bindings: tuple[Binding, ...]
@@ -52,7 +52,7 @@ class FakeContainer:
 
 
 class FakeContainers:
-    """Starts fake containers; `absent` cannot be pulled, `broken` is a bug of the runtime itself."""
+    """Starts fake containers. The image `absent` cannot be pulled, and `broken` raises an unexpected error."""
 
     def __init__(self) -> None:
         self.containers: dict[tuple[str, str], FakeContainer] = {}
@@ -70,7 +70,7 @@ class FakeContainers:
         if image == "absent":
             raise CannotStart("CannotPullContainerError: no image absent was published to this lab")
         if image == "broken":
-            raise ZeroDivisionError("a bug that nobody thought of")
+            raise ZeroDivisionError("a bug")
         bindings = tuple(
             Binding(m["containerPort"], m.get("hostPort") or m["containerPort"], m.get("protocol", "tcp"))
             for m in definition.get("portMappings") or ()
@@ -108,13 +108,13 @@ class FakeContainers:
             container.kill()
 
     def _all(self) -> list[FakeContainer]:
-        """Those that exist now; the scheduler may be starting more."""
+        """A copy, since the control loop may be starting more."""
         return list(self.containers.values())
 
 
 def ec2_instance(
     folder: Path, instance_id: str = "i-1", address: str = "127.0.0.1", http: int = 9, **more: Any
 ) -> Ec2Instance:
-    """An instance whose Consul listens at `http`; at port 9, where nothing does, unless a test says more."""
+    """An instance whose Consul listens on port `http`; by default on port 9, where nothing listens."""
     ports = ConsulPorts(http=http)
     return Ec2Instance(instance_id, "ecs-instance", address, ports, Ports(address), folder / instance_id, **more)

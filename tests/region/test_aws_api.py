@@ -1,10 +1,9 @@
-"""The region's API over plain HTTP: whatever comes in, what goes out is an AWS answer."""
+"""The region's API over plain HTTP: every request gets a valid AWS response."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection
 from typing import Any
@@ -15,33 +14,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ecsconsul.region.ecs.api import EcsApi
-from ecsconsul.region.moto import Moto
-from tests.region.api_region import ApiWorld
+from tests.region.api_region import ApiRegion
 
 TARGET = "AmazonEC2ContainerServiceV20141113."
 SCOPE = "AWS4-HMAC-SHA256 Credential=any/20260101/{region}/ecs/aws4_request, SignedHeaders=host, Signature=0"
 
 
-@pytest.fixture(scope="module")
-def world(moto: Moto, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiWorld]:
-    from ecsconsul.region.runtimes.lab_dir import LabDir
-
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("ECSCONSUL_HOME", str(tmp_path_factory.mktemp("home")))
-        made = ApiWorld(moto, LabDir("lab"))
-        made.client("ecs").create_cluster(clusterName="raw")
-        yield made
-        made.close()
+@pytest.fixture(scope="module", autouse=True)
+def cluster(api: ApiRegion) -> None:
+    api.client("ecs").create_cluster(clusterName="raw")
 
 
-def send(world: ApiWorld, operation: str, body: bytes, region: str = "us-east-1") -> tuple[int, Any]:
-    """The status and the JSON of one ECS request; fails when the answer is none."""
+def send(api: ApiRegion, operation: str, body: bytes, region: str = "us-east-1") -> tuple[int, Any]:
+    """The status and the JSON of an ECS request's response."""
     headers = {
         "X-Amz-Target": TARGET + operation,
         "Content-Type": "application/x-amz-json-1.1",
         "Authorization": SCOPE.format(region=region),
     }
-    with closing(HTTPConnection(world.endpoint.removeprefix("http://"), timeout=60)) as connection:
+    with closing(HTTPConnection(api.endpoint.removeprefix("http://"), timeout=60)) as connection:
         connection.request("POST", "/", body, headers)
         answer = connection.getresponse()
         found = json.loads(answer.read())
@@ -50,13 +41,13 @@ def send(world: ApiWorld, operation: str, body: bytes, region: str = "us-east-1"
 
 
 @pytest.mark.parametrize("body", [b"{", b"[1]", b'"text"', b"null", b"\xff"])
-def test_a_body_that_is_no_request_is_answered_in_json(world: ApiWorld, body: bytes) -> None:
-    status, found = send(world, "ListServices", body)
+def test_invalid_body_gets_a_json_error(api: ApiRegion, body: bytes) -> None:
+    status, found = send(api, "ListServices", body)
     assert (status, found["__type"]) == (400, "SerializationException")
 
 
 @pytest.mark.parametrize(
-    ("operation", "ask", "words"),
+    ("operation", "arguments", "message"),
     [
         ("CreateService", {}, 'Missing required parameter in input: "serviceName"'),
         ("CreateService", {"serviceName": 7}, "Invalid type for parameter serviceName"),
@@ -70,12 +61,11 @@ def test_a_body_that_is_no_request_is_answered_in_json(world: ApiWorld, body: by
         ("TagResource", {"resourceArn": "arn:aws:ecs:us-east-1:1:service/a/b", "tags": [{"k": 1}]}, '"k"'),
     ],
 )
-def test_a_malformed_request_is_told_what_is_wrong(world: ApiWorld, operation: str, ask: Any, words: str) -> None:
-    status, found = send(
-        world, operation, json.dumps({"cluster": "raw", **ask} if "Arn" not in str(ask) else ask).encode()
-    )
+def test_malformed_request_is_refused(api: ApiRegion, operation: str, arguments: Any, message: str) -> None:
+    body = arguments if "Arn" in str(arguments) else {"cluster": "raw", **arguments}
+    status, found = send(api, operation, json.dumps(body).encode())
     assert (status, found["__type"]) == (400, "InvalidParameterException")
-    assert words in found["message"]
+    assert message in found["message"]
 
 
 values = st.recursive(
@@ -91,35 +81,35 @@ keys = st.sampled_from(
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(operation=st.sampled_from(sorted(EcsApi(None).operations)), ask=st.dictionaries(keys, values, max_size=4))  # type: ignore[arg-type]
-def test_nothing_that_is_json_makes_the_region_stumble(world: ApiWorld, operation: str, ask: dict[str, Any]) -> None:
-    status, found = send(world, operation, json.dumps({"cluster": "raw", **ask}).encode())
+@given(operation=st.sampled_from(sorted(EcsApi(None).operations)), arguments=st.dictionaries(keys, values, max_size=4))  # type: ignore[arg-type]
+def test_any_json_request_is_answered(api: ApiRegion, operation: str, arguments: dict[str, Any]) -> None:
+    status, found = send(api, operation, json.dumps({"cluster": "raw", **arguments}).encode())
     assert status in (200, 400)
     assert (status == 400) == ("__type" in found)
 
 
-def test_another_region_than_its_own_is_refused(world: ApiWorld) -> None:
+def test_request_for_another_region_is_refused(api: ApiRegion) -> None:
     with pytest.raises(ClientError, match=r"This local region is us-east-1\."):
-        world.client("ecs", "eu-west-1").list_services(cluster="raw")
+        api.client("ecs", "eu-west-1").list_services(cluster="raw")
 
 
-def test_an_operation_that_nobody_knows_is_an_error(world: ApiWorld) -> None:
-    with closing(HTTPConnection(world.endpoint.removeprefix("http://"), timeout=60)) as connection:
+def test_unknown_operation_is_an_error(api: ApiRegion) -> None:
+    with closing(HTTPConnection(api.endpoint.removeprefix("http://"), timeout=60)) as connection:
         connection.request("POST", "/", b"{}", {"X-Amz-Target": TARGET + "Dance", "Authorization": SCOPE})
         assert connection.getresponse().status >= 400
 
 
-def test_other_services_are_motos(world: ApiWorld) -> None:
-    before = world.instances_changed
-    assert world.client("sts").get_caller_identity()["Account"] == "123456789012"
-    assert world.instances_changed == before
-    world.client("ec2").describe_instances()
-    assert world.instances_changed == before + 1
+def test_moto_answers_for_other_services(api: ApiRegion) -> None:
+    before = api.instances_changed
+    assert api.client("sts").get_caller_identity()["Account"] == "123456789012"
+    assert api.instances_changed == before
+    api.client("ec2").describe_instances()
+    assert api.instances_changed == before + 1
 
 
-def test_many_clients_at_once(world: ApiWorld) -> None:
-    """moto is not made for threads, and the state is the agent's as well."""
-    ecs = world.client("ecs")
+def test_concurrent_clients_are_served(api: ApiRegion) -> None:
+    """moto isn't thread-safe, and the control loop uses the same state."""
+    ecs = api.client("ecs")
     app = {"name": "app", "image": "steady", "memory": 8}
     ecs.register_task_definition(family="crowd", containerDefinitions=[app])
     failures: list[BaseException] = []
@@ -135,8 +125,8 @@ def test_many_clients_at_once(world: ApiWorld) -> None:
         except ClientError as error:
             failures.append(error)
 
-    # boto3 makes no clients in several threads at once
-    threads = [threading.Thread(target=work, args=(number, world.client("iam"))) for number in range(6)]
+    # boto3 cannot create clients in several threads at once.
+    threads = [threading.Thread(target=work, args=(number, api.client("iam"))) for number in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,30 +1,16 @@
-"""What the region reads from behind moto, and what moto is made to do as AWS does."""
+"""What the region reads from moto, and the fixes that make moto behave like AWS."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
-
-import pytest
 
 from ecsconsul.region.instances import new_instance_id
 from ecsconsul.region.moto import Moto
-from tests.region.api_region import ApiWorld
+from tests.region.api_region import ApiRegion
 
 
-@pytest.fixture(scope="module")
-def world(moto: Moto, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    from ecsconsul.region.runtimes.lab_dir import LabDir
-
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("ECSCONSUL_HOME", str(tmp_path_factory.mktemp("home")))
-        made = ApiWorld(moto, LabDir("lab"))
-        yield made
-        made.close()
-
-
-def test_clusters_are_there_until_they_are_deleted(moto: Moto, world: ApiWorld) -> None:
-    ecs = world.client("ecs")
+def test_cluster_is_found_until_it_is_deleted(moto: Moto, api: ApiRegion) -> None:
+    ecs = api.client("ecs")
     assert not moto.find("moto-lab", "")[0]
     ecs.create_cluster(clusterName="moto-lab")
     assert moto.find("moto-lab", "")[0]
@@ -32,8 +18,8 @@ def test_clusters_are_there_until_they_are_deleted(moto: Moto, world: ApiWorld) 
     assert not moto.find("moto-lab", "")[0]
 
 
-def test_a_task_definition_by_family_revision_or_arn(moto: Moto, world: ApiWorld) -> None:
-    ecs = world.client("ecs")
+def test_task_definition_is_found_by_family_revision_or_arn(moto: Moto, api: ApiRegion) -> None:
+    ecs = api.client("ecs")
     app = {"name": "app", "image": "x", "memory": 8}
     first, second = (
         ecs.register_task_definition(family="moto-fam", containerDefinitions=[app])["taskDefinition"] for _ in "12"
@@ -50,14 +36,14 @@ def test_a_task_definition_by_family_revision_or_arn(moto: Moto, world: ApiWorld
     assert gone is None or gone["status"] == "INACTIVE"
 
 
-def test_instances_have_the_ids_that_were_given_and_the_figures_of_their_type(moto: Moto, world: ApiWorld) -> None:
-    ec2 = world.client("ec2")
-    before = world.instances_changed
+def test_instance_has_our_id_and_the_resources_of_its_type(moto: Moto, api: ApiRegion) -> None:
+    ec2 = api.client("ec2")
+    before = api.instances_changed
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "ecsconsul:role", "Value": "ecs-instance"}]}]
     (made,) = ec2.run_instances(
         ImageId="ami-12345678", MinCount=1, MaxCount=1, InstanceType="t3.medium", TagSpecifications=tags
     )["Instances"]
-    assert world.instances_changed > before, "the region looks after each request that may have made one"
+    assert api.instances_changed > before, "the region checks after each request that may launch one"
     assert len(made["InstanceId"]) == len(new_instance_id())
     (found,) = [one for one in moto.instances() if one.id == made["InstanceId"]]
     assert (found.cpu, found.tags) == (2048, {"ecsconsul:role": "ecs-instance"})
@@ -70,15 +56,15 @@ def test_instances_have_the_ids_that_were_given_and_the_figures_of_their_type(mo
     moto.set_address(found.id, "127.9.9.9")
 
 
-def test_the_default_network(moto: Moto, world: ApiWorld) -> None:
+def test_default_network_is_found(moto: Moto, api: ApiRegion) -> None:
     vpc, subnets = moto.default_network()
-    described = world.client("ec2").describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["Subnets"]
+    described = api.client("ec2").describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["Subnets"]
     assert sorted(subnets) == sorted(subnet["SubnetId"] for subnet in described)
     assert subnets
 
 
-def test_a_stack_update_changes_a_group_in_place(world: ApiWorld, moto: Moto) -> None:
-    """moto alone would delete the group, its instances with it, and make another."""
+def test_stack_update_changes_a_group_in_place(api: ApiRegion, moto: Moto) -> None:
+    """Unpatched, moto replaces the group and all its instances."""
     _, (subnet, *_) = moto.default_network()
 
     def template(size: int) -> str:
@@ -95,7 +81,7 @@ def test_a_stack_update_changes_a_group_in_place(world: ApiWorld, moto: Moto) ->
         }
         return json.dumps({"Resources": resources})
 
-    cloudformation, scaling = world.client("cloudformation"), world.client("autoscaling")
+    cloudformation, scaling = api.client("cloudformation"), api.client("autoscaling")
 
     def instances() -> list[str]:
         found = scaling.describe_auto_scaling_groups(AutoScalingGroupNames=["moto-group"])

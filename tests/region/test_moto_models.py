@@ -1,4 +1,4 @@
-"""The models that botocore reads with our decoder are those that it reads with its own."""
+"""botocore loads the same service models with our JSON decoder as with its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def quick() -> Iterator[loaders.JSONFileLoader]:
 
 
 @pytest.mark.parametrize("name", ["endpoints", "ecs/2014-11-13/service-2", "ec2/2016-11-15/paginators-1"])
-def test_a_model_is_the_same(quick: loaders.JSONFileLoader, name: str) -> None:
+def test_models_are_equal(quick: loaders.JSONFileLoader, name: str) -> None:
     own = loaders.JSONFileLoader()
     assert type(quick) is not type(own)
     model = quick.load_file(str(DATA / name))
@@ -31,5 +31,5 @@ def test_a_model_is_the_same(quick: loaders.JSONFileLoader, name: str) -> None:
     assert model == own.load_file(str(DATA / name))
 
 
-def test_a_model_that_is_not_there_is_none(quick: loaders.JSONFileLoader) -> None:
+def test_missing_model_is_none(quick: loaders.JSONFileLoader) -> None:
     assert quick.load_file(str(DATA / "no-such-model")) is None

@@ -1,4 +1,4 @@
-"""Doors lead to whoever is behind them, one after the other, and hand on every way in which a connection ends."""
+"""Forwarded ports connect to the first endpoint that accepts, and pass on how a connection ends."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ import pytest
 from ecsconsul.region.port_forwarder import Endpoint, PortForwarder
 
 Until = Callable[..., None]
-RESET = struct.pack("ii", 1, 0)  # linger for no time: close sends RST
+RESET = struct.pack("ii", 1, 0)  # With SO_LINGER 0, close sends RST.
 
 
-class Behind:
-    """What is behind the forwarder, as a test says it."""
+class Endpoints:
+    """The endpoints of every port, as set by a test."""
 
     def __init__(self) -> None:
-        self.endpoints: list[Endpoint] = []
-        self.asked: list[int] = []
+        self.all: list[Endpoint] = []
+        self.requested: list[int] = []
 
     def __call__(self, port: int) -> list[Endpoint]:
-        self.asked.append(port)
-        return self.endpoints
+        self.requested.append(port)
+        return self.all
 
 
 @pytest.fixture
-def behind() -> Behind:
-    return Behind()
+def endpoints() -> Endpoints:
+    return Endpoints()
 
 
 @pytest.fixture
-def forwarder(behind: Behind) -> Iterator[PortForwarder]:
-    made = PortForwarder(behind)
-    yield made
-    made.close()
+def forwarder(endpoints: Endpoints) -> Iterator[PortForwarder]:
+    forwarder = PortForwarder(endpoints)
+    yield forwarder
+    forwarder.close()
 
 
 def free_port() -> int:
@@ -47,18 +47,18 @@ def free_port() -> int:
 
 @pytest.fixture
 def port(forwarder: PortForwarder) -> int:
-    """An open door."""
+    """A forwarded port."""
     number = free_port()
     forwarder.forward({number})
     return number
 
 
 @pytest.fixture
-def inner(behind: Behind) -> Iterator[socket.socket]:
-    """A server behind the forwarder."""
+def backend(endpoints: Endpoints) -> Iterator[socket.socket]:
+    """A server that the forwarder connects to."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(5)
-        behind.endpoints = [listener.getsockname()]
+        endpoints.all = [listener.getsockname()]
         yield listener
 
 
@@ -73,11 +73,11 @@ def all_of(one: socket.socket) -> bytes:
     return b"".join(chunks)
 
 
-def test_both_ways_whole_and_with_their_ends(port: int, inner: socket.socket, behind: Behind) -> None:
-    asked = bytes(range(256)) * 8000
+def test_data_and_end_of_file_pass_both_ways(port: int, backend: socket.socket, endpoints: Endpoints) -> None:
+    request = bytes(range(256)) * 8000
 
     def serve() -> None:
-        server, _ = inner.accept()
+        server, _ = backend.accept()
         with server:
             server.settimeout(5)
             server.sendall(all_of(server)[::-1])
@@ -85,43 +85,43 @@ def test_both_ways_whole_and_with_their_ends(port: int, inner: socket.socket, be
     serving = threading.Thread(target=serve)
     serving.start()
     with connect(port) as client:
-        client.sendall(asked)
-        client.shutdown(socket.SHUT_WR)  # half of it closes, the other half answers
-        assert all_of(client) == asked[::-1]
+        client.sendall(request)
+        client.shutdown(socket.SHUT_WR)  # half-closed: the response still arrives
+        assert all_of(client) == request[::-1]
     serving.join(5)
-    assert behind.asked == [port]
+    assert endpoints.requested == [port]
 
 
-def test_the_next_one_is_tried_when_one_refuses(port: int, inner: socket.socket, behind: Behind) -> None:
-    behind.endpoints = [("127.0.0.1", free_port()), *behind.endpoints]
+def test_next_endpoint_is_tried_when_one_refuses(port: int, backend: socket.socket, endpoints: Endpoints) -> None:
+    endpoints.all = [("127.0.0.1", free_port()), *endpoints.all]
     with connect(port) as client:
-        server, _ = inner.accept()
+        server, _ = backend.accept()
         with server:
             server.sendall(b"second")
         assert all_of(client) == b"second"
 
 
-def test_nobody_behind_closes_the_connection(port: int, behind: Behind) -> None:
+def test_connection_without_an_endpoint_is_closed(port: int, endpoints: Endpoints) -> None:
     with connect(port) as client:
         assert client.recv(1) == b""
-    behind.endpoints = [("127.0.0.1", free_port())]
+    endpoints.all = [("127.0.0.1", free_port())]
     with connect(port) as client:
         assert client.recv(1) == b""
 
 
-def test_a_task_that_is_killed_does_not_leave_its_caller_waiting(port: int, inner: socket.socket) -> None:
+def test_connection_closes_when_the_task_is_killed(port: int, backend: socket.socket) -> None:
     with connect(port) as client:
         client.sendall(b"GET")
-        server, _ = inner.accept()
+        server, _ = backend.accept()
         server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         server.close()
-        assert client.recv(1) == b"", "not a time-out"
+        assert client.recv(1) == b"", "closed, not timed out"
 
 
-def test_a_caller_that_vanishes_lets_the_task_go(port: int, inner: socket.socket) -> None:
+def test_connection_to_the_task_closes_when_the_caller_vanishes(port: int, backend: socket.socket) -> None:
     client = connect(port)
     client.sendall(b"GET")
-    server, _ = inner.accept()
+    server, _ = backend.accept()
     with server:
         server.settimeout(5)
         assert server.recv(3) == b"GET"
@@ -130,7 +130,7 @@ def test_a_caller_that_vanishes_lets_the_task_go(port: int, inner: socket.socket
         assert server.recv(1) == b""
 
 
-def test_doors_open_and_close_as_wanted(forwarder: PortForwarder) -> None:
+def test_ports_are_opened_and_closed(forwarder: PortForwarder) -> None:
     one, two = free_port(), free_port()
     forwarder.forward({one, two})
     assert forwarder.ports() == tuple(sorted((one, two)))
@@ -139,10 +139,10 @@ def test_doors_open_and_close_as_wanted(forwarder: PortForwarder) -> None:
     with pytest.raises(ConnectionRefusedError):
         connect(one)
     with connect(two) as client:
-        assert client.recv(1) == b"", "it is open, with nobody behind it"
+        assert client.recv(1) == b"", "it is open, and has no endpoint"
 
 
-def test_a_taken_port_is_said_once_and_opened_when_it_is_free(
+def test_taken_port_is_logged_once_and_opened_when_free(
     forwarder: PortForwarder, caplog: pytest.LogCaptureFixture
 ) -> None:
     number = free_port()
@@ -157,7 +157,7 @@ def test_a_taken_port_is_said_once_and_opened_when_it_is_free(
     assert forwarder.ports() == (number,)
 
 
-def test_a_port_that_is_none_keeps_no_other_closed(forwarder: PortForwarder, caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_port_does_not_block_others(forwarder: PortForwarder, caplog: pytest.LogCaptureFixture) -> None:
     number = free_port()
     with caplog.at_level(logging.ERROR):
         forwarder.forward({70000, number})
@@ -165,23 +165,23 @@ def test_a_port_that_is_none_keeps_no_other_closed(forwarder: PortForwarder, cap
     assert "cannot forward 127.0.0.1:70000: " in caplog.text
 
 
-def test_a_door_whose_reader_fails_lets_the_caller_go(caplog: pytest.LogCaptureFixture) -> None:
+def test_connection_closes_when_the_lookup_fails(caplog: pytest.LogCaptureFixture) -> None:
     def unknown(port: int) -> list[Endpoint]:
-        raise LookupError("nobody knows")
+        raise LookupError("unknown port")
 
     forwarder, number = PortForwarder(unknown), free_port()
     forwarder.forward({number})
     with connect(number) as client:
         assert client.recv(1) == b""
     forwarder.close()
-    assert "nobody knows" in caplog.text
+    assert "unknown port" in caplog.text
 
 
-def test_closing_ends_the_connections_too(behind: Behind, inner: socket.socket, until: Until) -> None:
-    forwarder, number = PortForwarder(behind), free_port()
+def test_close_closes_open_connections(endpoints: Endpoints, backend: socket.socket, until: Until) -> None:
+    forwarder, number = PortForwarder(endpoints), free_port()
     forwarder.forward({number})
     with connect(number) as client:
-        server, _ = inner.accept()
+        server, _ = backend.accept()
         with server:
             server.settimeout(5)
             forwarder.close()

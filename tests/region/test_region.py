@@ -1,4 +1,4 @@
-"""The region as the process that it is: it says where it listens, serves, and leaves nothing but logs."""
+"""The region as a process: it publishes its info, serves, and leaves nothing but logs."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from ecsconsul.region.runtimes import lab_processes
 from ecsconsul.region.runtimes.lab_dir import LabDir, RegionInfo, RegionSpec
 from tests.consul_server import consul_binary
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 Until = Callable[..., None]
 
 
 @contextmanager
-def region(home: LabDir) -> Iterator[subprocess.Popen[str]]:
-    """A region process that was told what to be, and that ends with the context."""
+def region(lab_dir: LabDir) -> Iterator[subprocess.Popen[str]]:
+    """A region's process, killed at the end of the context."""
     spec = RegionSpec(
-        lab=home.lab, region="eu-west-1", consul_binary=consul_binary(), consul_servers=1, shared_address=True
+        lab=lab_dir.lab, region="eu-west-1", consul_binary=consul_binary(), consul_servers=1, shared_address=True
     )
     process = subprocess.Popen(
         [sys.executable, "-m", "ecsconsul.region"],
@@ -44,22 +44,22 @@ def region(home: LabDir) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.kill()
-        process.communicate(timeout=PATIENCE)
+        process.communicate(timeout=TIMEOUT)
 
 
 @pytest.fixture
-def cleared(home: LabDir) -> Iterator[LabDir]:
-    """A home of which no process is left after the test."""
-    yield home
-    lab_processes.kill_leftovers(home.root)
+def cleared(lab_dir: LabDir) -> Iterator[LabDir]:
+    """A lab directory; the lab's processes are killed after the test."""
+    yield lab_dir
+    lab_processes.kill_leftovers(lab_dir.root)
 
 
-def ready(process: subprocess.Popen[str], home: LabDir) -> RegionInfo:
+def await_ready(process: subprocess.Popen[str], lab_dir: LabDir) -> RegionInfo:
     assert process.stdout
     assert process.stdout.readline() == "ready\n"
-    facts = home.info()
-    assert facts is not None
-    return facts
+    info = lab_dir.info()
+    assert info is not None
+    return info
 
 
 def answers(consul: Consul) -> bool:
@@ -69,33 +69,35 @@ def answers(consul: Consul) -> bool:
         return False
 
 
-def test_a_region_serves_and_leaves_nothing_of_what_it_made(cleared: LabDir, until: Until) -> None:
-    home = cleared
-    with region(home) as process:
-        facts = ready(process, home)
-        assert (facts.pid, facts.lab, facts.region) == (process.pid, "lab", "eu-west-1")
+def test_region_serves_and_cleans_up(cleared: LabDir, until: Until) -> None:
+    lab_dir = cleared
+    with region(lab_dir) as process:
+        info = await_ready(process, lab_dir)
+        assert (info.pid, info.lab, info.region) == (process.pid, "lab", "eu-west-1")
         config = Config(proxies={}, retries={"total_max_attempts": 1})
         keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
-        ecs = boto3.client("ecs", endpoint_url=facts.endpoint, region_name="eu-west-1", config=config, **keys)
+        ecs = boto3.client("ecs", endpoint_url=info.endpoint, region_name="eu-west-1", config=config, **keys)
         assert ecs.create_cluster(clusterName="lab")["cluster"]["status"] == "ACTIVE"
-        host, _, port = facts.consul_http.rpartition(":")
+        host, _, port = info.consul_http.rpartition(":")
         consul = Consul(host, int(port))
         until(lambda: answers(consul))
-        servers = {one.pid for one in lab_processes.find_leftovers(home.root)}
-        with region(home) as second:
-            assert second.wait(PATIENCE) == 1, "one region a lab"
-        assert home.is_alive()
-        assert {one.pid for one in lab_processes.find_leftovers(home.root)} == servers, "the second one let it be"
+        servers = {one.pid for one in lab_processes.find_leftovers(lab_dir.root)}
+        with region(lab_dir) as second:
+            assert second.wait(TIMEOUT) == 1, "one region per lab"
+        assert lab_dir.is_alive()
+        assert {one.pid for one in lab_processes.find_leftovers(lab_dir.root)} == servers, (
+            "the second region has not touched them"
+        )
         process.terminate()
-        assert process.wait(PATIENCE) == 0
-        assert lab_processes.find_leftovers(home.root) == []
-        assert [path.name for path in home.leftovers()] == ["region.lock"], "`down` takes this one away"
-        assert home.info() is None
+        assert process.wait(TIMEOUT) == 0
+        assert lab_processes.find_leftovers(lab_dir.root) == []
+        assert [path.name for path in lab_dir.leftovers()] == ["region.lock"], "`down` removes it"
+        assert lab_dir.info() is None
 
 
-@pytest.mark.parametrize("told", ["", "{}", "not JSON"])
-def test_a_region_that_is_told_nothing_says_so_and_ends(home: LabDir, told: str) -> None:
+@pytest.mark.parametrize("spec", ["", "{}", "not JSON"])
+def test_region_without_a_valid_spec_exits(lab_dir: LabDir, spec: str) -> None:
     argv = [sys.executable, "-m", "ecsconsul.region"]
-    ended = subprocess.run(argv, input=told, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert ended.returncode != 0
-    assert home.leftovers() == []
+    done = subprocess.run(argv, input=spec, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert done.returncode != 0
+    assert lab_dir.leftovers() == []

@@ -1,4 +1,4 @@
-"""What the Registrator of a task's instance knows decides whether the task is passing."""
+"""A task is passing when its instance's Registrator lists all its services."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One task against a real Consul: passing as soon as it answers, out of the catalog before it is asked to stop."""
+"""One task with a real Consul: passing as soon as it is listed, and out of the catalog before SIGTERM."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ from typing import Any
 import pytest
 
 from ecsconsul.consul.catalog import Consul, Instance
-from ecsconsul.region import task_supervisor
 from ecsconsul.region.ecs.model import RUNNING, STOPPED, Task
 from ecsconsul.region.port_forwarder import PortForwarder
 from ecsconsul.region.registrators import Registrators
 from ecsconsul.region.runtimes.lab_dir import LabDir
 from ecsconsul.region.runtimes.processes.containers import ProcessContainers
 from ecsconsul.region.runtimes.processes.images import ImageStore
-from ecsconsul.region.task_supervisor import TaskSupervisor
+from ecsconsul.region.task_supervisor import DRAIN_SECONDS, TaskSupervisor
 from ecsconsul.registrator.consul_client import ConsulClient
 from ecsconsul.registrator.settings import Server
 from tests.consul_server import ConsulServer, consul_server
-from tests.region.ecs import making
+from tests.region.ecs import factories
 from tests.region.fakes import FakeContainers, ec2_instance
 
 Until = Callable[..., None]
@@ -47,48 +46,52 @@ def consul(server: ConsulServer) -> Consul:
 
 @pytest.fixture
 def name() -> str:
-    """A service name that no other test has."""
+    """A service name that no other test uses."""
     return next(_names)
 
 
 class Tasks:
-    """Runs tasks with a runtime, each with the Registrator of its instance, and stops them all."""
+    """Runs tasks in a runtime, and stops them all."""
 
     def __init__(self, lab_dir: LabDir, runtime: Any) -> None:
         self.lab_dir, self.runtime = lab_dir, runtime
         self.registrators = Registrators(runtime.engine)
         self.all: list[TaskSupervisor] = []
 
-    def run(self, where: Any, *containers: dict[str, Any], **more: Any) -> TaskSupervisor:
-        what = making.definition("weather", 1, *containers)
-        task = making.task(task_definition=what, last_status="PENDING", created_at=time.time(), **more)
-        task.instance_id = where.instance_id
-        run = TaskSupervisor(task, where, self.runtime, self.registrators, self.lab_dir, lambda: None)
-        self.all.append(run)
-        run.start()
-        return run
+    def run(
+        self, instance: Any, *containers: dict[str, Any], drain_seconds: float = DRAIN_SECONDS, **more: Any
+    ) -> TaskSupervisor:
+        definition = factories.definition("weather", 1, *containers)
+        task = factories.task(task_definition=definition, last_status="PENDING", created_at=time.time(), **more)
+        task.instance_id = instance.instance_id
+        supervisor = TaskSupervisor(
+            task, instance, self.runtime, self.registrators, self.lab_dir, lambda: None, drain_seconds
+        )
+        self.all.append(supervisor)
+        supervisor.start()
+        return supervisor
 
     def close(self) -> None:
-        for run in self.all:
-            run.request_stop(hurry=True)
+        for supervisor in self.all:
+            supervisor.request_stop(hurry=True)
         if isinstance(self.runtime, FakeContainers):
             self.runtime.close()
-        for run in self.all:
-            run.join(60)
-            assert run.task.last_status == STOPPED
+        for supervisor in self.all:
+            supervisor.join(60)
+            assert supervisor.task.last_status == STOPPED
         self.registrators.close()
 
 
 @pytest.fixture
-def tasks(home: LabDir) -> Iterator[Tasks]:
-    made = Tasks(home, FakeContainers())
+def tasks(lab_dir: LabDir) -> Iterator[Tasks]:
+    made = Tasks(lab_dir, FakeContainers())
     yield made
     made.close()
 
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """A port at which something answers TCP."""
+    """A port with a TCP listener."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
@@ -98,15 +101,15 @@ def app(name: str, port: int, check: str = "TCP", **more: Any) -> dict[str, Any]
     if not check:
         variables = {"SERVICE_NAME": name}
     environment = [{"name": key, "value": value} for key, value in variables.items()]
-    return making.container(environment=environment, portMappings=[{"containerPort": port}], **more)
+    return factories.container(environment=environment, portMappings=[{"containerPort": port}], **more)
 
 
 def listed(consul: Consul, name: str) -> list[Instance]:
     return consul.passing(name)[1]
 
 
-class Way:
-    """The way to Consul, which can be closed and opened."""
+class ConsulProxy:
+    """A port that leads to Consul while `is_open`."""
 
     def __init__(self, server: ConsulServer) -> None:
         self._server = server
@@ -121,12 +124,12 @@ class Way:
 
 
 @contextmanager
-def way_to(server: ConsulServer) -> Iterator[Way]:
-    way = Way(server)
+def proxy_to(server: ConsulServer) -> Iterator[ConsulProxy]:
+    proxy = ConsulProxy(server)
     try:
-        yield way
+        yield proxy
     finally:
-        way.close()
+        proxy.close()
 
 
 WEB = """
@@ -147,117 +150,121 @@ http.server.HTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).s
 """
 
 
-def test_a_real_task_is_listed_at_once_and_has_left_when_sigterm_comes(
-    home: LabDir, server: ConsulServer, consul: Consul, tmp_path: Path, until: Until, name: str
+def test_task_is_listed_once_passing_and_unlisted_before_sigterm(
+    lab_dir: LabDir, server: ConsulServer, consul: Consul, tmp_path: Path, until: Until, name: str
 ) -> None:
     source = tmp_path / "source"
     source.mkdir()
     (source / "app.py").write_text(WEB)
     (source / "Dockerfile").write_text(f'FROM x\nWORKDIR /app\nCOPY . .\nCMD ["{sys.executable}", "app.py"]\n')
-    store = ImageStore(home)
+    store = ImageStore(lab_dir)
     store.publish("web", "1", source)
-    tasks = Tasks(home, ProcessContainers(home, store))
-    where = ec2_instance(tmp_path, "i-1", server.host, server.http)
+    tasks = Tasks(lab_dir, ProcessContainers(lab_dir, store))
+    ec2 = ec2_instance(tmp_path, "i-1", server.host, server.http)
     catalog = f"http://{server.host}:{server.http}/v1/health/service/{name}?passing"
     web = app(name, 4567, "HTTP", image="lab/web:1")
     web["environment"][1]["value"] = "/health"
     web["environment"].append({"name": "CATALOG", "value": catalog})
-    run = tasks.run(where, web)
-    until(lambda: run.task.passing)
+    supervisor = tasks.run(ec2, web)
+    until(lambda: supervisor.task.passing)
     (instance,) = listed(consul, name)
-    (binding,) = run.task.containers[0].bindings
+    (binding,) = supervisor.task.containers[0].bindings
     assert (instance.port, instance.address, instance.status) == (binding.host_port, server.host, "passing")
-    assert instance.id == f"i-1:ecs-weather-1-app-{run.task.id[:20]}:4567"
-    run.task.desired_status = STOPPED
-    run.request_stop(hurry=False)
-    run.join(60)
-    assert run.task.last_status == STOPPED
-    assert run.task.containers[0].exit_code == 0
+    assert instance.id == f"i-1:ecs-weather-1-app-{supervisor.task.id[:20]}:4567"
+    supervisor.task.desired_status = STOPPED
+    supervisor.request_stop(hurry=False)
+    supervisor.join(60)
+    assert supervisor.task.last_status == STOPPED
+    assert supervisor.task.containers[0].exit_code == 0
     tasks.close()
-    assert "listed at SIGTERM: 0\n" in (home.service_logs("weather") / f"{run.task.id}.log").read_text()
-    assert list(home.tasks.iterdir()) == []
+    assert "listed at SIGTERM: 0\n" in (lab_dir.service_logs("weather") / f"{supervisor.task.id}.log").read_text()
+    assert list(lab_dir.tasks.iterdir()) == []
 
 
-def test_a_service_without_a_check_counts_when_its_port_answers(
+def test_service_without_a_check_passes_once_its_port_listens(
     tasks: Tasks, server: ConsulServer, consul: Consul, tmp_path: Path, until: Until, name: str
 ) -> None:
     with socket.socket() as later:
         later.bind((server.host, 0))
-        run = tasks.run(ec2_instance(tmp_path, "i-1", server.host, server.http), app(name, later.getsockname()[1], ""))
-        until(lambda: run.task.last_status == RUNNING)
-        time.sleep(0.2)  # some looks, all in vain
-        assert not run.task.passing
+        supervisor = tasks.run(
+            ec2_instance(tmp_path, "i-1", server.host, server.http), app(name, later.getsockname()[1], "")
+        )
+        until(lambda: supervisor.task.last_status == RUNNING)
+        time.sleep(0.2)  # long enough for several probes
+        assert not supervisor.task.passing
         assert listed(consul, name) == []
         later.listen()
-        until(lambda: run.task.passing)
+        until(lambda: supervisor.task.passing)
         assert len(listed(consul, name)) == 1
 
 
-def test_one_that_does_not_become_well_is_shown_as_critical_in_the_end(
+def test_service_that_never_passes_is_registered_as_critical(
     tasks: Tasks, server: ConsulServer, consul: Consul, tmp_path: Path, until: Until, name: str
 ) -> None:
     with socket.socket() as silent:
         silent.bind((server.host, 0))
-        run = tasks.run(ec2_instance(tmp_path, "i-1", server.host, server.http), app(name, silent.getsockname()[1]))
+        supervisor = tasks.run(
+            ec2_instance(tmp_path, "i-1", server.host, server.http), app(name, silent.getsockname()[1])
+        )
         until(lambda: consul.catalog().get(name))
     (shown,) = consul.catalog()[name]
     assert shown.status == "critical"
-    assert not run.task.passing
+    assert not supervisor.task.passing
 
 
-def test_what_an_override_says_of_a_service_counts(
+def test_override_changes_the_service_name(
     tasks: Tasks, consul: Consul, port: int, server: ConsulServer, tmp_path: Path, until: Until, name: str
 ) -> None:
-    told = [{"name": "SERVICE_NAME", "value": f"{name}-other"}]
-    overrides = {"containerOverrides": [{"name": "app", "environment": told}]}
-    where = ec2_instance(tmp_path, "i-1", "127.0.0.1", 9)
-    where.consul = type(where.consul)(http=server.http)
-    where.address = server.host
+    environment = [{"name": "SERVICE_NAME", "value": f"{name}-other"}]
+    overrides = {"containerOverrides": [{"name": "app", "environment": environment}]}
+    ec2 = ec2_instance(tmp_path, "i-1", "127.0.0.1", 9)
+    ec2.consul = type(ec2.consul)(http=server.http)
+    ec2.address = server.host
     with socket.create_server((server.host, port)):
-        run = tasks.run(where, app(name, port), overrides=overrides)
-        until(lambda: run.task.passing)
+        supervisor = tasks.run(ec2, app(name, port), overrides=overrides)
+        until(lambda: supervisor.task.passing)
     assert len(listed(consul, f"{name}-other")) == 1
     assert listed(consul, name) == []
 
 
-def test_consul_may_come_after_the_task(
+def test_task_passes_when_consul_starts_later(
     tasks: Tasks, server: ConsulServer, port: int, tmp_path: Path, until: Until, name: str
 ) -> None:
-    with way_to(server) as way:
-        run = tasks.run(ec2_instance(tmp_path, http=way.port), app(name, port))
-        until(lambda: run.task.last_status == RUNNING)
-        assert not run.task.passing
-        way.is_open = True
-        until(lambda: run.task.passing)
+    with proxy_to(server) as proxy:
+        supervisor = tasks.run(ec2_instance(tmp_path, http=proxy.port), app(name, port))
+        until(lambda: supervisor.task.last_status == RUNNING)
+        assert not supervisor.task.passing
+        proxy.is_open = True
+        until(lambda: supervisor.task.passing)
 
 
-@pytest.mark.parametrize("ends", ["asked", "crash"])
-def test_consul_may_be_away_at_the_end(
-    tasks: Tasks, server: ConsulServer, port: int, tmp_path: Path, until: Until, name: str, ends: str
+@pytest.mark.parametrize("end", ["request", "crash"])
+def test_task_stops_while_consul_is_down(
+    tasks: Tasks, server: ConsulServer, port: int, tmp_path: Path, until: Until, name: str, end: str
 ) -> None:
-    with way_to(server) as way:
-        way.is_open = True
-        run = tasks.run(ec2_instance(tmp_path, http=way.port), app(name, port))
-        until(lambda: run.task.passing)
-    if ends == "asked":
-        run.request_stop(hurry=False)
+    with proxy_to(server) as proxy:
+        proxy.is_open = True
+        supervisor = tasks.run(ec2_instance(tmp_path, http=proxy.port), app(name, port))
+        until(lambda: supervisor.task.passing)
+    if end == "request":
+        supervisor.request_stop(hurry=False)
     else:
-        tasks.runtime.containers[run.task.id, "app"].end(1)
-    until(lambda: run.task.last_status == STOPPED, 25)
+        tasks.runtime.containers[supervisor.task.id, "app"].end(1)
+    until(lambda: supervisor.task.last_status == STOPPED, 25)
 
 
-def test_a_consul_that_hangs_does_not_hide_a_crash(
+def test_crash_is_noticed_while_consul_hangs(
     tasks: Tasks, server: ConsulServer, port: int, tmp_path: Path, until: Until, name: str
 ) -> None:
-    with way_to(server) as way:
-        way.is_open = True
-        run = tasks.run(ec2_instance(tmp_path, http=way.port), app(name, port))
-        until(lambda: run.task.passing)
-    with socket.create_server(("127.0.0.1", way.port)):
-        tasks.runtime.containers[run.task.id, "app"].end(1)
-        until(lambda: not run.task.wanted)
-        assert run.task.stop_code == "EssentialContainerExited"
-    until(lambda: run.task.last_status == STOPPED)
+    with proxy_to(server) as proxy:
+        proxy.is_open = True
+        supervisor = tasks.run(ec2_instance(tmp_path, http=proxy.port), app(name, port))
+        until(lambda: supervisor.task.passing)
+    with socket.create_server(("127.0.0.1", proxy.port)):
+        tasks.runtime.containers[supervisor.task.id, "app"].end(1)
+        until(lambda: not supervisor.task.should_run)
+        assert supervisor.task.stop_code == "EssentialContainerExited"
+    until(lambda: supervisor.task.last_status == STOPPED)
 
 
 def deregister(server: ConsulServer, service_id: str) -> None:
@@ -266,13 +273,13 @@ def deregister(server: ConsulServer, service_id: str) -> None:
         client.deregister(service_id)
 
 
-def entered_at(server: ConsulServer, name: str) -> list[int]:
-    """When each instance of a service came into the catalog, by Consul's index."""
+def create_indexes(server: ConsulServer, name: str) -> list[int]:
+    """The index at which each instance of a service entered the catalog."""
     with urllib.request.urlopen(f"http://{server.host}:{server.http}/v1/catalog/service/{name}", timeout=10) as answer:
         return [int(entry["CreateIndex"]) for entry in json.load(answer)]
 
 
-def test_what_somebody_took_out_of_consul_enters_again(
+def test_service_deregistered_by_someone_else_is_registered_again(
     tasks: Tasks,
     consul: Consul,
     server: ConsulServer,
@@ -281,95 +288,92 @@ def test_what_somebody_took_out_of_consul_enters_again(
     until: Until,
     name: str,
 ) -> None:
-    with way_to(server) as way:
-        way.is_open = True
-        run = tasks.run(ec2_instance(tmp_path, http=way.port), app(name, port))
-        until(lambda: run.task.passing)
-        [first] = entered_at(server, name)
+    with proxy_to(server) as proxy:
+        proxy.is_open = True
+        supervisor = tasks.run(ec2_instance(tmp_path, http=proxy.port), app(name, port))
+        until(lambda: supervisor.task.passing)
+        [first] = create_indexes(server, name)
         deregister(server, listed(consul, name)[0].id)
-        until(lambda: [index for index in entered_at(server, name) if index > first])
+        until(lambda: [index for index in create_indexes(server, name) if index > first])
         assert listed(consul, name)
 
 
-def test_sigterm_ignored_is_answered_by_sigkill_after_the_stop_timeout(
-    tasks: Tasks, tmp_path: Path, until: Until
+def test_sigkill_follows_after_the_stop_timeout(tasks: Tasks, tmp_path: Path, until: Until) -> None:
+    supervisor = tasks.run(ec2_instance(tmp_path), factories.container(image="stubborn", stopTimeout=1))
+    until(lambda: supervisor.task.last_status == RUNNING)
+    requested = time.monotonic()
+    supervisor.request_stop(hurry=False)
+    until(lambda: supervisor.task.last_status == STOPPED)
+    assert time.monotonic() - requested >= 1.0
+    assert supervisor.task.containers[0].exit_code == 137
+
+
+def test_containers_stop_in_parallel(tasks: Tasks, tmp_path: Path, until: Until) -> None:
+    stubborn = [factories.container(f"c{number}", image="stubborn", stopTimeout=1) for number in range(30)]
+    supervisor = tasks.run(ec2_instance(tmp_path), *stubborn)
+    until(lambda: supervisor.task.last_status == RUNNING)
+    requested = time.monotonic()
+    supervisor.request_stop(hurry=False)
+    until(lambda: supervisor.task.last_status == STOPPED)
+    assert time.monotonic() - requested < 15, "one after the other would take 30 s"
+
+
+@pytest.mark.parametrize("drain_seconds", [0.0, 600.0], ids=["during the stop timeout", "while draining"])
+def test_hurry_kills_all_containers_of_a_stopping_task(
+    tasks: Tasks, tmp_path: Path, until: Until, drain_seconds: float
 ) -> None:
-    run = tasks.run(ec2_instance(tmp_path), making.container(image="stubborn", stopTimeout=1))
-    until(lambda: run.task.last_status == RUNNING)
-    asked = time.monotonic()
-    run.request_stop(hurry=False)
-    until(lambda: run.task.last_status == STOPPED)
-    assert time.monotonic() - asked >= 1.0
-    assert run.task.containers[0].exit_code == 137
+    stubborn = [factories.container(name, image="stubborn", stopTimeout=600) for name in "abc"]
+    supervisor = tasks.run(ec2_instance(tmp_path), *stubborn, drain_seconds=drain_seconds)
+    until(lambda: supervisor.task.last_status == RUNNING)
+    supervisor.request_stop(hurry=False)
+    until(lambda: supervisor.task.last_status == "DEPROVISIONING")
+    supervisor.request_stop(hurry=True)
+    until(lambda: supervisor.task.last_status == STOPPED)
+    assert [c.exit_code for c in supervisor.task.containers] == [137, 137, 137]
 
 
-def test_the_stop_timeouts_of_containers_run_side_by_side(tasks: Tasks, tmp_path: Path, until: Until) -> None:
-    stubborn = [making.container(f"c{number}", image="stubborn", stopTimeout=1) for number in range(30)]
-    run = tasks.run(ec2_instance(tmp_path), *stubborn)
-    until(lambda: run.task.last_status == RUNNING)
-    asked = time.monotonic()
-    run.request_stop(hurry=False)
-    until(lambda: run.task.last_status == STOPPED)
-    assert time.monotonic() - asked < 15, "not the 30 s of one after the other"
+def test_draining_ends_when_the_task_exits(tasks: Tasks, tmp_path: Path, until: Until) -> None:
+    supervisor = tasks.run(ec2_instance(tmp_path), factories.container(), drain_seconds=600.0)
+    until(lambda: supervisor.task.last_status == RUNNING)
+    supervisor.request_stop(hurry=False)
+    until(lambda: supervisor.task.last_status == "DEPROVISIONING")
+    tasks.runtime.containers[supervisor.task.id, "app"].end(3)
+    until(lambda: supervisor.task.last_status == STOPPED)
+    assert supervisor.task.containers[0].exit_code == 3
 
 
-@pytest.mark.parametrize("drain", [0.0, 600.0], ids=["among the stop timeouts", "while it drains"])
-def test_a_hurry_ends_all_containers_of_a_task_that_is_stopping(
-    tasks: Tasks, tmp_path: Path, until: Until, monkeypatch: pytest.MonkeyPatch, drain: float
-) -> None:
-    monkeypatch.setattr(task_supervisor, "DRAIN_SECONDS", drain)
-    stubborn = [making.container(name, image="stubborn", stopTimeout=600) for name in "abc"]
-    run = tasks.run(ec2_instance(tmp_path), *stubborn)
-    until(lambda: run.task.last_status == RUNNING)
-    run.request_stop(hurry=False)
-    until(lambda: run.task.last_status == "DEPROVISIONING")
-    run.request_stop(hurry=True)
-    until(lambda: run.task.last_status == STOPPED)
-    assert [c.exit_code for c in run.task.containers] == [137, 137, 137]
-
-
-def test_a_task_that_ends_by_itself_while_it_drains_is_not_waited_for(
-    tasks: Tasks, tmp_path: Path, until: Until, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(task_supervisor, "DRAIN_SECONDS", 600.0)
-    run = tasks.run(ec2_instance(tmp_path), making.container())
-    until(lambda: run.task.last_status == RUNNING)
-    run.request_stop(hurry=False)
-    until(lambda: run.task.last_status == "DEPROVISIONING")
-    tasks.runtime.containers[run.task.id, "app"].end(3)
-    until(lambda: run.task.last_status == STOPPED)
-    assert run.task.containers[0].exit_code == 3
-
-
-def test_a_container_that_is_not_essential_may_end_and_takes_its_service_along(
+def test_non_essential_container_exits_and_its_service_is_deregistered(
     tasks: Tasks, consul: Consul, server: ConsulServer, port: int, tmp_path: Path, until: Until, name: str
 ) -> None:
-    with way_to(server) as way, socket.create_server(("127.0.0.1", 0)) as other:
-        way.is_open = True
+    with proxy_to(server) as proxy, socket.create_server(("127.0.0.1", 0)) as other:
+        proxy.is_open = True
         side = {**app(f"{name}-side", other.getsockname()[1]), "name": "side", "essential": False}
-        run = tasks.run(ec2_instance(tmp_path, http=way.port), app(name, port), side)
-        until(lambda: run.task.passing)
+        supervisor = tasks.run(ec2_instance(tmp_path, http=proxy.port), app(name, port), side)
+        until(lambda: supervisor.task.passing)
         assert len(listed(consul, f"{name}-side")) == 1
-        tasks.runtime.containers[run.task.id, "side"].end(0)
+        tasks.runtime.containers[supervisor.task.id, "side"].end(0)
         until(lambda: f"{name}-side" not in consul.catalog())
         assert len(listed(consul, name)) == 1
-        assert (run.task.last_status, [c.status for c in run.task.containers]) == (RUNNING, [RUNNING, STOPPED])
+        assert (supervisor.task.last_status, [c.status for c in supervisor.task.containers]) == (
+            RUNNING,
+            [RUNNING, STOPPED],
+        )
 
 
-def test_a_task_is_passing_though_its_helper_ended_before_it_was_ready(
+def test_task_passes_after_its_init_container_has_exited(
     tasks: Tasks, server: ConsulServer, port: int, tmp_path: Path, until: Until, name: str
 ) -> None:
-    with way_to(server) as way:
-        way.is_open = True
+    with proxy_to(server) as proxy:
+        proxy.is_open = True
         init = {**app(f"{name}-init", 1), "name": "init", "essential": False, "image": "crash:0"}
-        run = tasks.run(ec2_instance(tmp_path, http=way.port), init, app(name, port))
-        until(lambda: run.task.passing)
+        supervisor = tasks.run(ec2_instance(tmp_path, http=proxy.port), init, app(name, port))
+        until(lambda: supervisor.task.passing)
 
 
-def test_a_stop_that_comes_first_is_the_reason_that_stays(tasks: Tasks, tmp_path: Path, until: Until) -> None:
-    run = tasks.run(ec2_instance(tmp_path), making.container())
-    until(lambda: run.task.last_status == RUNNING)
-    task: Task = run.task
+def test_first_stop_reason_is_kept(tasks: Tasks, tmp_path: Path, until: Until) -> None:
+    supervisor = tasks.run(ec2_instance(tmp_path), factories.container())
+    until(lambda: supervisor.task.last_status == RUNNING)
+    task: Task = supervisor.task
     task.stop_code, task.stopped_reason, task.desired_status = "UserInitiated", "enough", STOPPED
     tasks.runtime.containers[task.id, "app"].end(1)
     until(lambda: task.last_status == STOPPED)

@@ -1,1 +1,1 @@
-"""Amazon ECS as the region plays it: state, scheduling, placement, and the API."""
+"""The region's Amazon ECS: state, scheduling, placement, and the API."""

@@ -1,6 +1,6 @@
-"""Amazon ECS's API for services, tasks and container instances, answered from what really runs.
+"""Amazon ECS's API for services, tasks and container instances, answered from the region's state.
 
-Clusters and task definitions are left to moto. Shapes and errors are those of the API reference:
+moto answers for clusters and task definitions. Shapes and errors follow the API reference:
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/Welcome.html
 """
 
@@ -15,14 +15,14 @@ from .model import ACTIVE, DRAINING, INACTIVE, Service, Task, needed
 from .state import Ecs
 
 Json = dict[str, Any]
-# the limits of one request
-SERVICES_A_PAGE, THINGS_A_PAGE, MOST_A_PAGE, TASKS_A_RUN = 10, 100, 100, 10
+# AWS's limits for one request.
+SERVICES_PER_PAGE, ITEMS_PER_PAGE, MAX_PER_PAGE, MAX_TASKS_PER_RUN = 10, 100, 100, 10
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _NAME_RULE = "up to 255 letters (uppercase and lowercase), numbers, underscores, and hyphens are allowed."
 
 
 class ApiError(Exception):
-    """An error as AWS answers it: a type and a message, with status 400."""
+    """An AWS error: a type and a message, sent with status 400."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class ApiError(Exception):
 
 
 class EcsApi:
-    """One method for each operation that is answered here; `operations` maps their AWS names to them."""
+    """One method per operation. `operations` maps AWS's names to them, `by_resource` those that moto answers too."""
 
     def __init__(self, ecs: Ecs) -> None:
         self._ecs = ecs
@@ -57,7 +57,7 @@ class EcsApi:
     # services
 
     def create_service(self, request: Json) -> Json:
-        # One look at moto for both: each takes its lock.
+        # One call for both, because each call takes moto's lock.
         cluster, found = self._cluster_and_definition(request)
         name = request["serviceName"]
         known = self._ecs.service(cluster, name)
@@ -68,7 +68,7 @@ class EcsApi:
         if known and known.status != INACTIVE:
             raise ApiError("InvalidParameterException", "Creation of service was not idempotent.")
         _require_supported(request)
-        _check_figures(request)
+        _check_counts(request)
         definition = _usable(found)
         service = self._ecs.create_service(cluster, name, int(request.get("desiredCount") or 0), definition, request)
         return {"service": self._service(service)}
@@ -78,7 +78,7 @@ class EcsApi:
         service = self._service_of(cluster, request)
         if service.status != ACTIVE:
             raise ApiError("ServiceNotActiveException", "Service was not ACTIVE.")
-        _check_figures(request, service.minimum_healthy_percent, service.maximum_percent)
+        _check_counts(request, service.minimum_healthy_percent, service.maximum_percent)
         definition = _usable(found) if request.get("taskDefinition") else None
         self._ecs.update_service(service, request.get("desiredCount"), definition, request)
         return {"service": self._service(service)}
@@ -94,7 +94,7 @@ class EcsApi:
         cluster = self._cluster(request)
         with_tags = "TAGS" in (request.get("include") or ())
         found, failures = [], []
-        for name in _named(request, "services", SERVICES_A_PAGE):
+        for name in _named(request, "services", SERVICES_PER_PAGE):
             service = self._ecs.service(cluster, _last(name))
             if service:
                 found.append(self._service(service, with_tags=with_tags))
@@ -104,17 +104,17 @@ class EcsApi:
 
     def list_services(self, request: Json) -> Json:
         cluster = self._cluster(request)
-        # one that was deleted is described for a while, but listed no more
+        # ECS describes a deleted service for a while, but no longer lists it.
         arns = sorted(s.arn for s in self._ecs.services_of(cluster) if s.status == ACTIVE)
-        return _page(request, "serviceArns", arns, SERVICES_A_PAGE)
+        return _page(request, "serviceArns", arns, SERVICES_PER_PAGE)
 
     # tasks
 
     def run_task(self, request: Json) -> Json:
         cluster, found = self._cluster_and_definition(request)
         count = request.get("count", 1)
-        if not 1 <= count <= TASKS_A_RUN:
-            raise ApiError("InvalidParameterException", f"count should be between 1 and {TASKS_A_RUN}.")
+        if not 1 <= count <= MAX_TASKS_PER_RUN:
+            raise ApiError("InvalidParameterException", f"count should be between 1 and {MAX_TASKS_PER_RUN}.")
         _require_supported(request)
         definition = _usable(found)
         _check_overrides(request, definition)
@@ -147,13 +147,13 @@ class EcsApi:
         if request.get("containerInstance"):
             instance = _last(request["containerInstance"])
             tasks = [task for task in tasks if _last(self._ecs.instance_arn(task.instance_id)) == instance]
-        return _page(request, "taskArns", [task.arn for task in tasks], THINGS_A_PAGE)
+        return _page(request, "taskArns", [task.arn for task in tasks], ITEMS_PER_PAGE)
 
     def describe_tasks(self, request: Json) -> Json:
         cluster = self._cluster(request)
         with_tags = "TAGS" in (request.get("include") or ())
         found, failures = [], []
-        for name in _named(request, "tasks", THINGS_A_PAGE):
+        for name in _named(request, "tasks", ITEMS_PER_PAGE):
             task = self._ecs.task(cluster, _last(name))
             if task:
                 found.append(self._task(task, with_tags=with_tags))
@@ -167,7 +167,7 @@ class EcsApi:
         status = request.get("status")
         instances = self._ecs.instances_of(self._cluster(request))
         arns = [i.arn for i in instances if status in (None, i.status)]
-        return _page(request, "containerInstanceArns", arns, THINGS_A_PAGE)
+        return _page(request, "containerInstanceArns", arns, ITEMS_PER_PAGE)
 
     def describe_container_instances(self, request: Json) -> Json:
         return self._instances(request)
@@ -184,7 +184,7 @@ class EcsApi:
         cluster = self._cluster(request)
         known = {_last(i.arn): i for i in self._ecs.instances_of(cluster)}
         found, failures = [], []
-        for name in _named(request, "containerInstances", THINGS_A_PAGE):
+        for name in _named(request, "containerInstances", ITEMS_PER_PAGE):
             instance = known.get(_last(name))
             if instance:
                 tasks = self._ecs.tasks_on(instance.instance_id)
@@ -211,7 +211,7 @@ class EcsApi:
         return {"tags": list(self._tags(request))}
 
     def answers(self, arn: str) -> bool:
-        """Whether the tags of this resource are kept here (and not in moto)."""
+        """Whether this resource's tags are kept here rather than in moto."""
         return arn.rpartition(":")[2].partition("/")[0] in ("service", "task", "container-instance")
 
     def _tags(self, request: Json) -> list[dict[str, str]]:
@@ -220,14 +220,14 @@ class EcsApi:
             raise ApiError("InvalidParameterException", "The specified resource cannot be found.")
         return found
 
-    # what requests name
+    # lookups
 
     def _cluster(self, request: Json) -> str:
-        """The cluster that a request names. Raises ApiError when there is none."""
+        """The name of a request's cluster. Raises ApiError when there is no such cluster."""
         return self._cluster_and_definition({"cluster": request.get("cluster")})[0]
 
     def _cluster_and_definition(self, request: Json) -> tuple[str, Json | None]:
-        """The cluster that a request names, and its task definition as far as it names one that exists."""
+        """The name of a request's cluster, and its task definition if it exists. Raises ApiError."""
         name = _last(request.get("cluster") or "default")
         exists, definition = self._ecs.moto.find(name, request.get("taskDefinition") or "")
         if not exists:
@@ -248,7 +248,7 @@ class EcsApi:
 
 
 def _usable(definition: Json | None) -> Json:
-    """A task definition that tasks can be started from. Raises ApiError."""
+    """The task definition, if tasks can be started from it. Raises ApiError."""
     if definition is None:
         raise ApiError("ClientException", "TaskDefinition not found.")
     if definition.get("status") == INACTIVE:
@@ -265,12 +265,12 @@ def _last(name_or_arn: str) -> str:
 
 
 def _page(request: Json, key: str, items: Sequence[str], size: int) -> Json:
-    """One page of a listing; the token is the number of the first item of the next one."""
+    """One page of a listing; the token is the index of the first item of the next page."""
     token, size = request.get("nextToken") or "0", request.get("maxResults", size)
     if not token.isdecimal():
         raise ApiError("InvalidParameterException", "Invalid token")
-    if not 1 <= size <= MOST_A_PAGE:
-        raise ApiError("InvalidParameterException", f"maxResults should be between 1 and {MOST_A_PAGE}.")
+    if not 1 <= size <= MAX_PER_PAGE:
+        raise ApiError("InvalidParameterException", f"maxResults should be between 1 and {MAX_PER_PAGE}.")
     start = int(token)
     page: Json = {key: list(items[start : start + size])}
     if start + size < len(items):
@@ -278,44 +278,45 @@ def _page(request: Json, key: str, items: Sequence[str], size: int) -> Json:
     return page
 
 
-def _named(request: Json, key: str, most: int) -> list[str]:
-    """The things that a request asks to describe: ECS wants one of them at least, and not too many."""
+def _named(request: Json, key: str, limit: int) -> list[str]:
+    """The names that a request asks to describe: at least one, and no more than ECS allows. Raises ApiError."""
     names: list[str] = request.get(key) or []
     if not names:
         raise ApiError("InvalidParameterException", f"{key} cannot be empty.")
-    if len(names) > most:
-        raise ApiError("InvalidParameterException", f"{key} cannot have more than {most} elements.")
+    if len(names) > limit:
+        raise ApiError("InvalidParameterException", f"{key} cannot have more than {limit} elements.")
     return names
 
 
 def _require_supported(request: Json) -> None:
-    """What this region cannot make true is refused, not taken for something else."""
-    only = {"schedulingStrategy": "REPLICA", "launchType": "EC2"}
-    given = {key: request.get(key, value) for key, value in only.items()}
-    given["deploymentController"] = (request.get("deploymentController") or {}).get("type", "ECS")
-    for key, value in given.items():
-        if value != only.get(key, "ECS"):
-            wanted = only.get(key, "ECS")
-            raise ApiError("InvalidParameterException", f"The local region knows {key} {wanted} only, not {value}.")
+    """Refuse what the region doesn't support, rather than do something else. Raises ApiError."""
+    supported = {"schedulingStrategy": "REPLICA", "launchType": "EC2", "deploymentController": "ECS"}
+    requested = {key: request.get(key, value) for key, value in supported.items()}
+    requested["deploymentController"] = (request.get("deploymentController") or {}).get("type", "ECS")
+    for key, value in requested.items():
+        if value != supported[key]:
+            message = f"The local region supports {key} {supported[key]} only, not {value}."
+            raise ApiError("InvalidParameterException", message)
 
 
-def _check_figures(request: Json, least: int = 100, most: int = 200) -> None:
-    """The count and the percentages of a service, the latter from those that it has (or gets by default)."""
+def _check_counts(request: Json, minimum: int = 100, maximum: int = 200) -> None:
+    """Check the desired count and the percentages; those a request omits stay as given. Raises ApiError."""
     if (request.get("desiredCount") or 0) < 0:
         raise ApiError("InvalidParameterException", "desiredCount cannot be negative.")
-    given = request.get("deploymentConfiguration") or {}
-    least, most = given.get("minimumHealthyPercent", least), given.get("maximumPercent", most)
-    if not 0 <= least <= 100 <= most:
-        words = "minimumHealthyPercent should be between 0 and 100, maximumPercent 100 or more."
-        raise ApiError("InvalidParameterException", words)
-    if least == most == 100:
-        words = "Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments."
-        raise ApiError("InvalidParameterException", words)
+    deployment = request.get("deploymentConfiguration") or {}
+    minimum = deployment.get("minimumHealthyPercent", minimum)
+    maximum = deployment.get("maximumPercent", maximum)
+    if not 0 <= minimum <= 100 <= maximum:
+        message = "minimumHealthyPercent should be between 0 and 100, maximumPercent 100 or more."
+        raise ApiError("InvalidParameterException", message)
+    if minimum == maximum == 100:
+        message = "Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments."
+        raise ApiError("InvalidParameterException", message)
 
 
 def _check_overrides(request: Json, definition: Json) -> None:
     names = {container["name"] for container in definition["containerDefinitions"]}
     for override in (request.get("overrides") or {}).get("containerOverrides") or ():
         if override.get("name") not in names:
-            words = f"Override for container named {override.get('name')} is not a container in the TaskDefinition."
-            raise ApiError("InvalidParameterException", words)
+            message = f"Override for container named {override.get('name')} is not a container in the TaskDefinition."
+            raise ApiError("InvalidParameterException", message)

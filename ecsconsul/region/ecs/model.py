@@ -1,4 +1,4 @@
-"""What the ECS half of the region knows: services, deployments, tasks, container instances. Data, no I/O.
+"""ECS's objects: services, deployments, tasks and container instances. Data only, no I/O.
 
 The states are ECS's own. https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-lifecycle-explanation.html
 """
@@ -8,30 +8,31 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 PENDING, RUNNING, DEPROVISIONING, STOPPED = "PENDING", "RUNNING", "DEPROVISIONING", "STOPPED"
 ACTIVE, DRAINING, INACTIVE = "ACTIVE", "DRAINING", "INACTIVE"
 
-# ECS keeps the last 100 service events; stopped tasks stay visible for an hour, here by number.
-EVENTS_KEPT = 100
-STOPPED_TASKS_KEPT = 50
+# ECS keeps the last 100 events of a service, and shows stopped tasks for an hour; here the last 50 of each group stay.
+MAX_EVENTS = 100
+MAX_STOPPED_TASKS = 50
 
 
 @dataclass(frozen=True)
 class Binding:
-    """One published port of a container; `host_port` is the real one, `outside_port` the fixed one asked for."""
+    """One published port of a container: `host_port` is the real one, `requested_port` the fixed one it asks for."""
 
     container_port: int
     host_port: int
     protocol: str = "tcp"
-    outside_port: int | None = None
+    requested_port: int | None = None
 
 
 @dataclass
 class ContainerState:
-    """One container of a task: its definition, and what became of it."""
+    """One container of a task: its definition and its state."""
 
     definition: dict[str, Any]
     bindings: tuple[Binding, ...] = ()
@@ -53,8 +54,8 @@ class ContainerState:
 class Task:
     """One task, placed on one container instance; times are seconds since the epoch.
 
-    `passing`: Consul shows all its services as passing. `evicted`: its instance is draining, so it must move.
-    `counted`: its end was taken into account.
+    `passing`: Consul lists all its services as passing. `evicted`: its instance is draining, so it must move.
+    `counted`: the control loop has checked whether it failed.
     """
 
     id: str
@@ -86,19 +87,19 @@ class Task:
         return str(self.task_definition["taskDefinitionArn"])
 
     def container_name(self, name: str) -> str:
-        """The name that the ECS agent gives to the container of that name in Docker."""
+        """The name of a container in Docker, as the ECS agent composes it."""
         definition = self.task_definition
         return f"ecs-{definition['family']}-{definition['revision']}-{name}-{self.id[:20]}"
 
     @property
-    def wanted(self) -> bool:
-        """Whether it is meant to go on running."""
+    def should_run(self) -> bool:
+        """Whether its desired status is RUNNING."""
         return self.desired_status == RUNNING
 
 
 @dataclass
 class Deployment:
-    """One version of a service on its way in (PRIMARY) or out (ACTIVE)."""
+    """One version of a service, being rolled out (PRIMARY) or replaced (ACTIVE)."""
 
     id: str
     task_definition: dict[str, Any]
@@ -115,8 +116,8 @@ class Deployment:
 class Service:
     """One ECS service; `deployments[0]` is the primary one.
 
-    `failures` are the failed tasks in a row, `failed_at` is when the last of them was counted, `not_before` when the
-    next one may start.
+    `failures` counts the tasks that failed in a row, `failed_at` is when the last one was counted, and no task starts
+    earlier than `not_before`.
     """
 
     name: str
@@ -130,7 +131,7 @@ class Service:
     tags: list[dict[str, str]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     status: str = ACTIVE
-    events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
+    events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
     created_at: float = field(default_factory=time.time)
     failures: int = 0
     failed_at: float = 0.0
@@ -143,18 +144,18 @@ class Service:
 
     @property
     def floor(self) -> int:
-        """Tasks that must stay healthy during a deployment (rounded up, as ECS does)."""
+        """The least number of healthy tasks during a deployment; rounded up, as ECS does."""
         return math.ceil(self.desired * self.minimum_healthy_percent / 100)
 
     @property
     def ceiling(self) -> int:
-        """Tasks that may run at once during a deployment (rounded down, as ECS does)."""
+        """The highest number of tasks during a deployment; rounded down, as ECS does."""
         return math.floor(self.desired * self.maximum_percent / 100)
 
 
 @dataclass
 class ContainerInstance:
-    """One EC2 instance that offers CPU units (1,024 a core) and memory (MiB) to tasks."""
+    """An EC2 instance in an ECS cluster, with its CPU units (1,024 per core) and memory (MiB)."""
 
     instance_id: str
     arn: str
@@ -169,28 +170,34 @@ class ContainerInstance:
 
 
 def needed(task_definition: dict[str, Any]) -> tuple[int, int]:
-    """CPU units and MiB that a task of this definition reserves (the task's own figure, else its containers').
+    """The CPU units and MiB that a task reserves: the task definition's own, else the sum over its containers.
 
-    A task may say "1 vCPU" and "2 GB" as well as 1024 and 2048. Raises ValueError for what is neither.
+    "1 vCPU" and "2 GB" are accepted as well as 1024 and 2048. Raises ValueError for anything else.
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RegisterTaskDefinition.html
     """
     containers = task_definition["containerDefinitions"]
-    cpu = _figure(task_definition.get("cpu"), "vcpu") or sum(c.get("cpu") or 0 for c in containers)
-    memory = _figure(task_definition.get("memory"), "gb") or sum(
+    cpu = _size(task_definition.get("cpu"), "vcpu") or sum(c.get("cpu") or 0 for c in containers)
+    memory = _size(task_definition.get("memory"), "gb") or sum(
         c.get("memoryReservation") or c.get("memory") or 0 for c in containers
     )
     return cpu, memory
 
 
-def _figure(said: str | int | None, large_unit: str) -> int:
-    """A plain figure, or one of a unit that holds 1,024; 0 when nothing was said."""
-    text = str(said or 0).strip().lower()
+def _size(value: str | int | None, large_unit: str) -> int:
+    """A plain number, or one in a unit of 1,024; 0 when there is none."""
+    text = str(value or 0).strip().lower()
     number = text.removesuffix(large_unit)
     return int(text) if number == text else int(float(number) * 1024)
 
 
+def environment_of(definition: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, str]:
+    """The environment variables of a container definition, with those of a task's overrides."""
+    items = (*(definition.get("environment") or ()), *(overrides.get("environment") or ()))
+    return {item["name"]: item.get("value", "") for item in items}
+
+
 def fixed_ports(task_definition: dict[str, Any]) -> frozenset[int]:
-    """The host ports that a task of this definition insists on."""
+    """The host ports that a task definition fixes."""
     return frozenset(
         mapping["hostPort"]
         for container in task_definition["containerDefinitions"]

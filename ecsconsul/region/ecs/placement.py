@@ -1,4 +1,4 @@
-"""Which container instance a new task goes to. Pure: the same instances and tasks give the same answer."""
+"""Chooses the container instance for a new task. Pure: the same instances and tasks give the same answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .model import ACTIVE, STOPPED, ContainerInstance, Task, fixed_ports, needed
 
 @dataclass(frozen=True)
 class Unplaceable:
-    """Why no instance can take the task, in ECS's words; `code` is how RunTask puts a shortage."""
+    """Why no instance can take the task, in ECS's words; `code` is what RunTask reports."""
 
     reason: str
     code: str = ""
@@ -23,9 +23,9 @@ def place(
     instances: Sequence[ContainerInstance],
     tasks: Iterable[Task],
 ) -> ContainerInstance | Unplaceable:
-    """Spread: the instance with the fewest tasks of this group, then with the fewest tasks at all.
+    """Spread: choose the instance with the fewest tasks of this group, then the one with the fewest tasks overall.
 
-    The reasons are those of ECS's own service events:
+    The reasons come from ECS's own service events:
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html
     """
     running = [task for task in tasks if task.last_status != STOPPED]
@@ -39,7 +39,7 @@ def place(
 
 
 def free(instance: ContainerInstance, tasks: Iterable[Task]) -> tuple[int, int]:
-    """CPU units and MiB that the instance has left."""
+    """The instance's free CPU units and MiB."""
     taken = [needed(t.task_definition) for t in _on(instance, tasks)]
     return instance.cpu - sum(cpu for cpu, _ in taken), instance.memory - sum(mib for _, mib in taken)
 
@@ -70,8 +70,8 @@ def _shortage(definition: dict[str, Any], active: Sequence[ContainerInstance], r
     free_cpu, free_memory = free(closest, running)
     start = f"The closest matching container instance {closest.instance_id}"
     if memory > free_memory:
-        words = f"{start} has insufficient memory available ({free_memory} MiB of {memory})"
-        return Unplaceable(words, "RESOURCE:MEMORY")
+        reason = f"{start} has insufficient memory available ({free_memory} MiB of {memory})"
+        return Unplaceable(reason, "RESOURCE:MEMORY")
     if cpu > free_cpu:
         return Unplaceable(f"{start} has insufficient CPU units available ({free_cpu} of {cpu})", "RESOURCE:CPU")
     ports = ", ".join(str(port) for port in sorted(fixed_ports(definition)))

@@ -1,4 +1,4 @@
-"""The JSON in which ECS answers, made from the region's state. Pure.
+"""Renders the region's state as the JSON of ECS's API. Pure.
 
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Types.html; times are seconds since the epoch.
 """
@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 
 def service(service: Service, tasks: Sequence[Task], ecs: Ecs, *, with_tags: bool) -> Json:
-    """A Service; its counts are those of its tasks, whatever was asked for."""
+    """A Service; its counts are those of the tasks that really run."""
     shape: Json = {
         "serviceArn": service.arn,
         "serviceName": service.name,
@@ -66,7 +66,7 @@ def deployment(one: Deployment, service: Service, tasks: Sequence[Task]) -> Json
 
 
 def task(task: Task, ecs: Ecs, *, with_tags: bool) -> Json:
-    """A Task; absent facts are left out, as AWS does."""
+    """A Task, without the keys that have no value, as AWS does."""
     definition = task.task_definition
     shape: Json = {
         "taskArn": task.arn,
@@ -100,7 +100,7 @@ def task(task: Task, ecs: Ecs, *, with_tags: bool) -> Json:
 
 
 def container(one: ContainerState, task: Task, ecs: Ecs) -> Json:
-    """A Container of a task, with the host ports that it really has."""
+    """A Container of a task, with its real host ports."""
     shape: Json = {
         "containerArn": f"{ecs.arn('container', task.cluster, task.id)}/{one.name}",
         "taskArn": task.arn,
@@ -128,7 +128,7 @@ def container(one: ContainerState, task: Task, ecs: Ecs) -> Json:
 
 
 def container_instance(instance: ContainerInstance, tasks: Sequence[Task]) -> Json:
-    """A ContainerInstance, with what its tasks leave free."""
+    """A ContainerInstance, with the resources that its tasks leave free."""
     free_cpu, free_memory = free(instance, tasks)
     return {
         "containerInstanceArn": instance.arn,
@@ -157,7 +157,7 @@ def _count(tasks: Sequence[Task], status: str) -> int:
 
 
 def _health(task: Task) -> str:
-    """What Consul says of the task, folded into ECS's words."""
+    """The task's health in Consul, as an ECS health status."""
     return "HEALTHY" if task.passing and task.last_status == RUNNING else "UNKNOWN"
 
 

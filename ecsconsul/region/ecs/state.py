@@ -1,4 +1,4 @@
-"""The state of the region's ECS: what was asked for and what runs. Changing it wakes the agent, which acts."""
+"""The desired and actual state of the region's ECS. Every change wakes the control loop."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .model import (
     ACTIVE,
     DRAINING,
     INACTIVE,
+    MAX_STOPPED_TASKS,
     PENDING,
     RUNNING,
     STOPPED,
-    STOPPED_TASKS_KEPT,
     ContainerInstance,
     ContainerState,
     Deployment,
@@ -28,13 +28,13 @@ Json = dict[str, Any]
 
 
 class Moto(Protocol):
-    """What is asked of the rest of the AWS API."""
+    """The part of moto that ECS reads."""
 
     account: str
     region: str
 
     def find(self, cluster: str, task_definition: str) -> tuple[bool, Json | None]:
-        """Whether the cluster exists, and the task definition of that name; None when there is none."""
+        """Whether the cluster exists, and the task definition of that name, if any."""
 
 
 class Ecs:
@@ -49,7 +49,7 @@ class Ecs:
         self._instances: dict[str, ContainerInstance] = {}
 
     def arn(self, kind: str, cluster: str, name: str) -> str:
-        """The long form of an ECS ARN."""
+        """An ECS ARN in its long form, which contains the cluster."""
         return f"arn:aws:ecs:{self.moto.region}:{self.moto.account}:{kind}/{cluster}/{name}"
 
     # services
@@ -78,7 +78,7 @@ class Ecs:
         return service
 
     def update_service(self, service: Service, desired: int | None, definition: Json | None, request: Json) -> None:
-        """ECS begins a new deployment when the task definition changes or one is forced; a count is no deployment."""
+        """Start a new deployment when the task definition changes or one is forced; a new count alone is none."""
         if desired is not None:
             service.desired = int(desired)
         _configure(service, request)
@@ -91,7 +91,7 @@ class Ecs:
         self.changed.set()
 
     def deploy(self, service: Service, definition: Json, *, is_rollback: bool = False) -> None:
-        """Begin a deployment; the one before goes out as the new tasks come in."""
+        """Start a deployment; the previous one is drained as the new tasks pass."""
         if service.primary.rollout_state == "COMPLETED":
             service.stable_before = service.primary.task_definition
         for deployment in service.deployments:
@@ -101,7 +101,7 @@ class Ecs:
         self.changed.set()
 
     def forget_old_deployments(self, service: Service) -> None:
-        """An older deployment is shown until the last of its tasks has ended."""
+        """Drop the older deployments whose tasks have all stopped."""
         alive = {task.deployment_id for task in self.tasks_of_service(service) if task.last_status != STOPPED}
         older = [deployment for deployment in service.deployments[1:] if deployment.id in alive]
         service.deployments = [service.primary, *older]
@@ -112,7 +112,7 @@ class Ecs:
         self.changed.set()
 
     def event(self, service: Service, message: str) -> None:
-        """Say something of a service; what was said last is not said again (ECS repeats it every few hours)."""
+        """Add a service event, unless it repeats the last one (ECS repeats it only every few hours)."""
         text = f"(service {service.name}) {message}"
         if not service.events or service.events[0]["message"] != text:
             service.events.appendleft({"id": str(uuid.uuid4()), "createdAt": time.time(), "message": text})
@@ -138,7 +138,7 @@ class Ecs:
     def run_task(
         self, cluster: str, definition: Json, count: int, request: Json
     ) -> tuple[list[Task], list[Unplaceable]]:
-        """Tasks of no service; those that found a place, and why each of the others did not."""
+        """Start standalone tasks; returns those that were placed, and a reason for each of the others."""
         started: list[Task] = []
         failures: list[Unplaceable] = []
         group = request.get("group") or f"family:{definition['family']}"
@@ -155,7 +155,7 @@ class Ecs:
     def add_task(
         self, cluster: str, definition: Json, group: str, *, overrides: Json, service: Service | None = None
     ) -> Task | Unplaceable:
-        """Place a task and hand it to the agent, or say why there is no place."""
+        """Place a task; the control loop starts it. Returns the reason when no instance can take it."""
         instance = place(definition, group, self.instances_of(cluster), self._tasks.values())
         if isinstance(instance, Unplaceable):
             return instance
@@ -178,15 +178,15 @@ class Ecs:
         return task
 
     def stop_task(self, task: Task, code: str, reason: str) -> None:
-        """Ask for a task's end; the first reason stays."""
-        if task.wanted:
+        """Request that a task stops; the first reason is kept."""
+        if task.should_run:
             task.desired_status = STOPPED
             task.stop_code, task.stopped_reason = code, reason
             task.stopping_at = time.time()
             self.changed.set()
 
     def end_unstarted(self, task: Task) -> None:
-        """The task was asked to stop, or lost its instance, before any of its containers was started."""
+        """Mark as stopped a task that was stopped, or lost its instance, before its containers were started."""
         for container in task.containers:
             container.status = STOPPED
         task.stopped_at = time.time()
@@ -194,14 +194,14 @@ class Ecs:
         self.changed.set()
 
     def forget_old_tasks(self) -> None:
-        """Of each group, keep the tasks that stopped last, for whoever asks why."""
+        """Keep only the tasks of each group that stopped last, so that DescribeTasks can say why."""
         stopped: dict[str, list[Task]] = {}
         for task in self._tasks.values():
             if task.last_status == STOPPED:
                 stopped.setdefault(task.group, []).append(task)
         for tasks in stopped.values():
             tasks.sort(key=lambda task: task.stopped_at or 0.0)
-            for task in tasks[:-STOPPED_TASKS_KEPT]:
+            for task in tasks[:-MAX_STOPPED_TASKS]:
                 del self._tasks[task.id]
 
     # container instances
@@ -211,7 +211,7 @@ class Ecs:
         self.changed.set()
 
     def remove_instance(self, instance_id: str) -> None:
-        """The instance is gone, and so are its tasks."""
+        """Remove a terminated instance, and stop its tasks."""
         if self._instances.pop(instance_id, None):
             for task in self.tasks_on(instance_id):
                 self.stop_task(task, "TerminationNotice", f"Host EC2 (instance {instance_id}) terminated.")
@@ -229,22 +229,22 @@ class Ecs:
         return instance.address if instance else ""
 
     def set_instance_status(self, instance: ContainerInstance, status: str) -> None:
-        """A draining instance takes no new task, and its services' tasks move away."""
+        """A draining instance takes no new tasks, and the tasks of services move to other instances."""
         instance.status = status
         for task in self.tasks_on(instance.instance_id):
             task.evicted = status == DRAINING
         self.changed.set()
 
-    # the rest
+    # tags and clusters
 
     def tagged(self, arn: str) -> list[dict[str, str]] | None:
-        """The (live) tags of a resource, or None when it is not there."""
-        things: Sequence[Service | Task | ContainerInstance]
-        things = [*self._services.values(), *self._tasks.values(), *self._instances.values()]
-        return next((thing.tags for thing in things if thing.arn == arn), None)
+        """The live tag list of a resource; None when there is no such resource."""
+        resources: Sequence[Service | Task | ContainerInstance]
+        resources = [*self._services.values(), *self._tasks.values(), *self._instances.values()]
+        return next((resource.tags for resource in resources if resource.arn == arn), None)
 
     def cluster_counts(self, cluster: str) -> dict[str, int]:
-        """The figures that DescribeClusters shows."""
+        """The counts that DescribeClusters returns."""
         tasks = self.tasks_of(cluster)
         return {
             "registeredContainerInstancesCount": len(self.instances_of(cluster)),
@@ -254,7 +254,7 @@ class Ecs:
         }
 
     def retire(self, service: Service) -> None:
-        """A deleted service whose tasks are all gone is INACTIVE, and still described for a while."""
+        """A deleted service becomes INACTIVE once its tasks are gone; it can still be described."""
         service.status = INACTIVE
 
 
@@ -264,7 +264,7 @@ def _deployment(definition: Json, *, is_rollback: bool = False) -> Deployment:
     return Deployment(f"ecs-svc/{identity:019d}", definition, rollout_reason=reason, is_rollback=is_rollback)
 
 
-# what CreateService and UpdateService say of a service, and DescribeServices says back as it was said
+# The settings of CreateService and UpdateService that DescribeServices returns as they were given.
 _SETTINGS = (
     "launchType", "capacityProviderStrategy", "placementConstraints", "placementStrategy", "propagateTags",
     "enableECSManagedTags", "enableExecuteCommand", "healthCheckGracePeriodSeconds", "deploymentConfiguration",

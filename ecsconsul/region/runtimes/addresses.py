@@ -1,4 +1,4 @@
-"""Addresses and ports on loopback: which are free, and who gets which. Nothing here listens for long."""
+"""Finds and hands out free addresses and ports on loopback."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import sys
 import threading
 import weakref
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 
 LOOPBACK = "127.0.0.1"
-# Docker hands out dynamic host ports from the kernel's ephemeral range; so do we.
+# The kernel's ephemeral range, from which Docker takes dynamic host ports too.
 FIRST_DYNAMIC_PORT, LAST_DYNAMIC_PORT = 32768, 60999
 CONSUL_SERF_PORT, CONSUL_HTTP_PORT, CONSUL_DNS_PORT = 8301, 8500, 8600
 SHARED_ADDRESS_VARIABLE = "ECSCONSUL_SHARED_ADDRESS"
 
 
-def one_address_only() -> bool:
-    """Whether all machines must share 127.0.0.1: where the rest of 127/8 is not up (macOS), or when told to."""
+def must_share_address() -> bool:
+    """Whether all instances share 127.0.0.1: where the rest of 127/8 isn't up (macOS), or when requested."""
     return bool(os.environ.get(SHARED_ADDRESS_VARIABLE)) or not sys.platform.startswith("linux")
 
 
 def is_free(address: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> bool:
-    """Whether a server could listen at address:port now."""
+    """Whether a server can listen on address:port now."""
     with closing(socket.socket(socket.AF_INET, kind)) as probe:
         if kind == socket.SOCK_STREAM:
-            # a port in TIME_WAIT is free for a server, which sets the same option
+            # Servers set this option too, so a port in TIME_WAIT is free for them.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
@@ -42,36 +42,36 @@ def is_free_for_both(address: str, port: int) -> bool:
     return is_free(address, port) and is_free(address, port, socket.SOCK_DGRAM)
 
 
-_claimants: weakref.WeakSet[object] = weakref.WeakSet()
+_owners: weakref.WeakSet[object] = weakref.WeakSet()
 
 
-def claim_consul_ports(owner: object) -> bool:
-    """Whether the `owner` may have Consul's own ports at 127.0.0.1: they are free, and no other lab is about to listen.
+def claim_consul_ports(owner: object, address: str = LOOPBACK) -> bool:
+    """Claim Consul's default ports at `address`; False when they are taken, or claimed by another lab that is starting.
 
-    It has them as long as it lives. Where there are no abstract sockets (macOS) two labs that start in the same moment
-    may both believe so.
+    The claim lasts as long as `owner` lives. Without abstract sockets (macOS), two labs that start at the same moment
+    may both get it.
     """
-    if not all(is_free_for_both(LOOPBACK, port) for port in (CONSUL_HTTP_PORT, CONSUL_DNS_PORT)):
+    if not all(is_free_for_both(address, port) for port in (CONSUL_HTTP_PORT, CONSUL_DNS_PORT)):
         return False
-    if owner in _claimants or not sys.platform.startswith("linux"):
+    if owner in _owners or not sys.platform.startswith("linux"):
         return True
-    return _claimed_by(owner, f"ecsconsul {LOOPBACK}:{CONSUL_HTTP_PORT}")
+    return _claim(owner, f"ecsconsul {address}:{CONSUL_HTTP_PORT}")
 
 
-def _claimed_by(owner: object, name: str) -> bool:
-    """The kernel gives an abstract name to one socket, and takes it back however its process ends."""
-    with closing(socket.socket(socket.AF_UNIX)) as claim:
+def _claim(owner: object, name: str) -> bool:
+    """Bind an abstract socket: the kernel gives its name to one process, and frees it however that process ends."""
+    with closing(socket.socket(socket.AF_UNIX)) as sock:
         try:
-            claim.bind(f"\0{name}")
+            sock.bind(f"\0{name}")
         except OSError:
             return False
-        weakref.finalize(owner, os.close, claim.detach())
-    _claimants.add(owner)
+        weakref.finalize(owner, os.close, sock.detach())
+    _owners.add(owner)
     return True
 
 
-def holder(port: int) -> str:
-    """Who listens on a port, as far as this user may know."""
+def who_listens(port: int) -> str:
+    """Which program listens on a port, as far as this user may see."""
     import psutil
 
     try:
@@ -86,55 +86,56 @@ def holder(port: int) -> str:
 
 @dataclass
 class Ports:
-    """Hands out free ports of one address, each once until the range is used up."""
+    """Hands out free ports of one address, cycling through the range before it reuses one."""
 
     address: str
     _next: int = FIRST_DYNAMIC_PORT
-    _given: set[int] = field(default_factory=set)
-    # tasks that start at once ask for ports at once
+    _taken: set[int] = field(default_factory=set)
+    _is_free: Callable[[str, int], bool] = is_free_for_both
+    # Tasks take ports from threads of their own.
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self) -> int:
-        """A port that is free for TCP and UDP. Raises OSError when the whole range is taken."""
+        """A port that is free for TCP and UDP. Raises OSError when the range is exhausted."""
         with self._lock:
             for _ in range(LAST_DYNAMIC_PORT - FIRST_DYNAMIC_PORT + 1):
                 port, self._next = self._next, self._next + 1
                 if self._next > LAST_DYNAMIC_PORT:
                     self._next = FIRST_DYNAMIC_PORT
-                if port not in self._given and is_free_for_both(self.address, port):
-                    self._given.add(port)
+                if port not in self._taken and self._is_free(self.address, port):
+                    self._taken.add(port)
                     return port
         raise OSError(f"no free port left on {self.address}")
 
     def give_back(self, port: int) -> None:
-        """The port may be handed out again, once the others had their turn."""
-        self._given.discard(port)
+        """Return a port, to be handed out again after the rest of the range."""
+        self._taken.discard(port)
 
 
 class Addresses:
-    """Hands out addresses of a /24 of 127/8 that belongs to one lab, or 127.0.0.1 alone where there is no other."""
+    """Hands out addresses from one lab's /24 of 127/8, or 127.0.0.1 to everyone with `shared`."""
 
     def __init__(self, lab: str, shared: bool) -> None:
         self.shared = shared
         self._block = LOOPBACK if shared else _free_block(lab)
-        self._given: set[str] = set()
-        # labs that start in the same moment look in different places
+        self._taken: set[str] = set()
+        # Labs that start at the same moment begin at different ports.
         self._shared_ports = Ports(LOOPBACK, FIRST_DYNAMIC_PORT + zlib.crc32(lab.encode()) % 20000)
 
     def take(self) -> str:
-        """An address that no other machine of the lab has."""
+        """An address that no other instance of the lab has, unless all share one."""
         if self.shared:
             return LOOPBACK
-        address = next(a for a in self._all() if a not in self._given)
-        self._given.add(address)
+        address = next(a for a in self._all() if a not in self._taken)
+        self._taken.add(address)
         return address
 
     def give_back(self, address: str) -> None:
-        """The machine is gone; its address may serve another."""
-        self._given.discard(address)
+        """Return the address of a terminated instance."""
+        self._taken.discard(address)
 
     def ports(self, address: str) -> Ports:
-        """The ports of a machine's address; machines that share an address share its ports."""
+        """The ports of an instance's address; instances that share an address share its ports."""
         return self._shared_ports if self.shared else Ports(address)
 
     def _all(self) -> Iterator[str]:
@@ -142,10 +143,10 @@ class Addresses:
 
 
 def _free_block(lab: str) -> str:
-    """The first three bytes of a /24 where no other lab's Consul listens; the lab's name says where to look first."""
+    """The first three bytes of a /24 where no lab's Consul listens; the search starts at a hash of the lab's name."""
     start = zlib.crc32(lab.encode())
     for attempt in range(4096):
-        # 127.0.0 is everybody's, and 127.255.255 holds the broadcast address
+        # Skip 127.0.0, which everyone uses, and 127.255.255, which holds the broadcast address.
         number = (start + attempt) % (254 * 254)
         block = f"127.{number // 254 + 1}.{number % 254 + 1}"
         if is_free(f"{block}.1", CONSUL_SERF_PORT):

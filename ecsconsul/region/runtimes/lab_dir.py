@@ -1,18 +1,16 @@
-"""A lab's directory on this machine: its folders, its locks, and the file that says where its region listens."""
+"""A lab's directory: its folders, its locks, and the file with its region's info."""
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
-import os
 import shutil
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from ...paths import state_folder
+from ...paths import lock_file, state_folder
 
 DOCKER, PROCESSES = "docker", "processes"
 _REGION_LOG = "region.log"
@@ -20,7 +18,7 @@ _REGION_LOG = "region.log"
 
 @dataclass(frozen=True)
 class RegionSpec:
-    """The arguments that a region is started with."""
+    """The arguments of a region, which it reads as JSON."""
 
     lab: str
     region: str
@@ -36,7 +34,7 @@ class RegionSpec:
 
 @dataclass(frozen=True)
 class RegionInfo:
-    """What a running region is; addresses are host:port, `endpoint` is a URL."""
+    """Describes a running region. Addresses are host:port, `endpoint` is a URL."""
 
     pid: int
     version: str
@@ -53,7 +51,7 @@ class RegionInfo:
     subnet_ids: tuple[str, ...] = ()
 
     def runs(self, runtime: str | None) -> bool:
-        """Whether tasks run with this runtime; `auto` and None match any."""
+        """Whether tasks run in this runtime; `auto` and None match any."""
         return runtime not in (DOCKER, PROCESSES) or runtime == self.runtime
 
 
@@ -67,25 +65,25 @@ class LabDir:
         self.region_log = self.logs / _REGION_LOG
         self.images = self.root / "images"
         self.environments = self.root / "environments"
-        self.instances = self.root / "machines"
+        self.instances = self.root / "instances"
         self.tasks = self.root / "tasks"
         self._info = self.root / "region.json"
         self._region_lock = self.root / "region.lock"
-        self._change_lock = self.root / "walk.lock"
+        self._change_lock = self.root / "change.lock"
 
     def service_logs(self, service: str) -> Path:
-        """The folder with one log file for each task of a service (or of a family, for a task of its own)."""
+        """The folder with a log file for each task of a service, or of a family for standalone tasks."""
         return self.logs / "services" / service
 
     def write_info(self, info: RegionInfo) -> None:
-        """Replace the file atomically, so that a reader never sees half of it."""
+        """Write the region's info atomically, so that readers never see half a file."""
         self.root.mkdir(parents=True, exist_ok=True)
         draft = self._info.with_suffix(".new")
         draft.write_text(json.dumps(asdict(info)))
         draft.replace(self._info)
 
     def info(self) -> RegionInfo | None:
-        """The running region; None when none runs. A file that a crashed one left behind does not count."""
+        """The running region's info; None when no region runs, even if a crashed one left its file behind."""
         try:
             found = json.loads(self._info.read_text())
         except (FileNotFoundError, json.JSONDecodeError):
@@ -93,7 +91,7 @@ class LabDir:
         return _region_info(found) if self.is_alive() else None
 
     def is_alive(self) -> bool:
-        """Whether a region holds its lock. The kernel releases the lock however its holder exits."""
+        """Whether a region holds its lock, which the kernel releases however the region exits."""
         try:
             with self._region_lock.open() as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -104,29 +102,15 @@ class LabDir:
             return True
 
     def lock_region(self) -> IO[str]:
-        """The lock of the running region; close the file to release it. Raises BlockingIOError."""
-        return self._take(self._region_lock)
+        """Take the lock of the running region; close the file to release it. Raises BlockingIOError."""
+        return lock_file(self._region_lock)
 
     def lock_changes(self) -> IO[str]:
-        """The lock of a command that changes the lab; close the file to release it. Raises BlockingIOError."""
-        return self._take(self._change_lock)
-
-    def _take(self, path: Path) -> IO[str]:
-        self.root.mkdir(parents=True, exist_ok=True)
-        lock = path.open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise
-        if not _is_at(path, lock):
-            # `down` has removed the file in between: a lock on it excludes nobody.
-            lock.close()
-            return self._take(path)
-        return lock
+        """Take the lock of commands that change the lab; close the file to release it. Raises BlockingIOError."""
+        return lock_file(self._change_lock)
 
     def rotate_logs(self) -> None:
-        """Move the logs of the last run to logs/previous, and remove those of the run before it."""
+        """Move the logs of the previous run to logs/previous, and remove older ones."""
         previous = self.logs / "previous"
         self.logs.mkdir(parents=True, exist_ok=True)
         remove(previous)
@@ -143,29 +127,19 @@ class LabDir:
 
     def clear(self) -> None:
         """Remove everything but the logs."""
-        with contextlib.suppress(FileNotFoundError):
-            # The locks last: whoever takes them after that finds nothing that is still to be removed.
-            locks = (self._region_lock, self._change_lock)
-            for entry in (*(one for one in list(self.root.iterdir()) if one not in locks), *locks):
-                if entry != self.logs:
-                    remove(entry)
+        for entry in self.leftovers():
+            remove(entry)
 
     def leftovers(self) -> list[Path]:
-        """What is in the directory besides the logs."""
+        """The directory's entries besides the logs; the locks last, as whoever takes one next must lose nothing."""
         if not self.root.is_dir():
             return []
-        return sorted(entry for entry in self.root.iterdir() if entry != self.logs)
-
-
-def _is_at(path: Path, file: IO[str]) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
-    except FileNotFoundError:
-        return False
+        entries = [entry for entry in self.root.iterdir() if entry != self.logs]
+        return sorted(entries, key=lambda entry: (entry == self._change_lock, entry == self._region_lock, entry))
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder; fine when it is gone, or disappears meanwhile. Raises OSError."""
+    """Remove a file or a folder; does nothing when it is gone or disappears meanwhile. Raises OSError."""
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
     elif sys.version_info >= (3, 12):
@@ -180,7 +154,7 @@ def _unless_gone(function: object, path: str, error: BaseException) -> None:
 
 
 def _region_info(found: dict[str, Any]) -> RegionInfo:
-    # An older version of this tool may not have written all of them.
+    # An older version of ecsconsul may not have written all fields.
     known = {"version": "", **found}
     known = {name: known[name] for name in RegionInfo.__dataclass_fields__ if name in known}
     known |= {name: tuple(known[name]) for name in ("forwarded_ports", "subnet_ids") if name in known}

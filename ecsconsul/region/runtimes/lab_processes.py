@@ -1,7 +1,7 @@
-"""Processes of the lab: started in groups of their own, marked so that each can be found again, ended for sure.
+"""Starts, finds and stops a lab's processes, each in a process group of its own.
 
-The mark is an environment variable, set at exec: there is no moment at which a process runs and is not marked,
-and no file that a crash could leave wrong.
+An ownership variable in the environment says which lab a process belongs to. It is set at exec and inherited, so no
+process runs without it, and no file can be out of date after a crash.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import psutil
 
 OWNER_VARIABLE = "ECSCONSUL_LAB_HOME"
-# What a child inherits: how to find programs, the user's locale, the machine's certificate authorities, proxies.
+# What a child inherits: the search path, the user's locale, certificate authorities, and proxies.
 _INHERITED = (
     "PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
@@ -26,22 +26,22 @@ _INHERITED = (
 )  # fmt: skip
 
 
-def environment(home: Path, extra: Mapping[str, str]) -> dict[str, str]:
-    """The variables of a child: a few inherited ones (never credentials), the ownership variable, and `extra`."""
+def environment(root: Path, extra: Mapping[str, str]) -> dict[str, str]:
+    """A child's environment: a few inherited variables (never credentials), `extra`, and the ownership variable."""
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    return {**inherited, **extra, OWNER_VARIABLE: str(home)}
+    return {**inherited, **extra, OWNER_VARIABLE: str(root)}
 
 
 def start(
-    argv: Sequence[str], *, home: Path, log: Path, env: Mapping[str, str], cwd: Path | None = None
+    argv: Sequence[str], *, root: Path, log: Path, env: Mapping[str, str], cwd: Path | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start a process in a session of its own, with its output appended to `log`. Raises OSError."""
+    """Start a process of the lab at `root` in a new session, with its output appended to `log`. Raises OSError."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(
             argv,
             cwd=cwd,
-            env=environment(home, env),
+            env=environment(root, env),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -50,13 +50,13 @@ def start(
 
 
 def signal_group(pid: int, number: signal.Signals) -> None:
-    """Send a signal to the process group that `start` made; fine when it is gone."""
+    """Send a signal to a process group created by `start`; does nothing when it is gone."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
 
 
 def stop(process: subprocess.Popen[bytes], timeout: float) -> int:
-    """SIGTERM, then SIGKILL to the whole group after `timeout` seconds; the exit code (negative = signal)."""
+    """Send SIGTERM, and SIGKILL to the whole group after `timeout` seconds; the exit code (negative: a signal)."""
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -65,14 +65,14 @@ def stop(process: subprocess.Popen[bytes], timeout: float) -> int:
     return process.wait()
 
 
-def find_leftovers(home: Path) -> list[psutil.Process]:
-    """Every other process on this machine that belongs to the lab at `home`."""
+def find_leftovers(root: Path) -> list[psutil.Process]:
+    """Every other process on this machine that belongs to the lab at `root`."""
     import psutil
 
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid != os.getpid() and process.environ().get(OWNER_VARIABLE) == str(home):
+            if process.pid != os.getpid() and process.environ().get(OWNER_VARIABLE) == str(root):
                 found.append(process)
         except psutil.Error:
             # Another user's process, or one that has just exited.
@@ -80,8 +80,8 @@ def find_leftovers(home: Path) -> list[psutil.Process]:
     return found
 
 
-def kill_leftovers(home: Path, timeout: float = 5.0) -> list[str]:
-    """SIGKILL every process of the lab, and those they start meanwhile; what was killed, as "name (pid)".
+def kill_leftovers(root: Path, timeout: float = 5.0) -> list[str]:
+    """SIGKILL every process of the lab, and any that they start meanwhile; returns "name (pid)" for each.
 
     Raises TimeoutError when some still run after `timeout` seconds.
     """
@@ -89,7 +89,7 @@ def kill_leftovers(home: Path, timeout: float = 5.0) -> list[str]:
 
     killed: list[str] = []
     for _ in range(5):
-        processes = find_leftovers(home)
+        processes = find_leftovers(root)
         if not processes:
             return killed
         for process in processes:
@@ -97,30 +97,30 @@ def kill_leftovers(home: Path, timeout: float = 5.0) -> list[str]:
                 killed.append(f"{process.name()} ({process.pid})")
                 process.kill()
         psutil.wait_procs(processes, timeout / 5)
-    left = find_leftovers(home)
-    if left:
-        raise TimeoutError(f"still running: {', '.join(str(process.pid) for process in left)}")
+    remaining = find_leftovers(root)
+    if remaining:
+        raise TimeoutError(f"still running: {', '.join(str(process.pid) for process in remaining)}")
     return killed
 
 
 def send_input(process: subprocess.Popen[bytes], text: str) -> None:
-    """Write a process's whole standard input."""
+    """Write `text` to a process's standard input, and close it."""
     assert process.stdin
     with process.stdin as pipe, contextlib.suppress(BrokenPipeError):
         pipe.write(text.encode())
 
 
 def await_line(process: subprocess.Popen[bytes], timeout: float) -> None:
-    """Return when the process writes a line, when it exits, or after `timeout` seconds."""
+    """Return when the process writes a line or exits, or after `timeout` seconds."""
     import select
 
     assert process.stdout
-    with process.stdout as answer:
-        select.select([answer], [], [], timeout)
+    with process.stdout as output:
+        select.select([output], [], [], timeout)
 
 
 def stop_process(pid: int, timeout: float, kill_timeout: float = 5.0) -> None:
-    """SIGTERM, then SIGKILL after `timeout` seconds."""
+    """Send SIGTERM, and SIGKILL after `timeout` seconds."""
     import psutil
 
     with contextlib.suppress(psutil.NoSuchProcess):

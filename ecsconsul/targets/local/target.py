@@ -153,7 +153,7 @@ class LocalTarget:
         return self._selection
 
     def _taken_ports(self) -> list[LabError]:
-        from ...region.runtimes.addresses import LOOPBACK, holder, is_free
+        from ...region.runtimes.addresses import LOOPBACK, is_free, who_listens
 
         info = self._home.info()
         own = info.forwarded_ports if info else ()
@@ -161,7 +161,7 @@ class LocalTarget:
             LabError(
                 f"Port {service.host_port} is taken",
                 where=f"service {service.name}, host_port {service.host_port}",
-                why=holder(service.host_port),
+                why=who_listens(service.host_port),
                 hint="stop the program that listens there, or give the service another host_port in the config",
             )
             for service in self._lab.services
@@ -232,7 +232,7 @@ class LocalTarget:
         self._usable, self._absent = None, ""
 
     def _start_region(self, binary: str, selection: RuntimeSelection, image: str) -> None:
-        from ...region.runtimes.addresses import one_address_only
+        from ...region.runtimes.addresses import must_share_address
         from ...region.runtimes.lab_processes import await_line, send_input
 
         spec = RegionSpec(
@@ -240,7 +240,7 @@ class LocalTarget:
             self._requested_region,
             binary,
             self._lab.consul.servers,
-            one_address_only(),
+            must_share_address(),
             ecs_instances=self._lab.instances,
             runtime=selection.runtime,
             runtime_why=selection.why,

@@ -1,6 +1,6 @@
-"""ECS's API as AWS's own client speaks to it: shapes, errors, pages, and what each request begins.
+"""ECS's API through boto3: shapes, errors, pages, and what each request starts.
 
-boto3 over HTTP, moto behind it, the real agent; only the containers are fake. The expectations are those of
+moto and the control loop are real, the containers are fake. What is expected follows
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/Welcome.html
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,41 +16,30 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.region.api_region import ApiWorld
+from tests.region.api_region import ApiRegion
 
 Until = Callable[..., None]
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def region(moto: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiWorld]:
-    from ecsconsul.region.runtimes.lab_dir import LabDir
-
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("ECSCONSUL_HOME", str(tmp_path_factory.mktemp("home")))
-        world = ApiWorld(moto, LabDir("lab"))
-        yield world
-        world.close()
-
-
-@pytest.fixture(scope="module")
-def ecs(region: ApiWorld) -> Any:
-    return region.client("ecs")
+def ecs(api: ApiRegion) -> Any:
+    return api.client("ecs")
 
 
 @pytest.fixture
-def cluster(region: ApiWorld, ecs: Any, tmp_path: Path) -> str:
+def cluster(api: ApiRegion, ecs: Any, tmp_path: Path) -> str:
     """A cluster of the test's own, with two instances."""
     name = f"lab{next(_numbers)}"
     ecs.create_cluster(clusterName=name)
     for number in (1, 2):
-        region.add_instance(tmp_path, name, f"i-{name}{number}")
+        api.add_instance(tmp_path, name, f"i-{name}{number}")
     return name
 
 
 @pytest.fixture(scope="module")
 def families(ecs: Any) -> Any:
-    """The ARNs of task definitions that run, end at once, are too big for any instance, or end only when killed."""
+    """The ARNs of task definitions that run, exit at once, are too big for any instance, or ignore SIGTERM."""
 
     def register(family: str, image: str = "steady", memory: int = 200, **more: Any) -> str:
         app = {"name": "app", "image": image, "cpu": 100, "memory": memory, "essential": True, **more}
@@ -68,9 +57,9 @@ def families(ecs: Any) -> Any:
 
 @pytest.fixture
 def service(ecs: Any, cluster: str, families: Any, until: Until) -> dict[str, Any]:
-    """A service whose two tasks run."""
+    """A service with two running tasks."""
     ecs.create_service(cluster=cluster, serviceName="weather", taskDefinition=families.v1, desiredCount=2)
-    return settled(ecs, cluster, until)
+    return await_stable(ecs, cluster, until)
 
 
 def described(ecs: Any, cluster: str, **more: Any) -> dict[str, Any]:
@@ -78,7 +67,7 @@ def described(ecs: Any, cluster: str, **more: Any) -> dict[str, Any]:
     return dict(found)
 
 
-def settled(ecs: Any, cluster: str, until: Until) -> dict[str, Any]:
+def await_stable(ecs: Any, cluster: str, until: Until) -> dict[str, Any]:
     def is_stable() -> bool:
         found = described(ecs, cluster)
         one = len(found["deployments"]) == 1 and found["deployments"][0]["rolloutState"] == "COMPLETED"
@@ -88,9 +77,9 @@ def settled(ecs: Any, cluster: str, until: Until) -> dict[str, Any]:
     return described(ecs, cluster)
 
 
-def refused(call: Callable[..., Any], **ask: Any) -> tuple[str, str]:
+def refused(call: Callable[..., Any], **arguments: Any) -> tuple[str, str]:
     with pytest.raises(ClientError) as caught:
-        call(**ask)
+        call(**arguments)
     answer = caught.value.response
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 400
     return answer["Error"]["Code"], answer["Error"]["Message"]
@@ -99,37 +88,37 @@ def refused(call: Callable[..., Any], **ask: Any) -> tuple[str, str]:
 # services
 
 
-def test_create_service_answers_the_service_and_tasks_really_start(
+def test_create_service_returns_the_service_and_starts_its_tasks(
     ecs: Any, cluster: str, families: Any, until: Until
 ) -> None:
     before = dt.datetime.now(dt.timezone.utc)
     tags = [{"key": "team", "value": "weather"}]
-    made = ecs.create_service(
+    created = ecs.create_service(
         cluster=cluster, serviceName="weather", taskDefinition=families.v1, desiredCount=2, launchType="EC2", tags=tags
     )["service"]
-    assert made["serviceArn"] == f"arn:aws:ecs:us-east-1:123456789012:service/{cluster}/weather"
-    assert made["clusterArn"].endswith(f":cluster/{cluster}")
-    assert (made["status"], made["desiredCount"], made["runningCount"]) == ("ACTIVE", 2, 0)
-    assert made["taskDefinition"] == families.v1
-    assert abs(made["createdAt"] - before) < dt.timedelta(seconds=5)
-    assert made["tags"] == tags
-    (deployment,) = made["deployments"]
+    assert created["serviceArn"] == f"arn:aws:ecs:us-east-1:123456789012:service/{cluster}/weather"
+    assert created["clusterArn"].endswith(f":cluster/{cluster}")
+    assert (created["status"], created["desiredCount"], created["runningCount"]) == ("ACTIVE", 2, 0)
+    assert created["taskDefinition"] == families.v1
+    assert abs(created["createdAt"] - before) < dt.timedelta(seconds=5)
+    assert created["tags"] == tags
+    (deployment,) = created["deployments"]
     assert (deployment["status"], deployment["rolloutState"], deployment["desiredCount"]) == (
         "PRIMARY",
         "IN_PROGRESS",
         2,
     )
     assert deployment["id"].startswith("ecs-svc/")
-    now = settled(ecs, cluster, until)
+    now = await_stable(ecs, cluster, until)
     assert (now["runningCount"], now["pendingCount"]) == (2, 0)
     assert now["deployments"][0]["runningCount"] == 2
     assert now["events"][0]["message"] == "(service weather) has reached a steady state."
     assert isinstance(now["events"][0]["createdAt"], dt.datetime)
-    assert "tags" not in now, "only when they are asked for"
+    assert "tags" not in now, "only when requested"
     assert described(ecs, cluster, include=["TAGS"])["tags"] == tags
 
 
-def test_awss_own_waiters_see_it_become_stable_and_inactive(ecs: Any, cluster: str, families: Any) -> None:
+def test_boto3_waiters_see_a_service_become_stable_and_inactive(ecs: Any, cluster: str, families: Any) -> None:
     soon = {"Delay": 0.05, "MaxAttempts": 100}  # type: ignore[var-annotated]
     ecs.create_service(cluster=cluster, serviceName="weather", taskDefinition=families.v1, desiredCount=1)
     ecs.get_waiter("services_stable").wait(cluster=cluster, services=["weather"], WaiterConfig=soon)
@@ -138,46 +127,46 @@ def test_awss_own_waiters_see_it_become_stable_and_inactive(ecs: Any, cluster: s
 
 
 @pytest.mark.usefixtures("service")
-def test_a_count_scales_without_a_deployment(ecs: Any, cluster: str, until: Until) -> None:
+def test_new_count_scales_without_a_deployment(ecs: Any, cluster: str, until: Until) -> None:
     before = described(ecs, cluster)["deployments"][0]["id"]
     answer = ecs.update_service(cluster=cluster, service="weather", desiredCount=4)["service"]
     assert answer["desiredCount"] == 4
-    assert answer["runningCount"] == 2, "what really runs now, not what was asked for"
+    assert answer["runningCount"] == 2, "the count of running tasks, not the desired count"
     until(lambda: described(ecs, cluster)["runningCount"] == 4)
     assert [d["id"] for d in described(ecs, cluster)["deployments"]] == [before]
 
 
 @pytest.mark.usefixtures("service")
 @pytest.mark.parametrize("forced", [False, True])
-def test_a_new_definition_or_force_is_a_deployment(
+def test_new_definition_or_force_starts_a_deployment(
     ecs: Any, cluster: str, families: Any, until: Until, forced: bool
 ) -> None:
-    ask = {"forceNewDeployment": True} if forced else {"taskDefinition": families.v2}
+    arguments = {"forceNewDeployment": True} if forced else {"taskDefinition": families.v2}
     old = set(ecs.list_tasks(cluster=cluster, serviceName="weather")["taskArns"])
-    new, before = ecs.update_service(cluster=cluster, service="weather", **ask)["service"]["deployments"]
+    new, before = ecs.update_service(cluster=cluster, service="weather", **arguments)["service"]["deployments"]
     assert (new["status"], before["status"], before["desiredCount"]) == ("PRIMARY", "ACTIVE", 0)
-    after = settled(ecs, cluster, until)
+    after = await_stable(ecs, cluster, until)
     assert after["taskDefinition"] == (families.v1 if forced else families.v2)
     assert not old & set(ecs.list_tasks(cluster=cluster, serviceName="weather")["taskArns"])
 
 
-def test_the_same_definition_again_is_no_deployment(ecs: Any, cluster: str, families: Any, service: Any) -> None:
+def test_same_definition_starts_no_deployment(ecs: Any, cluster: str, families: Any, service: Any) -> None:
     ecs.update_service(cluster=cluster, service=service["serviceArn"], taskDefinition="api-weather:1")
     assert [d["id"] for d in described(ecs, cluster)["deployments"]] == [service["deployments"][0]["id"]]
 
 
-def test_delete_wants_force_or_no_tasks_and_then_drains(
-    region: ApiWorld, ecs: Any, cluster: str, families: Any, until: Until
+def test_delete_service_needs_force_and_drains(
+    api: ApiRegion, ecs: Any, cluster: str, families: Any, until: Until
 ) -> None:
     ecs.create_service(cluster=cluster, serviceName="weather", taskDefinition=families.stubborn, desiredCount=2)
-    settled(ecs, cluster, until)
+    await_stable(ecs, cluster, until)
     assert refused(ecs.delete_service, cluster=cluster, service="weather") == (
         "InvalidParameterException",
         "The service cannot be stopped while it is scaled above 0.",
     )
     deleted = ecs.delete_service(cluster=cluster, service="weather", force=True)["service"]
     assert (deleted["status"], deleted["desiredCount"]) == ("DRAINING", 0)
-    assert ecs.list_services(cluster=cluster)["serviceArns"] == [], "not listed any more"
+    assert ecs.list_services(cluster=cluster)["serviceArns"] == [], "no longer listed"
     again = {"cluster": cluster, "serviceName": "weather", "taskDefinition": families.v1, "desiredCount": 1}
     assert refused(ecs.create_service, **again) == (
         "InvalidParameterException",
@@ -186,7 +175,7 @@ def test_delete_wants_force_or_no_tasks_and_then_drains(
     assert refused(ecs.update_service, cluster=cluster, service="weather", desiredCount=1)[0] == (
         "ServiceNotActiveException"
     )
-    region.runtime.kill("stubborn")
+    api.runtime.kill("stubborn")
     until(lambda: described(ecs, cluster)["status"] == "INACTIVE")
     assert described(ecs, cluster)["deployments"] == []
     assert refused(ecs.update_service, cluster=cluster, service="weather", desiredCount=1)[0] == (
@@ -195,21 +184,21 @@ def test_delete_wants_force_or_no_tasks_and_then_drains(
     assert ecs.create_service(**again)["service"]["status"] == "ACTIVE", "the name is free again"
 
 
-def test_what_is_missing_is_a_failure_of_a_description_and_an_error_elsewhere(ecs: Any, cluster: str) -> None:
+def test_missing_service_is_a_failure_when_described_and_an_error_elsewhere(ecs: Any, cluster: str) -> None:
     found = ecs.describe_services(cluster=cluster, services=["nothing"])
     assert found["services"] == []
     (failure,) = found["failures"]
     assert failure == {"arn": f"arn:aws:ecs:us-east-1:123456789012:service/{cluster}/nothing", "reason": "MISSING"}
-    for call, ask in (
+    for call, arguments in (
         (ecs.update_service, {"service": "nothing"}),
         (ecs.delete_service, {"service": "nothing"}),
         (ecs.list_tasks, {"serviceName": "nothing"}),
     ):
-        assert refused(call, cluster=cluster, **ask) == ("ServiceNotFoundException", "Service not found.")
+        assert refused(call, cluster=cluster, **arguments) == ("ServiceNotFoundException", "Service not found.")
 
 
 @pytest.mark.parametrize(
-    ("operation", "ask"),
+    ("operation", "arguments"),
     [
         ("create_service", {"serviceName": "weather", "taskDefinition": "api-weather"}),
         ("describe_services", {"services": ["weather"]}),
@@ -220,13 +209,13 @@ def test_what_is_missing_is_a_failure_of_a_description_and_an_error_elsewhere(ec
         ("list_container_instances", {}),
     ],
 )
-def test_a_cluster_that_is_not_there_is_said_to_be_so(ecs: Any, operation: str, ask: dict[str, Any]) -> None:
+def test_missing_cluster_is_an_error(ecs: Any, operation: str, arguments: dict[str, Any]) -> None:
     with pytest.raises(ecs.exceptions.ClusterNotFoundException, match=r"Cluster not found\."):
-        getattr(ecs, operation)(cluster="nowhere", **ask)
+        getattr(ecs, operation)(cluster="nowhere", **arguments)
 
 
 @pytest.mark.parametrize(
-    ("change", "code", "words"),
+    ("change", "code", "message"),
     [
         ({"taskDefinition": "api-weather:99"}, "ClientException", "TaskDefinition not found."),
         ({"taskDefinition": "nothing"}, "ClientException", "TaskDefinition not found."),
@@ -244,27 +233,31 @@ def test_a_cluster_that_is_not_there_is_said_to_be_so(ecs: Any, operation: str, 
         ({"deploymentConfiguration": {"maximumPercent": 99}}, "InvalidParameterException", "100 or more"),
     ],
 )
-def test_create_service_refuses_what_it_cannot_make_true(
-    ecs: Any, cluster: str, change: dict[str, Any], code: str, words: str, families: Any
+def test_create_service_refuses_unsupported_requests(
+    ecs: Any, cluster: str, change: dict[str, Any], code: str, message: str, families: Any
 ) -> None:
-    ask = {"cluster": cluster, "serviceName": "weather", "taskDefinition": families.v1, "desiredCount": 1, **change}
-    found = refused(ecs.create_service, **ask)
+    arguments = {
+        "cluster": cluster,
+        "serviceName": "weather",
+        "taskDefinition": families.v1,
+        "desiredCount": 1,
+        **change,
+    }
+    found = refused(ecs.create_service, **arguments)
     assert found[0] == code
-    assert words in found[1]
+    assert message in found[1]
     assert ecs.list_services(cluster=cluster)["serviceArns"] == []
 
 
 @pytest.mark.usefixtures("service")
-def test_a_name_is_taken_once(ecs: Any, cluster: str, families: Any) -> None:
+def test_existing_service_is_not_created_again(ecs: Any, cluster: str, families: Any) -> None:
     assert refused(ecs.create_service, cluster=cluster, serviceName="weather", taskDefinition=families.v1)[1] == (
         "Creation of service was not idempotent."
     )
 
 
-def test_a_figure_of_a_definition_that_is_none_is_refused_and_the_region_lives_on(
-    ecs: Any, cluster: str, service: Any, until: Until
-) -> None:
-    """Placement works with the figures: one that is not a number must not reach it."""
+def test_definition_with_an_invalid_size_is_refused(ecs: Any, cluster: str, service: Any, until: Until) -> None:
+    """Placement computes with sizes, so one that isn't a number would break the control loop."""
     app = {"name": "app", "image": "steady", "memory": 8}
     ecs.register_task_definition(family="odd", containerDefinitions=[app], cpu="lots", memory="8")
     found = refused(ecs.create_service, cluster=cluster, serviceName="odd", taskDefinition="odd", desiredCount=1)
@@ -273,11 +266,11 @@ def test_a_figure_of_a_definition_that_is_none_is_refused_and_the_region_lives_o
     until(lambda: described(ecs, cluster)["runningCount"] == 3)
 
 
-def test_listings_come_in_pages(ecs: Any, cluster: str, families: Any) -> None:
+def test_listings_are_paginated(ecs: Any, cluster: str, families: Any) -> None:
     for number in range(12):
         ecs.create_service(cluster=cluster, serviceName=f"s{number:02}", taskDefinition=families.v1, desiredCount=0)
     first = ecs.list_services(cluster=cluster)
-    assert len(first["serviceArns"]) == 10, "ListServices' own page size"
+    assert len(first["serviceArns"]) == 10, "the page size of ListServices"
     rest = ecs.list_services(cluster=cluster, nextToken=first["nextToken"])
     assert "nextToken" not in rest
     names = [arn.rpartition("/")[2] for arn in first["serviceArns"] + rest["serviceArns"]]
@@ -295,7 +288,7 @@ def test_listings_come_in_pages(ecs: Any, cluster: str, families: Any) -> None:
 # tasks
 
 
-def test_tasks_are_listed_by_what_is_asked(ecs: Any, cluster: str, families: Any, service: Any, until: Until) -> None:
+def test_list_tasks_filters(ecs: Any, cluster: str, families: Any, service: Any, until: Until) -> None:
     mine = set(ecs.list_tasks(cluster=cluster, serviceName="weather")["taskArns"])
     (job,) = ecs.run_task(cluster=cluster, taskDefinition="api-weather:2", startedBy="me")["tasks"]
     assert set(ecs.list_tasks(cluster=cluster)["taskArns"]) == mine | {job["taskArn"]}
@@ -309,18 +302,18 @@ def test_tasks_are_listed_by_what_is_asked(ecs: Any, cluster: str, families: Any
     assert at[0] | at[1] == mine | {job["taskArn"]}
     assert not at[0] & at[1]
     ecs.stop_task(cluster=cluster, task=job["taskArn"], reason="enough")
-    assert ecs.list_tasks(cluster=cluster, startedBy="me")["taskArns"] == [], "it is no more meant to run"
+    assert ecs.list_tasks(cluster=cluster, startedBy="me")["taskArns"] == [], "its desired status is STOPPED"
     assert ecs.list_tasks(cluster=cluster, desiredStatus="STOPPED")["taskArns"] == [job["taskArn"]]
 
 
-def test_a_task_from_its_start_to_its_end(ecs: Any, cluster: str, families: Any, until: Until) -> None:
+def test_task_from_start_to_stop(ecs: Any, cluster: str, families: Any, until: Until) -> None:
     def now() -> dict[str, Any]:
         return dict(ecs.describe_tasks(cluster=cluster, tasks=[arn.rpartition("/")[2]], include=["TAGS"])["tasks"][0])
 
     tags = [{"key": "why", "value": "test"}]
-    (begun,) = ecs.run_task(cluster=cluster, taskDefinition=families.v1, tags=tags, group="mine")["tasks"]
-    arn = begun["taskArn"]
-    assert begun["lastStatus"] in ("PENDING", "RUNNING")
+    (created,) = ecs.run_task(cluster=cluster, taskDefinition=families.v1, tags=tags, group="mine")["tasks"]
+    arn = created["taskArn"]
+    assert created["lastStatus"] in ("PENDING", "RUNNING")
     until(lambda: now()["lastStatus"] == "RUNNING")
     running = now()
     assert (running["desiredStatus"], running["group"], running["launchType"]) == ("RUNNING", "mine", "EC2")
@@ -333,21 +326,21 @@ def test_a_task_from_its_start_to_its_end(ecs: Any, cluster: str, families: Any,
     stopping = ecs.stop_task(cluster=cluster, task=arn, reason="enough")["task"]
     assert stopping["desiredStatus"] == "STOPPED"
     until(lambda: now()["lastStatus"] == "STOPPED")
-    ended = now()
-    assert (ended["stopCode"], ended["stoppedReason"]) == ("UserInitiated", "enough")
-    assert ended["containers"][0]["exitCode"] == 143
-    assert running["startedAt"] <= ended["stoppingAt"] <= ended["stoppedAt"]
-    assert ecs.stop_task(cluster=cluster, task=arn)["task"]["stoppedReason"] == "enough", "twice is fine"
+    stopped = now()
+    assert (stopped["stopCode"], stopped["stoppedReason"]) == ("UserInitiated", "enough")
+    assert stopped["containers"][0]["exitCode"] == 143
+    assert running["startedAt"] <= stopped["stoppingAt"] <= stopped["stoppedAt"]
+    assert ecs.stop_task(cluster=cluster, task=arn)["task"]["stoppedReason"] == "enough", "stopping twice is fine"
 
 
-def test_a_stopped_task_of_a_service_is_replaced(ecs: Any, cluster: str, service: Any, until: Until) -> None:
+def test_stopped_task_of_a_service_is_replaced(ecs: Any, cluster: str, service: Any, until: Until) -> None:
     first, _ = ecs.list_tasks(cluster=cluster)["taskArns"]
     ecs.stop_task(cluster=cluster, task=first)
     until(lambda: first not in ecs.list_tasks(cluster=cluster)["taskArns"])
     until(lambda: described(ecs, cluster)["runningCount"] == 2)
 
 
-def test_tasks_that_are_missing(ecs: Any, cluster: str) -> None:
+def test_missing_task(ecs: Any, cluster: str) -> None:
     found = ecs.describe_tasks(cluster=cluster, tasks=["nothing"])
     assert [failure["reason"] for failure in found["failures"]] == ["MISSING"]
     assert refused(ecs.stop_task, cluster=cluster, task="nothing") == (
@@ -357,14 +350,14 @@ def test_tasks_that_are_missing(ecs: Any, cluster: str) -> None:
     assert refused(ecs.describe_tasks, cluster=cluster, tasks=[])[0] == "InvalidParameterException"
 
 
-def test_run_task_hands_its_overrides_to_the_container(region: ApiWorld, ecs: Any, cluster: str, families: Any) -> None:
+def test_run_task_passes_overrides_to_the_container(api: ApiRegion, ecs: Any, cluster: str, families: Any) -> None:
     override = {"name": "app", "command": ["other"], "environment": [{"name": "A", "value": "1"}]}
     (task,) = ecs.run_task(cluster=cluster, taskDefinition=families.job, overrides={"containerOverrides": [override]})[
         "tasks"
     ]
     task_id = task["taskArn"].rpartition("/")[2]
     ecs.get_waiter("tasks_stopped").wait(cluster=cluster, tasks=[task_id], WaiterConfig={"Delay": 0.05})
-    assert region.runtime.overrides[task_id] == override
+    assert api.runtime.overrides[task_id] == override
     (ended,) = ecs.describe_tasks(cluster=cluster, tasks=[task_id])["tasks"]
     assert ended["overrides"]["containerOverrides"] == [override]
     assert (ended["stopCode"], ended["containers"][0]["exitCode"]) == ("EssentialContainerExited", 0)
@@ -375,7 +368,7 @@ def test_run_task_hands_its_overrides_to_the_container(region: ApiWorld, ecs: An
     )
 
 
-def test_run_task_says_what_it_could_not_place(ecs: Any, cluster: str, families: Any) -> None:
+def test_run_task_reports_tasks_that_cannot_be_placed(ecs: Any, cluster: str, families: Any) -> None:
     found = ecs.run_task(cluster=cluster, taskDefinition=families.big, count=2)
     assert found["tasks"] == []
     assert [failure["reason"] for failure in found["failures"]] == ["RESOURCE:MEMORY", "RESOURCE:MEMORY"]
@@ -393,39 +386,42 @@ def test_run_task_says_what_it_could_not_place(ecs: Any, cluster: str, families:
 # container instances
 
 
-def test_container_instances_show_what_is_left_of_them(ecs: Any, cluster: str, service: Any) -> None:
+def test_container_instances_show_remaining_resources(ecs: Any, cluster: str, service: Any) -> None:
     arns = ecs.list_container_instances(cluster=cluster)["containerInstanceArns"]
     found = ecs.describe_container_instances(cluster=cluster, containerInstances=[*arns, "nothing"])
     assert [failure["reason"] for failure in found["failures"]] == ["MISSING"]
     assert len(found["containerInstances"]) == 2
     for one in found["containerInstances"]:
         assert (one["status"], one["agentConnected"], one["runningTasksCount"]) == ("ACTIVE", True, 1)
-        figures = [
+        resources = [
             {r["name"]: r["integerValue"] for r in one[key]} for key in ("registeredResources", "remainingResources")
         ]
-        assert figures == [{"CPU": 2048, "MEMORY": 4096}, {"CPU": 1948, "MEMORY": 3896}]
+        assert resources == [{"CPU": 2048, "MEMORY": 4096}, {"CPU": 1948, "MEMORY": 3896}]
         assert isinstance(one["registeredAt"], dt.datetime)
         assert one["ec2InstanceId"].startswith("i-")
 
 
-def test_a_draining_instance_empties_and_may_come_back(ecs: Any, cluster: str, service: Any, until: Until) -> None:
+def test_draining_instance_empties_and_can_be_activated(ecs: Any, cluster: str, service: Any, until: Until) -> None:
     first, second = ecs.list_container_instances(cluster=cluster)["containerInstanceArns"]
-    ask = {"cluster": cluster, "containerInstances": [first]}
-    answer = ecs.update_container_instances_state(status="DRAINING", **ask)
+    arguments = {"cluster": cluster, "containerInstances": [first]}
+    answer = ecs.update_container_instances_state(status="DRAINING", **arguments)
     assert [one["status"] for one in answer["containerInstances"]] == ["DRAINING"]
     assert ecs.list_container_instances(cluster=cluster, status="ACTIVE")["containerInstanceArns"] == [second]
     until(lambda: not ecs.list_tasks(cluster=cluster, containerInstance=first)["taskArns"])
     assert len(ecs.list_tasks(cluster=cluster, containerInstance=second)["taskArns"]) == 2
-    ecs.update_container_instances_state(status="ACTIVE", **ask)
+    ecs.update_container_instances_state(status="ACTIVE", **arguments)
     ecs.update_service(cluster=cluster, service="weather", desiredCount=3)
     until(lambda: len(ecs.list_tasks(cluster=cluster, containerInstance=first)["taskArns"]) == 1)
-    assert refused(ecs.update_container_instances_state, status="REGISTERING", **ask)[0] == "InvalidParameterException"
+    assert (
+        refused(ecs.update_container_instances_state, status="REGISTERING", **arguments)[0]
+        == "InvalidParameterException"
+    )
 
 
 # tags
 
 
-def test_tags_of_all_that_is_kept_here_and_of_what_moto_keeps(ecs: Any, cluster: str, service: Any) -> None:
+def test_tags_of_our_resources_and_of_motos(ecs: Any, cluster: str, service: Any) -> None:
     arns = [
         service["serviceArn"],
         ecs.list_tasks(cluster=cluster)["taskArns"][0],
@@ -445,8 +441,8 @@ def test_tags_of_all_that_is_kept_here_and_of_what_moto_keeps(ecs: Any, cluster:
 # the cluster
 
 
-def test_the_cluster_counts_what_runs_and_cannot_go_before_it(
-    ecs: Any, cluster: str, service: Any, region: ApiWorld
+def test_cluster_has_counts_and_is_deleted_only_when_empty(
+    ecs: Any, cluster: str, service: Any, api: ApiRegion
 ) -> None:
     (found,) = ecs.describe_clusters(clusters=[cluster])["clusters"]
     assert found["registeredContainerInstancesCount"] == 2
@@ -455,6 +451,6 @@ def test_the_cluster_counts_what_runs_and_cannot_go_before_it(
     ecs.delete_service(cluster=cluster, service="weather", force=True)
     assert refused(ecs.delete_cluster, cluster=found["clusterArn"])[0] == "ClusterContainsContainerInstancesException"
     for number in (1, 2):
-        region.remove_instance(f"i-{cluster}{number}")
+        api.remove_instance(f"i-{cluster}{number}")
     assert ecs.delete_cluster(cluster=cluster)["cluster"]["status"] == "INACTIVE"
     assert refused(ecs.list_services, cluster=cluster)[0] == "ClusterNotFoundException"

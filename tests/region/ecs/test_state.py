@@ -1,17 +1,17 @@
-"""The region's state: what a change of it begins, and that it does not grow."""
+"""The region's ECS state: what each change starts, and that it doesn't grow without bound."""
 
 from __future__ import annotations
 
-from ecsconsul.region.ecs.model import DRAINING, RUNNING, STOPPED, STOPPED_TASKS_KEPT, Service
+from ecsconsul.region.ecs.model import DRAINING, MAX_STOPPED_TASKS, RUNNING, STOPPED, Service
 from ecsconsul.region.ecs.placement import Unplaceable
 from ecsconsul.region.ecs.state import Ecs
-from tests.region.ecs.making import CLUSTER, definition, instance, region
+from tests.region.ecs.factories import CLUSTER, definition, instance, new_ecs
 
 V1, V2 = definition(revision=1), definition(revision=2)
 
 
-def created(ecs: Ecs, desired: int = 1, **ask: object) -> Service:
-    return ecs.create_service(CLUSTER, "weather", desired, V1, ask)
+def created(ecs: Ecs, desired: int = 1, **request: object) -> Service:
+    return ecs.create_service(CLUSTER, "weather", desired, V1, request)
 
 
 def complete(service: Service) -> None:
@@ -19,16 +19,16 @@ def complete(service: Service) -> None:
     service.primary.rollout_state = "COMPLETED"
 
 
-def test_a_count_is_no_deployment() -> None:
-    ecs = region()
+def test_new_count_starts_no_deployment() -> None:
+    ecs = new_ecs()
     service = created(ecs)
     ecs.update_service(service, 3, None, {})
     ecs.update_service(service, 3, V1, {})
     assert (service.desired, len(service.deployments)) == (3, 1)
 
 
-def test_another_definition_or_force_is_one_and_the_one_before_goes_out() -> None:
-    ecs = region()
+def test_new_definition_or_force_starts_a_deployment() -> None:
+    ecs = new_ecs()
     service = created(ecs)
     ecs.update_service(service, None, V2, {})
     assert [(d.status, d.task_definition["revision"]) for d in service.deployments] == [("PRIMARY", 2), ("ACTIVE", 1)]
@@ -38,8 +38,8 @@ def test_another_definition_or_force_is_one_and_the_one_before_goes_out() -> Non
     assert service.desired == 1
 
 
-def test_only_a_complete_deployment_is_one_to_go_back_to() -> None:
-    ecs = region()
+def test_only_a_completed_deployment_is_a_rollback_target() -> None:
+    ecs = new_ecs()
     service = created(ecs)
     ecs.update_service(service, None, V2, {})
     assert service.stable_before is None
@@ -48,26 +48,26 @@ def test_only_a_complete_deployment_is_one_to_go_back_to() -> None:
     assert service.stable_before == V2
 
 
-def test_a_deployment_begins_with_a_clean_slate() -> None:
-    ecs = region()
+def test_new_deployment_resets_failures() -> None:
+    ecs = new_ecs()
     service = created(ecs)
     service.failures, service.not_before = 7, 1e12
     ecs.deploy(service, V2)
     assert (service.failures, service.not_before) == (0, 0.0)
 
 
-def test_settings_are_kept_when_an_update_does_not_name_them() -> None:
-    ecs = region()
-    ask = {"deploymentConfiguration": {"minimumHealthyPercent": 0, "deploymentCircuitBreaker": {"enable": True}}}
-    service = created(ecs, **ask)
+def test_update_keeps_settings_that_it_omits() -> None:
+    ecs = new_ecs()
+    request = {"deploymentConfiguration": {"minimumHealthyPercent": 0, "deploymentCircuitBreaker": {"enable": True}}}
+    service = created(ecs, **request)
     ecs.update_service(service, 2, None, {})
-    assert service.minimum_healthy_percent == 0, "zero is a figure too"
+    assert service.minimum_healthy_percent == 0, "zero is a valid value"
     assert service.maximum_percent == 200
     assert service.circuit_breaker == {"enable": True}
 
 
-def test_old_deployments_are_forgotten_with_their_last_task() -> None:
-    ecs = region(instance())
+def test_old_deployment_is_dropped_after_its_last_task() -> None:
+    ecs = new_ecs(instance())
     service = created(ecs)
     old = ecs.add_task(CLUSTER, V1, "service:weather", overrides={}, service=service)
     for _ in range(5):
@@ -79,8 +79,8 @@ def test_old_deployments_are_forgotten_with_their_last_task() -> None:
     assert service.deployments == [service.primary]
 
 
-def test_each_change_wakes_the_agent() -> None:
-    ecs = region(instance())
+def test_every_change_wakes_the_control_loop() -> None:
+    ecs = new_ecs(instance())
     service = created(ecs)
     task = ecs.add_task(CLUSTER, V1, "g", overrides={})
     changes = [
@@ -98,26 +98,26 @@ def test_each_change_wakes_the_agent() -> None:
         assert ecs.changed.is_set()
 
 
-def test_the_first_reason_of_a_stop_stays() -> None:
-    ecs = region(instance())
+def test_first_stop_reason_is_kept() -> None:
+    ecs = new_ecs(instance())
     task = ecs.add_task(CLUSTER, V1, "g", overrides={})
     ecs.stop_task(task, "UserInitiated", "first")
     ecs.stop_task(task, "ServiceSchedulerInitiated", "second")
     assert (task.stop_code, task.stopped_reason, task.last_status) == ("UserInitiated", "first", "PENDING")
 
 
-def test_the_tasks_of_a_lost_instance_end() -> None:
-    ecs = region(instance(), instance("i-2"))
+def test_tasks_of_a_removed_instance_are_stopped() -> None:
+    ecs = new_ecs(instance(), instance("i-2"))
     here, there = (ecs.add_task(CLUSTER, V1, "g", overrides={}) for _ in "12")
     ecs.remove_instance(here.instance_id)
-    assert (here.wanted, there.wanted) == (False, True)
+    assert (here.should_run, there.should_run) == (False, True)
     assert here.stop_code == "TerminationNotice"
     assert ecs.instance_arn(here.instance_id) == ""
     ecs.remove_instance("i-none")
 
 
-def test_draining_evicts_and_activating_takes_it_back() -> None:
-    ecs = region(instance())
+def test_draining_evicts_tasks_and_activating_reverts_it() -> None:
+    ecs = new_ecs(instance())
     task = ecs.add_task(CLUSTER, V1, "g", overrides={})
     one = ecs.instances_of(CLUSTER)[0]
     ecs.set_instance_status(one, DRAINING)
@@ -127,8 +127,8 @@ def test_draining_evicts_and_activating_takes_it_back() -> None:
     assert not task.evicted
 
 
-def test_an_event_is_not_said_twice_in_a_row() -> None:
-    ecs = region()
+def test_repeated_event_is_recorded_once() -> None:
+    ecs = new_ecs()
     service = created(ecs)
     for text in ("no place", "no place", "started", "no place"):
         ecs.event(service, text)
@@ -142,34 +142,34 @@ def test_an_event_is_not_said_twice_in_a_row() -> None:
     assert len(service.events) == 100
 
 
-def test_of_stopped_tasks_those_that_stopped_last_are_kept() -> None:
-    ecs = region(instance(cpu=10**6, memory=10**6))
-    oldest, *others = [ecs.add_task(CLUSTER, V1, "g", overrides={}) for _ in range(STOPPED_TASKS_KEPT + 10)]
+def test_most_recently_stopped_tasks_are_kept() -> None:
+    ecs = new_ecs(instance(cpu=10**6, memory=10**6))
+    oldest, *others = [ecs.add_task(CLUSTER, V1, "g", overrides={}) for _ in range(MAX_STOPPED_TASKS + 10)]
     alive = ecs.add_task(CLUSTER, V1, "g", overrides={})
     alive.last_status = RUNNING
     for number, task in enumerate((*others, oldest)):
         task.last_status, task.stopped_at = STOPPED, float(number)
     ecs.forget_old_tasks()
     kept = ecs.tasks()
-    assert len(kept) == STOPPED_TASKS_KEPT + 1
-    assert oldest in kept, "it began first and ended last"
+    assert len(kept) == MAX_STOPPED_TASKS + 1
+    assert oldest in kept, "it started first and stopped last"
     assert alive in kept
     assert others[0] not in kept
 
 
-def test_a_task_that_never_ran_ends_with_all_that_an_ended_one_has() -> None:
-    ecs = region(instance())
+def test_unstarted_task_is_marked_as_stopped() -> None:
+    ecs = new_ecs(instance())
     task = ecs.add_task(CLUSTER, V1, "g", overrides={})
     ecs.remove_instance("i-1")
     ecs.changed.clear()
     ecs.end_unstarted(task)
     assert (task.last_status, task.desired_status, task.stopped_at is not None) == (STOPPED, STOPPED, True)
     assert [c.status for c in task.containers] == [STOPPED]
-    assert ecs.changed.is_set(), "a service may have waited for it"
+    assert ecs.changed.is_set(), "a service may be waiting for it"
 
 
-def test_tags_are_the_live_ones() -> None:
-    ecs = region(instance())
+def test_tags_are_live() -> None:
+    ecs = new_ecs(instance())
     service = created(ecs, tags=[{"key": "a", "value": "1"}])
     assert ecs.tagged(service.arn) is service.tags
     assert ecs.tagged("arn:nothing") is None

@@ -1,4 +1,4 @@
-"""Addresses and ports: free ones, each given once, also to those who ask at the same time."""
+"""Addresses and ports are free, and each is handed out once, even to concurrent callers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ecsconsul.region.runtimes import addresses as network
 from ecsconsul.region.runtimes.addresses import (
     CONSUL_SERF_PORT,
     FIRST_DYNAMIC_PORT,
@@ -19,9 +18,10 @@ from ecsconsul.region.runtimes.addresses import (
     SHARED_ADDRESS_VARIABLE,
     Addresses,
     Ports,
+    claim_consul_ports,
     is_free,
     is_free_for_both,
-    one_address_only,
+    must_share_address,
 )
 from tests.listening import tcp_and_udp
 
@@ -36,7 +36,7 @@ def fast_switches() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-def test_a_port_is_free_until_someone_listens_and_again_after() -> None:
+def test_port_is_free_unless_a_server_listens() -> None:
     listener, udp = tcp_and_udp(LOOPBACK)
     udp.close()
     with listener:
@@ -46,23 +46,23 @@ def test_a_port_is_free_until_someone_listens_and_again_after() -> None:
         assert not is_free_for_both(LOOPBACK, port)
         with socket.create_connection((LOOPBACK, port)) as client, listener.accept()[0]:
             assert client.getpeername()[1] == port
-    assert is_free(LOOPBACK, port), "what is left in TIME_WAIT does not hinder a server"
+    assert is_free(LOOPBACK, port), "TIME_WAIT does not block a server"
 
 
-def test_an_address_that_is_not_ours_is_not_free() -> None:
+def test_foreign_address_is_not_free() -> None:
     assert not is_free("192.0.2.1", 8300)
 
 
-def test_ports_are_given_in_turn_and_once() -> None:
+def test_ports_are_handed_out_in_turn() -> None:
     ports = Ports(LOOPBACK)
     given = [ports.take() for _ in range(50)]
     assert len(set(given)) == 50
     assert min(given) >= FIRST_DYNAMIC_PORT
     ports.give_back(given[0])
-    assert ports.take() not in given, "the others have their turn first"
+    assert ports.take() not in given, "the rest of the range comes first"
 
 
-def test_a_taken_port_is_passed_over() -> None:
+def test_taken_port_is_skipped() -> None:
     ports = Ports(LOOPBACK, _next=40_000)
     first = ports.take()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
@@ -70,11 +70,9 @@ def test_a_taken_port_is_passed_over() -> None:
         assert ports.take() != udp.getsockname()[1]
 
 
-def test_the_range_begins_anew_at_its_end_and_can_be_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    # whoever else has these very ports now
-    monkeypatch.setattr(network, "is_free_for_both", lambda address, port: True)
-    ports = Ports(LOOPBACK, _next=LAST_DYNAMIC_PORT)
-    ports._given = set(range(FIRST_DYNAMIC_PORT, LAST_DYNAMIC_PORT))
+def test_range_wraps_around_and_can_be_exhausted() -> None:
+    ports = Ports(LOOPBACK, _next=LAST_DYNAMIC_PORT, _is_free=lambda address, port: True)
+    ports._taken = set(range(FIRST_DYNAMIC_PORT, LAST_DYNAMIC_PORT))
     last = ports.take()
     assert last == LAST_DYNAMIC_PORT
     with pytest.raises(OSError, match=r"no free port left on 127\.0\.0\.1"):
@@ -84,7 +82,7 @@ def test_the_range_begins_anew_at_its_end_and_can_be_used_up(monkeypatch: pytest
 
 
 @pytest.mark.usefixtures("fast_switches")
-def test_tasks_that_start_at_once_get_ports_of_their_own() -> None:
+def test_concurrent_callers_get_different_ports() -> None:
     ports, start = Ports(LOOPBACK), threading.Barrier(8)
 
     def take(_: int) -> list[int]:
@@ -97,7 +95,7 @@ def test_tasks_that_start_at_once_get_ports_of_their_own() -> None:
 
 
 @several_addresses
-def test_addresses_of_a_lab_are_its_own() -> None:
+def test_labs_get_different_addresses() -> None:
     one, two = Addresses("one", shared=False), Addresses("two", shared=False)
     first, second = one.take(), one.take()
     assert first.rpartition(".")[0] == second.rpartition(".")[0] != two.take().rpartition(".")[0]
@@ -108,7 +106,7 @@ def test_addresses_of_a_lab_are_its_own() -> None:
 
 
 @several_addresses
-def test_a_block_where_another_lab_runs_is_left_to_it() -> None:
+def test_block_of_another_lab_is_skipped() -> None:
     mine = Addresses("same", shared=False).take()
     with socket.create_server((mine, CONSUL_SERF_PORT)):
         other = Addresses("same", shared=False).take()
@@ -116,36 +114,36 @@ def test_a_block_where_another_lab_runs_is_left_to_it() -> None:
     assert Addresses("same", shared=False).take() == mine
 
 
-def test_machines_that_share_the_address_share_its_ports() -> None:
+def test_instances_that_share_an_address_share_its_ports() -> None:
     addresses = Addresses("lab", shared=True)
     assert addresses.take() == addresses.take() == LOOPBACK
     ports = {addresses.ports(LOOPBACK).take() for _ in range(10)}
     assert len(ports) == 10
 
 
-def test_one_address_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sharing_one_address_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SHARED_ADDRESS_VARIABLE, raising=False)
-    assert one_address_only() == (not sys.platform.startswith("linux"))
+    assert must_share_address() == (not sys.platform.startswith("linux"))
     monkeypatch.setenv(SHARED_ADDRESS_VARIABLE, "1")
-    assert one_address_only()
+    assert must_share_address()
 
 
 @several_addresses
-def test_of_two_labs_that_start_at_once_one_has_consuls_own_ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both find them free: neither listens yet."""
-    monkeypatch.setattr(network, "LOOPBACK", "127.99.3.1")
+def test_only_one_of_two_starting_labs_gets_consuls_default_ports() -> None:
+    """Neither listens yet, so both find the ports free."""
+    address = "127.99.3.1"
     first, second = Addresses("one", shared=False), Addresses("two", shared=False)
-    assert network.claim_consul_ports(first)
-    assert not network.claim_consul_ports(second)
-    assert network.claim_consul_ports(first), "it may come to have a new first server"
+    assert claim_consul_ports(first, address)
+    assert not claim_consul_ports(second, address)
+    assert claim_consul_ports(first, address), "it may have a new first server"
     del first
-    assert network.claim_consul_ports(second)
+    assert claim_consul_ports(second, address)
 
 
 @several_addresses
-def test_ports_that_another_program_has_are_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "LOOPBACK", "127.99.3.2")
+def test_taken_ports_are_not_claimed() -> None:
+    address = "127.99.3.2"
     lab = Addresses("one", shared=False)
-    with socket.create_server(("127.99.3.2", 8600)):
-        assert not network.claim_consul_ports(lab)
-    assert network.claim_consul_ports(lab)
+    with socket.create_server((address, 8600)):
+        assert not claim_consul_ports(lab, address)
+    assert claim_consul_ports(lab, address)

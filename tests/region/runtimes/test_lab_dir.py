@@ -1,8 +1,7 @@
-"""Where a lab lives: its facts, its locks, and what is left of it."""
+"""A lab's directory: its info, its locks, and its leftovers."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import pytest
 
 from ecsconsul.region.runtimes.lab_dir import LabDir, RegionInfo, remove, state_folder
 
-FACTS = RegionInfo(
+INFO = RegionInfo(
     pid=1,
     version="0",
     lab="lab",
@@ -28,7 +27,7 @@ FACTS = RegionInfo(
 )
 
 
-def test_labs_live_where_the_variable_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_state_folder_follows_the_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ECSCONSUL_HOME", "here")
     assert state_folder() == tmp_path / "here"
@@ -38,117 +37,102 @@ def test_labs_live_where_the_variable_says(monkeypatch: pytest.MonkeyPatch, tmp_
         assert state_folder() == tmp_path / "state" / "ecsconsul"
 
 
-def test_facts_count_while_their_region_lives(home: LabDir) -> None:
-    assert home.info() is None
-    assert not home.is_alive()
-    home.write_info(FACTS)
-    assert home.info() is None, "a dead region's"
-    with home.lock_region():
-        assert home.is_alive()
-        assert home.info() == FACTS
-        home.write_info(replace(FACTS, forwarded_ports=(8081, 8082)))
-        assert home.info() == replace(FACTS, forwarded_ports=(8081, 8082))
-    assert home.info() is None
+def test_info_is_valid_only_while_the_region_runs(lab_dir: LabDir) -> None:
+    assert lab_dir.info() is None
+    assert not lab_dir.is_alive()
+    lab_dir.write_info(INFO)
+    assert lab_dir.info() is None, "no region runs"
+    with lab_dir.lock_region():
+        assert lab_dir.is_alive()
+        assert lab_dir.info() == INFO
+        lab_dir.write_info(replace(INFO, forwarded_ports=(8081, 8082)))
+        assert lab_dir.info() == replace(INFO, forwarded_ports=(8081, 8082))
+    assert lab_dir.info() is None
 
 
-def test_what_a_newer_version_adds_is_passed_over_and_half_a_file_is_none(home: LabDir) -> None:
-    home.write_info(FACTS)
-    path = home.root / "region.json"
+def test_unknown_keys_and_incomplete_files_are_ignored(lab_dir: LabDir) -> None:
+    lab_dir.write_info(INFO)
+    path = lab_dir.root / "region.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "colour": "blue"}))
-    with home.lock_region():
-        assert home.info() == FACTS
+    with lab_dir.lock_region():
+        assert lab_dir.info() == INFO
         path.write_text('{"pid": 1')
-        assert home.info() is None
+        assert lab_dir.info() is None
 
 
-def test_a_lock_is_held_by_one_and_dies_with_its_holder(home: LabDir) -> None:
+def test_lock_is_exclusive_and_ends_with_its_process(lab_dir: LabDir) -> None:
     code = (
         "import sys; from ecsconsul.region.runtimes.lab_dir import LabDir; lock = LabDir('lab').lock_region();"
-        "print('held', flush=True); sys.stdin.read()"
+        "print('locked', flush=True); sys.stdin.read()"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout and holder.stdout.readline() == b"held\n"
-        assert home.is_alive()
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline() == b"locked\n"
+        assert lab_dir.is_alive()
         with pytest.raises(BlockingIOError):
-            home.lock_region()
-        home.lock_changes().close()
-        holder.kill()
-        holder.wait(5)
-    assert not home.is_alive()
-    home.lock_region().close()
+            lab_dir.lock_region()
+        lab_dir.lock_changes().close()
+        process.kill()
+        process.wait(5)
+    assert not lab_dir.is_alive()
+    lab_dir.lock_region().close()
 
 
-def test_clear_leaves_the_logs_alone(home: LabDir) -> None:
-    home.write_info(FACTS)
-    for folder in (home.logs / "services", home.images / "weather", home.instances / "i-1" / "data", home.tasks):
+def test_clear_keeps_the_logs(lab_dir: LabDir) -> None:
+    lab_dir.write_info(INFO)
+    for folder in (
+        lab_dir.logs / "services",
+        lab_dir.images / "weather",
+        lab_dir.instances / "i-1" / "data",
+        lab_dir.tasks,
+    ):
         folder.mkdir(parents=True)
-    (home.root / "link").symlink_to("/")
-    assert {path.name for path in home.leftovers()} == {"images", "link", "machines", "region.json", "tasks"}
-    home.clear()
-    assert [path.name for path in home.root.iterdir()] == ["logs"]
-    assert home.leftovers() == []
-    home.clear()
+    (lab_dir.root / "link").symlink_to("/")
+    assert {path.name for path in lab_dir.leftovers()} == {"images", "instances", "link", "region.json", "tasks"}
+    lab_dir.clear()
+    assert [path.name for path in lab_dir.root.iterdir()] == ["logs"]
+    assert lab_dir.leftovers() == []
+    lab_dir.clear()
     assert LabDir("never").leftovers() == []
     LabDir("never").clear()
 
 
-def test_the_locks_go_last(home: LabDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever takes them from then on must lose nothing of its own."""
-    home.write_info(FACTS)
-    home.lock_region().close()
-    home.images.mkdir()
-    removed: list[str] = []
-
-    def noted(path: Path) -> None:
-        removed.append(path.name)
-        remove(path)
-
-    monkeypatch.setattr("ecsconsul.region.runtimes.lab_dir.remove", noted)
-    with home.lock_changes():
-        home.clear()
-    assert removed[-2:] == ["region.lock", "walk.lock"]
-    assert sorted(removed[:-2]) == ["images", "region.json"]
+def test_locks_are_removed_last(lab_dir: LabDir) -> None:
+    """The next command takes the lock of changes first, so that one goes last of all."""
+    lab_dir.write_info(INFO)
+    lab_dir.lock_region().close()
+    lab_dir.tasks.mkdir()
+    with lab_dir.lock_changes():
+        names = [path.name for path in lab_dir.leftovers()]
+        lab_dir.clear()
+    assert names == ["region.json", "tasks", "region.lock", "change.lock"]
+    assert lab_dir.leftovers() == []
 
 
-def test_a_lock_that_is_removed_while_it_is_taken_is_taken_anew(home: LabDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    home.lock_changes().close()
-    flock, removed = fcntl.flock, []
-
-    def after_a_down(file: object, how: int) -> None:
-        if not removed:
-            removed.append((home.root / "walk.lock").unlink())
-        flock(file, how)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(fcntl, "flock", after_a_down)
-    with home.lock_changes(), pytest.raises(BlockingIOError):
-        home.lock_changes()
-
-
-def test_two_may_remove_the_same_at_the_same_time(home: LabDir) -> None:
-    """A machine that is leaving removes its folder while the region clears up after itself."""
+def test_folder_can_be_removed_twice_at_the_same_time(lab_dir: LabDir) -> None:
+    """An instance that leaves removes its folder while the region cleans up."""
     for attempt in range(10):
         for number in range(150):
-            (home.instances / f"i-{attempt}" / str(number)).mkdir(parents=True)
-        (home.root / "zzz").write_text("")
+            (lab_dir.instances / f"i-{attempt}" / str(number)).mkdir(parents=True)
+        (lab_dir.root / "zzz").write_text("")
         start, failures = threading.Barrier(2), []
 
-        def leave(folder: Path, start: threading.Barrier = start, failures: list[str] = failures) -> None:
+        def terminate(folder: Path, start: threading.Barrier = start, failures: list[str] = failures) -> None:
             start.wait(5)
             try:
                 remove(folder)
             except OSError as error:
                 failures.append(str(error))
 
-        leaving = threading.Thread(target=leave, args=(home.instances / f"i-{attempt}",))
+        leaving = threading.Thread(target=terminate, args=(lab_dir.instances / f"i-{attempt}",))
         leaving.start()
         start.wait(5)
-        home.clear()
+        lab_dir.clear()
         leaving.join(10)
         assert failures == []
-        assert home.leftovers() == []
+        assert lab_dir.leftovers() == []
 
 
-def test_remove_takes_a_link_and_not_what_it_leads_to(tmp_path: Path) -> None:
+def test_remove_does_not_follow_links(tmp_path: Path) -> None:
     (tmp_path / "kept" / "file").mkdir(parents=True)
     (tmp_path / "link").symlink_to("kept")
     remove(tmp_path / "link")
@@ -156,9 +140,9 @@ def test_remove_takes_a_link_and_not_what_it_leads_to(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
-def test_the_logs_of_the_life_before_are_kept_and_those_before_it_are_not(home: LabDir) -> None:
-    for life in ("one", "two", "three"):
-        home.rotate_logs()
-        (home.logs / f"{life}.log").write_text("")
-    home.rotate_logs()
-    assert [path.name for path in (home.logs / "previous").iterdir()] == ["three.log"]
+def test_only_the_logs_of_the_previous_run_are_kept(lab_dir: LabDir) -> None:
+    for run in ("one", "two", "three"):
+        lab_dir.rotate_logs()
+        (lab_dir.logs / f"{run}.log").write_text("")
+    lab_dir.rotate_logs()
+    assert [path.name for path in (lab_dir.logs / "previous").iterdir()] == ["three.log"]

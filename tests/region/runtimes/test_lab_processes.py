@@ -1,4 +1,4 @@
-"""Processes of a lab: marked from their first moment, alone with what they may know, and ended for sure."""
+"""A lab's processes carry its ownership variable, inherit no secrets, and are stopped reliably."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from ecsconsul.region.runtimes.lab_processes import (
 )
 
 Until = Callable[..., None]
-PATIENCE = 60.0
+TIMEOUT = 60.0
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(99)"
 
 
 @pytest.fixture
-def begin(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts Python code as a process of the lab at tmp_path; whatever is left of it ends with the test."""
-    begun = []
+def run(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts Python code as a process of the lab at tmp_path; kills what is left after the test."""
+    processes = []
 
     def run(code: str, **env: str) -> subprocess.Popen[bytes]:
-        begun.append(start([sys.executable, "-c", code], home=tmp_path, log=tmp_path / "logs" / "log", env=env))
-        return begun[-1]
+        processes.append(start([sys.executable, "-c", code], root=tmp_path, log=tmp_path / "logs" / "log", env=env))
+        return processes[-1]
 
     yield run
     kill_leftovers(tmp_path)
-    for process in begun:
-        process.wait(PATIENCE)
+    for process in processes:
+        process.wait(TIMEOUT)
 
 
-def said(home: Path) -> str:
-    return (home / "logs" / "log").read_text()
+def output(root: Path) -> str:
+    return (root / "logs" / "log").read_text()
 
 
-def test_a_child_gets_no_secrets_and_cannot_lose_its_mark(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_gets_no_secrets_and_keeps_the_ownership_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("LANG", "C.UTF-8")
     found = environment(Path("/labs/one"), {"A": "1", OWNER_VARIABLE: "/labs/other"})
@@ -55,75 +55,70 @@ def test_a_child_gets_no_secrets_and_cannot_lose_its_mark(monkeypatch: pytest.Mo
     assert "AWS_SECRET_ACCESS_KEY" not in found
 
 
-def test_the_output_of_all_lives_is_appended_to_the_log(
-    begin: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
-) -> None:
+def test_output_is_appended_to_the_log(run: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
     for word in ("one", "two"):
         code = "import os, sys; print(os.environ['WORD'], sys.stdin.read() == '', os.getsid(0) == os.getpid())"
-        assert begin(code, WORD=word).wait(PATIENCE) == 0
-    assert said(tmp_path) == "one True True\ntwo True True\n"
+        assert run(code, WORD=word).wait(TIMEOUT) == 0
+    assert output(tmp_path) == "one True True\ntwo True True\n"
 
 
-def test_a_program_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
+def test_missing_program_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        start(["/nowhere/program"], home=tmp_path, log=tmp_path / "log", env={})
+        start(["/nowhere/program"], root=tmp_path, log=tmp_path / "log", env={})
 
 
-def test_stop_asks_first(begin: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, until: Until) -> None:
+def test_stop_sends_sigterm(run: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, until: Until) -> None:
     code = (
         "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(7)); print('up', flush=True); time.sleep(60)"
     )
-    process = begin(code)
-    until(lambda: "up" in said(tmp_path))
+    process = run(code)
+    until(lambda: "up" in output(tmp_path))
     assert stop(process, 10) == 7
-    assert stop(process, 10) == 7, "one that has ended is fine"
+    assert stop(process, 10) == 7, "stopping an exited process is fine"
 
 
-def test_stop_kills_what_does_not_listen_and_its_children(
-    begin: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, until: Until
+def test_stop_kills_a_stubborn_process_and_its_children(
+    run: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, until: Until
 ) -> None:
     code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {STUBBORN!r}]); {STUBBORN}"
-    process = begin(code)
-    until(lambda: said(tmp_path).count("up") == 2)
-    asked = time.monotonic()
+    process = run(code)
+    until(lambda: output(tmp_path).count("up") == 2)
+    requested = time.monotonic()
     assert stop(process, 0.2) == -signal.SIGKILL
-    assert time.monotonic() - asked < 30
+    assert time.monotonic() - requested < 30
     until(lambda: find_leftovers(tmp_path) == [])
 
 
-def test_a_signal_to_a_group_that_is_gone_is_fine(begin: Callable[..., subprocess.Popen[bytes]]) -> None:
-    process = begin("")
-    process.wait(PATIENCE)
+def test_signal_to_a_missing_group_is_ignored(run: Callable[..., subprocess.Popen[bytes]]) -> None:
+    process = run("")
+    process.wait(TIMEOUT)
     signal_group(process.pid, signal.SIGKILL)
 
 
-def test_survivors_are_those_of_the_lab_wherever_they_hide(
-    begin: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, until: Until
+def test_daemons_of_the_lab_are_found_and_killed(
+    run: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, until: Until
 ) -> None:
-    """A daemon leaves its session and its parent, but not its environment."""
+    """A daemon leaves its session and its parent, but keeps its environment."""
     daemon = f"import os; os.setsid(); {STUBBORN}"
-    begin(f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {daemon!r}])").wait(PATIENCE)
-    until(lambda: "up" in said(tmp_path))
-    (left,) = find_leftovers(tmp_path)
+    run(f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {daemon!r}])").wait(TIMEOUT)
+    until(lambda: "up" in output(tmp_path))
+    (daemon_process,) = find_leftovers(tmp_path)
     assert find_leftovers(tmp_path / "other") == []
-    assert left.pid != os.getpid()
-    # a process that has ended has no name
-    named = f"{left.name()} ({left.pid})"
+    assert daemon_process.pid != os.getpid()
+    # Taken now, because an exited process has no name.
+    named = f"{daemon_process.name()} ({daemon_process.pid})"
     assert kill_leftovers(tmp_path) == [named]
     assert find_leftovers(tmp_path) == []
     assert kill_leftovers(tmp_path) == []
 
 
-def test_what_is_born_while_the_others_die_ends_as_well(
-    begin: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, until: Until
+def test_processes_started_meanwhile_are_killed_too(
+    run: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, until: Until
 ) -> None:
-    running = threading.Event()
-    running.set()
-
     def keep_starting() -> None:
         for _ in range(3):
-            process = begin(STUBBORN)
-            process.wait(PATIENCE)
+            process = run(STUBBORN)
+            process.wait(TIMEOUT)
 
     starter = threading.Thread(target=keep_starting)
     starter.start()

@@ -1,4 +1,4 @@
-"""What a lab in containers needs before its region starts, and what a region that crashed has left on the engine."""
+"""Chooses the image for a region's Consul agents, and removes what a crashed region left on the engine."""
 
 from __future__ import annotations
 
@@ -9,73 +9,73 @@ from ....docker.engine import Engine, client, labels
 from ....errors import LabError
 from .consul_agents import check_binary
 
-PULL_SECONDS = 900
+PULL_TIMEOUT = 900
 
 
-def agent_image(url: str, bases: tuple[str, ...], binary: str, lab: str, home: Path, say: Callable[[str], None]) -> str:
-    """A base image of the lab on which the consul binary runs; the bases are pulled if need be. Raises LabError."""
+def agent_image(url: str, bases: tuple[str, ...], binary: str, lab: str, root: Path, say: Callable[[str], None]) -> str:
+    """A base image of the lab that can run the consul binary; pulls missing base images. Raises LabError."""
     docker = client(url)
     engine = Engine(url)
     for image in bases:
         if not engine.has_image(image):
             say(f"pulling {image}")
             pull(url, image)
-    refusals = []
+    errors = []
     for image in bases:
         try:
-            check_binary(docker, image, binary, labels(lab, home))
+            check_binary(docker, image, binary, labels(lab, root))
         except LabError as error:
-            refusals.append(error)
+            errors.append(error)
         else:
             return image
-    if refusals:
-        raise refusals[0]
+    if errors:
+        raise errors[0]
     raise LabError(
-        "There is no image on which Consul's agents could run",
-        why="no service of the lab builds upon one",
+        "There is no image to run Consul agents on",
+        why="no service of the lab has a base image",
         hint="run the tasks as processes: ecsconsul up --runtime processes",
     )
 
 
 def pull(url: str, image: str) -> None:
-    """Fetch an image from its registry. Raises LabError."""
+    """Pull an image from its registry. Raises LabError."""
     from docker import APIClient
     from docker.errors import APIError
     from requests.exceptions import RequestException
 
-    docker = APIClient(base_url=url, version="auto", timeout=PULL_SECONDS)
-    # without a tag the SDK would fetch all of them
+    docker = APIClient(base_url=url, version="auto", timeout=PULL_TIMEOUT)
+    # Without a tag the SDK pulls all tags.
     reference = image if ":" in image.rpartition("/")[2] or "@" in image else f"{image}:latest"
     try:
         for message in docker.pull(reference, stream=True, decode=True):
             if "error" in message:
-                raise _not_pulled(image, message["error"])
+                raise _pull_error(image, message["error"])
     except APIError as error:
-        raise _not_pulled(image, str(error.explanation)) from error
+        raise _pull_error(image, str(error.explanation)) from error
     except RequestException as error:
-        raise _not_pulled(image, str(error)) from error
+        raise _pull_error(image, str(error)) from error
     finally:
         docker.close()
 
 
-def _not_pulled(image: str, why: str) -> LabError:
+def _pull_error(image: str, why: str) -> LabError:
     return LabError(
         "A base image cannot be pulled",
         where=image,
         why=why,
-        hint="give another one as base_image in the config, or run the tasks as processes: --runtime processes",
+        hint="set another base_image in the config, or run the tasks as processes: --runtime processes",
     )
 
 
-def clear_left(url: str, lab: str, home: Path, say: Callable[[str], None], *, images: bool) -> None:
-    """Remove what bears the lab's labels; nothing where no engine answers."""
+def clear_left(url: str, lab: str, root: Path, say: Callable[[str], None], *, images: bool) -> None:
+    """Remove everything with the lab's labels; does nothing when no engine answers."""
     engine = Engine(url)
     if not engine.is_there():
         return
-    left = engine.left(lab, home)
-    if left.containers or left.networks or (images and left.images):
+    leftovers = engine.left(lab, root)
+    if leftovers.containers or leftovers.networks or (images and leftovers.images):
         from .runtime import clear
 
-        for name in left.containers.values():
+        for name in leftovers.containers.values():
             say(f"removing container {name}")
-        clear(client(url), left, images=images)
+        clear(client(url), leftovers, images=images)

@@ -1,6 +1,6 @@
-"""Runs the machines' Consul agents as containers: the consul binary of this machine on a base image of the services.
+"""Runs the instances' Consul agents as containers: the host's consul binary on a base image of the services.
 
-Each has a fixed address on the lab's network and answers DNS at port 53, where Docker's DNS settings lead.
+Each agent has a fixed address on the lab's network, and answers DNS on port 53, the only one that Docker supports.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 DNS_PORT = 53
 BINARY, CONFIG, DATA = "/ecsconsul/consul", "/ecsconsul/consul.json", "/ecsconsul/data"
-# where the addresses of name servers stand that a container can reach: systemd-resolved's own file first, as Docker
+# As in Docker: systemd-resolved's own file first, whose name servers a container can reach.
 RESOLV_CONFS = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
-CHECK_SECONDS = 30.0
+CHECK_TIMEOUT = 30.0
 
 
 class ConsulAgentContainers:
@@ -66,14 +66,14 @@ class ConsulAgentContainers:
         )
 
     def _loopback_ports(self) -> ConsulPorts:
-        """Consul's own ports at 127.0.0.1 where both are free, else free ones."""
+        """Consul's default ports on 127.0.0.1 if they are free, else other free ports."""
         if claim_consul_ports(self):
             return ConsulPorts()
         free = Ports(LOOPBACK)
         return ConsulPorts(http=free.take(), dns=free.take())
 
     def overrides(self, instance: Ec2Instance) -> dict[str, Any]:
-        # what is not below its own domain an agent asks of the name servers that this machine asks
+        # An agent forwards other domains than its own to the host's name servers.
         return {"client_addr": "0.0.0.0", "data_dir": DATA, "recursors": self._recursors}
 
     def start(self, instance: Ec2Instance) -> EngineContainer:
@@ -87,7 +87,7 @@ class ConsulAgentContainers:
             raise CannotRun(str(error.explanation)) from error
         except RequestException as error:
             raise CannotRun(str(error)) from error
-        # after a restart the copy goes on where the one before ended
+        # After a restart, the log continues where the previous copy ended.
         tail = 0 if instance.agent else "all"
         LogCopy(self._docker, container.id, self._lab_dir.logs / f"consul-{instance.instance_id}.log", tail=tail)
         return container
@@ -110,7 +110,7 @@ class ConsulAgentContainers:
             **SECURITY,
         )
         endpoint = docker.create_endpoint_config(ipv4_address=instance.address)
-        made = docker.create_container(
+        created = docker.create_container(
             self._image,
             entrypoint=[BINARY],
             command=["agent", "-config-file", CONFIG],
@@ -118,19 +118,19 @@ class ConsulAgentContainers:
             hostname=instance.instance_id,
             user="0:0",
             ports=[8500, (53, "tcp"), (53, "udp")] if published else None,
-            # the machine's Registrator sees this one as well, and Consul registers itself
+            # Consul registers itself, so the instance's Registrator must ignore this container.
             labels={**self._labels, INSTANCE_LABEL: instance.instance_id, "SERVICE_IGNORE": "true"},
             host_config=host,
             networking_config=docker.create_networking_config({self._network.id: endpoint}),
             healthcheck={"test": ["NONE"]},
         )
-        container = EngineContainer(docker, made["Id"])
+        container = EngineContainer(docker, created["Id"])
         self._containers[instance.instance_id] = container
         return container
 
 
 def name_servers(files: tuple[Path, ...]) -> list[str]:
-    """The name servers of the first file that is there, without those on loopback, which no container can reach."""
+    """The name servers in the first file that exists, except loopback ones, which no container can reach."""
     for path in files:
         with contextlib.suppress(OSError):
             words = [line.split() for line in path.read_text().splitlines()]
@@ -140,7 +140,7 @@ def name_servers(files: tuple[Path, ...]) -> list[str]:
 
 
 def check_binary(docker: APIClient, image: str, binary: str, labels: dict[str, str]) -> None:
-    """Raises LabError unless the consul binary runs on the image: a dynamically linked one needs the image's libc."""
+    """Raise LabError unless the consul binary runs on the image: a dynamically linked one needs the right libc."""
     from docker.errors import APIError, ContainerError
 
     container = ""
@@ -150,10 +150,10 @@ def check_binary(docker: APIClient, image: str, binary: str, labels: dict[str, s
             image, entrypoint=[BINARY], command=["version"], host_config=host, labels=labels, user="0:0"
         )["Id"]
         docker.start(container)
-        code = docker.wait(container, timeout=CHECK_SECONDS)["StatusCode"]
-        said = docker.logs(container, tail=5).decode(errors="replace").strip()
+        code = docker.wait(container, timeout=CHECK_TIMEOUT)["StatusCode"]
+        output = docker.logs(container, tail=5).decode(errors="replace").strip()
     except (APIError, ContainerError) as error:
-        code, said = 127, str(getattr(error, "explanation", "") or error)
+        code, output = 127, str(getattr(error, "explanation", "") or error)
     finally:
         if container:
             EngineContainer(docker, container).remove()
@@ -161,6 +161,6 @@ def check_binary(docker: APIClient, image: str, binary: str, labels: dict[str, s
         raise LabError(
             "The consul binary does not run in a container",
             where=f"{binary} on {image}",
-            why=said or f"it ended with {code}",
-            hint="ECSCONSUL_CONSUL_BIN can name another one; the vendor's releases are linked statically",
+            why=output or f"it exited with {code}",
+            hint="set ECSCONSUL_CONSUL_BIN to another binary; HashiCorp's releases are statically linked",
         )

@@ -1,10 +1,10 @@
-"""Runs the containers of a task on the Docker engine as the ECS agent does: limits, ports, labels, DNS."""
+"""Runs the containers of tasks on a Docker engine, with the limits, ports, labels and DNS that the ECS agent sets."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from ....registrator.container_snapshot import parse_container
 from ....registrator.docker_client import DockerClient
 from ....registrator.rules import Container
 from ....registrator.settings import Server
-from ...ecs.model import Binding, Task
+from ...ecs.model import Binding, Task, environment_of
 from ..interface import CannotStart, Ec2Instance, RunningContainer
 from .bridge_network import LabNetwork
 from .engine_container import EngineContainer
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from docker import APIClient
 
 MIB = 1024 * 1024
-# Docker takes no fewer shares, and no less memory
-LEAST_SHARES, LEAST_MEMORY = 2, 6 * MIB
+# Docker's minimums.
+MIN_SHARES, MIN_MEMORY = 2, 6 * MIB
 SEARCH_DOMAIN = "service.consul"
 LOG_TIMEOUT = 2.0
 
 
 @dataclass
-class TaskContainer:
-    """One container of a task."""
+class DockerContainer:
+    """A container of a task."""
 
     container: EngineContainer
     bindings: tuple[Binding, ...]
@@ -57,7 +57,7 @@ class TaskContainer:
 
 @dataclass
 class DockerContainers:
-    """Starts the tasks of one lab on its network."""
+    """Starts the containers of one lab's tasks on its network."""
 
     docker: APIClient
     network: LabNetwork
@@ -68,55 +68,53 @@ class DockerContainers:
 
     def start(
         self, task: Task, definition: dict[str, Any], instance: Ec2Instance, log: Path, overrides: dict[str, Any]
-    ) -> TaskContainer:
+    ) -> DockerContainer:
         """Start one container definition of a task. Raises CannotStart."""
-        with _as_ecs_says("CannotCreateContainerError"):
+        with _ecs_errors("CannotCreateContainerError"):
             container = EngineContainer(self.docker, self._create(task, definition, instance, overrides))
         try:
-            with _as_ecs_says("CannotStartContainerError"):
+            with _ecs_errors("CannotStartContainerError"):
                 self.docker.start(container.id)
-                facts = container.inspect()
+                inspected = container.inspect()
         except CannotStart:
             container.remove()
             raise
-        running = TaskContainer(
+        return DockerContainer(
             container,
-            bindings(definition, facts),
-            parse_container(facts).container,
+            bindings(definition, inspected),
+            parse_container(inspected).container,
             LogCopy(self.docker, container.id, log),
-            facts["Config"].get("StopSignal") or "SIGTERM",
+            inspected["Config"].get("StopSignal") or "SIGTERM",
         )
-        return running
 
     def clean_up(self, task_id: str, instance: Ec2Instance, containers: Sequence[RunningContainer]) -> None:
         """Remove what a stopped task leaves behind."""
-        stopped = [one for one in containers if isinstance(one, TaskContainer)]
+        stopped = [one for one in containers if isinstance(one, DockerContainer)]
         for one in stopped:
             one.log.join(LOG_TIMEOUT)
-        # Containers that an unreachable engine kept are tried again with the next task; no lock is held meanwhile.
+        # Retry containers that could not be removed earlier. Removing takes long, so it doesn't hold the lock.
         with self._lock:
             removing, self._not_removed = [*(one.container for one in stopped), *self._not_removed], []
-        left = [container for container in removing if not container.remove()]
+        failed = [container for container in removing if not container.remove()]
         with self._lock:
-            self._not_removed += left
+            self._not_removed += failed
 
     def engine(self, instance: Ec2Instance) -> DockerClient:
-        """The Docker engine, of which an instance's Registrator sees the instance's containers alone."""
+        """The Docker engine, limited to an instance's containers."""
         return DockerClient(Server(socket=self.socket), f"{INSTANCE_LABEL}={instance.instance_id}")
 
     def _create(self, task: Task, definition: dict[str, Any], instance: Ec2Instance, overrides: dict[str, Any]) -> str:
         """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html."""
         docker = self.docker
-        told = _environment_of(definition, overrides)
         ports = [(m["containerPort"], m.get("protocol", "tcp")) for m in definition.get("portMappings") or ()]
-        made = docker.create_container(
+        created = docker.create_container(
             definition["image"],
             command=overrides.get("command") or definition.get("command"),
             entrypoint=definition.get("entryPoint"),
-            name=f"{task.container_name(definition['name'])}",
+            name=task.container_name(definition["name"]),
             user=definition.get("user"),
             working_dir=definition.get("workingDirectory"),
-            environment=told,
+            environment=environment_of(definition, overrides),
             ports=ports or None,
             labels={
                 **(definition.get("dockerLabels") or {}),
@@ -137,11 +135,11 @@ class DockerContainers:
             ),
             networking_config=docker.create_networking_config({self.network.id: docker.create_endpoint_config()}),
         )
-        return str(made["Id"])
+        return str(created["Id"])
 
 
 def ecs_labels(task: Task, definition: Mapping[str, Any]) -> dict[str, str]:
-    """The labels that the ECS agent gives each container."""
+    """The labels that the ECS agent sets on each container."""
     prefix = "com.amazonaws.ecs"
     return {
         f"{prefix}.cluster": task.cluster,
@@ -153,37 +151,32 @@ def ecs_labels(task: Task, definition: Mapping[str, Any]) -> dict[str, str]:
 
 
 def limits(definition: Mapping[str, Any]) -> dict[str, Any]:
-    """Memory is a hard limit, a reservation a soft one; CPU units are shares, which count when the CPU is scarce."""
-    found: dict[str, Any] = {"cpu_shares": max(int(definition.get("cpu") or 0), LEAST_SHARES)}
+    """`memory` is a hard limit, `memoryReservation` a soft one; CPU units are shares, which apply under contention."""
+    found: dict[str, Any] = {"cpu_shares": max(int(definition.get("cpu") or 0), MIN_SHARES)}
     if definition.get("memory"):
-        found["mem_limit"] = max(int(definition["memory"]) * MIB, LEAST_MEMORY)
+        found["mem_limit"] = max(int(definition["memory"]) * MIB, MIN_MEMORY)
     if definition.get("memoryReservation"):
-        found["mem_reservation"] = max(int(definition["memoryReservation"]) * MIB, LEAST_MEMORY)
+        found["mem_reservation"] = max(int(definition["memoryReservation"]) * MIB, MIN_MEMORY)
     return found
 
 
-def bindings(definition: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[Binding, ...]:
-    """The host ports that Docker gave; every one is dynamic, and a fixed one that was asked for gets a door.
+def bindings(definition: Mapping[str, Any], inspected: Mapping[str, Any]) -> tuple[Binding, ...]:
+    """The host ports that Docker assigned. All are dynamic; fixed ports are forwarded to them.
 
-    A container that has ended already, as one that crashes at its start, has none any more.
+    A container that has already exited has none.
     """
-    published = facts["NetworkSettings"]["Ports"] or {}
+    published = inspected["NetworkSettings"]["Ports"] or {}
     found = []
     for mapping in definition.get("portMappings") or ():
         port, protocol = mapping["containerPort"], mapping.get("protocol", "tcp")
-        for given in (published.get(f"{port}/{protocol}") or ())[:1]:
-            found.append(Binding(port, int(given["HostPort"]), protocol, mapping.get("hostPort") or None))
+        for host in (published.get(f"{port}/{protocol}") or ())[:1]:
+            found.append(Binding(port, int(host["HostPort"]), protocol, mapping.get("hostPort") or None))
     return tuple(found)
 
 
-def _environment_of(definition: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, str]:
-    items = (*(definition.get("environment") or ()), *(overrides.get("environment") or ()))
-    return {item["name"]: item.get("value", "") for item in items}
-
-
 @contextlib.contextmanager
-def _as_ecs_says(kind: str) -> Any:
-    """Docker's refusals as the ECS agent words them in a stop reason."""
+def _ecs_errors(kind: str) -> Iterator[None]:
+    """Raise Docker's errors as CannotStart, worded as the ECS agent does in a stop reason."""
     from docker.errors import APIError, DockerException, ImageNotFound
     from requests.exceptions import RequestException
 

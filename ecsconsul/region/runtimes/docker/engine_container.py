@@ -1,4 +1,4 @@
-"""One container that was started: waited for, asked to end, ended; whatever happens to the engine meanwhile."""
+"""Waits for, stops and removes one container, even when the engine restarts meanwhile."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# one request waits for so long, and is then made again
-WAIT_SECONDS = 600.0
-# an engine that is away is asked again so often
-ENGINE_PAUSE = 0.5
+# A request to wait is repeated after this long.
+WAIT_TIMEOUT = 600.0
+RETRY_DELAY = 0.5
 KILLED = 137
 
 
@@ -28,47 +27,47 @@ class EngineContainer:
         self.id = container_id
 
     def wait(self) -> int:
-        """Block until it does not run; its exit code. One that is gone was killed.
+        """Block until it exits; its exit code. A container that no longer exists counts as killed.
 
-        A container outlives its engine only where the engine is set up so (live-restore); when it is back it tells.
+        While the engine is down, keep asking: with live-restore, containers outlive their engine.
         """
         from docker.errors import APIError, NotFound
         from requests.exceptions import RequestException
 
         while True:
             try:
-                return int(self.docker.wait(self.id, timeout=WAIT_SECONDS)["StatusCode"])
+                return int(self.docker.wait(self.id, timeout=WAIT_TIMEOUT)["StatusCode"])
             except NotFound:
                 return KILLED
             except (APIError, RequestException) as error:
-                log.debug("waiting for container %s anew: %s", self.id[:12], error)
-            # nothing tells when an engine is back; ask again soon
-            time.sleep(ENGINE_PAUSE)
+                log.debug("waiting for container %s again: %s", self.id[:12], error)
+            # There is no event for an engine that is back.
+            time.sleep(RETRY_DELAY)
 
     def signal(self, name: str) -> None:
-        """Send a signal to its main process; fine when it has ended, or its engine has."""
-        with gone_is_fine(), _said_when_away():
+        """Send a signal to its main process; does nothing when it has exited, or the engine is down."""
+        with ignore_gone(), _log_unreachable():
             self.docker.kill(self.id, signal=name)
 
     def stop(self, timeout: float) -> None:
-        """Its stop signal, SIGKILL after `timeout` seconds, and then away with it."""
-        with gone_is_fine(), _said_when_away():
+        """Send its stop signal, and SIGKILL after `timeout` seconds; then remove it."""
+        with ignore_gone(), _log_unreachable():
             self.docker.stop(self.id, timeout=int(timeout))
         self.remove()
 
     def kill(self) -> None:
-        """End it at once, and away with it."""
+        """Kill and remove it."""
         self.remove()
 
     def remove(self) -> bool:
-        """End it, if it runs, and take it away with its volumes; False when the engine could not be asked."""
+        """Kill it, and remove it with its volumes; False when the engine does not answer."""
         from requests.exceptions import RequestException
 
         try:
-            with gone_is_fine():
+            with ignore_gone():
                 self.docker.remove_container(self.id, v=True, force=True)
         except RequestException as error:
-            log.warning("container %s is still there: %s", self.id[:12], error)
+            log.warning("container %s was not removed: %s", self.id[:12], error)
             return False
         return True
 
@@ -78,19 +77,19 @@ class EngineContainer:
 
 
 @contextmanager
-def gone_is_fine() -> Iterator[None]:
-    """A container that is not there, does not run, or is being removed needs no more; other refusals are logged."""
+def ignore_gone() -> Iterator[None]:
+    """Ignore that a container doesn't exist, doesn't run, or is being removed; log any other error."""
     from docker.errors import APIError
 
     try:
         yield
     except APIError as error:
         if error.status_code not in (404, 409):
-            log.warning("the engine refuses: %s", error.explanation)
+            log.warning("the engine refused a request: %s", error.explanation)
 
 
 @contextmanager
-def _said_when_away() -> Iterator[None]:
+def _log_unreachable() -> Iterator[None]:
     from requests.exceptions import RequestException
 
     try:

@@ -1,4 +1,4 @@
-"""The images of a lab on the Docker engine: built from their folders, found by the lab's labels, removed with it."""
+"""Builds, lists and removes a lab's images on the Docker engine."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from ....docker.engine import Engine, client, labels
 class DockerImages:
     """The images of one lab."""
 
-    def __init__(self, lab: str, home: Path, url: str) -> None:
+    def __init__(self, lab: str, root: Path, url: str) -> None:
         self._lab = lab
-        self._home = home
+        self._root = root
         self._url = url
 
     def tags(self, service: str) -> list[str]:
         """The tags of a service's images, oldest first. Raises EngineUnusable."""
-        return Engine(self._url).tags(self._lab, self._home, f"{self._lab}/{service}")
+        return Engine(self._url).tags(self._lab, self._root, f"{self._lab}/{service}")
 
     def publish(
         self, service: str, tag: str, source: Path, build_args: Mapping[str, str], say: Callable[[str], None]
     ) -> None:
-        """Build the image, and take away the ones before. Raises LabError with the build's last lines."""
+        """Build an image, and remove the previous ones. Raises LabError with the last lines of the build's output."""
         docker = client(self._url)
         reference = f"{self._lab}/{service}:{tag}"
         say(f"building {reference}")
-        build(docker, reference, source, build_args, labels(self._lab, self._home), say)
+        build(docker, reference, source, build_args, labels(self._lab, self._root), say)
 
     def delete(self, service: str) -> None:
-        """Remove all images of a service; none is fine."""
+        """Remove all images of a service, if any."""
         tags = self.tags(service)
         if tags:
             docker = client(self._url)

@@ -1,4 +1,4 @@
-"""Copies what a container writes into a file, as it writes it."""
+"""Copies a container's output into a log file while it runs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# what is read back must be kept where it can be read, whatever the engine's own setting is
+# A driver whose logs can be read back, whatever the engine's default is.
 LOG_CONFIG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
 
 
 class LogCopy:
-    """One container's output on its way into `path`, from its start on, or only what comes next with `tail` 0."""
+    """Appends one container's output to `path`: from its start, or only new output with `tail` 0."""
 
     def __init__(self, docker: APIClient, container_id: str, path: Path, *, tail: int | str = "all") -> None:
         self._docker = docker
@@ -28,7 +28,7 @@ class LogCopy:
         self._thread.start()
 
     def join(self, seconds: float) -> None:
-        """Wait until all that the container wrote is in the file."""
+        """Wait until the whole output is in the file."""
         self._thread.join(seconds)
 
     def _copy(self) -> None:
@@ -42,4 +42,4 @@ class LogCopy:
                 for chunk in self._docker.logs(self._container_id, stream=True, follow=True, tail=self._tail):
                     file.write(chunk)
         except (DockerException, RequestException, HTTPError, OSError) as error:
-            log.warning("the log of container %s ends early: %s", self._container_id[:12], error)
+            log.warning("the log of container %s is incomplete: %s", self._container_id[:12], error)

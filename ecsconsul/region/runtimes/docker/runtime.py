@@ -1,4 +1,4 @@
-"""What a lab in containers stands on: its network, its machines' agents and its runtime; and how it is cleared."""
+"""The runtime in which everything is a container, and the removal of its containers, networks and images."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from typing import TYPE_CHECKING
 from ....docker.build import remove
 from ....docker.engine import Engine, Left, client, labels
 from ..lab_dir import LabDir
-from . import bridge_network as network
+from .bridge_network import create_network
 from .consul_agents import ConsulAgentContainers
 from .containers import DockerContainers
-from .engine_container import EngineContainer, gone_is_fine
+from .engine_container import EngineContainer, ignore_gone
 
 if TYPE_CHECKING:
     from docker import APIClient
 
-CLEARED_AT_ONCE = 8
+MAX_REMOVALS = 8
 
 
 class DockerRuntime:
-    """The containers of one region. Making it makes the network; raises LabError when the engine does not."""
+    """Runs Consul agents and tasks as containers on a network of the lab. Raises LabError without a usable engine."""
 
-    def __init__(self, home: LabDir, url: str, agent_image: str, consul_binary: str) -> None:
-        self._home = home
+    def __init__(self, lab_dir: LabDir, url: str, agent_image: str, consul_binary: str) -> None:
+        self._lab_dir = lab_dir
         self._engine = Engine(url)
         self._docker = client(url)
-        marks = labels(home.lab, home.root)
-        net = network.create(self._docker, home.lab, marks)
-        self.consul_agents = ConsulAgentContainers(self._docker, net, home, agent_image, consul_binary, marks)
-        self.containers = DockerContainers(self._docker, net, marks, url.removeprefix("unix://"))
+        owner = labels(lab_dir.lab, lab_dir.root)
+        network = create_network(self._docker, lab_dir.lab, owner)
+        self.consul_agents = ConsulAgentContainers(self._docker, network, lab_dir, agent_image, consul_binary, owner)
+        self.containers = DockerContainers(self._docker, network, owner, url.removeprefix("unix://"))
 
     def close(self) -> None:
-        """Take away what is left of the lab's containers, and its network."""
-        clear(self._docker, self._engine.left(self._home.lab, self._home.root), images=False)
+        """Remove the lab's containers and its network."""
+        clear(self._docker, self._engine.left(self._lab_dir.lab, self._lab_dir.root), images=False)
         self._docker.close()
 
 
-def clear(docker: APIClient, left: Left, *, images: bool) -> None:
-    """Remove all of it; with `images` those too."""
-    with ThreadPoolExecutor(CLEARED_AT_ONCE) as pool:
-        list(pool.map(lambda found: EngineContainer(docker, found).remove(), left.containers))
-    for found in left.networks:
-        with gone_is_fine():
+def clear(docker: APIClient, leftovers: Left, *, images: bool) -> None:
+    """Remove a lab's containers and networks, and its images with `images`."""
+    with ThreadPoolExecutor(MAX_REMOVALS) as pool:
+        list(pool.map(lambda found: EngineContainer(docker, found).remove(), leftovers.containers))
+    for found in leftovers.networks:
+        with ignore_gone():
             docker.remove_network(found)
-    for found in left.images if images else ():
+    for found in leftovers.images if images else ():
         remove(docker, found)

@@ -1,8 +1,8 @@
-"""What no container of a lab may do."""
+"""The security options of every container of a lab."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# Docker's own limits stand: its default capabilities, seccomp and no access to devices
+# Docker's defaults limit capabilities, system calls and access to devices.
 SECURITY: dict[str, Any] = {"security_opt": ["no-new-privileges"], "privileged": False}

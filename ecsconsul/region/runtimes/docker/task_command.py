@@ -1,4 +1,4 @@
-"""A command in a running container, joined to this process's own input and output; the exit code is passed on."""
+"""Runs a command in a running container, connected to this process's standard input and output."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ if TYPE_CHECKING:
     from docker import APIClient
 
 CHUNK = 65536
-# Docker's streams, as its multiplexed frames number them
+# The number of this stream in Docker's multiplexed frames.
 STDERR = 2
 
 
 def run_in_container(url: str, container_id: str, argv: Sequence[str]) -> int:
-    """Run it, with a terminal where this process's input and output are one. Raises LabError."""
+    """Run the command, in a terminal if this process has one; its exit code. Raises LabError."""
     docker = client(url)
     tty = sys.stdin.isatty() and sys.stdout.isatty()
-    made = docker.exec_create(container_id, list(argv), stdin=True, tty=tty)["Id"]
-    with _raw_terminal(docker, made) if tty else contextlib.nullcontext():
-        answer = docker.exec_start(made, tty=tty, socket=True)
-        connection: socket.socket = getattr(answer, "_sock", answer)
+    exec_id = docker.exec_create(container_id, list(argv), stdin=True, tty=tty)["Id"]
+    with _raw_terminal(docker, exec_id) if tty else contextlib.nullcontext():
+        stream = docker.exec_start(exec_id, tty=tty, socket=True)
+        connection: socket.socket = getattr(stream, "_sock", stream)
         connection.settimeout(None)
         if tty:
-            _resize(docker, made)
+            _resize(docker, exec_id)
         threading.Thread(target=_send_input, args=(connection,), daemon=True).start()
-        _copy_output(answer, connection, tty=tty)
-    return int(docker.exec_inspect(made)["ExitCode"])
+        _copy_output(stream, connection, tty=tty)
+    return int(docker.exec_inspect(exec_id)["ExitCode"])
 
 
 def _send_input(connection: socket.socket) -> None:
-    """Until the input ends, or nobody reads it any more. os.read: a buffered reader could not be left at exit."""
+    """Copy until the input ends or the command exits; unbuffered, since a blocked buffered reader hangs at exit."""
     with contextlib.suppress(OSError):
         while chunk := os.read(0, CHUNK):
             connection.sendall(chunk)
         connection.shutdown(socket.SHUT_WR)
 
 
-def _copy_output(answer: Any, connection: socket.socket, *, tty: bool) -> None:
+def _copy_output(output: Any, connection: socket.socket, *, tty: bool) -> None:
     if tty:
         while chunk := connection.recv(CHUNK):
             _write(1, chunk)
         return
     from docker.utils.socket import frames_iter_no_tty
 
-    for stream, chunk in frames_iter_no_tty(answer):
+    for stream, chunk in frames_iter_no_tty(output):
         _write(2 if stream == STDERR else 1, chunk)
 
 
@@ -65,21 +65,21 @@ def _write(descriptor: int, chunk: bytes) -> None:
 
 @contextlib.contextmanager
 def _raw_terminal(docker: APIClient, exec_id: str) -> Iterator[None]:
-    """Keys go as they are pressed (Ctrl-C too), and the container's terminal is as large as this one."""
+    """Send each key as it is pressed, Ctrl-C too, and keep the container's terminal as large as this one."""
     import termios
     import tty
 
     before = termios.tcgetattr(0)
-    # the handler only says so: a request of its own would wait for locks that the interrupted thread may hold
+    # The handler only queues the change: a request could wait for a lock that the interrupted thread holds.
     sizes: queue.SimpleQueue[bool] = queue.SimpleQueue()
-    resized = signal.signal(signal.SIGWINCH, lambda *_: sizes.put(True))
+    previous = signal.signal(signal.SIGWINCH, lambda *_: sizes.put(True))
     threading.Thread(target=_follow_size, args=(sizes, docker, exec_id), daemon=True).start()
     tty.setraw(0)
     try:
         yield
     finally:
         termios.tcsetattr(0, termios.TCSADRAIN, before)
-        signal.signal(signal.SIGWINCH, resized)
+        signal.signal(signal.SIGWINCH, previous)
         sizes.put(False)
 
 
@@ -92,6 +92,6 @@ def _resize(docker: APIClient, exec_id: str) -> None:
     from docker.errors import APIError
 
     size = shutil.get_terminal_size()
-    # a command that has just ended has no terminal any more
+    # A command that has just exited no longer has a terminal.
     with contextlib.suppress(APIError):
         docker.exec_resize(exec_id, height=size.lines, width=size.columns)

@@ -1,4 +1,4 @@
-"""Runs the instances' Consul agents as processes, each at a loopback address of its own where there are several."""
+"""Runs the instances' Consul agents as processes, each on a loopback address of its own unless they must share one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KILL_TIMEOUT = 5.0
 
 @dataclass(frozen=True)
 class AgentProcess:
-    """One process of the consul binary."""
+    """A Consul agent that is a process."""
 
     process: subprocess.Popen[bytes]
 
@@ -61,7 +61,7 @@ class ConsulAgentProcesses:
         try:
             process = lab_processes.start(
                 [self._binary, "agent", "-config-file", str(instance.folder / "consul.json")],
-                home=self._lab_dir.root,
+                root=self._lab_dir.root,
                 log=self._lab_dir.logs / f"consul-{instance.instance_id}.log",
                 env={},
             )

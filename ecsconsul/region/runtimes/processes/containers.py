@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ....registrator.rules import Container, PortBinding
-from ...ecs.model import Binding, Task
+from ...ecs.model import Binding, Task, environment_of
 from .. import lab_processes
 from ..interface import CannotStart, Ec2Instance, RunningContainer
 from ..lab_dir import LabDir, remove
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class ProcessContainer:
-    """A process that stands for a container."""
+    """A process that plays a container."""
 
     process: subprocess.Popen[bytes]
     bindings: tuple[Binding, ...]
@@ -84,14 +84,14 @@ class ProcessContainers:
             environment = _environment(image, definition, overrides, instance, bindings)
             process = lab_processes.start(
                 _argv(image, folder, definition, overrides),
-                home=self.lab_dir.root,
+                root=self.lab_dir.root,
                 log=log,
                 env=environment,
                 cwd=_inside(image, folder, image.dockerfile.workdir),
             )
         except (OSError, ValueError) as error:
-            # ValueError: a name, a value or an argument that no process can be given
-            _give_back(instance, bindings)
+            # ValueError: an argument or a variable that no process can have, such as one with a null byte.
+            _release_ports(instance, bindings)
             raise CannotStart(f"CannotStartContainerError: {error}") from error
         snapshot = _snapshot(task, definition, environment, instance.host_address, bindings)
         container = ProcessContainer(process, bindings, snapshot, self.engine(instance))
@@ -101,21 +101,21 @@ class ProcessContainers:
     def clean_up(self, task_id: str, instance: Ec2Instance, containers: Sequence[RunningContainer]) -> None:
         """Remove what a stopped task leaves behind."""
         for container in containers:
-            _give_back(instance, container.bindings)
+            _release_ports(instance, container.bindings)
             self.engine(instance).removed(container.snapshot.id)
         try:
             remove(self.lab_dir.tasks / task_id)
         except OSError as error:
-            # a folder that it made read-only, or a detached process that still writes
-            log.warning("what task %s left behind is still there: %s", task_id, error)
+            # The task made a folder read-only, or a detached process still writes to it.
+            log.warning("the files of task %s were not removed: %s", task_id, error)
 
 
 def _snapshot(
     task: Task, definition: Mapping[str, Any], environment: Mapping[str, str], address: str, bindings: Sequence[Binding]
 ) -> Container:
-    """The container as Docker would show it to the Registrator; named as the ECS agent names it.
+    """The container as Docker would show it to the Registrator.
 
-    It has no address of its own, as a process listens at its host port itself.
+    It has no address of its own, since a process listens on its host port itself.
     """
     return Container(
         id=new_container_id(),
@@ -128,32 +128,32 @@ def _snapshot(
 
 
 def _bind(definition: dict[str, Any], instance: Ec2Instance) -> tuple[Binding, ...]:
-    """A host port for each port mapping: the one asked for, else the next free one of the machine's address.
+    """A host port for each port mapping: the fixed one, else the next free one of the instance's address.
 
-    Machines that share one address cannot all have the port asked for: theirs is dynamic, and the door leads to it.
+    Instances that share an address cannot share a fixed port: they get a dynamic one, and the fixed one is forwarded.
     """
     bindings = []
     for mapping in definition.get("portMappings") or ():
-        asked = mapping.get("hostPort") or None
-        real = asked if asked and instance.own_address else instance.ports.take()
-        bindings.append(Binding(mapping["containerPort"], real, mapping.get("protocol", "tcp"), asked))
+        requested = mapping.get("hostPort") or None
+        host_port = requested if requested and instance.own_address else instance.ports.take()
+        bindings.append(Binding(mapping["containerPort"], host_port, mapping.get("protocol", "tcp"), requested))
     return tuple(bindings)
 
 
-def _give_back(instance: Ec2Instance, bindings: tuple[Binding, ...]) -> None:
+def _release_ports(instance: Ec2Instance, bindings: tuple[Binding, ...]) -> None:
     for binding in bindings:
         instance.ports.give_back(binding.host_port)
 
 
 def _inside(image: Image, folder: Path, path: str) -> Path:
-    """Where a path of the image is in the task's copy; what lies outside the copied folder is the folder itself."""
+    """A path of the image in the task's copy; the copy's root for paths outside the copied folder."""
     root = image.dockerfile.root.rstrip("/")
     inside = path.removeprefix(root).lstrip("/") if path == root or path.startswith(f"{root}/") else ""
     return folder / inside
 
 
 def _argv(image: Image, folder: Path, definition: dict[str, Any], overrides: dict[str, Any]) -> list[str]:
-    """Docker's rule: an entry point that is given anew drops the image's command."""
+    """The command line, by Docker's rule: an overridden entry point drops the image's command."""
     entrypoint = definition.get("entryPoint") or list(image.dockerfile.entrypoint)
     own_command = [] if definition.get("entryPoint") else list(image.dockerfile.command)
     command = overrides.get("command") or definition.get("command") or own_command
@@ -176,12 +176,10 @@ def _environment(
     instance: Ec2Instance,
     bindings: tuple[Binding, ...],
 ) -> dict[str, str]:
-    """The image's variables, the task definition's, the overrides', and where to listen and to look names up.
+    """The variables of the image, the task definition and the overrides, plus PORT, HOST and CONSUL_DNS.
 
-    A process has no port mapping and no resolver of its own, so PORT, HOST and CONSUL_DNS stand in for them.
+    Those tell a process, which has no port mapping and no resolver of its own, where to listen and to look names up.
     """
-    told = {item["name"]: item.get("value", "") for item in definition.get("environment") or ()}
-    told |= {item["name"]: item.get("value", "") for item in overrides.get("environment") or ()}
     listen = {f"PORT_{b.container_port}": str(b.host_port) for b in bindings[1:]}
     if bindings:
         listen |= {"PORT": str(bindings[0].host_port)}
@@ -190,7 +188,7 @@ def _environment(
         "PATH": f"{image.programs}:{_path()}",
         "PYTHONUNBUFFERED": "1",
         "CONSUL_DNS": instance.dns,
-        **told,
+        **environment_of(definition, overrides),
         **listen,
         "HOST": instance.address,
     }

@@ -1,7 +1,7 @@
-"""Images without Docker: an immutable copy of the service's folder, named by the hash of its source.
+"""Images without Docker: immutable copies of the services' folders, tagged with the hash of their source.
 
-Its Dockerfile says how it runs; its requirements.txt is installed into an environment of its own unless the
-Python that runs this tool satisfies it already.
+The Dockerfile defines how an image runs. Its requirements.txt is installed into a virtual environment, unless the
+Python that runs ecsconsul already satisfies it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from ....errors import LabError
 from ..lab_dir import LabDir, remove
 
 INSTALL_TIMEOUT = 600.0
-_RECIPE = ".ecsconsul-image.json"
-# Held by whichever store installs: two services that require the same share an environment, and are published at once.
-_installing = threading.Lock()
+_METADATA = ".ecsconsul-image.json"
+# Services with the same requirements share an environment, and are published at the same time.
+_install_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Image:
-    """One published image: its files, how it runs, and the folder of programs that its tasks find first."""
+    """A published image: its files, its Dockerfile, and the folder that comes first in its tasks' PATH."""
 
     reference: str
     folder: Path
@@ -41,22 +41,22 @@ class Image:
 class ImageStore:
     """The images of one lab, by reference `<lab>/<service>:<hash>`."""
 
-    def __init__(self, home: LabDir) -> None:
-        self._home = home
+    def __init__(self, lab_dir: LabDir) -> None:
+        self._lab_dir = lab_dir
 
     def tags(self, repository: str) -> list[str]:
-        """The tags that are published in a repository, oldest first."""
-        folder = self._home.images / repository
+        """The published tags of a repository, oldest first."""
+        folder = self._lab_dir.images / repository
         if not folder.is_dir():
             return []
-        return [p.name for p in sorted(folder.iterdir(), key=lambda p: p.stat().st_mtime) if (p / _RECIPE).is_file()]
+        return [p.name for p in sorted(folder.iterdir(), key=lambda p: p.stat().st_mtime) if (p / _METADATA).is_file()]
 
     def publish(self, repository: str, tag: str, source: Path) -> None:
-        """Copy the source and install what it requires; all of it or nothing. Raises LabError."""
+        """Copy the source and install its requirements, all or nothing. Raises LabError."""
         dockerfile = read_dockerfile(source)
         programs = self._programs(source)
         try:
-            self._put(self._home.images / repository / tag, source, dockerfile, programs)
+            self._put(self._lab_dir.images / repository / tag, source, dockerfile, programs)
         except OSError as error:
             raise LabError("An image cannot be published", where=str(source), why=str(error)) from error
 
@@ -65,39 +65,39 @@ class ImageStore:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".building-") as draft:
             copy = Path(draft, target.name)
             _copy(source, copy)
-            recipe = {"dockerfile": asdict(dockerfile), "programs": str(programs)}
-            (copy / _RECIPE).write_text(json.dumps(recipe))
+            metadata = {"dockerfile": asdict(dockerfile), "programs": str(programs)}
+            (copy / _METADATA).write_text(json.dumps(metadata))
             if target.exists():
                 remove(target)
             copy.rename(target)
 
     def get(self, reference: str) -> Image | None:
-        """The image of a reference, or None when it was never published here."""
+        """The image of a reference; None when it was never published."""
         repository, _, tag = reference.rpartition(":")
         name = repository.rpartition("/")[2]
-        folder = self._home.images / name / tag
+        folder = self._lab_dir.images / name / tag
         try:
-            recipe = json.loads((folder / _RECIPE).read_text())
+            metadata = json.loads((folder / _METADATA).read_text())
         except (FileNotFoundError, NotADirectoryError):
             return None
-        found = recipe["dockerfile"]
-        lists = {"entrypoint": tuple(found["entrypoint"]), "command": tuple(found["command"])}
-        return Image(reference, folder, Dockerfile(**{**found, **lists}), Path(recipe["programs"]))
+        dockerfile = metadata["dockerfile"]
+        lists = {key: tuple(dockerfile[key]) for key in ("entrypoint", "command")}
+        return Image(reference, folder, Dockerfile(**{**dockerfile, **lists}), Path(metadata["programs"]))
 
     def delete(self, repository: str) -> None:
-        """Remove a repository and its images; one that is not there is fine."""
-        remove(self._home.images / repository)
+        """Remove a repository and its images, if it exists."""
+        remove(self._lab_dir.images / repository)
 
     def _programs(self, source: Path) -> Path:
         requirements = source / "requirements.txt"
         if not requirements.is_file() or satisfied(requirements):
             return Path(sysconfig.get_path("scripts"))
-        with _installing:
+        with _install_lock:
             return self._environment(requirements) / "bin"
 
     def _environment(self, requirements: Path) -> Path:
         key = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:16]
-        target = self._home.environments / key
+        target = self._lab_dir.environments / key
         if (target / "ready").is_file():
             return target
         remove(target)
@@ -117,12 +117,12 @@ class ImageStore:
 
 
 def copy_for_task(image: Image, folder: Path) -> None:
-    """A task's own writable copy of the image, as a container has its own layer."""
-    shutil.copytree(image.folder, folder, symlinks=True, ignore=shutil.ignore_patterns(_RECIPE))
+    """Create a task's own writable copy of the image, like a container's writable layer."""
+    shutil.copytree(image.folder, folder, symlinks=True, ignore=shutil.ignore_patterns(_METADATA))
 
 
 def satisfied(requirements: Path) -> bool:
-    """Whether the running Python meets every line. A line that is no plain requirement (-r, a URL) is not met."""
+    """Whether the running Python satisfies every line; False for lines that are no plain requirement (-r, a URL)."""
     from importlib.metadata import PackageNotFoundError, version
 
     from packaging.requirements import InvalidRequirement, Requirement
@@ -132,12 +132,12 @@ def satisfied(requirements: Path) -> bool:
         if not text or text.startswith("#"):
             continue
         try:
-            wanted = Requirement(text)
-            if wanted.url or wanted.extras:
+            requirement = Requirement(text)
+            if requirement.url or requirement.extras:
                 return False
-            if wanted.marker and not wanted.marker.evaluate():
+            if requirement.marker and not requirement.marker.evaluate():
                 continue
-            if not wanted.specifier.contains(version(wanted.name), prereleases=True):
+            if not requirement.specifier.contains(version(requirement.name), prereleases=True):
                 return False
         except (InvalidRequirement, PackageNotFoundError):
             return False
@@ -159,11 +159,11 @@ def _run(argv: list[str], requirements: Path) -> None:
             "The requirements of an image cannot be installed",
             where=str(requirements),
             why="\n".join((error.stderr or error.stdout).strip().splitlines()[-8:]),
-            hint="the same lines are what pip would say inside `docker build`",
+            hint="pip would fail the same way in `docker build`",
         ) from error
     except subprocess.TimeoutExpired as error:
         raise LabError(
             "The requirements of an image cannot be installed",
             where=str(requirements),
-            why=f"no end after {INSTALL_TIMEOUT:.0f} s",
+            why=f"pip has not finished after {INSTALL_TIMEOUT:.0f} s",
         ) from error

@@ -1,4 +1,4 @@
-"""Runs a command in a task that is a process: with its environment and in its folder."""
+"""Runs a command in a task that is a process, with its environment and in its folder."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import NoReturn
 
 from ....errors import LabError
 
-# a shell's exit codes for a program that does not exist, and for one that cannot be run
-NOT_FOUND, NOT_RUNNABLE = 127, 126
+# A shell's exit codes for a command that doesn't exist, and for one that can't be executed.
+NOT_FOUND, NOT_EXECUTABLE = 127, 126
 
 
 def exec_in_process(pid: int, argv: Sequence[str]) -> NoReturn:
     """Replace this process with the command, in the environment and folder of the task's process `pid`.
 
-    So the command keeps this terminal, and its signals and exit code are its own. Raises LabError, and SystemExit
-    with a shell's code when the command cannot be run.
+    The command inherits this terminal, and its signals and exit code reach the caller unchanged. Raises LabError, and
+    SystemExit with a shell's exit code when the command cannot be executed.
     """
     import psutil
 
@@ -26,7 +26,7 @@ def exec_in_process(pid: int, argv: Sequence[str]) -> NoReturn:
         environment, folder = process.environ(), process.cwd()
     except psutil.Error as error:
         raise LabError(
-            "The task has just stopped", why=str(error), hint="try again: another one takes its place"
+            "The task has just stopped", why=str(error), hint="try again; the service starts another task"
         ) from error
     os.chdir(folder)
     sys.stdout.flush()
@@ -35,4 +35,4 @@ def exec_in_process(pid: int, argv: Sequence[str]) -> NoReturn:
         os.execvpe(argv[0], list(argv), environment)
     except OSError as error:
         sys.stderr.write(f"{argv[0]}: {error.strerror}\n")
-        raise SystemExit(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE) from error
+        raise SystemExit(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE) from error

@@ -1,4 +1,4 @@
-"""Containers of tasks on an engine of which one request hangs."""
+"""Containers on a Docker engine that cannot remove one of them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ecsconsul.region.runtimes.docker.bridge_network import LabNetwork
 from ecsconsul.region.runtimes.docker.containers import DockerContainers
 from ecsconsul.region.runtimes.interface import RunningContainer
 
-PATIENCE = 10.0
+TIMEOUT = 10.0
 
 
 class Engine:
-    """Takes what is asked of it; a container named `stuck` it cannot remove, and says so only when it is `given_up`."""
+    """A Docker client whose request to remove the container `stuck` hangs until it is `given_up`."""
 
     def __init__(self) -> None:
-        self.asked, self.given_up = threading.Event(), threading.Event()
+        self.requested, self.given_up = threading.Event(), threading.Event()
 
     def create_container(self, *_: Any, name: str, **__: Any) -> dict[str, str]:
         return {"Id": f"{name}-000000000000"}
@@ -44,8 +44,8 @@ class Engine:
 
     def remove_container(self, container: str, **_: Any) -> None:
         if container.startswith("stuck"):
-            self.asked.set()
-            self.given_up.wait(PATIENCE)
+            self.requested.set()
+            self.given_up.wait(TIMEOUT)
             raise ReadTimeout("read timed out")
 
 
@@ -55,7 +55,7 @@ def task(name: str) -> Any:
     return SimpleNamespace(**names, container_name=lambda container: f"{name}-{container}")
 
 
-def test_a_container_that_cannot_be_removed_holds_up_no_other_task(tmp_path: Path) -> None:
+def test_container_that_cannot_be_removed_blocks_no_other_task(tmp_path: Path) -> None:
     engine: Any = Engine()
     network = LabNetwork("n", ipaddress.IPv4Network("172.18.0.0/16"), "127.0.0.1")
     runtime = DockerContainers(engine, network, {}, "/nowhere")
@@ -67,11 +67,11 @@ def test_a_container_that_cannot_be_removed_holds_up_no_other_task(tmp_path: Pat
     stuck_container, other = start("stuck"), start("other")
     with ThreadPoolExecutor() as pool:
         stuck = pool.submit(runtime.clean_up, "stuck", instance, [stuck_container])
-        assert engine.asked.wait(PATIENCE)
+        assert engine.requested.wait(TIMEOUT)
         try:
-            pool.submit(runtime.clean_up, "other", instance, [other]).result(PATIENCE / 2)
-            pool.submit(start, "new").result(PATIENCE / 2)
+            pool.submit(runtime.clean_up, "other", instance, [other]).result(TIMEOUT / 2)
+            pool.submit(start, "new").result(TIMEOUT / 2)
             assert not stuck.done()
         finally:
             engine.given_up.set()
-        stuck.result(PATIENCE)
+        stuck.result(TIMEOUT)

@@ -1,4 +1,4 @@
-"""The decisions of the lab in containers: addresses, limits, labels, ports, name servers, the build context."""
+"""The Docker runtime's addresses, limits, labels, ports and name servers, and the build context."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import pytest
 
 from ecsconsul.docker.build import context
 from ecsconsul.region.ecs.model import Binding, Task
-from ecsconsul.region.runtimes.docker.bridge_network import LabNetwork, machines_half, tasks_half
+from ecsconsul.region.runtimes.docker.bridge_network import LabNetwork, instance_addresses, task_range
 from ecsconsul.region.runtimes.docker.consul_agents import name_servers
 from ecsconsul.region.runtimes.docker.containers import bindings, ecs_labels, limits
 
 
 @pytest.mark.parametrize("subnet", ["172.18.0.0/16", "192.168.16.0/20", "10.1.2.0/24"])
-def test_machines_and_tasks_share_no_address(subnet: str) -> None:
+def test_instances_and_tasks_share_no_address(subnet: str) -> None:
     network = ipaddress.IPv4Network(subnet)
-    tasks = ipaddress.IPv4Network(tasks_half(network))
-    machines = machines_half(network)
+    tasks = ipaddress.IPv4Network(task_range(network))
+    instances = instance_addresses(network)
     assert tasks.subnet_of(network)
-    assert not any(address in tasks for address in machines)
-    assert len(machines) >= 100
-    assert network.network_address not in machines
+    assert not any(address in tasks for address in instances)
+    assert len(instances) >= 100
+    assert network.network_address not in instances
 
 
-def test_a_machine_never_gets_the_gateway_nor_anothers_address() -> None:
+def test_instance_gets_an_unused_address() -> None:
     network = LabNetwork("1", ipaddress.IPv4Network("172.18.0.0/16"), "172.18.0.1")
     first, second = network.take(), network.take()
     assert (first, second) == ("172.18.0.2", "172.18.0.3")
@@ -45,7 +45,7 @@ def test_a_machine_never_gets_the_gateway_nor_anothers_address() -> None:
         ({"memoryReservation": 128}, {"cpu_shares": 2, "mem_reservation": 128 * 1024 * 1024}),
     ],
 )
-def test_limits_are_those_of_the_task_definition(definition: dict[str, int], found: dict[str, int]) -> None:
+def test_limits_come_from_the_task_definition(definition: dict[str, int], found: dict[str, int]) -> None:
     assert limits(definition) == found
 
 
@@ -67,7 +67,7 @@ def test_labels_are_those_of_the_ecs_agent() -> None:
     assert task.container_name("front") == "ecs-web-3-front-abababababababababab"
 
 
-def test_ports_are_those_that_docker_gave_and_a_fixed_one_gets_a_door() -> None:
+def test_bindings_have_dockers_ports_and_the_requested_ones() -> None:
     definition = {
         "portMappings": [
             {"containerPort": 80, "hostPort": 8080, "protocol": "tcp"},
@@ -85,13 +85,13 @@ def test_ports_are_those_that_docker_gave_and_a_fixed_one_gets_a_door() -> None:
     assert bindings({}, {"NetworkSettings": {"Ports": None}}) == ()
 
 
-def test_a_container_that_has_ended_at_once_has_no_ports_any_more() -> None:
+def test_exited_container_has_no_bindings() -> None:
     definition = {"portMappings": [{"containerPort": 80}]}
     for published in ({}, None, {"80/tcp": None}, {"80/tcp": []}):
         assert bindings(definition, {"NetworkSettings": {"Ports": published}}) == ()
 
 
-def test_name_servers_are_those_that_a_container_can_reach(tmp_path: Path) -> None:
+def test_loopback_name_servers_are_ignored(tmp_path: Path) -> None:
     own, other = tmp_path / "resolved.conf", tmp_path / "resolv.conf"
     other.write_text("# by hand\nsearch example.org\nnameserver 127.0.0.53\nnameserver 10.0.0.2\nnameserver ::1\n")
     assert name_servers((own, other)) == ["10.0.0.2"]
@@ -100,7 +100,7 @@ def test_name_servers_are_those_that_a_container_can_reach(tmp_path: Path) -> No
     assert name_servers((tmp_path / "none",)) == []
 
 
-def test_the_context_is_the_source_and_nothing_of_who_made_it_when(tmp_path: Path) -> None:
+def test_build_context_is_reproducible(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM debian:12\n")
     (tmp_path / ".dockerignore").write_text("*.tmp\n")
     (tmp_path / "run.sh").write_text("#!/bin/sh\n")

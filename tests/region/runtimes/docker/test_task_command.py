@@ -1,4 +1,4 @@
-"""The terminal of `exec`, with an engine whose requests take a lock, as those of the Docker SDK do."""
+"""The terminal of `exec`, with a client whose requests take a lock, as the Docker SDK's do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Engine:
         with self.lock:
             self.sizes += 1
             if self.sizes == 1:
-                # the window is dragged on
+                # The user keeps dragging the window.
                 os.kill(os.getpid(), signal.SIGWINCH)
         if self.sizes == 2:
             self.twice.set()
@@ -30,5 +30,5 @@ with terminal._raw_terminal(engine, "x"):
 """
 
 
-def test_a_window_may_be_resized_while_it_is_resized() -> None:
+def test_resize_during_a_resize_does_not_deadlock() -> None:
     subprocess.run([sys.executable, "-c", RESIZED], check=True, timeout=120)

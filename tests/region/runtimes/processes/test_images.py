@@ -1,4 +1,4 @@
-"""Images without Docker: whole or not there, as immutable as their hash, and with what they require."""
+"""Images without Docker are published atomically, never change, and come with their requirements."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ecsconsul.targets.local.lab_images import LabImages
 
 
 @pytest.fixture
-def store(home: LabDir) -> ImageStore:
-    return ImageStore(home)
+def store(lab_dir: LabDir) -> ImageStore:
+    return ImageStore(lab_dir)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_published_image_is_a_copy_that_later_edits_do_not_reach(store: ImageStore, source: Path) -> None:
+def test_published_image_is_not_affected_by_later_edits(store: ImageStore, source: Path) -> None:
     store.publish("weather", "abc", source)
     (source / "app.py").write_text("print('two')")
     image = store.get("lab/weather:abc")
@@ -50,29 +50,29 @@ def test_a_published_image_is_a_copy_that_later_edits_do_not_reach(store: ImageS
 
 
 def make_older(repository: Path) -> None:
-    """By a second each: those that are published within one tick of the clock are of the same age."""
+    """Age all tags by a second, because tags published within one clock tick have the same age."""
     for folder in repository.glob("*"):
-        seen = folder.stat()
-        os.utime(folder, ns=(seen.st_atime_ns, seen.st_mtime_ns - 10**9))
+        stat = folder.stat()
+        os.utime(folder, ns=(stat.st_atime_ns, stat.st_mtime_ns - 10**9))
 
 
-def test_tags_are_those_that_are_whole_oldest_first(store: ImageStore, source: Path, home: LabDir) -> None:
+def test_tags_of_complete_images_are_listed_oldest_first(store: ImageStore, source: Path, lab_dir: LabDir) -> None:
     assert store.tags("weather") == []
     for tag in ("b", "a", "c"):
-        make_older(home.images / "weather")
+        make_older(lab_dir.images / "weather")
         store.publish("weather", tag, source)
-    (home.images / "weather" / "half").mkdir()
+    (lab_dir.images / "weather" / "half").mkdir()
     assert store.tags("weather") == ["b", "a", "c"]
-    assert not list((home.images / "weather").glob(".building-*"))
+    assert not list((lab_dir.images / "weather").glob(".building-*"))
 
 
 @pytest.mark.parametrize("reference", ["lab/weather:none", "lab/nothing:abc", "python", "", "docker.io/weather:3"])
-def test_what_was_never_published_is_not_there(store: ImageStore, source: Path, reference: str) -> None:
+def test_unpublished_image_is_not_found(store: ImageStore, source: Path, reference: str) -> None:
     store.publish("weather", "abc", source)
     assert store.get(reference) is None
 
 
-def test_publishing_again_or_deleting_twice_is_fine(store: ImageStore, source: Path) -> None:
+def test_publish_and_delete_are_idempotent(store: ImageStore, source: Path) -> None:
     store.publish("weather", "abc", source)
     store.publish("weather", "abc", source)
     assert store.tags("weather") == ["abc"]
@@ -81,9 +81,9 @@ def test_publishing_again_or_deleting_twice_is_fine(store: ImageStore, source: P
     assert store.tags("weather") == []
 
 
-def test_what_cannot_be_copied_is_said_and_leaves_nothing(store: ImageStore, source: Path, home: LabDir) -> None:
-    home.images.mkdir(parents=True)
-    (home.images / "weather").write_text("a file where a folder must be")
+def test_failed_publish_is_an_error_and_leaves_nothing(store: ImageStore, source: Path, lab_dir: LabDir) -> None:
+    lab_dir.images.mkdir(parents=True)
+    (lab_dir.images / "weather").write_text("a file where a folder must be")
     with pytest.raises(LabError, match="cannot be published") as caught:
         store.publish("weather", "abc", source)
     assert caught.value.where == str(source)
@@ -93,7 +93,7 @@ def test_what_cannot_be_copied_is_said_and_leaves_nothing(store: ImageStore, sou
     assert store.tags("other") == []
 
 
-def test_each_task_has_a_copy_of_its_own_to_write_in(store: ImageStore, source: Path, tmp_path: Path) -> None:
+def test_each_task_has_a_writable_copy(store: ImageStore, source: Path, tmp_path: Path) -> None:
     store.publish("weather", "abc", source)
     image = store.get("lab/weather:abc")
     assert image is not None
@@ -121,13 +121,13 @@ def test_each_task_has_a_copy_of_its_own_to_write_in(store: ImageStore, source: 
         ("flask>=1 --hash=sha256:00", False),
     ],
 )
-def test_requirements_are_met_only_when_it_is_certain(tmp_path: Path, line: str, met: bool) -> None:
+def test_requirements_are_satisfied_only_when_certain(tmp_path: Path, line: str, met: bool) -> None:
     (tmp_path / "requirements.txt").write_text(line + "\n")
     assert satisfied(tmp_path / "requirements.txt") is met
 
 
-def test_what_is_required_and_not_there_is_installed_once(home: LabDir, source: Path, tmp_path: Path) -> None:
-    """From a folder, so that no index is asked; two services that require the same share it, published at once."""
+def test_missing_requirement_is_installed_once(lab_dir: LabDir, source: Path, tmp_path: Path) -> None:
+    """Two services with the same requirements, published at the same time, share one environment."""
     package = tmp_path / "package"
     package.mkdir()
     (package / "pyproject.toml").write_text(
@@ -136,7 +136,7 @@ def test_what_is_required_and_not_there_is_installed_once(home: LabDir, source: 
     )
     (package / "backend.py").write_text(BACKEND)
     (source / "requirements.txt").write_text(f"greeting @ {package.as_uri()}\n")
-    images = LabImages("lab", home)
+    images = LabImages("lab", lab_dir)
     publishing = [
         threading.Thread(target=images.publish, args=(name, "1", source, {}, print)) for name in ("one", "two")
     ]
@@ -144,7 +144,7 @@ def test_what_is_required_and_not_there_is_installed_once(home: LabDir, source: 
         thread.start()
     for thread in publishing:
         thread.join(600)
-    store = ImageStore(home)
+    store = ImageStore(lab_dir)
     one, two = store.get("lab/one:1"), store.get("lab/two:1")
     assert one is not None
     assert two is not None
@@ -153,7 +153,7 @@ def test_what_is_required_and_not_there_is_installed_once(home: LabDir, source: 
     assert (package / "builds").read_text() == "built\n"
 
 
-def test_what_cannot_be_installed_is_told_in_pips_words(store: ImageStore, source: Path) -> None:
+def test_failed_installation_reports_pips_output(store: ImageStore, source: Path) -> None:
     (source / "requirements.txt").write_text("greeting @ file:///nowhere/greeting\n")
     with pytest.raises(LabError, match="cannot be installed") as caught:
         store.publish("weather", "abc", source)
@@ -162,7 +162,7 @@ def test_what_cannot_be_installed_is_told_in_pips_words(store: ImageStore, sourc
     assert store.tags("weather") == []
 
 
-# the smallest backend that builds a wheel without any other package
+# The smallest backend that builds a wheel without other packages.
 BACKEND = """
 import pathlib, zipfile
 

@@ -1,4 +1,4 @@
-"""The engine of process containers, as the Registrator uses it."""
+"""The process runtime's engine, as the Registrator uses it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def a_container(name: str = "web") -> Container:
     return Container(new_container_id(), name, "lab/web:1")
 
 
-def test_a_container_is_listed_and_inspected_from_its_start_to_its_removal() -> None:
+def test_container_is_listed_from_its_start_to_its_removal() -> None:
     engine, one = ProcessEngine("i-1"), a_container()
     assert engine.inspect(one.id) is None
     engine.started(one)
@@ -29,7 +29,7 @@ def test_a_container_is_listed_and_inspected_from_its_start_to_its_removal() -> 
     assert (engine.inspect(one.id), engine.ended()) == (None, [])
 
 
-def test_every_reader_gets_every_event_in_order() -> None:
+def test_every_reader_gets_all_events_in_order() -> None:
     engine, one = ProcessEngine("i-1"), a_container()
     with engine.events(0) as first, engine.events(0) as second:
         engine.started(one)
@@ -45,8 +45,8 @@ def test_every_reader_gets_every_event_in_order() -> None:
             assert [event.at for event in events] == sorted(event.at for event in events)
 
 
-def test_an_event_is_not_older_than_the_start_that_inspect_shows() -> None:
-    """An event from before a container's last start says nothing about it."""
+def test_events_are_not_older_than_the_start_time() -> None:
+    """The Registrator ignores events from before a container's last start."""
     engine, one = ProcessEngine("i-1"), a_container()
     with engine.events(0) as stream:
         engine.started(one)
@@ -57,7 +57,7 @@ def test_an_event_is_not_older_than_the_start_that_inspect_shows() -> None:
         assert all(event.at >= found.started_at for event in stream)
 
 
-def test_close_ends_a_reader_that_waits() -> None:
+def test_close_ends_a_waiting_reader() -> None:
     engine = ProcessEngine("i-1")
     with engine.events(0) as stream:
         reader = threading.Thread(target=lambda: list(stream))
@@ -67,7 +67,7 @@ def test_close_ends_a_reader_that_waits() -> None:
         assert not reader.is_alive()
 
 
-def test_what_happens_to_an_unknown_container_is_no_event() -> None:
+def test_unknown_container_causes_no_event() -> None:
     engine = ProcessEngine("i-1")
     with engine.events(0) as stream:
         engine.exited("nobody", 0)

@@ -1,4 +1,4 @@
-"""Makes the small pieces of an ECS that tests need: task definitions, tasks, services, and a region with no moto."""
+"""Builds ECS objects for tests: task definitions, tasks, services, and an Ecs without moto."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ ACCOUNT, REGION = "123456789012", "us-east-1"
 _numbers = itertools.count(1)
 
 
-class OneCluster:
-    """The part of moto that Ecs asks: one cluster, and the task definitions that a test put there."""
+class FakeMoto:
+    """The part of moto that Ecs reads: one cluster, and the task definitions that a test adds."""
 
     account, region = ACCOUNT, REGION
 
@@ -47,23 +47,23 @@ def service(name: str = "weather", desired: int = 1, **more: Any) -> Service:
 
 
 def task(**more: Any) -> Task:
-    """A running task of the first deployment; `created_at` tells their order."""
+    """A running task of the first deployment; each is newer than the one before."""
     number = next(_numbers)
-    what = more.pop("task_definition", definition())
-    known: dict[str, Any] = {
+    task_definition = more.pop("task_definition", definition())
+    defaults: dict[str, Any] = {
         "id": f"task{number}",
         "arn": f"arn:task{number}",
         "cluster": CLUSTER,
-        "task_definition": what,
+        "task_definition": task_definition,
         "instance_id": "i-1",
-        "containers": [ContainerState(one) for one in what["containerDefinitions"]],
+        "containers": [ContainerState(one) for one in task_definition["containerDefinitions"]],
         "group": "service:weather",
         "service": "weather",
         "deployment_id": "ecs-svc/1",
         "last_status": RUNNING,
         "created_at": float(number),
     }
-    return Task(**(known | more))
+    return Task(**(defaults | more))
 
 
 def instance(instance_id: str = "i-1", cpu: int = 2048, memory: int = 4096, **more: Any) -> ContainerInstance:
@@ -71,8 +71,8 @@ def instance(instance_id: str = "i-1", cpu: int = 2048, memory: int = 4096, **mo
     return ContainerInstance(instance_id, arn, CLUSTER, "127.0.0.1", cpu, memory, **more)
 
 
-def region(*instances: ContainerInstance) -> Ecs:
-    ecs = Ecs(OneCluster())
+def new_ecs(*instances: ContainerInstance) -> Ecs:
+    ecs = Ecs(FakeMoto())
     for one in instances:
         ecs.add_instance(one)
     return ecs

@@ -1,6 +1,6 @@
-"""A lab as a user has it: a folder with a config, the `ecsconsul` command, and what can be seen from outside.
+"""A lab as its user sees it: a folder with a config, the `ecsconsul` command, and what can be observed from outside.
 
-Nothing here imports ecsconsul: the tests judge what a user types and reads, and what really runs.
+Nothing here imports ecsconsul: the tests check what a user types and reads, and what really runs.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ import psutil
 
 T = TypeVar("T")
 Json = dict[str, Any]
-PATIENCE = 60.0
-# of the first one, which has everything still to build
-FIRST_UP = 180.0
-HOME = "127.0.0.1"
-FIRST_PORT, PORTS = 20000, 12000
+TIMEOUT = 60.0
+# The first `up` has to build everything.
+FIRST_UP_TIMEOUT = 180.0
+LOOPBACK = "127.0.0.1"
+FIRST_PORT, PORT_COUNT = 20000, 12000
 
-_given: set[int] = set()
+_used_ports: set[int] = set()
 
 
 @dataclass(frozen=True)
-class Ran:
-    """One command that has ended."""
+class Result:
+    """The result of a command."""
 
     code: int
     out: str
@@ -52,13 +52,13 @@ class Ran:
 
 
 @dataclass
-class LabAt:
-    """A folder with a config.yaml and a home of its own for the labs that are started from it."""
+class Lab:
+    """A folder with a config.yaml, and a state directory of its own for the labs started from it."""
 
     folder: Path
     name: str
     variables: Mapping[str, str] = field(default_factory=dict)
-    _told: Json = field(default_factory=dict)
+    _info: Json = field(default_factory=dict)
 
     @property
     def config(self) -> Path:
@@ -69,14 +69,14 @@ class LabAt:
         return self.variables.get("ECSCONSUL_RUNTIME", "processes")
 
     @property
-    def home(self) -> Path:
-        return self.folder / "home"
+    def state_dir(self) -> Path:
+        return self.folder / "state"
 
     @contextmanager
     def started(self, *words: str) -> Iterator[subprocess.Popen[str]]:
-        """The command, running, and ended at the latest when the test has seen enough of it.
+        """The running command; it is killed at the end of the context.
 
-        A Ctrl-C of the test's own terminal does not reach it.
+        A Ctrl-C in the tests' terminal does not reach it.
         """
         with self._start(*words) as process:
             try:
@@ -96,65 +96,65 @@ class LabAt:
             start_new_session=True,
         )
 
-    def ran(self, *words: str, timeout: float = PATIENCE) -> Ran:
-        """The command, ended. Fails when it takes longer than `timeout` seconds."""
-        begun = time.monotonic()
+    def run(self, *words: str, timeout: float = TIMEOUT) -> Result:
+        """Run the command; fails when it takes longer than `timeout` seconds."""
+        started = time.monotonic()
         with self._start(*words) as process:
             try:
                 out, err = process.communicate(timeout=timeout)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise AssertionError(f"{words} took longer than {timeout} s: {process.communicate()}") from None
-        return Ran(process.returncode, out, err, time.monotonic() - begun)
+        return Result(process.returncode, out, err, time.monotonic() - started)
 
-    def ok(self, *words: str, timeout: float = PATIENCE) -> Ran:
-        """The command, ended with 0."""
-        ran = self.ran(*words, timeout=timeout)
-        assert ran.code == 0, f"ecsconsul {' '.join(words)}: exit {ran.code}\n{ran.out}\n{ran.err}"
-        return ran
+    def ok(self, *words: str, timeout: float = TIMEOUT) -> Result:
+        """Run the command; fails unless it exits with 0."""
+        result = self.run(*words, timeout=timeout)
+        assert result.code == 0, f"ecsconsul {' '.join(words)}: exit {result.code}\n{result.out}\n{result.err}"
+        return result
 
-    def up(self, timeout: float = PATIENCE) -> Json:
-        self._told.clear()
+    def up(self, timeout: float = TIMEOUT) -> Json:
+        self._info.clear()
         return self.ok("up", "--output", "json", timeout=timeout).document
 
     def down(self) -> Json:
         return self.ok("down", "--yes", "--output", "json").document
 
     @property
-    def told(self) -> Json:
-        """What `status` and `env` said since the last `up`: addresses that stay as long as the lab runs."""
-        if not self._told:
+    def info(self) -> Json:
+        """The addresses that `status` and `env` print, cached until the next `up`."""
+        if not self._info:
             status = self.status()
-            self._told |= {"portal": status["portal"], "dns": status["consul"]["dns"]}
-            self._told |= self.ok("env", "--output", "json").document
-        return self._told
+            self._info |= {"portal": status["portal"], "dns": status["consul"]["dns"]}
+            self._info |= self.ok("env", "--output", "json").document
+        return self._info
 
     @property
     def portal(self) -> str:
-        return str(self.told["portal"])
+        return str(self.info["portal"])
 
     @property
     def dns(self) -> str:
-        return str(self.told["dns"])
+        return str(self.info["dns"])
 
     def status(self) -> Json:
         """The status document, healthy or not."""
-        return self.ran("status", "--output", "json").document
+        return self.run("status", "--output", "json").document
 
     def endpoints(self, name: str) -> list[str]:
-        """address:port of each instance that Consul says is passing, sorted; asked of Consul itself."""
-        _, body = get(f"{self.told['CONSUL_HTTP_ADDR']}/v1/health/service/{name}?passing")
+        """The address:port of each passing instance, sorted, from Consul's own API."""
+        _, body = get(f"{self.info['CONSUL_HTTP_ADDR']}/v1/health/service/{name}?passing")
         return sorted(f"{one['Service']['Address']}:{one['Service']['Port']}" for one in json.loads(body))
 
     def edit(self, old: str, new: str) -> None:
-        """Replace a text that stands in the config exactly once."""
+        """Replace a text that occurs in the config exactly once."""
         text = self.config.read_text()
-        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in\n{text}"
+        assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in\n{text}"
         self.config.write_text(text.replace(old, new))
 
     @contextmanager
     def edited(self, old: str, new: str) -> Iterator[None]:
-        """The config with an edit; afterwards the config and the lab are as before."""
+        """Edit the config; restores the config and the lab afterwards."""
         text = self.config.read_text()
         self.edit(old, new)
         try:
@@ -165,7 +165,7 @@ class LabAt:
 
     @contextmanager
     def rewritten(self, path: Path, text: str) -> Iterator[None]:
-        """A file of a service with another text; afterwards the file and the lab are as before."""
+        """Replace a service's file; restores the file and the lab afterwards."""
         before = path.read_text()
         path.write_text(text)
         try:
@@ -176,7 +176,7 @@ class LabAt:
 
     @contextmanager
     def scaled(self, *counts: str) -> Iterator[None]:
-        """The lab with other counts than the config's; afterwards it is as before."""
+        """Scale services; restores the lab afterwards."""
         try:
             self.ok("scale", *counts)
             yield
@@ -184,16 +184,16 @@ class LabAt:
             self.up()
 
     def client(self, service: str) -> Any:
-        """A boto3 client made as any other program makes one, from what `env` prints."""
+        """A boto3 client, configured with the output of `env`."""
         import boto3
 
-        told = self.told
+        info = self.info
         session = boto3.Session(
-            aws_access_key_id=told["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=told["AWS_SECRET_ACCESS_KEY"],
-            region_name=told["AWS_REGION"],
+            aws_access_key_id=info["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=info["AWS_SECRET_ACCESS_KEY"],
+            region_name=info["AWS_REGION"],
         )
-        return session.client(service, endpoint_url=told["AWS_ENDPOINT_URL"])
+        return session.client(service, endpoint_url=info["AWS_ENDPOINT_URL"])
 
     def tasks(self, service: str, desired: str = "RUNNING") -> list[Json]:
         """The service's tasks as the AWS API describes them."""
@@ -208,14 +208,14 @@ class LabAt:
         return found
 
     def processes(self) -> list[psutil.Process]:
-        """Every process that works in the lab's home, was started from it, or was told of it."""
-        home, found = str(self.home), []
+        """Every process whose command line, folder or environment names the state directory."""
+        state_dir, found = str(self.state_dir), []
         for process in psutil.process_iter():
             try:
-                told = [*process.cmdline(), process.cwd(), *process.environ().values()]
+                texts = [*process.cmdline(), process.cwd(), *process.environ().values()]
             except psutil.Error:
-                continue  # another user's, or one that has just ended
-            if process.pid != os.getpid() and any(text.startswith(home) for text in told):
+                continue  # another user's, or one that has just exited
+            if process.pid != os.getpid() and any(text.startswith(state_dir) for text in texts):
                 found.append(process)
         return found
 
@@ -223,14 +223,14 @@ class LabAt:
         """The Consul agents, servers included."""
         found = []
         for process in self.processes():
-            # one may end between the listing and the look
+            # A process may exit meanwhile.
             with suppress(psutil.Error):
                 if "agent" in process.cmdline()[1:2]:
                     found.append(process)
         return found
 
     def agents_of(self, member: str) -> list[psutil.Process]:
-        """The Consul agents that bear a member's name: one, but while it is started anew."""
+        """The Consul agents with a member's name: one, or none during a restart."""
         return [process for process in self.consuls() if any(member in word for word in words_of(process))]
 
     def region(self) -> psutil.Process:
@@ -239,41 +239,41 @@ class LabAt:
         return found
 
     def regions(self) -> list[psutil.Process]:
-        """All that do: one, or something is wrong."""
+        """All of them; there should be only one."""
         return [process for process in self.processes() if "ecsconsul.region" in words_of(process)]
 
     def left(self) -> list[str]:
-        """Files and folders that are still there, but for logs."""
-        return [str(path) for lab in self.home.glob("*") for path in lab.iterdir() if path.name != "logs"]
+        """The files and folders that are left, apart from logs."""
+        return [str(path) for lab in self.state_dir.glob("*") for path in lab.iterdir() if path.name != "logs"]
 
     def addresses(self) -> list[tuple[str, int]]:
-        """Everything that the lab's processes listen on (TCP)."""
+        """Every TCP address that the lab's processes listen on."""
         pids = {process.pid for process in self.processes()}
         return [address for address, pid in listeners() if pid in pids]
 
     def still_taken(self, addresses: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
-        """Those where somebody still listens; at 127.0.0.1, where others may be given a port since, one of the lab."""
+        """Those that are still in use; on 127.0.0.1 only by the lab, since other programs may use the port by now."""
         own = {process.pid for process in self.processes()}
-        wanted = set(addresses)
-        return [at for at, pid in listeners() if at in wanted and (at[0] != HOME or pid in own or pid is None)]
+        expected = set(addresses)
+        return [at for at, pid in listeners() if at in expected and (at[0] != LOOPBACK or pid in own or pid is None)]
 
     def clear(self) -> None:
-        """Take the lab away whatever happened, and fail when the product cannot."""
+        """Remove the lab in any case; fails when `down` leaves processes behind."""
         try:
-            ran = self.ran("down", "--yes")
+            result = self.run("down", "--yes")
         finally:
-            left = self.processes()
-            for process in left:
+            leftovers = self.processes()
+            for process in leftovers:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
-        assert ran.code == 0, ran.err
-        assert left == []
+        assert result.code == 0, result.err
+        assert leftovers == []
 
     def _environment(self) -> dict[str, str]:
-        """The user's own, without what another lab or account may have put there."""
+        """The user's environment, without the variables of another lab or account."""
         own = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CONSUL_HTTP")) and k != "NO_COLOR"}
         own["ECSCONSUL_RUNTIME"] = "processes"
-        return {**own, "ECSCONSUL_HOME": str(self.home), "PYTHONPATH": str(REPOSITORY), **self.variables}
+        return {**own, "ECSCONSUL_HOME": str(self.state_dir), "PYTHONPATH": str(REPOSITORY), **self.variables}
 
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -307,15 +307,14 @@ def write(folder: Path, files: Mapping[str, str]) -> Path:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that is free now, outside of the range from which dynamic ones are taken.
+    """A free TCP port of 127.0.0.1, outside the dynamic range.
 
-    Each is given once: a lab listens there only some time later. Processes that were started one after the other look
-    in different places.
+    No port is returned twice, since a lab listens there only later. Test processes start at different ports.
     """
-    for attempt in range(PORTS):
-        port = FIRST_PORT + (os.getpid() * 97 + attempt) % PORTS
-        if port not in _given and _can_be_bound(port):
-            _given.add(port)
+    for attempt in range(PORT_COUNT):
+        port = FIRST_PORT + (os.getpid() * 97 + attempt) % PORT_COUNT
+        if port not in _used_ports and _can_be_bound(port):
+            _used_ports.add(port)
             return port
     raise AssertionError("no free port")
 
@@ -323,14 +322,14 @@ def free_port() -> int:
 def _can_be_bound(port: int) -> bool:
     with closing(socket.socket()) as probe:
         try:
-            probe.bind((HOME, port))
+            probe.bind((LOOPBACK, port))
         except OSError:
             return False
         return True
 
 
 def words_of(process: psutil.Process) -> list[str]:
-    """Its command line; none of one that has just ended."""
+    """A process's command line; empty when it has just exited."""
     try:
         return process.cmdline()
     except psutil.NoSuchProcess:
@@ -338,20 +337,20 @@ def words_of(process: psutil.Process) -> list[str]:
 
 
 def listeners() -> list[tuple[tuple[str, int], int | None]]:
-    """Address and process of everything that listens on this machine (TCP)."""
+    """The address and process of every TCP listener on this machine."""
     found = [one for one in psutil.net_connections("tcp4") if one.status == psutil.CONN_LISTEN]
     return [((one.laddr.ip, one.laddr.port), one.pid) for one in found]
 
 
 def listens(address: str, port: int) -> bool:
-    """Whether somebody takes a connection there."""
+    """Whether a connection is accepted there."""
     with closing(socket.socket()) as probe:
         probe.settimeout(1)
         return probe.connect_ex((address, port)) == 0
 
 
 def get(url: str, timeout: float = 10.0) -> tuple[int, str]:
-    """Status and body of a GET, whatever the status; no proxy. Raises OSError when there is no answer."""
+    """The status and body of a GET request, without a proxy. Raises OSError when there is no response."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=timeout) as answer:
@@ -365,37 +364,37 @@ def dig(server: str, name: str, *more: str) -> list[str]:
     """The lines of BIND's `dig +short` for SRV records, sorted."""
     host, _, port = server.rpartition(":")
     argv = ["dig", f"@{host}", "-p", port, "-t", "SRV", name, "+short", "+tries=1", "+timeout=20", *more]
-    found = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    found = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT, check=True)
     return sorted(found.stdout.splitlines())
 
 
-def eventually(look: Callable[[], T], wanted: Callable[[T], bool], seconds: float = PATIENCE) -> T:
-    """What `look` gives as soon as it is wanted. Nothing tells of a change from outside, so it looks again."""
-    end = time.monotonic() + seconds
+def eventually(read: Callable[[], T], condition: Callable[[T], bool], timeout: float = TIMEOUT) -> T:
+    """The first value of `read` that meets the condition. Polls, since there are no events from outside."""
+    end = time.monotonic() + timeout
     while True:
-        found = look()
-        if wanted(found):
-            return found
-        assert time.monotonic() < end, f"not so after {seconds} s: {found}"
+        value = read()
+        if condition(value):
+            return value
+        assert time.monotonic() < end, f"condition not met after {timeout} s: {value}"
         time.sleep(0.05)
 
 
-def settles(look: Callable[[], T], wanted: Callable[[T], bool], seconds: float = PATIENCE) -> T:
-    """What `look` gives once it is wanted at two looks in succession: one may be of before the damage shows."""
+def settles(read: Callable[[], T], condition: Callable[[T], bool], timeout: float = TIMEOUT) -> T:
+    """Like `eventually`, but the condition must be met twice in a row: the first value may predate the damage."""
     before = False
 
-    def twice(found: T) -> bool:
+    def twice(value: T) -> bool:
         nonlocal before
-        now = wanted(found)
-        held, before = before and now, now
-        return held
+        now = condition(value)
+        both, before = before and now, now
+        return both
 
-    return eventually(look, twice, seconds)
+    return eventually(read, twice, timeout)
 
 
-def becomes(check: Callable[[], None], seconds: float = PATIENCE) -> None:
-    """Returns as soon as the check holds, and fails as it does when it never did."""
-    end = time.monotonic() + seconds
+def becomes(check: Callable[[], None], timeout: float = TIMEOUT) -> None:
+    """Repeat the check until it passes; raises its last AssertionError after the timeout."""
+    end = time.monotonic() + timeout
     while True:
         try:
             return check()
@@ -407,10 +406,10 @@ def becomes(check: Callable[[], None], seconds: float = PATIENCE) -> None:
 
 @dataclass
 class Load:
-    """Asks some URLs again and again from some threads, each time over a new connection.
+    """Sends requests to some URLs in a loop, each over a new connection.
 
-    Two are enough to have a request under way at any moment. More of them starve a busy machine until the portal's
-    deadline passes, and its 504 is then the same as that of an instance which took a request and never answered it.
+    Two threads keep a request in flight at any moment. More would starve a busy machine until the portal's deadline
+    passes, and its 504 looks like that of an instance that accepted a request and never answered it.
     """
 
     urls: Sequence[str]
@@ -431,33 +430,33 @@ class Load:
             for worker in workers:
                 worker.join(20)
 
-    def go_on(self, more: int = 50, least: int = 100) -> None:
-        """Until so many more have been answered, and so many at all."""
-        wanted = max(len(self.answers) + more, least)
-        eventually(lambda: len(self.answers), lambda count: count > wanted, PATIENCE)
+    def wait_for_answers(self, more: int = 50, minimum: int = 100) -> None:
+        """Wait for `more` answers, and for at least `minimum` in total."""
+        expected = max(len(self.answers) + more, minimum)
+        eventually(lambda: len(self.answers), lambda count: count > expected)
 
     def _work(self, number: int) -> None:
         while not self._over.is_set():
             url = self.urls[number % len(self.urls)]
-            begun = time.monotonic()
+            started = time.monotonic()
             try:
                 status, body = get(url)
             except OSError as error:
-                self.failures.append(f"{url}: {error!r} after {time.monotonic() - begun:.2f} s")
+                self.failures.append(f"{url}: {error!r} after {time.monotonic() - started:.2f} s")
                 continue
-            self.answers.append((time.monotonic() - begun, status, body))
+            self.answers.append((time.monotonic() - started, status, body))
             if status != 200:
                 self.failures.append(f"{url}: {status} {body}")
 
 
-def interrupted(process: subprocess.Popen[str], timeout: float = PATIENCE) -> Ran:
-    """What a command does on Ctrl-C."""
-    begun = time.monotonic()
+def interrupted(process: subprocess.Popen[str], timeout: float = TIMEOUT) -> Result:
+    """Interrupt a command with Ctrl-C, and wait for its result."""
+    started = time.monotonic()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=timeout)
-    return Ran(process.returncode, out, err, time.monotonic() - begun)
+    return Result(process.returncode, out, err, time.monotonic() - started)
 
 
 def mistakes(text: str) -> list[int]:
-    """The line numbers of the config's mistakes in an error block, each once."""
+    """The line numbers of the config's mistakes in an error message, without duplicates."""
     return list(dict.fromkeys(int(number) for number in re.findall(r"config\.yaml:(\d+)", text)))
