@@ -46,7 +46,7 @@ class RegistratorTaskDefinitionStep(TaskDefinitionStep):
 
     def container(self) -> dict[str, Any]:
         # our own leaves the catalog as it is when it gives way to the next one; others have no such option
-        own = [] if self._lab.registrator.image else ["-on-exit", "keep"]
+        own = [] if self._lab.aws.registrator.image else ["-on-exit", "keep"]
         return {
             "name": REGISTRATOR,
             "image": self.image,
@@ -93,7 +93,7 @@ def registrator_steps(lab: Lab, target: Target, watch: ServicePoller) -> Registr
     if target.registers_itself:
         return [], [], []
     spec = ServiceSpec(name=REGISTRATOR, path=str(registrator_source()))
-    given = lab.registrator.image
+    given = lab.aws.registrator.image
     own = None if given else ImageStep(spec, target, lab.base_image)
     image: Image = own or ExternalImage(str(given))
     task = RegistratorTaskDefinitionStep(lab, spec, image, target)

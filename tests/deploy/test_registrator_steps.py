@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from ecsconsul.config.lab import Lab, RegistratorSpec, ServiceSpec
+from ecsconsul.config.lab import AwsSpec, Lab, RegistratorSpec, ServiceSpec
 from ecsconsul.deploy import executor as walk
 from ecsconsul.deploy.executor import NullObserver
 from ecsconsul.deploy.lab_steps import steps_for
@@ -118,7 +118,7 @@ def test_its_image_is_built_of_this_package(lab: Lab, account: WorldTarget) -> N
 
 
 def test_another_image_is_used_as_it_is(lab: Lab, account: WorldTarget) -> None:
-    given = replace(lab, registrator=RegistratorSpec(image="gliderlabs/registrator:master"))
+    given = replace(lab, aws=AwsSpec(registrator=RegistratorSpec(image="gliderlabs/registrator:master")))
     assert set(names(lab, account)) - set(names(given, account)) == {"images/registrator"}
     (container,) = definition(given, account)["containerDefinitions"]
     assert container["image"] == "gliderlabs/registrator:master"

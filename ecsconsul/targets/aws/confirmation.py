@@ -22,7 +22,7 @@ def confirmation(lab: Lab, stack: StackInfo | None, identity: Identity, region: 
         f" {lab.aws.instance_type}: {machines} instances,"
         f" each with a volume of {VOLUME_GIB} GiB and a public IPv4 address",
         f"  an IAM role, security groups open to the internet at {_ports(lab)}, a log group, an ECS cluster",
-        f"  {_many(len(lab.services), 'service')} and the Registrator; their images in {lab.registry or 'ECR'}",
+        f"  {_many(len(lab.services), 'service')} and the Registrator; their images in {lab.aws.registry or 'ECR'}",
         f"It costs money until `ecsconsul down --target aws` has taken {lab.name} away (docs/aws.md says how much).",
     ]
     return "\n".join(lines)

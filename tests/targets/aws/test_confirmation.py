@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from ecsconsul.config.lab import ConsulSpec
+from ecsconsul.config.lab import AwsSpec, ConsulSpec
 from ecsconsul.targets.aws.confirmation import confirmation
 from ecsconsul.targets.aws.session import Identity
 from ecsconsul.targets.aws.stack_info import StackInfo
@@ -38,7 +38,7 @@ def test_only_the_portals_port_is_opened(tmp_path: Path) -> None:
 
 
 def test_a_registry_of_ones_own_is_named(tmp_path: Path) -> None:
-    lab = structs.replace(lab_of(tmp_path), registry="my_docker_hub_repo")
+    lab = structs.replace(lab_of(tmp_path), aws=AwsSpec(registry="my_docker_hub_repo"))
     assert "images in my_docker_hub_repo" in str(confirmation(lab, None, ME, "eu-west-1"))
 
 

@@ -236,5 +236,5 @@ def test_what_the_way_to_consul_lacks(
 
 
 def test_a_registry_is_told(account: Account, lab: Lab) -> None:
-    found = look(structs.replace(lab, registry="my_docker_hub_repo"))["docker"]
+    found = look(structs.replace(lab, aws=structs.replace(lab.aws, registry="my_docker_hub_repo")))["docker"]
     assert found.detail == "can build and push to my_docker_hub_repo"
