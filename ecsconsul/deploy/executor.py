@@ -16,14 +16,10 @@ from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from typing import Protocol
 
-from ..errors import LabError, StepFailed, TargetAbsent
+from ..errors import Interrupted, LabError, StepFailed, TargetAbsent
 from .step import Actual, Change, Report, Step, SubResource, decide
 
 INSPECTORS = 8
-
-
-class Interrupted(Exception):
-    """The user wants to stop; what was begun goes on where it is, and the next walk takes it from there."""
 
 
 class Observer(Protocol):

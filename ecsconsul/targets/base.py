@@ -138,6 +138,10 @@ class Target(Protocol):
         """Where the images are published."""
 
     @property
+    def system_services(self) -> tuple[str, ...]:
+        """The ECS services that the target runs besides the lab's own."""
+
+    @property
     def registers_itself(self) -> bool:
         """Whether tasks get into Consul without a Registrator that the lab runs."""
 

@@ -29,6 +29,7 @@ class AwsTarget:
     # half an hour: Consul servers and instances boot within five minutes, a rollback takes longer
     patience = PollingPolicy(delay=2.0, attempts=900)
     registers_itself = False
+    system_services = ("registrator",)
     runtime_info: RuntimeInfo | None = None
 
     def __init__(

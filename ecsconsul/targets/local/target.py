@@ -77,6 +77,7 @@ class LocalTarget:
 
     # the region's agent plays the Registrator, and keeps what tasks write in files
     registers_itself = True
+    system_services: tuple[str, ...] = ()
 
     def log_configuration(self, lab: Lab, service_name: str) -> dict[str, Any] | None:
         return None
