@@ -1,28 +1,31 @@
-"""Gives the tests the Consul that a lab would run, and says which of them must not run side by side."""
+"""Finds the Consul binary for the tests, provides a Consul agent, and keeps tests that start labs in one worker."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
+from ecsconsul.consul.catalog import Consul
 from ecsconsul.consul.install import BINARY_VARIABLE, find
 from ecsconsul.errors import LabError
+from tests.consul_server import ConsulServer, consul_server
 
-SAID: list[str] = []
+MESSAGES: list[str] = []
 END_TO_END = "tests/e2e/"
-# these share nothing but the Docker engine with those that start a lab on this machine
+# these start no lab on this machine, so they can run beside those that do
 WITHOUT_A_LAB = {f"{END_TO_END}test_{name}.py" for name in ("aws_lab", "consul_binary", "registrator")}
 
 
 def pytest_configure() -> None:
-    """What holds for all tests.
+    """Configures all tests.
 
-    Programs that they start heed Ctrl-C, also where a script runs the tests in its background, which ignores it. And
-    how long an example of hypothesis takes says more of what else this machine does than of what is tested.
+    Programs that they start handle Ctrl-C, even if a script runs the tests in the background, which ignores SIGINT.
+    Examples of hypothesis have no deadline, since their time depends on the machine's load.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.register_profile("without a deadline", settings(deadline=None))
@@ -30,28 +33,28 @@ def pytest_configure() -> None:
 
 
 def pytest_sessionstart() -> None:
-    """Find it once (told, on PATH, in the cache, or fetched), before any test module asks.
+    """Finds the Consul binary once: from the environment, on PATH, in the cache, or by downloading it.
 
-    Where there is none, each test that wants it says so.
+    Without one, each test that needs it says so.
     """
     try:
-        os.environ[BINARY_VARIABLE] = find(SAID.append)
+        os.environ[BINARY_VARIABLE] = find(MESSAGES.append)
     except LabError as error:
-        SAID.append(str(error))
+        MESSAGES.append(str(error))
 
 
 def pytest_report_header() -> list[str]:
-    """The one line that says which one was chosen, and why; or why there is none."""
-    return SAID[-1:]
+    """Says which binary is used and why, or why there is none."""
+    return MESSAGES[-1:]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The end-to-end tests first: they take longest, and what is short fills the time that another worker has left."""
+    """Runs the end-to-end tests first: they take longest, and short tests fill the other worker's time."""
     items.sort(key=lambda item: not item.nodeid.startswith(END_TO_END))
 
 
 class LabsInOneWorker(LoadScopeScheduling):
-    """Labs are shared between tests, and what they run is counted: one worker has them all, in turn."""
+    """Gives all tests that start labs to one worker: they share labs, and count what is running."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
@@ -59,5 +62,21 @@ class LabsInOneWorker(LoadScopeScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LabsInOneWorker:
-    """Who gets which test; a hook of pytest-xdist."""
+    """Chooses the scheduler; a hook of pytest-xdist."""
     return LabsInOneWorker(config, log)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ConsulServer]:
+    """A Consul agent for the tests of a module."""
+    with consul_server() as found:
+        yield found
+
+
+@pytest.fixture
+def consul(server: ConsulServer) -> Iterator[Consul]:
+    """A client of the module's Consul agent; services that a test registers are removed after it."""
+    client = Consul(server.host, server.http)
+    yield client
+    for service_id in client.agent_services():
+        client.deregister(service_id)

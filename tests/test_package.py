@@ -73,3 +73,8 @@ def test_region_imports_no_test_dependencies() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_benchmarks_do_not_import_tests() -> None:
+    texts = {path.name: path.read_text() for path in (ROOT / "benchmarks").glob("*.py")}
+    assert [name for name, text in texts.items() if "from tests" in text or "import tests" in text] == []

@@ -19,23 +19,9 @@ import requests
 
 from ecsconsul.consul.catalog import CheckState, Consul, Instance, Member, next_index, worst
 from ecsconsul.errors import LabError, Unreachable
-from tests.consul_server import ConsulServer, consul_server
+from tests.consul_server import ConsulServer
 
 SERF = CheckState("Serf Health Status", "passing", "Agent alive and reachable")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ConsulServer]:
-    with consul_server() as server:
-        yield server
-
-
-@pytest.fixture
-def consul(server: ConsulServer) -> Iterator[Consul]:
-    consul = Consul(server.host, server.http)
-    yield consul
-    for service_id in consul.agent_services():
-        consul.deregister(service_id)
 
 
 # --- what is pure

@@ -18,8 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecsconsul.consul import RECORD_TYPES
 from ecsconsul.consul.catalog import Consul
-from ecsconsul.consul.dns import RECORD_TYPES, lookup, question
+from ecsconsul.consul.dns import lookup, question
 from ecsconsul.errors import LabError, Unreachable, WrongUsage
 from tests.consul_server import ConsulServer, consul_server
 from tests.listening import tcp_and_udp

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,27 +15,13 @@ from ecsconsul.deploy.step import decide
 from ecsconsul.deploy.step6_discovery import Discovery
 from ecsconsul.errors import StepFailed, TargetAbsent
 from ecsconsul.targets.base import ConsulAddress, LogLine, PollingPolicy
-from tests.consul_server import ConsulServer, consul_server
+from tests.consul_server import ConsulServer
 from tests.deploy.world import Said, WorldTarget
 
 LAB = Lab(
     name="blue",
     services=(ServiceSpec(name="weather", path="/w", count=2), ServiceSpec(name="portal", path="/p", count=1)),
 )
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ConsulServer]:
-    with consul_server() as server:
-        yield server
-
-
-@pytest.fixture
-def consul(server: ConsulServer) -> Iterator[Consul]:
-    consul = Consul(server.host, server.http)
-    yield consul
-    for service_id in consul.agent_services():
-        consul.deregister(service_id)
 
 
 @pytest.fixture
