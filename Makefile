@@ -1,18 +1,19 @@
-# make up     the lab on this machine: needs Python 3.10 or newer, and nothing else
-# make down   takes it away again
-# make test   every check and every test
+# make up     start the lab on this machine; needs only Python 3.10 or newer
+# make down   remove it
+# make test   run all checks and tests
+# make bench  run the benchmarks, and compare them with the last run
 
 PYTHONS ?= python3 python3.14 python3.13 python3.12 python3.11 python3.10
 VENV := .venv
 BIN := $(VENV)/bin
-# pip says nothing but errors: what it warns of is the machine's, and nobody can act on it here
+# pip only prints errors: its warnings are about the machine, and can't be fixed here
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -qq
 
 .PHONY: up down status test check bench clean
 .DEFAULT_GOAL := up
 
 up: $(VENV)/installed
-	@# also where PYTHONDONTWRITEBYTECODE is set: compiling at every start would cost more than the start
+	@# even if PYTHONDONTWRITEBYTECODE is set: compiling at every start would take longer than the start itself
 	@$(BIN)/python -m compileall -q ecsconsul
 	@$(BIN)/ecsconsul up
 
@@ -23,7 +24,7 @@ status: $(VENV)/installed
 	@$(BIN)/ecsconsul status
 
 test: check
-	@# one worker for the labs on this machine, which mostly wait, the other for all else (tests/conftest.py)
+	@# one worker runs the tests that start labs and mostly wait, the other all the rest (tests/conftest.py)
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 check: $(VENV)/installed-dev
@@ -32,7 +33,7 @@ check: $(VENV)/installed-dev
 	@$(BIN)/ruff format --check .
 	@echo "mypy"
 	@$(BIN)/mypy --no-error-summary
-	@# each service is a program of its own, and all three have an app.py
+	@# each service is a separate program with its own app.py
 	@for folder in services/*/; do \
 	  (cd $$folder && ../../$(BIN)/mypy --no-error-summary --config-file ../../setup.cfg --cache-dir ../../.mypy_cache/$$folder .) \
 	  || exit 1; \
@@ -43,14 +44,14 @@ check: $(VENV)/installed-dev
 	@PATH="$$PWD/$(BIN):$$PATH"; \
 	if command -v shellcheck >/dev/null; then shellcheck .ci/run $(wildcard templates/*.sh); \
 	elif [ "$$CI" = true ]; then echo "shellcheck is missing"; exit 1; \
-	else echo "  left out: shellcheck is not installed"; fi
+	else echo "  skipped: shellcheck is not installed"; fi
 
 bench: $(VENV)/installed-dev
 	@$(BIN)/python -m benchmarks
 
 clean:
 	@if [ -x $(BIN)/ecsconsul ]; then $(BIN)/ecsconsul down --yes; fi
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/installed: setup.cfg pyproject.toml
@@ -62,14 +63,14 @@ $(VENV)/installed: setup.cfg pyproject.toml
 	  if ! $$python -c 'import venv, ensurepip' 2>/dev/null; then \
 	    echo "$$python has no venv module; on Debian and Ubuntu: apt install python3-venv"; exit 1; \
 	  fi; \
-	  echo "Making $(VENV) with $$($$python --version)"; \
+	  echo "Creating $(VENV) with $$($$python --version)"; \
 	  $$python -m venv --clear $(VENV) || exit 1; \
 	fi
-	@echo "Installing ecsconsul and what it needs into $(VENV); the first time this takes a minute"
+	@echo "Installing ecsconsul and its dependencies into $(VENV); the first time takes about a minute"
 	@$(PIP) --editable .
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	@echo "Installing what the checks and tests need into $(VENV)"
+	@echo "Installing the development dependencies into $(VENV)"
 	@$(PIP) --editable '.[dev]'
 	@touch $@

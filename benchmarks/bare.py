@@ -1,6 +1,6 @@
-"""The bare script: the lab's Consul agents and its three services, started at once, registered by PUT, found by SRV.
+"""The bare script: starts the lab's Consul agents and three services at once, registers them, and looks them up.
 
-The floor of a cold `ecsconsul up`: nothing of AWS, no copies, no supervision, and nobody who is told anything.
+It's the floor of a cold `ecsconsul up`: without AWS, copies of sources, supervision, or progress.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from benchmarks.measure import PYTHON, Seconds
 from benchmarks.srv import PATIENCE, PAUSE, Resolver
 from ecsconsul.paths import services_dir
 
-# a block of loopback addresses in which no lab looks for one of its own first, and where Consul's own ports are free
+# loopback addresses that labs don't choose first, where Consul's default ports are free
 SERVER, CLIENTS = "127.254.77.1", ("127.254.77.2", "127.254.77.3")
 HTTP, DNS = 8500, 8600
 GUNICORN = str(Path(PYTHON).with_name("gunicorn"))
 
 
 def seconds_to_answer(consul: str, folder: Path) -> Seconds:
-    """From nothing until the last of the three SRV lookups answers; everything is ended after that."""
+    """The time until the last of the three SRV lookups succeeds; then stops everything."""
     begun = time.perf_counter()
     with _processes() as start:
         for address in (SERVER, *CLIENTS):
@@ -43,18 +43,18 @@ def seconds_to_answer(consul: str, folder: Path) -> Seconds:
 
 
 def put(address: str, path: str, body: dict[str, Any] | None = None) -> None:
-    """One PUT to an agent. Raises OSError when it does not answer, RuntimeError when it refuses."""
+    """Sends a PUT to an agent. Raises OSError if it doesn't answer, RuntimeError if it returns an error."""
     _request(address, "PUT", path, json.dumps(body) if body else "")
 
 
 def registration(name: str, service_id: str, address: str, port: int) -> dict[str, Any]:
-    """What an agent is told of a service that was seen passing."""
+    """The registration of a service that already passes its check."""
     check = {"HTTP": f"http://{address}:{port}/health", "Interval": "10s", "Status": "passing"}
     return {"ID": service_id, "Name": name, "Address": address, "Port": port, "Tags": ["http"], "Check": check}
 
 
 def _register_and_find(name: str, address: str, port: int) -> None:
-    # an agent without a leader keeps what it is told to itself for up to 15 s
+    # an agent without a leader may delay the registration by 15 s
     _until(lambda: _request(address, "GET", "/v1/status/leader") != b'""')
     _until(lambda: _request(address, "GET", "/health", port=port) == b"OK")
     put(address, "/v1/agent/service/register", registration(name, name, address, port))
@@ -75,19 +75,19 @@ def _request(address: str, method: str, path: str, body: str = "", *, port: int 
 
 
 def _until(look: Callable[[], bool]) -> None:
-    """Look until it is so; what does not answer yet, or not well, is asked again."""
+    """Polls until it's true; errors count as false."""
     end = time.monotonic() + PATIENCE
     while True:
         with suppress(OSError, http.client.HTTPException, RuntimeError):
             if look():
                 return
         if time.monotonic() > end:
-            raise TimeoutError(f"not after {PATIENCE:.0f} s")
+            raise TimeoutError(f"timed out after {PATIENCE:.0f} s")
         time.sleep(PAUSE)
 
 
 def _write_agent(folder: Path, address: str) -> Path:
-    """The configuration that the local region gives its agents, in a file."""
+    """Writes the configuration that the local region gives its agents."""
     config: dict[str, Any] = {
         "node_name": address.replace(".", "-"),
         "data_dir": str(folder / address),
@@ -107,13 +107,13 @@ def _write_agent(folder: Path, address: str) -> Path:
 
 
 def _environment(service: str, address: str, port: int) -> dict[str, str]:
-    told = SERVICES[service]["environment"]
-    return {**os.environ, **told, "HOST": address, "PORT": str(port), "CONSUL_DNS": f"{SERVER}:{DNS}"}
+    own = SERVICES[service]["environment"]
+    return {**os.environ, **own, "HOST": address, "PORT": str(port), "CONSUL_DNS": f"{SERVER}:{DNS}"}
 
 
 @contextmanager
 def _processes() -> Iterator[Callable[..., None]]:
-    """A way to start processes that end, children and all, with the context."""
+    """Starts processes, and kills them and their children on exit."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(argv: list[str], **options: Any) -> None:

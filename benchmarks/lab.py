@@ -1,4 +1,4 @@
-"""Labs to measure on: a config with a name and a host port of its own, brought up and taken down."""
+"""Labs to measure: each has a config with its own name and host port."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import yaml
 
 from benchmarks.measure import ECSCONSUL, Seconds, run, timed
 
-# what the built-in lab has; `demo` because the weather of the world is not what is measured
+# those of the built-in lab, with demo data: the figures mustn't depend on the internet
 SERVICES: Mapping[str, Mapping[str, Any]] = {
     name: {
         "path": f"lab:{name}",
@@ -30,7 +30,7 @@ SERVICES: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class BenchLab:
-    """One lab; its config lies in a file of its own."""
+    """A lab and its config file."""
 
     name: str
     config: Path
@@ -52,7 +52,7 @@ class BenchLab:
 
 
 def write_lab(folder: Path, name: str, services: Mapping[str, Mapping[str, Any]]) -> BenchLab:
-    """A lab that is not up; its name holds this process's number, so that two runs do not meet."""
+    """A lab that isn't running. Its name contains this process's ID, so that two runs don't collide."""
     lab = f"bench-{name}-{os.getpid()}"
     config = folder / f"{lab}.yaml"
     config.write_text(yaml.safe_dump({"lab": lab, "services": {key: dict(value) for key, value in services.items()}}))
@@ -60,14 +60,14 @@ def write_lab(folder: Path, name: str, services: Mapping[str, Mapping[str, Any]]
 
 
 def write_three_services(folder: Path, name: str) -> BenchLab:
-    """The built-in lab, with the portal at a port that is free."""
+    """The built-in lab, with the portal on a free port."""
     portal = {**SERVICES["portal"], "host_port": free_port()}
     return write_lab(folder, name, {**SERVICES, "portal": portal})
 
 
 @contextmanager
 def running(lab: BenchLab) -> Iterator[BenchLab]:
-    """The lab, up for as long as the context lasts."""
+    """Runs `up` on entry and `down` on exit."""
     try:
         lab.up()
         yield lab
@@ -76,7 +76,7 @@ def running(lab: BenchLab) -> Iterator[BenchLab]:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nothing listens."""
+    """A free port on 127.0.0.1."""
     with closing(socket.create_server(("127.0.0.1", 0))) as probe:
         port: int = probe.getsockname()[1]
         return port

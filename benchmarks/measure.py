@@ -1,4 +1,4 @@
-"""Times two things in turn and compares their medians; what is timed is the other modules' business."""
+"""Times two things alternately, and compares their medians."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Seconds = float
 
 @dataclass(frozen=True)
 class Result:
-    """The medians of what is ours and of its peer, and what ours may be: so many times the peer's, seconds or MiB."""
+    """Our median, that of a baseline, and our limit: a multiple of the baseline, seconds, or MiB."""
 
     name: str
     ours: Seconds
@@ -34,12 +34,17 @@ class Result:
         return self.ours / self.peer
 
     @property
+    def figure(self) -> float:
+        """What the limit applies to."""
+        return self.ratio if self.unit == "times" else self.ours
+
+    @property
     def holds(self) -> bool:
-        return (self.ratio if self.unit == "times" else self.ours) <= self.limit
+        return self.figure <= self.limit
 
 
 def run(argv: Sequence[str]) -> str:
-    """What a command prints. Raises RuntimeError with its words when it fails."""
+    """A command's stdout. Raises RuntimeError with its stderr if it fails."""
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
     if done.returncode:
         raise RuntimeError(f"{' '.join(argv)} exited with {done.returncode}:\n{done.stderr}")
@@ -47,7 +52,7 @@ def run(argv: Sequence[str]) -> str:
 
 
 def timed(argv: Sequence[str]) -> Seconds:
-    """The wall time of a command, its interpreter's start included."""
+    """The wall time of a command, including the start of its interpreter."""
     begun = time.perf_counter()
     run(argv)
     return time.perf_counter() - begun
@@ -56,9 +61,9 @@ def timed(argv: Sequence[str]) -> Seconds:
 def in_turn(
     ours: Callable[[], Seconds], peer: Callable[[], Seconds], rounds: int, *, warm_up: bool = True
 ) -> tuple[list[Seconds], list[Seconds]]:
-    """`rounds` times the one and the other, so that a busy moment of the machine meets both.
+    """Runs both alternately, `rounds` times, so that a busy moment of the machine affects both.
 
-    The first of each is not counted when it only warms the page cache up.
+    With `warm_up`, the first run of each only warms the page cache.
     """
     if warm_up:
         ours(), peer()
@@ -71,12 +76,12 @@ def median(samples: Sequence[Seconds]) -> Seconds:
 
 
 def compare_commands(name: str, argv: Sequence[str], imports: str, limit: float, rounds: int) -> Result:
-    """A command beside an interpreter that does nothing but those imports."""
+    """Compares a command with an interpreter that only does these imports."""
     code = f"import {imports}"
     ours, peer = in_turn(lambda: timed(argv), lambda: timed([PYTHON, "-c", code]), rounds)
     return Result(name, median(ours), f"python -c '{code}'", median(peer), limit, remark=spread(ours))
 
 
 def spread(samples: Sequence[Seconds]) -> str:
-    """How far the samples lie apart, for whoever doubts a median."""
+    """The range and number of the samples."""
     return f"{min(samples):.3f}..{max(samples):.3f} s, n={len(samples)}"

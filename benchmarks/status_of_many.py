@@ -27,7 +27,7 @@ from ecsconsul.targets.base import ConsulAddress, Target
 
 SERVICES, INSTANCES = 200, 10
 ROUNDS = 75
-LIMIT = 3.0
+LIMIT = 2.5
 
 
 def measure(folder: Path) -> Iterator[Result]:

@@ -1,16 +1,12 @@
-"""Errors as the user reads them: what failed, where, why, and what to do about it.
+"""The errors that users see: what failed, where, why, and what to do about it.
 
-Imported by all, imports nothing. Rendered once, by the view.
-
-    LabError                 exit 1
-    ├── WrongUsage           exit 2   the command line asks for something that is not there
-    ├── ConfigInvalid        exit 3   one or more mistakes in config.yaml, each with its line
-    ├── TargetAbsent         exit 1   the world that was asked does not exist (yet): it holds nothing
-    ├── StepFailed           exit 1   a step could not be made so; carries the root cause
-    ├── NameNotFound         exit 1   a name that DNS or the lab does not know
-    └── Unreachable          exit 1   a server that should answer does not
-
-    Interrupted              exit 130 the user pressed Ctrl-C; not an error, so not a LabError
+LabError                 exit 1
+├── WrongUsage           exit 2   the command line names something that doesn't exist
+├── ConfigInvalid        exit 3   one or more mistakes in config.yaml, each with its line
+├── TargetAbsent         exit 1   the target doesn't exist (yet), so it contains nothing
+├── StepFailed           exit 1   a step failed; has the root cause
+├── NameNotFound         exit 1   a name that neither DNS nor the lab knows
+└── Unreachable          exit 1   a server doesn't answer
 """
 
 from __future__ import annotations
@@ -19,7 +15,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """The contract of exit codes (docs/cli.md)."""
+    """The exit codes, which docs/cli.md guarantees."""
 
     DONE = 0
     FAILED = 1
@@ -31,7 +27,7 @@ class ExitCode(IntEnum):
 
 
 class LabError(Exception):
-    """What failed, where, why, and a hint that can be acted on."""
+    """What failed, where, why, and an actionable hint."""
 
     exit_code = ExitCode.FAILED
 
@@ -48,32 +44,32 @@ class LabError(Exception):
 
 
 class WrongUsage(LabError):
-    """The command line names something that the lab does not have."""
+    """The command line names something that doesn't exist."""
 
     exit_code = ExitCode.WRONG_USAGE
 
 
 class ConfigInvalid(LabError):
-    """The mistakes of a config file; `where` is file:line of the first, `why` lists all of them."""
+    """A config has mistakes: `where` is file:line of the first, and `why` lists all of them."""
 
     exit_code = ExitCode.CONFIG_INVALID
 
 
 class TargetAbsent(LabError):
-    """The world that was asked does not exist yet, so nothing can be in it."""
+    """The target doesn't exist (yet), so it contains nothing."""
 
 
 class StepFailed(LabError):
-    """A step could not be made so; `why` is the root cause in AWS's or Consul's own words."""
+    """A step failed; `why` is the root cause as reported by AWS or Consul."""
 
 
 class NameNotFound(LabError):
-    """A name that is not there; the hint lists those that are."""
+    """A name isn't found; the hint lists known names."""
 
 
 class Unreachable(LabError):
-    """A server that should answer does not."""
+    """A server doesn't answer."""
 
 
 class Interrupted(Exception):
-    """The user asked to stop. Whatever was started in AWS keeps running, and the next command picks it up."""
+    """The user interrupts a command. What it started may continue; the next `up` or `down` resumes from there."""

@@ -1,4 +1,4 @@
-"""Where files lie: those that ship with the package (in a checkout beside it), and the user's state of labs."""
+"""Paths of the files that ship with the package, and of the labs' state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def services_dir() -> Path:
-    """The folder of the lab's own services, one folder with a Dockerfile each."""
+    """The folder of the built-in services, one folder with a Dockerfile each."""
     return _shipped("services")
 
 
@@ -22,16 +22,21 @@ def templates_dir() -> Path:
 
 
 def state_folder() -> Path:
-    """Where all labs live: ECSCONSUL_HOME, else the user's state folder."""
-    if told := os.environ.get(HOME_VARIABLE):
-        return Path(told).absolute()
+    """The folder of all labs: ECSCONSUL_HOME, or the user's state folder."""
+    if folder := os.environ.get(HOME_VARIABLE):
+        return Path(folder).absolute()
     from platformdirs import user_state_path
 
     return user_state_path("ecsconsul")
 
 
+def region_log(lab: str) -> Path:
+    """The log of a lab's region on this machine."""
+    return state_folder() / lab / "logs" / "region.log"
+
+
 def registrator_source() -> Path:
-    """The folder that the Registrator's image is built from: the package, of which its .dockerignore takes a part."""
+    """The build context of the Registrator's image: this package, filtered by its .dockerignore."""
     return _PACKAGE
 
 
@@ -57,6 +62,6 @@ def lock_file(path: Path, *, blocking: bool = False) -> IO[str]:
 
 
 def _shipped(name: str) -> Path:
-    # setup.cfg maps the top-level folder into the package, so an installed copy has it inside.
+    # an installed package contains the folder (setup.cfg), a checkout has it next to the package
     inside = _PACKAGE / name
     return inside if inside.is_dir() else _PACKAGE.parent / name

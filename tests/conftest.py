@@ -1,27 +1,31 @@
-"""Finds the consul binary for the tests, and keeps the tests that start labs in one worker."""
+"""Finds the Consul binary for the tests, provides a Consul agent, and keeps tests that start labs in one worker."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
+from ecsconsul.consul.catalog import Consul
 from ecsconsul.consul.install import BINARY_VARIABLE, find
 from ecsconsul.errors import LabError
+from tests.consul_server import ConsulServer, consul_server
 
 MESSAGES: list[str] = []
 END_TO_END = "tests/e2e/"
-# These start no lab on this machine, so they may run beside those that do.
+# these start no lab on this machine, so they can run beside those that do
 WITHOUT_A_LAB = {f"{END_TO_END}test_{name}.py" for name in ("aws_lab", "consul_binary", "registrator")}
 
 
 def pytest_configure() -> None:
-    """Let the tests' child processes handle Ctrl-C, and disable hypothesis's deadlines.
+    """Configures all tests.
 
-    A shell that runs the tests in the background makes them ignore SIGINT. Deadlines fail on a busy machine.
+    Programs that they start handle Ctrl-C, even if a script runs the tests in the background, which ignores SIGINT.
+    Examples of hypothesis have no deadline, since their time depends on the machine's load.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.register_profile("without a deadline", settings(deadline=None))
@@ -29,7 +33,10 @@ def pytest_configure() -> None:
 
 
 def pytest_sessionstart() -> None:
-    """Find the consul binary once; without one, each test that needs it is skipped."""
+    """Finds the Consul binary once: from the environment, on PATH, in the cache, or by downloading it.
+
+    Without one, each test that needs it says so.
+    """
     try:
         os.environ[BINARY_VARIABLE] = find(MESSAGES.append)
     except LabError as error:
@@ -37,17 +44,17 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_report_header() -> list[str]:
-    """Which consul binary was chosen and why, or why there is none."""
+    """Says which binary is used and why, or why there is none."""
     return MESSAGES[-1:]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the end-to-end tests first, since they take longest, and let short tests fill the remaining time."""
+    """Runs the end-to-end tests first: they take longest, and short tests fill the other worker's time."""
     items.sort(key=lambda item: not item.nodeid.startswith(END_TO_END))
 
 
 class LabsInOneWorker(LoadScopeScheduling):
-    """One worker runs all tests with labs: they share labs, and count the processes of the machine."""
+    """Gives all tests that start labs to one worker: they share labs, and count what is running."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
@@ -55,5 +62,21 @@ class LabsInOneWorker(LoadScopeScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LabsInOneWorker:
-    """A hook of pytest-xdist."""
+    """Chooses the scheduler; a hook of pytest-xdist."""
     return LabsInOneWorker(config, log)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ConsulServer]:
+    """A Consul agent for the tests of a module."""
+    with consul_server() as found:
+        yield found
+
+
+@pytest.fixture
+def consul(server: ConsulServer) -> Iterator[Consul]:
+    """A client of the module's Consul agent; services that a test registers are removed after it."""
+    client = Consul(server.host, server.http)
+    yield client
+    for service_id in client.agent_services():
+        client.deregister(service_id)

@@ -1,4 +1,4 @@
-"""The error tree: what an error says of itself, and the exit code that it means."""
+"""The error tree: exit codes, and errors as text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ecsconsul import errors
 from ecsconsul.errors import ExitCode, LabError
 
 
-def test_the_exit_codes_are_those_of_the_contract() -> None:
+def test_exit_codes() -> None:
     assert {code.name: code.value for code in ExitCode} == {
         "DONE": 0, "FAILED": 1, "WRONG_USAGE": 2, "CONFIG_INVALID": 3, "UNHEALTHY": 4, "CHANGES_PENDING": 5,
         "INTERRUPTED": 130,
@@ -26,12 +26,12 @@ def test_the_exit_codes_are_those_of_the_contract() -> None:
         (errors.Unreachable, ExitCode.FAILED),
     ],
 )
-def test_each_kind_means_an_exit_code(kind: type[LabError], code: ExitCode) -> None:
+def test_exit_code_of_each_error(kind: type[LabError], code: ExitCode) -> None:
     assert kind("what").exit_code == code
     assert issubclass(kind, LabError)
 
 
-def test_the_tree_at_the_top_of_the_module_shows_every_kind() -> None:
+def test_docstring_lists_every_error() -> None:
     kinds = [kind.__name__ for kind in LabError.__subclasses__() if kind.__module__ == errors.__name__]
     assert [name for name in kinds if name not in (errors.__doc__ or "")] == []
 
@@ -45,5 +45,5 @@ def test_the_tree_at_the_top_of_the_module_shows_every_kind() -> None:
         (LabError("what", where="where", why="why"), "what (where): why"),
     ],
 )
-def test_in_one_line(error: LabError, line: str) -> None:
+def test_error_as_text(error: LabError, line: str) -> None:
     assert str(error) == line

@@ -1,4 +1,4 @@
-"""What is installed: every package of ours is in the wheel, and what the region loads is what setup.cfg asks for."""
+"""The wheel has every package and data file, and setup.cfg requires what the region imports."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SETUP.read(ROOT / "setup.cfg")
 
 
 def wanted(requirements: list[str]) -> Iterator[Requirement]:
-    """Those that apply to this Python, extras left out."""
+    """The requirements that apply to this Python, without extras."""
     for one in map(Requirement, requirements):
         if one.marker is None or one.marker.evaluate({"extra": ""}):
             yield one
 
 
 def closure(requirements: list[str]) -> set[str]:
-    """The names of all distributions that these bring, themselves included."""
+    """The names of these distributions and of everything they require."""
     found: set[str] = set()
     ahead = list(wanted(requirements))
     while ahead:
@@ -46,13 +46,18 @@ def test_every_package_is_in_the_wheel() -> None:
     assert shipped == {".".join(folder.relative_to(ROOT).parts) for folder in folders}
 
 
-def test_the_policies_are_in_the_wheel() -> None:
+def test_default_config_is_in_the_wheel() -> None:
+    pattern = SETUP["options.package_data"]["ecsconsul.config"]
+    assert [path.name for path in (ROOT / "ecsconsul" / "config").glob(pattern)] == ["default.yaml"]
+
+
+def test_policies_are_in_the_wheel() -> None:
     pattern = SETUP["options.package_data"]["ecsconsul.targets.aws"]
     folder = ROOT / "ecsconsul" / "targets" / "aws"
     assert {path.name for path in folder.glob(pattern)} == {"up-and-down.json", "stack.json", "commands.json"}
 
 
-def test_the_regions_api_loads_without_what_only_the_tests_install() -> None:
+def test_region_imports_no_test_dependencies() -> None:
     lines = SETUP["options"]["install_requires"].splitlines()
     brought = {*closure([line for line in lines if line and not line.startswith("#")]), "ecsconsul"}
     strange = [
@@ -68,3 +73,8 @@ def test_the_regions_api_loads_without_what_only_the_tests_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_benchmarks_do_not_import_tests() -> None:
+    texts = {path.name: path.read_text() for path in (ROOT / "benchmarks").glob("*.py")}
+    assert [name for name, text in texts.items() if "from tests" in text or "import tests" in text] == []

@@ -1,4 +1,4 @@
-"""Where shipped files lie, in this checkout."""
+"""The paths of shipped files and of labs."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -8,9 +8,10 @@ import pytest
 
 from ecsconsul import paths
 from ecsconsul.docker.build_context import files
+from ecsconsul.region.runtimes.lab_dir import LabDir
 
 
-def test_the_services_and_the_templates_are_there():
+def test_services_and_templates_exist():
     assert sorted(file.parent.name for file in paths.services_dir().glob("*/Dockerfile")) == [
         "portal",
         "stock-price",
@@ -20,7 +21,11 @@ def test_the_services_and_the_templates_are_there():
     assert paths.templates_dir().is_absolute()
 
 
-def test_the_registrators_image_is_made_of_the_registrator_alone():
+def test_region_log():
+    assert paths.region_log("blue") == LabDir("blue").region_log
+
+
+def test_registrator_image_contains_only_the_registrator():
     source = paths.registrator_source()
     found = {str(path.relative_to(source)) for path in files(source)}
     assert {name for name in found if not name.startswith("registrator/")} == {

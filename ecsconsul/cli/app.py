@@ -1,47 +1,46 @@
-"""The command line: parse, call, print. One small module per verb, imported only when its verb is asked for."""
+"""The command line: parses the arguments and runs the verb, whose module is only imported then."""
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from .. import __version__
-from ..errors import ExitCode
 from .common import Settings, common_options
 
-# help texts stand here, so that `ecsconsul --help` need not import the verbs
+# here and not in the verbs' modules, so that `ecsconsul --help` imports none of them
 VERBS = {
-    "init": "Write a commented config.yaml here.",
-    "doctor": "Look at all that `up` needs, and say how to mend what is not well.",
-    "plan": "Show what `up` would change, and change nothing.",
-    "up": "Make the lab as the config wants it; a second time changes nothing.",
-    "status": "Show the lab, the Consul members, and every service with its endpoints and health.",
-    "dig": "Look a service up through Consul's DNS.",
-    "logs": "Show the last lines of a service's tasks.",
+    "init": "Write a commented config.yaml to this folder.",
+    "doctor": "Check everything `up` needs, and say how to fix what's missing.",
+    "plan": "Show what `up` would change, without changing anything.",
+    "up": "Create or update the lab; running it again changes nothing.",
+    "status": "Show the lab, the Consul members, and each service with its endpoints and health.",
+    "dig": "Look up a service in Consul's DNS.",
+    "logs": "Show the last log lines of a service's tasks.",
     "exec": "Run a command in a running task of a service.",
     "open": "Open the portal in a browser.",
-    "scale": "Set how many tasks of a service run, and wait until Consul sees them.",
-    "env": "Print what other AWS and Consul clients need to use this lab.",
-    "registrator": "Keep a Consul agent's services those of this machine's running containers.",
-    "down": "Take all of it away, and prove that nothing is left.",
+    "scale": "Set a service's number of tasks, and wait until Consul sees them.",
+    "env": "Print the environment variables that connect other AWS and Consul clients to the lab.",
+    "registrator": "Register this machine's running containers in a Consul agent.",
+    "down": "Remove everything, then check that nothing is left.",
 }
 
 
 class Verbs(click.Group):
-    """Imports a verb's module when it is called, and not before."""
+    """A group of commands that imports a command's module when it's called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        from importlib import import_module
+
         if name not in VERBS:
             return None
-        command = importlib.import_module(f".{name}", __package__).command
+        command = import_module(f".{name}", __package__).command
         assert isinstance(command, click.Command)
         return command
 
@@ -66,26 +65,26 @@ class Verbs(click.Group):
 def cli() -> None:
     """Consul service discovery on Amazon ECS in one command, on this machine or in an AWS account.
 
-    `ecsconsul up` starts the lab, `ecsconsul down` takes it away. Without a config.yaml here it is the built-in
-    lab: stock-price, weather, and a portal that finds the two through Consul.
+    `ecsconsul up` starts the lab, and `ecsconsul down` removes it. Without a config.yaml in this folder, you get the
+    built-in lab: stock-price, weather, and a portal that finds the other two through Consul.
     """
 
 
-def _open_what_is_closed() -> None:
-    """Whoever calls us with a stream closed does not want to read it; Python has None in its place."""
+def _reopen_closed_streams() -> None:
+    """Replaces a closed stdout or stderr, for which Python has None, by the null device."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - it stays open as long as we run
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
 
 
 def main() -> NoReturn:
-    """The console script. Every error is rendered here, once, and decides the exit code."""
+    """Runs a command. Renders every error once, and exits with its code."""
     given = Settings()
-    _open_what_is_closed()
+    _reopen_closed_streams()
     try:
         code = cli.main(standalone_mode=False, obj=given)
-    except BaseException as error:  # noqa: BLE001 - the one place where nothing may escape as a traceback
+    except BaseException as error:  # noqa: BLE001 - the only place that catches everything: no traceback may escape
         from .failure import render
 
         sys.exit(render(error, given))
-    sys.exit(int(code or ExitCode.DONE))
+    sys.exit(int(code or 0))

@@ -1,4 +1,4 @@
-"""What plan, up and down share: the steps, the objections, the question, and the document that they print."""
+"""What plan, up, scale and down share: the lab's steps, blockers, confirmation, and the JSON document."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from ..errors import LabError, TargetAbsent, WrongUsage
 if TYPE_CHECKING:
     from ..config.lab import Lab
     from ..deploy.step import Change, Step
-    from ..targets.base import Target
+    from ..targets.commands import CommandTarget
 
 COUNTED = {"create": "created", "update": "updated", "keep": "kept", "destroy": "destroyed"}
 
 
-def all_steps(lab: Lab, target: Target) -> list[Step]:
-    """The lab's steps, and one for each service that the lab made and the config has dropped."""
+def all_steps(lab: Lab, target: CommandTarget) -> list[Step]:
+    """The lab's steps, and one for each service that the config no longer has."""
     from ..deploy.lab_steps import steps_for
     from ..deploy.orphans import orphaned_services
 
     try:
-        removed = orphaned_services(lab, target)
+        orphans = orphaned_services(lab, target)
     except TargetAbsent:
-        removed = []
-    return [*steps_for(lab, target), *removed]
+        orphans = []
+    return [*steps_for(lab, target), *orphans]
 
 
 def refuse_if_blocked(steps: Sequence[Step]) -> None:
-    """Raises one LabError with all that speaks against beginning, before anything is begun."""
+    """Raises one LabError that lists every blocker, before anything is changed."""
     from ..deploy.executor import blockers
 
     found = blockers(steps)
@@ -40,22 +40,24 @@ def refuse_if_blocked(steps: Sequence[Step]) -> None:
     if found:
         lines = [f"{one.what} ({one.where})" + (f": {one.why}" if one.why else "") for one in found]
         hints = dict.fromkeys(one.hint for one in found if one.hint)
-        raise LabError(f"{len(found)} things are in the way", why="\n".join(lines), hint="\n".join(hints))
+        raise LabError(f"Fix {len(found)} problems first", why="\n".join(lines), hint="\n".join(hints))
 
 
-def agreed(question: str, verb: str) -> bool:
-    """Whether the user says yes. Raises WrongUsage where nobody is there to answer."""
+def confirm(question: str, verb: str) -> bool:
+    """Asks the user. Raises WrongUsage if nobody can answer."""
     try:
         return click.confirm(question, err=True)
     except click.Abort:
         if sys.stdin.isatty():
             raise
         click.echo(err=True)
-        raise WrongUsage(f"{verb} asks first, and nobody is there to answer", hint=f"ecsconsul {verb} --yes") from None
+        raise WrongUsage(
+            f"{verb} needs a confirmation", why="stdin is closed", hint=f"ecsconsul {verb} --yes"
+        ) from None
 
 
-def document(lab: Lab, target: Target, changes: Sequence[Change], seconds: float) -> dict[str, Any]:
-    """The JSON of plan, up and down (docs/cli.md)."""
+def document(lab: Lab, target: CommandTarget, changes: Sequence[Change], seconds: float) -> dict[str, Any]:
+    """The JSON document of plan, up, scale and down (docs/cli.md)."""
     counts = dict.fromkeys(COUNTED.values(), 0)
     for change in changes:
         if change.op in COUNTED:

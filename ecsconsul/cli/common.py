@@ -1,19 +1,18 @@
-"""What all verbs share: the common options, the lab, its target, and where output goes."""
+"""What all commands share: the common options, and how they lead to the lab, its target and the output."""
 
 from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
-    from ..config.lab import Lab
+    from ..config.lab import Lab, ServiceSpec
+    from ..errors import WrongUsage
     from ..targets.commands import CommandTarget
     from .output import View
 
@@ -21,34 +20,48 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 CONFIG = "config.yaml"
 RUNTIME_VARIABLE = "ECSCONSUL_RUNTIME"
-# a command that a text tells to type, and what it says behind the verb
-_COMMAND = re.compile(r"\becsconsul (doctor|plan|up|status|dig|logs|scale|exec|open|env|down)\b(?=([^`|\n]*))")
+REGISTRATOR = "registrator"
+# an ecsconsul command within a text, and what follows its verb
+_COMMAND = r"\becsconsul (doctor|plan|up|status|dig|logs|scale|exec|open|env|down)\b(?=([^`|\n]*))"
 _TAKE_RUNTIME = ("doctor", "plan", "up")
 
 
-@dataclass
 class Settings:
-    """The common options, wherever on the command line they stood; `begun` when something is being changed."""
+    """The values of the common options; `changing` is set once a command starts to change the lab."""
 
-    config: Path | None = None
-    target: str | None = None
-    output: str = "table"
-    debug: bool = False
-    no_color: bool = False
-    profile: str | None = None
-    region: str | None = None
-    runtime: str | None = None
-    begun: bool = False
+    # no dataclass: its import alone would take 3 % of `ecsconsul --help`
+    def __init__(
+        self,
+        config: Path | None = None,
+        target: str | None = None,
+        output: str = "table",
+        *,
+        debug: bool = False,
+        no_color: bool = False,
+        profile: str | None = None,
+        region: str | None = None,
+        runtime: str | None = None,
+        changing: bool = False,
+    ) -> None:
+        self.config = config
+        self.target = target
+        self.output = output
+        self.debug = debug
+        self.no_color = no_color
+        self.profile = profile
+        self.region = region
+        self.runtime = runtime
+        self.changing = changing
 
     def lab(self, *, sources: bool = True) -> Lab:
-        """The lab that is wanted: of the file named, of config.yaml here, or the built-in one. Raises ConfigInvalid.
+        """The lab of --config, of config.yaml in this folder, or the built-in one. Raises ConfigInvalid.
 
-        Without `sources` a service's folder may be missing: a lab can be looked at and taken away all the same.
+        Without `sources`, the services' folders don't have to exist: `status` and `down` don't need them.
         """
         from ..config.loader import load
 
         here = Path(CONFIG)
-        lab = load(self.config or (here if here.exists() else None), sources=sources)
+        lab = load(self.config or (here if here.exists() else None), sources=sources, warn=_warn)
         if self.runtime is None:
             return lab
         from msgspec import structs
@@ -56,50 +69,89 @@ class Settings:
         return structs.replace(lab, runtime=self.runtime)
 
     def open_target(self, lab: Lab, *, runtime: str | None = None) -> CommandTarget:
-        """The target of the lab; with a `runtime` a lab that runs otherwise counts as absent. Raises LabError."""
+        """The lab's target. With a `runtime`, a lab on another runtime counts as absent. Raises LabError."""
         from .factory import open_target
 
         region = self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         return open_target(self.target or lab.target, lab, region=region, profile=self.profile, runtime=runtime)
 
     def view(self) -> View:
-        """Where results and progress are shown."""
+        """Shows results and progress."""
         from .output import View
 
-        return View(as_json=self.output == "json", no_color=self.colourless, again=self.again)
+        return View(as_json=self.output == "json", no_color=self.colourless, with_options=self.with_options)
 
     @property
     def colourless(self) -> bool:
         return self.no_color or bool(os.environ.get("NO_COLOR"))
 
-    def again(self, text: str) -> str:
-        """A text whose commands act on the lab of this call: with its options, but for those that the text has."""
-        return _COMMAND.sub(self._with_options, text)
+    def with_options(self, text: str) -> str:
+        """Adds this call's options to the ecsconsul commands in a text, unless the text already has them."""
+        return re.sub(_COMMAND, self._add_options, text)
 
-    def _with_options(self, command: re.Match[str]) -> str:
+    def _add_options(self, command: re.Match[str]) -> str:
+        from shlex import quote
+
         given = [("--config", self.config), ("--target", self.target)]
         given += [("--profile", self.profile), ("--region", self.region)]
         if self.runtime != os.environ.get(RUNTIME_VARIABLE) and command[1] in _TAKE_RUNTIME:
             given.append(("--runtime", self.runtime))
-        told = [f" {name} {shlex.quote(str(value))}" for name, value in given if value and name not in command[2]]
-        return command[0] + "".join(told)
+        added = [f" {name} {quote(str(value))}" for name, value in given if value and name not in command[2]]
+        return command[0] + "".join(added)
 
 
 def settings() -> Settings:
-    """The settings of the command that runs."""
+    """The settings of the running command."""
     return click.get_current_context().ensure_object(Settings)
 
 
-def _remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
-    """Keep an option's value when it was given; an option of the verb beats the same one before the verb."""
+def find_service(lab: Lab, name: str) -> ServiceSpec:
+    """The service of that name. Raises WrongUsage."""
+    service = lab.service(name)
+    if service is None:
+        raise _no_service(lab, name, ())
+    return service
+
+
+def check_has_tasks(lab: Lab, target: CommandTarget, name: str) -> None:
+    """Raises WrongUsage unless `name` is one of the lab's services, or a service that the target runs for the lab."""
+    system = target.system_services
+    if lab.service(name) or name in system:
+        return
+    if name == REGISTRATOR:
+        from ..errors import WrongUsage
+        from ..paths import region_log
+
+        raise WrongUsage(
+            "The registrator isn't a service here",
+            where=f"lab {lab.name}",
+            why="on this machine the region itself registers tasks",
+            hint=f"the region's log is {region_log(lab.name)}",
+        )
+    raise _no_service(lab, name, system)
+
+
+def _no_service(lab: Lab, name: str, system: tuple[str, ...]) -> WrongUsage:
+    from ..errors import WrongUsage
+
+    known = ", ".join([*(service.name for service in lab.services), *system])
+    return WrongUsage(f"The lab has no service {name}", where=f"lab {lab.name}", hint=f"it has: {known}")
+
+
+def _warn(text: str) -> None:
+    click.echo(f"Warning: {text}", err=True)
+
+
+def _store(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Stores an option in the settings if it was given; one after the verb overrides one before it."""
     if parameter.name and ctx.get_parameter_source(parameter.name) != click.core.ParameterSource.DEFAULT:
         setattr(ctx.ensure_object(Settings), parameter.name, value)
         if parameter.name == "debug" and value:
             os.environ["ECSCONSUL_DEBUG"] = "1"
-            _log_the_wire()
+            _log_requests()
 
 
-def _log_the_wire() -> None:
+def _log_requests() -> None:
     import logging
 
     logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(name)s %(message)s")
@@ -108,31 +160,32 @@ def _log_the_wire() -> None:
 _OPTIONS = (
     click.option(
         "-c", "--config", type=click.Path(path_type=Path), metavar="FILE",
-        help="Config file.  [default: config.yaml here, else the built-in lab]",
+        help="Config file.  [default: config.yaml in this folder, or the built-in lab]",
     ),
-    click.option("--target", type=click.Choice(["local", "aws"]), help="Where the lab lives.  [default: the config's]"),
-    click.option("--output", type=click.Choice(["table", "json"]), help="Form of the result.  [default: table]"),
+    click.option("--target", type=click.Choice(["local", "aws"]), help="Where the lab runs.  [default: from config]"),
+    click.option("--output", type=click.Choice(["table", "json"]), help="Output format.  [default: table]"),
     click.option("--profile", metavar="NAME", help="AWS profile."),
     click.option("--region", metavar="NAME", help="AWS region."),
-    click.option("--debug", is_flag=True, help="Tracebacks, and what goes over the wire."),
-    click.option("--no-color", is_flag=True, help="No colour (as with NO_COLOR set)."),
+    click.option("--debug", is_flag=True, help="Show tracebacks, and log requests."),
+    click.option("--no-color", is_flag=True, help="Disable colors (like NO_COLOR)."),
 )  # fmt: skip
+_STORED = {"config", "target", "output", "debug", "no_color", "profile", "region", "runtime"}
 
 
 runtime_option = click.option(
     "--runtime",
     type=click.Choice(["auto", "docker", "processes"]),
     envvar=RUNTIME_VARIABLE,
-    help="What tasks run as: containers, processes, or containers where Docker is ready.  [default: the config's]",
+    help="Run tasks as containers or processes; auto uses containers if Docker is ready.  [default: from config]",
 )
 
 
 def common_options(function: F) -> F:
-    """Give a command the common options; their values are in settings(), not among its arguments."""
+    """Adds the common options to a command; their values go to settings() instead of its arguments."""
     for option in reversed(_OPTIONS):
         function = option(function)
     for parameter in function.__click_params__:  # type: ignore[attr-defined]
-        if parameter.name in Settings.__dataclass_fields__:
+        if parameter.name in _STORED:
             parameter.expose_value = False
-            parameter.callback = _remember
+            parameter.callback = _store
     return function

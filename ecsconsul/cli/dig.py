@@ -1,4 +1,4 @@
-"""`ecsconsul dig`: a lookup through Consul's DNS, as the lab's text shows it with BIND's dig."""
+"""`ecsconsul dig`: looks up a name in Consul's DNS, and prints the answer as BIND's dig does."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..consul import RECORD_TYPES
 from ..errors import LabError, NameNotFound, WrongUsage
 from .common import common_options, settings
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from ..consul.dns import Answer
     from ..targets.base import ConsulAddress
 
-TYPES = ("A", "AAAA", "SRV", "TXT", "PTR", "ANY")
 DNS_PORT = 53
 
 
@@ -23,10 +23,10 @@ DNS_PORT = 53
     "-t",
     "--type",
     "rrtype",
-    type=click.Choice(TYPES, case_sensitive=False),
+    type=click.Choice(RECORD_TYPES, case_sensitive=False),
     metavar="TYPE",
     default="SRV",
-    help=f"{', '.join(TYPES[:-1])} or {TYPES[-1]}.  [default: SRV]",
+    help=f"{', '.join(RECORD_TYPES[:-1])} or {RECORD_TYPES[-1]}.  [default: SRV]",
 )
 @click.option("--tag", metavar="TAG", help="Only instances with this tag.")
 @click.option(
@@ -34,26 +34,30 @@ DNS_PORT = 53
     "--port",
     type=click.IntRange(1, 65535),
     metavar="PORT",
-    help=f"Port of the DNS server.  [default: that of the lab's Consul; {DNS_PORT} with @SERVER]",
+    help=f"Port of the DNS server.  [default: the lab's Consul's, or {DNS_PORT} with @SERVER]",
 )
-@click.option("--tcp", is_flag=True, help="Ask over TCP at once.")
-@click.option("--short", is_flag=True, help="Only what `dig +short` prints.")
+@click.option("--tcp", is_flag=True, help="Use TCP instead of UDP.")
+@click.option("--short", is_flag=True, help="Print only what `dig +short` prints.")
 @common_options
 def command(words: tuple[str, ...], rrtype: str, tag: str | None, port: int | None, tcp: bool, short: bool) -> None:
-    """Look a service up through Consul's DNS: `ecsconsul dig weather` asks SRV of weather.service.consul."""
+    """Look up a name in Consul's DNS: `ecsconsul dig weather` queries SRV of weather.service.consul."""
+    from ..consul.dns import lookup, question
+
     name, server = _name_and_server(words)
+    # before the target opens a tunnel to Consul: a wrong name is refused without one
+    full = question(name, rrtype=rrtype, tag=tag)
     if server:
-        answer = _ask(name, rrtype, tag, server, port or DNS_PORT, tcp)
-        _show(answer, short)
+        answer = lookup(full, rrtype, server, port or DNS_PORT, tcp=tcp)
+        _print(answer, short)
         if not answer.answers:
             raise _not_found(answer, f"`ecsconsul dig {name}`, without @server, asks the lab's Consul")
         return
     lab = settings().lab(sources=False)
     with settings().open_target(lab).consul() as consul:
-        answer = _ask(name, rrtype, tag, consul.dns_host, port or consul.dns_port, tcp or consul.dns_tcp_only)
-        _show(answer, short)
+        answer = lookup(full, rrtype, consul.dns_host, port or consul.dns_port, tcp=tcp or consul.dns_tcp_only)
+        _print(answer, short)
         if not answer.answers:
-            raise _not_found(answer, f"the services that Consul knows: {_known(consul)}")
+            raise _not_found(answer, f"Consul knows these services: {_known(consul)}")
 
 
 def _name_and_server(words: tuple[str, ...]) -> tuple[str, str | None]:
@@ -66,14 +70,7 @@ def _name_and_server(words: tuple[str, ...]) -> tuple[str, str | None]:
     return names[0], servers[0] if servers else None
 
 
-def _ask(name: str, rrtype: str, tag: str | None, server: str, port: int, tcp: bool) -> Answer:
-    from ..consul.dns import lookup, question
-
-    return lookup(question(name, rrtype=rrtype, tag=tag), rrtype, server, port, tcp=tcp)
-
-
-def _show(answer: Answer, short: bool) -> None:
-    """The answer on stdout; a terminal and a pipe get the same."""
+def _print(answer: Answer, short: bool) -> None:
     if settings().output == "json":
         from json import dumps
 
@@ -87,7 +84,7 @@ def _show(answer: Answer, short: bool) -> None:
 
 
 def _known(address: ConsulAddress) -> str:
-    """The services that there are."""
+    """The names of the services in Consul."""
     from ..consul.catalog import Consul
 
     try:

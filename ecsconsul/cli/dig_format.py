@@ -1,4 +1,4 @@
-"""An Answer as the text that BIND's dig prints of it; asking is dns.py's work, colour the view's."""
+"""Formats a DNS answer as BIND's dig prints it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..consul.dns import Answer, Record
 
-# Where dig's columns begin (dns_master_style_debug in BIND's lib/dns/masterdump.c); tabs are 8 wide.
+# start of dig's columns (dns_master_style_debug in BIND's lib/dns/masterdump.c); tabs are 8 wide
 TTL, CLASS, TYPE, DATA = 24, 32, 40, 48
 TAB = 8
 
 
 def short_text(answer: Answer) -> str:
-    """The lines that `dig +short` prints: the data of each answer; empty when there is none."""
+    """The data of each answer, one per line, as `dig +short` prints it."""
     return "\n".join(record.data for record in answer.answers)
 
 
 def dig_text(answer: Answer) -> str:
-    """Question, answer and additional section as dig prints them, then how the answer was got.
+    """The question, answer and additional section as dig prints them, followed by the server and query time.
 
-    A section without records is left out, as dig does; a code other than NOERROR stands first.
+    Like dig, it leaves out empty sections. A status other than NOERROR comes first.
     """
     return "\n".join(_lines(answer))
 
@@ -51,7 +51,7 @@ def _section(title: str, records: tuple[Record, ...]) -> Iterator[str]:
 
 
 def _columns(first: str, *rest: tuple[int, str]) -> str:
-    """The fields in one line, each at its column, or one blank after a field that is too long."""
+    """The fields on one line, each at its column, or after one space if the previous field is too long."""
     line, at = first, len(first)
     for column, text in rest:
         start = max(column, at + 1)
@@ -61,6 +61,6 @@ def _columns(first: str, *rest: tuple[int, str]) -> str:
 
 
 def _gap(at: int, to: int) -> str:
-    """White space from one column to another, of tabs as far as they reach."""
+    """White space from one column to another, with tabs where possible."""
     tabs = to // TAB - at // TAB
     return "\t" * tabs + " " * (to % TAB if tabs else to - at)

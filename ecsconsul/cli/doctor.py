@@ -1,4 +1,4 @@
-"""`ecsconsul doctor`: all that is looked at before `up` begins, well or not, and how to mend it."""
+"""`ecsconsul doctor`: checks everything `up` needs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .common import common_options, runtime_option, settings
 @common_options
 @runtime_option
 def command() -> int:
-    """Look at all that `up` needs, and say how to mend what is not well; exits 1 when something is in the way."""
+    """Check everything `up` needs, and say how to fix what's missing. Exits with 1 if a check fails."""
     lab = settings().lab()
     target = settings().open_target(lab, runtime=lab.runtime)
     found = target.diagnostics()

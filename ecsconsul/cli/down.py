@@ -1,4 +1,4 @@
-"""`ecsconsul down`: take the lab away, and prove that nothing is left."""
+"""`ecsconsul down`: removes the lab, then checks that nothing is left."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ import time
 import click
 
 from ..errors import ExitCode
-from .changes import agreed, all_steps, document
+from .changes import all_steps, confirm, document
 from .common import common_options, settings
 
 
 @click.command("down")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask for confirmation.")
 @common_options
 def command(yes: bool) -> int:
-    """Take all of it away, and prove that nothing is left; asks first."""
-    from ..deploy import executor as walk
+    """Remove everything, then check that nothing is left. Asks for confirmation."""
+    from ..deploy import executor
 
     begun = time.monotonic()
     lab = settings().lab(sources=False)
     target = settings().open_target(lab)
     view = settings().view()
-    if not yes and not agreed(f"Take the lab {lab.name} ({target.name}) away?", "down"):
-        click.echo("It stays as it is.", err=True)
-        return ExitCode.FAILED
-    settings().begun = True
+    if not yes:
+        if not confirm(f"Remove the lab {lab.name} ({target.name})?", "down"):
+            click.echo("Nothing was removed.", err=True)
+            return ExitCode.FAILED
+        begun = time.monotonic()  # excludes the time spent at the prompt
+    settings().changing = True
     with target.lock(), view.progress() as observer:
-        changes = walk.down(all_steps(lab, target), observer)
+        changes = executor.down(all_steps(lab, target), observer)
     left = target.leftovers()
     found = document(lab, target, changes, time.monotonic() - begun)
     view.down({**found, "left": left, "kept": target.retained()})

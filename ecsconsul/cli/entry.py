@@ -1,4 +1,4 @@
-"""The console script: a Ctrl-C is heeded from the first moment on, also while all else is still being imported."""
+"""The console script. Handles Ctrl-C from the start, even while the rest is being imported."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ INTERRUPTED = 130
 
 
 def main() -> NoReturn:
-    """`ecsconsul`."""
+    """Runs `ecsconsul`."""
     before = signal.getsignal(signal.SIGINT)
-    # whoever starts us in the background of a script has it ignored
+    # a script's background jobs ignore SIGINT, and must go on ignoring it
     if before is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _end)
+        signal.signal(signal.SIGINT, _exit)
     from .app import main as run
 
     signal.signal(signal.SIGINT, before)
     run()
 
 
-def _end(number: int, frame: FrameType | None) -> NoReturn:
-    """Nothing has been begun, and there is nothing to tell."""
+def _exit(number: int, frame: FrameType | None) -> NoReturn:
+    """Exits silently: the command hasn't started yet."""
     os._exit(INTERRUPTED)

@@ -1,4 +1,4 @@
-"""`ecsconsul env`: what other AWS and Consul clients need to use the lab."""
+"""`ecsconsul env`: prints the environment variables that connect other AWS and Consul clients to the lab."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ def command() -> None:
         settings().view().result(found)
         return
     if "CONSUL_HTTP_ADDR" not in found:
-        # where it is asked through a tunnel, that ends with each command
-        click.echo(
-            "CONSUL_HTTP_ADDR is not among them: no other client can reach the lab's Consul from here.", err=True
-        )
+        # a tunnel to Consul closes when its command ends
+        click.echo("CONSUL_HTTP_ADDR is left out: other clients can't reach the lab's Consul from here.", err=True)
     click.echo("export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in found.items()))

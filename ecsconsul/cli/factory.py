@@ -1,4 +1,4 @@
-"""Opens the target that a command works on: the one place that chooses between a laptop and an AWS account."""
+"""Creates the target of a command: the only module that chooses between this machine and an AWS account."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 def open_target(
     name: str, lab: Lab, *, region: str | None = None, profile: str | None = None, runtime: str | None = None
 ) -> CommandTarget:
-    """The target of that name for the lab; reads and creates nothing. Raises LabError.
+    """The lab's target of that name. Does no I/O. Raises LabError.
 
-    With a `runtime` (docker or processes), a lab that runs on the other one counts as absent.
+    With a `runtime` (docker or processes), a lab on the other one counts as absent.
     """
     if name == "local":
         from ..targets.local.target import LocalTarget

@@ -1,4 +1,4 @@
-"""How a command ends when it fails: the error block on stderr, and the exit code."""
+"""Ends a command that failed: prints the error block on stderr, and decides the exit code."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ..errors import ExitCode, Interrupted, LabError
 from .common import Settings
 from .printable import printable
 
-ON_ITS_WAY = " What was begun may still go on; `ecsconsul up` or `ecsconsul down` takes it from here."
+CONTINUES = " What was started may continue in the background; resume with `ecsconsul up` or `ecsconsul down`."
 
 
 def render(error: BaseException, given: Settings) -> int:
-    """Show an error of a command with these settings once, on stderr; the exit code that it means."""
+    """Prints an error of a command with these settings on stderr, and returns its exit code."""
     if isinstance(error, SystemExit):
         return int(error.code or 0) if isinstance(error.code, int | None) else 1
     if isinstance(error, click.exceptions.Exit):
@@ -27,46 +27,47 @@ def render(error: BaseException, given: Settings) -> int:
     if os.environ.get("ECSCONSUL_DEBUG"):
         traceback.print_exception(error)
     if isinstance(error, KeyboardInterrupt | click.Abort | Interrupted):
-        _say("Interrupted." + (given.again(ON_ITS_WAY) if given.begun else ""))
+        _print("Interrupted." + (given.with_options(CONTINUES) if given.changing else ""))
         return ExitCode.INTERRUPTED
     if isinstance(error, BrokenPipeError):
-        # whoever read the output has gone; there is nobody to tell
+        # the reader is gone, so there is nobody to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILED
-    known = error if isinstance(error, LabError) else _translated(error)
-    _block(known, given)
+    known = error if isinstance(error, LabError) else _translate(error)
+    _print_block(known, given)
     return known.exit_code
 
 
-def _translated(error: BaseException) -> LabError:
-    """An error of AWS's clients, or one that nobody foresaw, in our own form."""
-    name = type(error).__module__
-    if name.startswith("botocore"):
+def _translate(error: BaseException) -> LabError:
+    """Turns an error of the AWS clients, of the operating system, or a bug into a LabError."""
+    if type(error).__module__.startswith("botocore"):
         operation = getattr(error, "operation_name", "")
         return LabError(
-            "AWS refuses" if operation else "AWS cannot be asked",
+            "AWS rejected the request" if operation else "Can't reach AWS",
             where=operation,
             why=str(error),
-            hint="--debug shows what went over the wire",
+            hint="--debug logs the requests",
         )
     if isinstance(error, OSError):
         return LabError(
-            "The operating system refuses", where=str(error.filename or ""), why=error.strerror or str(error)
+            "The operating system reported an error",
+            where=str(error.filename or ""),
+            why=error.strerror or str(error),
         )
     return LabError(
-        f"{type(error).__name__}, which should not happen",
+        f"Unexpected {type(error).__name__}",
         why=str(error),
-        hint="run it again with --debug, and report what it prints",
+        hint="run the command again with --debug, and report its output",
     )
 
 
-def _block(error: LabError, given: Settings) -> None:
+def _print_block(error: LabError, given: Settings) -> None:
     from rich.console import Console
     from rich.text import Text
 
     console = Console(stderr=True, highlight=False, no_color=given.colourless or None, soft_wrap=True)
     console.print(Text.assemble(("Error: ", "bold red"), (printable(error.what), "bold")))
-    for label, text in (("where", error.where), ("why", error.why), ("hint", given.again(error.hint))):
+    for label, text in (("where", error.where), ("why", error.why), ("hint", given.with_options(error.hint))):
         if text:
             first, *rest = printable(text).splitlines()
             console.print(Text.assemble((f"  {label + ':':7}", "dim"), first))
@@ -74,5 +75,5 @@ def _block(error: LabError, given: Settings) -> None:
                 console.print(Text(f"         {line}"))
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201 - the last words of a command that was interrupted
+def _print(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201 - the only output of an interrupted command

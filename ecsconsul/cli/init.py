@@ -1,4 +1,4 @@
-"""`ecsconsul init`: a commented config.yaml beside the user's services."""
+"""`ecsconsul init`: writes a commented config.yaml."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from .common import CONFIG, common_options, settings
 @click.command("init")
 @common_options
 def command() -> None:
-    """Write a commented config.yaml here (or to the file that -c names); never overwrites one."""
+    """Write a commented config.yaml to this folder, or to the file of -c. Never overwrites a file."""
     from ..config.loader import init_text
 
     path = settings().config or Path(CONFIG)
     if path.is_dir():
-        raise LabError("A config is a file, and this is a folder", where=str(path), hint=f"-c {path / CONFIG}")
+        raise LabError("Can't write the config to a folder", where=str(path), hint=f"-c {path / CONFIG}")
     if not path.parent.is_dir():
-        raise LabError("There is no such folder", where=str(path.parent), hint=f"mkdir -p {path.parent}")
+        raise LabError("The folder doesn't exist", where=str(path.parent), hint=f"mkdir -p {path.parent}")
     try:
         with path.open("x") as file:
             file.write(init_text(path.parent))
     except FileExistsError as error:
         raise LabError(
-            "A config is there already, and stays as it is",
+            "The config already exists and isn't overwritten",
             where=str(path),
             hint="remove it, or write another one with `ecsconsul init -c other.yaml`",
         ) from error
     if settings().output == "json":
         settings().view().result({"config": str(path)})
     else:
-        click.echo(settings().again(f"{path} written. Edit it, then: ecsconsul up"))
+        click.echo(settings().with_options(f"Wrote {path}. Edit it, then run: ecsconsul up"))

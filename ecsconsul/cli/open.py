@@ -1,4 +1,4 @@
-"""`ecsconsul open`: the portal in a browser."""
+"""`ecsconsul open`: opens the portal in a browser."""
 
 from __future__ import annotations
 
@@ -13,34 +13,35 @@ from .common import common_options, settings
 @click.command("open")
 @common_options
 def command() -> None:
-    """Open the portal in a browser; where there is none, or nobody to look at it, its address is only printed."""
+    """Open the portal in a browser. Without a browser or a terminal, only print its URL."""
     lab = settings().lab(sources=False)
     target = settings().open_target(lab)
-    # a portal of a lab that is not there would open as an error page
+    # raises TargetAbsent if the lab isn't running: the browser would show an error page
     target.client("ecs")
     url = target.portal_url()
-    if url is None and lab.portal:
-        raise LabError(
-            f"No task of {lab.portal.name} runs yet",
-            where=f"lab {lab.name}",
-            hint="`ecsconsul up` waits for it; `ecsconsul status` shows what there is",
-        )
     if url is None:
-        raise LabError(
-            "The lab has no portal to open",
-            where=f"lab {lab.name}",
-            why="no service has a host_port",
-            hint="give one a host_port in the config, and run `ecsconsul up`",
-        )
+        raise _no_portal(lab.name, lab.portal.name if lab.portal else None)
     if settings().output == "json":
-        settings().view().result({"portal": url, "opened": _opened(url)})
+        settings().view().result({"portal": url, "opened": _open(url)})
     else:
         click.echo(url)
-        _opened(url)
+        _open(url)
 
 
-def _opened(url: str) -> bool:
-    """Whether a browser was opened; not from a script or a pipe."""
+def _no_portal(lab: str, service: str | None) -> LabError:
+    if service:
+        hint = "`ecsconsul up` waits for it; `ecsconsul status` shows what is running"
+        return LabError(f"No task of {service} is running yet", where=f"lab {lab}", hint=hint)
+    return LabError(
+        "The lab has no portal to open",
+        where=f"lab {lab}",
+        why="no service has a host_port",
+        hint="give a service a host_port in the config, then run `ecsconsul up`",
+    )
+
+
+def _open(url: str) -> bool:
+    """Opens the URL if stdout is a terminal; returns whether a browser opened."""
     if not sys.stdout.isatty():
         return False
     import webbrowser

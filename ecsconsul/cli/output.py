@@ -1,4 +1,4 @@
-"""What the user sees: progress on stderr, results on stdout, as tables or as one JSON document."""
+"""Prints results on stdout, as tables or JSON, and progress on stderr."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
@@ -29,20 +29,22 @@ STYLES = {"create": "green", "update": "yellow", "wait": "cyan", "keep": "dim", 
 MARKS = {"create": "+", "update": "~", "wait": "…", "keep": "=", "destroy": "-"}
 PARTS = {"runs": ("…", "cyan"), "done": ("✓", "green"), "failed": ("!", "bold red")}
 HEALTH = {"passing": "green", "alive": "green", "warning": "yellow", "leaving": "yellow", "critical": "red"}
-# CI logs are wider than the 80 columns that rich assumes of a pipe
+# CI logs are wider than the 80 columns that rich assumes for a pipe
 PIPE_WIDTH = 140
-# of a step, in lists
+# of steps in lists
 NAME_WIDTH = 24
-# of what a failing check saw
+# of a failing check's output
 OUTPUT_WIDTH = 100
 COUNTED = ("running", "passing")
+PLANNED = {"created": "to create", "updated": "to update", "destroyed": "to destroy"}
+CHANGED = {name: name for name in PLANNED}
 STATES = {"ok": "green", "warning": "yellow", "unknown": "yellow", "failed": "bold red"}
-# a step that takes longer than this many seconds shows how long
-WORTH_TELLING = 1.0
+# steps show their duration after this many seconds
+SHOW_SECONDS = 1.0
 
 
 def _table_or_json(method: Callable[[View, Json], None]) -> Callable[[View, Json], None]:
-    """JSON goes out to the letter; a table shows no control characters."""
+    """Prints the document as it is with --output json, and otherwise as a table without control characters."""
 
     @wraps(method)
     def shown(self: View, document: Json) -> None:
@@ -55,27 +57,27 @@ def _table_or_json(method: Callable[[View, Json], None]) -> Callable[[View, Json
 
 
 class View:
-    """Both streams. JSON is for programs: then nothing but the document goes to stdout."""
+    """Writes to both streams. With JSON, stdout gets only the document."""
 
-    def __init__(self, *, as_json: bool, no_color: bool, again: Callable[[str], str] = str) -> None:
-        """`again` gives commands that a text tells to type the options of this call."""
+    def __init__(self, *, as_json: bool, no_color: bool, with_options: Callable[[str], str] = str) -> None:
+        """`with_options` adds this call's options to the commands in a text."""
         self.as_json = as_json
-        self._again = again
+        self._with_options = with_options
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-        # what is shown is text of others: nothing in it is markup
+        # the texts come from services and servers, so nothing in them is markup
         plain: Json = {"no_color": no_color or None, "highlight": False, "markup": False, "emoji": False}
         self._out = Console(width=width, **plain)
         self._err = Console(stderr=True, soft_wrap=True, **plain)
 
     def result(self, document: Json) -> None:
-        """The one JSON document."""
+        """Prints a JSON document."""
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
-        # a reader that has gone is told of here, and not at the interpreter's end
+        # raises BrokenPipeError here instead of when the interpreter exits
         sys.stdout.flush()
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
-        """Someone who watches a walk, and tells it on stderr for as long as the context lasts."""
+        """An observer that shows progress on stderr."""
         live = self._err.is_terminal and sys.stdout.isatty()
         progress = Progress(self._err, live=live)
         if not live:
@@ -86,61 +88,62 @@ class View:
 
     @_table_or_json
     def plan(self, document: Json) -> None:
-        """The steps and what `up` would do to each."""
-        table = _table("", "step", "found")
+        """Shows what `up` would do to each step."""
+        table = _table("", "step", "details")
         for step in document["steps"]:
             style = STYLES[step["op"]]
             table.add_row(Text(f"{MARKS[step['op']]} {step['op']}", style), step["name"], step["detail"])
         self._out.print(table)
-        self._out.print(Text(_sum(document["changes"], would=True), "bold"))
+        self._out.print(Text(_summary(document["changes"], PLANNED), "bold"))
 
     @_table_or_json
     def doctor(self, document: Json) -> None:
-        """What was looked at before anything is made, and under each thing that is not well how to mend it."""
-        table = _table("", "what", "found")
+        """Shows each check, and how to fix those that failed."""
+        table = _table("", "check", "result")
         for finding in document["findings"]:
-            told = Text(finding["detail"])
+            result = Text(finding["detail"])
             if finding["hint"]:
-                told.append(f"\n{self._again(finding['hint'])}", "dim")
-            table.add_row(Text(finding["state"], STATES[finding["state"]]), finding["name"], told)
+                result.append(f"\n{self._with_options(finding['hint'])}", "dim")
+            table.add_row(Text(finding["state"], STATES[finding["state"]]), finding["name"], result)
         self._out.print(table)
-        end = "Nothing is in the way of `up`." if document["well"] else "`up` would refuse to begin."
+        end = "`up` is ready to run." if document["well"] else "`up` can't run until you fix what failed."
         self._out.print(Text(end, "bold"))
 
     @_table_or_json
     def up(self, document: Json) -> None:
-        """The end of `up`: what was done, and where the portal is."""
-        self._out.print(Text(f"{_sum(document['changes'])} in {document['seconds']:.1f} s", "bold"))
+        """Sums up `up`, and shows the portal's URL and the next commands."""
+        self._out.print(_took(document))
         if document["portal"]:
             self._out.print(Text.assemble("Portal  ", (document["portal"], "bold cyan underline")))
         name = next((s["name"].partition("/")[2] for s in document["steps"] if s["name"].startswith("services/")), "")
         verbs = ("status", *([f"dig {name}"] if name else []), "down")
-        commands = [self._again(f"ecsconsul {verb}").replace("ecsconsul", _program(), 1) for verb in verbs]
+        commands = [self._with_options(f"ecsconsul {verb}").replace("ecsconsul", _program(), 1) for verb in verbs]
         self._out.print(Text("Next    " + " | ".join(commands), "dim"))
 
     @_table_or_json
     def scale(self, document: Json) -> None:
-        """The end of `scale`."""
+        """Shows the new counts."""
         for step in document["steps"]:
             self._out.print(Text.assemble(f"{step['name']}  ", (step["detail"], "bold")))
-        end = "The config is as it was: the next `ecsconsul up` goes back to its counts."
-        self._out.print(Text(self._again(end), "dim"))
+        end = "The config is unchanged: the next `ecsconsul up` restores its counts."
+        self._out.print(Text(self._with_options(end), "dim"))
 
     @_table_or_json
     def down(self, document: Json) -> None:
-        """The end of `down`: what went, what stays on purpose, and what should not be there any more."""
-        self._out.print(Text(f"{_sum(document['changes'])} in {document['seconds']:.1f} s", "bold"))
+        """Sums up `down`, and shows what is left, or what it keeps on purpose."""
+        self._out.print(_took(document))
         if document["left"]:
-            self._out.print(Text("Still there:", "bold red"))
+            self._out.print(Text("Not removed:", "bold red"))
             self._out.print(*(f"  {line}" for line in document["left"]), sep="\n", soft_wrap=True)
-        else:
-            self._out.print("Nothing is left but" if document["kept"] else "Nothing is left.")
-        if document["kept"] and not document["left"]:
+        elif document["kept"]:
+            self._out.print("Removed everything except:")
             self._out.print(*(Text(f"  {line}", "dim") for line in document["kept"]), sep="\n", soft_wrap=True)
+        else:
+            self._out.print("Removed everything, then checked that nothing is left.")
 
     @_table_or_json
     def status(self, document: Json) -> None:
-        """The lab, Consul's members, and every instance of every service."""
+        """Shows the lab, Consul's members, and each instance of each service."""
         self._out.print(_heading(document))
         pending = [step for step in document["steps"] if step["op"] != "keep"]
         for step in pending:
@@ -150,7 +153,7 @@ class View:
             self._out.print()
             self._out.print(_members(document["consul"]))
         self._out.print()
-        self._out.print(_services(document["services"], heard="error" not in document["consul"]))
+        self._out.print(_services(document["services"], answered="error" not in document["consul"]))
         if document["others"]:
             others = document["others"]
             shown = ", ".join(others[:10]) + (f" and {len(others) - 10} more" if len(others) > 10 else "")
@@ -158,7 +161,7 @@ class View:
 
 
 class Progress:
-    """Watches a walk. Lines that stay are printed as they come; what runs is a tree that a terminal redraws."""
+    """Shows progress: a line for each finished step, and on a terminal a redrawn tree of the running ones."""
 
     def __init__(self, console: Console, *, live: bool) -> None:
         self._console = console
@@ -198,19 +201,19 @@ class Progress:
     def failed(self, step: str, error: BaseException) -> None:
         with self._lock:
             self._running.pop(step, None)
-        # where several fail at once, only one has a block at the end
+        # if several steps fail, only one of them gets an error block at the end
         why = printable(str(error)).partition("\n")[0]
         self._console.print(Text.assemble((f"  ! {'failed':8}{'':9}{step:{NAME_WIDTH}} ", "bold red"), why))
 
     def still_running(self, step: str, text: str) -> None:
-        """What goes on without us stays to be read."""
+        """Shows what continues without this command."""
         self._line("…", "goes on", step, printable(text))
 
     def _line(self, mark: str, what: str, step: str, text: str) -> None:
         self._console.print(Text(f"  {mark} {what:8}{'':9}{step:{NAME_WIDTH}} {text}"))
 
     def running(self) -> Group:
-        """What runs now, a line each, and beneath it those of its parts that run or have failed."""
+        """The running steps, each with its parts that are running or have failed."""
         with self._lock:
             lines = [line for step, running in self._running.items() for line in running.lines(step)]
         return Group(*lines)
@@ -218,7 +221,7 @@ class Progress:
 
 @dataclass
 class _Running:
-    """A step that runs: what it does, what it said last, and what was last heard of each of its parts, and when."""
+    """A running step: its last message, and the last state of each of its parts with its time."""
 
     op: str
     text: str = ""
@@ -226,12 +229,12 @@ class _Running:
     parts: dict[str, tuple[SubResource, float]] = field(default_factory=dict)
 
     def lines(self, step: str) -> list[Text]:
-        """As a tree."""
-        parts = sorted(self.parts.values(), key=lambda told: told[1])
-        shown = [(part, _for(since)) for part, since in parts if part.state != "done"]
+        """The step and its parts as a tree."""
+        parts = sorted(self.parts.values(), key=lambda part: part[1])
+        shown = [(part, _elapsed(since)) for part, since in parts if part.state != "done"]
         done = [f"{len(parts) - len(shown)} done"] if len(shown) < len(parts) else []
         text = ", ".join(filter(None, [self.text, *done]))
-        head = Text.assemble((f"  … {self.op:8}", STYLES[self.op]), _for(self.begun), f"{step:{NAME_WIDTH}} ")
+        head = Text.assemble((f"  … {self.op:8}", STYLES[self.op]), _elapsed(self.begun), f"{step:{NAME_WIDTH}} ")
         head.append(text, "dim")
         return [head, *(_branch(part, took, last=(part, took) == shown[-1]) for part, took in shown)]
 
@@ -248,10 +251,10 @@ def _branch(part: SubResource, took: str, *, last: bool) -> Text:
     )
 
 
-def _for(since: float) -> str:
-    """How long ago that was, as wide as what a step took; blank for what has hardly begun."""
+def _elapsed(since: float) -> str:
+    """The time since then, as wide as the duration of finished steps; blank during the first second."""
     seconds = time.monotonic() - since
-    return f"{seconds:5.0f} s  " if seconds >= WORTH_TELLING else f"{'':9}"
+    return f"{seconds:5.0f} s  " if seconds >= SHOW_SECONDS else f"{'':9}"
 
 
 def _heading(document: Json) -> Text:
@@ -259,7 +262,7 @@ def _heading(document: Json) -> Text:
     state = ("healthy", "bold green") if healthy else ("not healthy", "bold red")
     lines = Text.assemble((document["lab"], "bold"), f" ({document['target']})  ", state)
     runtime = document.get("runtime")
-    facts = {
+    lines_by_name = {
         "portal": document["portal"],
         "tasks": runtime and f"{'containers' if runtime == 'docker' else runtime} ({document['runtime_why']})",
         "aws": document["aws"].get("error")
@@ -267,7 +270,7 @@ def _heading(document: Json) -> Text:
         "consul": document["consul"]["http"] and f"{document['consul']['http']}, DNS {document['consul']['dns']}",
         "error": document["consul"].get("error"),
     }
-    for name, text in facts.items():
+    for name, text in lines_by_name.items():
         if text:
             lines.append_text(Text.assemble((f"\n  {name:7}", "dim"), str(text)))
     return lines
@@ -284,37 +287,39 @@ def _members(consul: Json) -> Table:
 
 
 def _is_only_leader(consul: Json) -> bool:
-    """Servers that share an address cannot be told apart by the leader's address."""
+    """Whether exactly one server has the leader's address: servers may share one."""
     leader = consul["leader"].split(":")[0]
     return [m["role"] == "server" and m["address"] == leader for m in consul["members"]].count(True) == 1
 
 
-def _services(services: list[Json], *, heard: bool) -> Table:
-    """With Consul not `heard`, what it knows is not known."""
+def _services(services: list[Json], *, answered: bool) -> Table:
+    """The services; without an answer from Consul, their instances are unknown."""
     table = _table("service", "running", "passing", "endpoint", "node", "health", whole=("endpoint", "node"))
     for service in services:
-        well = service["desired"] == service["running"] == service["passing"]
-        counts = [Text(f"{service[key]}/{service['desired']}", "" if well else "yellow") for key in COUNTED]
+        complete = service["desired"] == service["running"] == service["passing"]
+        counts = [Text(f"{service[key]}/{service['desired']}", "" if complete else "yellow") for key in COUNTED]
         instances = service["instances"] or [None]
         for number, instance in enumerate(instances):
             first = [Text(service["name"], "bold"), *counts] if number == 0 else ["", "", ""]
             is_ghost = bool(instance and instance["id"] in (service.get("ghosts") or ()))
-            table.add_row(*first, *(_instance_cells(instance, is_ghost) if instance else _no_instance(service, heard)))
+            table.add_row(
+                *first, *(_instance_cells(instance, is_ghost) if instance else _no_instance(service, answered))
+            )
         for task in service.get("missing") or ():
-            table.add_row("", "", "", "", "", Text(f"task {task[:8]} runs, and Consul does not know it", "red"))
+            table.add_row("", "", "", "", "", Text(f"task {task[:8]} is running, but not in Consul", "red"))
     return table
 
 
-def _no_instance(service: Json, heard: bool) -> list[Text | str]:
-    if not heard:
-        return [Text("Consul does not say", "dim"), "", ""]
-    return [Text("none in Consul", "red") if service["desired"] else Text("none wanted", "dim"), "", ""]
+def _no_instance(service: Json, answered: bool) -> list[Text | str]:
+    if not answered:
+        return [Text("no answer from Consul", "dim"), "", ""]
+    return [Text("not in Consul", "red") if service["desired"] else Text("none desired", "dim"), "", ""]
 
 
 def _instance_cells(instance: Json, is_ghost: bool) -> list[Text | str]:
     health = Text(instance["status"], HEALTH.get(instance["status"], "red"))
     if is_ghost:
-        health.append("  a ghost: no task stands behind it", "red")
+        health.append("  ghost: its task isn't running", "red")
     outputs = [check["output"].strip() for check in instance["checks"] if check["status"] != "passing"]
     failing = next((output for output in outputs if output), "")
     if failing:
@@ -323,7 +328,7 @@ def _instance_cells(instance: Json, is_ghost: bool) -> list[Text | str]:
 
 
 def _table(*columns: str, whole: tuple[str, ...] = ()) -> Table:
-    """Where it gets narrow, columns are folded but for those that must stay `whole`, to be copied."""
+    """A table that folds its columns if space is short, except the `whole` ones, which users copy."""
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column in whole)
@@ -331,16 +336,19 @@ def _table(*columns: str, whole: tuple[str, ...] = ()) -> Table:
 
 
 def _program() -> str:
-    """What the user types to call this program: its name, or its path where it is not on PATH."""
+    """How the user calls this program: by its name, or by its path if it isn't on PATH."""
     called = Path(sys.argv[0])
     if called.name != "ecsconsul" or shutil.which("ecsconsul"):
         return "ecsconsul"
     return min(str(called), os.path.relpath(called), key=len)
 
 
-def _sum(changes: Json, *, would: bool = False) -> str:
-    names = [name for name in ("created", "updated", "destroyed") if changes[name]]
-    if not names:
-        return "Nothing to change" if would else "Nothing changed"
-    said = ", ".join(f"{changes[name]} {'to be ' if would else ''}{name}" for name in names)
-    return f"{said}, {changes['kept']} kept" if changes["kept"] else said
+def _took(document: Json) -> Text:
+    return Text(f"{_summary(document['changes'], CHANGED)} in {document['seconds']:.1f} s", "bold")
+
+
+def _summary(changes: Json, verbs: Mapping[str, str]) -> str:
+    counts = [f"{changes[name]} {verb}" for name, verb in verbs.items() if changes[name]]
+    if not counts:
+        return "No changes"
+    return ", ".join([*counts, *([f"{changes['kept']} unchanged"] if changes["kept"] else [])])

@@ -1,4 +1,4 @@
-"""`ecsconsul plan`: what `up` would change."""
+"""`ecsconsul plan`: shows what `up` would change."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ PENDING = ("create", "update", "destroy")
 
 
 @click.command("plan")
-@click.option("--exit-code", is_flag=True, help="Exit with 5 when changes are pending.")
+@click.option("--exit-code", is_flag=True, help="Exit with 5 if changes are pending.")
 @common_options
 @runtime_option
 def command(exit_code: bool) -> int:
-    """Show what `up` would change, and change nothing."""
+    """Show what `up` would change, without changing anything."""
     from ..deploy.executor import plan
 
     begun = time.monotonic()
     lab = settings().lab()
     target = settings().open_target(lab, runtime=lab.runtime)
     changes = plan(all_steps(lab, target))
-    found = document(lab, target, changes, time.monotonic() - begun)
-    settings().view().plan(found)
+    settings().view().plan(document(lab, target, changes, time.monotonic() - begun))
     pending = any(change.op in PENDING for change in changes)
     return ExitCode.CHANGES_PENDING if exit_code and pending else ExitCode.DONE

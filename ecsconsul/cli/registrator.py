@@ -1,4 +1,4 @@
-"""`ecsconsul registrator`: a drop-in for gliderlabs/registrator; its options are the original's, and not click's."""
+"""`ecsconsul registrator`: a drop-in replacement for gliderlabs/registrator, with its options instead of click's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import click
 )
 @click.argument("words", nargs=-1, metavar="URI", type=click.UNPROCESSED)
 def command(words: tuple[str, ...]) -> int:
-    """Keep a Consul agent's services those of this machine's running containers."""
+    """Register this machine's running containers in a Consul agent."""
     from ..registrator.program import run
 
     return run(words)

@@ -1,4 +1,4 @@
-"""`ecsconsul status`: the lab, the Consul members, every service with its endpoints and health."""
+"""`ecsconsul status`: shows the lab, the Consul members, and each service with its endpoints and health."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .common import common_options, settings
 @click.command("status")
 @common_options
 def command() -> int:
-    """Show the lab, the Consul members, and every service with its endpoints and health; exits 4 if unhealthy."""
+    """Show the lab, the Consul members, and each service with its endpoints and health. Exits with 4 if unhealthy."""
     from ..deploy.lab_status import collect
 
     lab = settings().lab(sources=False)

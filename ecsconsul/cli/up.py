@@ -1,4 +1,4 @@
-"""`ecsconsul up`: make the lab as the config wants it."""
+"""`ecsconsul up`: creates or updates the lab."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import time
 import click
 
 from ..errors import ExitCode
-from .changes import agreed, all_steps, document, refuse_if_blocked
+from .changes import all_steps, confirm, document, refuse_if_blocked
 from .common import common_options, runtime_option, settings
 
 
 @click.command("up")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask before something is made that costs.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask before creating anything that costs money.")
 @common_options
 @runtime_option
 def command(yes: bool) -> int:
-    """Make the lab as the config wants it; resumes what was interrupted; a second time changes nothing."""
-    from ..deploy import executor as walk
+    """Create or update the lab. Resumes after an interruption; running it again changes nothing."""
+    from ..deploy import executor
     from ..deploy.lab_status import runtime_of
 
     begun = time.monotonic()
@@ -28,14 +28,14 @@ def command(yes: bool) -> int:
         steps = all_steps(lab, target)
         refuse_if_blocked(steps)
         confirmation = None if yes else target.confirmation()
-        if confirmation and not agreed(f"{confirmation}\nMake it?", "up"):
-            click.echo("Nothing was made.", err=True)
-            return ExitCode.FAILED
-        # how long somebody thought about it is nobody's business
-        begun = time.monotonic() if confirmation else begun
-        settings().begun = True
+        if confirmation:
+            if not confirm(f"{confirmation}\nContinue?", "up"):
+                click.echo("Nothing was created.", err=True)
+                return ExitCode.FAILED
+            begun = time.monotonic()  # excludes the time spent at the prompt
+        settings().changing = True
         with view.progress() as observer:
-            changes = walk.up(steps, observer)
+            changes = executor.up(steps, observer)
     found = document(lab, target, changes, time.monotonic() - begun)
     view.up({**found, **runtime_of(target), "portal": target.portal_url()})
     return ExitCode.DONE

@@ -1,1 +1,1 @@
-"""The config file: the lab it describes, how it is read, and its JSON Schema."""
+"""The config file: its model, its loader, and its JSON Schema."""

@@ -1,4 +1,4 @@
-"""Makes the JSON Schema of config.yaml for editors, from the types of lab.py; the loader does not use it.
+"""Generates the JSON Schema of config.yaml for editors from the types in lab.py. The loader doesn't use it.
 
 python -m ecsconsul.config.json_schema > ecsconsul/config.schema.json
 """
@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 
 from .lab import EnvName, HttpPath, Lab, Name, SubnetId, Tag
+from .loader import MOVED_TO_AWS
 
 
 def schema() -> dict[str, Any]:
-    """JSON Schema 2020-12 of the forms that config.py accepts.
+    """The JSON Schema 2020-12 of what the loader accepts.
 
-    It cannot see folders, ports that two services share, or keys given twice; the loader can.
+    Only the loader detects missing folders, ports that two services share, and duplicate keys.
     """
     made = msgspec.json.schema(Lab)
     lab, service, check = (made["$defs"][name] for name in ("Lab", "ServiceSpec", "Check"))
@@ -31,6 +32,8 @@ def schema() -> dict[str, Any]:
     fields["check"] = _either(fields["check"], {"$ref": "#/$defs/Check"}, _leaf(HttpPath))
     aws = made["$defs"]["AwsSpec"]["properties"]
     aws["subnets"] = _either(aws["subnets"], _list(SubnetId), _leaf(SubnetId))
+    for key in MOVED_TO_AWS:
+        lab["properties"][key] = aws[key] | {"deprecated": True, "description": f"moved to aws.{key}"}
     check["oneOf"] = [{"required": ["http"]}, {"required": ["ttl"]}, _TCP]
     title = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "ecsconsul config.yaml"}
     return title | dict(_without_null(made))
@@ -57,7 +60,7 @@ def _either(field: dict[str, Any], *forms: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_null(part: Any) -> Any:
-    """The loader takes no null, so an optional field's schema is that of its value; None marks what goes."""
+    """Drops `null` from optional fields, since the loader rejects it, and entries that are None."""
     if isinstance(part, list):
         return [_without_null(one) for one in part]
     if not isinstance(part, dict):
@@ -69,7 +72,7 @@ def _without_null(part: Any) -> Any:
 
 
 def text() -> str:
-    """The schema as the file that ships with the package."""
+    """The content of config.schema.json."""
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -1,7 +1,7 @@
-"""The lab that the config wants: frozen, validated, without I/O. Reading YAML is config.py's work.
+"""The model of a lab: frozen types that hold what config.yaml describes.
 
-The constraints and descriptions here are the one source of the loader's checks, of the words in its error
-messages (`patternErrorMessage`, which editors show too) and of the JSON Schema (config_schema.py).
+The constraints and descriptions here feed the loader's validation, its error messages (`patternErrorMessage`, which
+editors show too) and the JSON Schema (json_schema.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 
 def _words(text: str) -> dict[str, object]:
-    """What a pattern wants, in words; the key is the one that editors' JSON Schema support knows."""
+    """Describes a pattern in words, under the key that editors with JSON Schema support show."""
     return {"patternErrorMessage": text}
 
 
@@ -21,15 +21,16 @@ Name = Annotated[
     str,
     Meta(
         pattern=r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$",
-        extra_json_schema=_words("2 to 32 lower-case letters, digits and hyphens, a letter first"),
+        extra_json_schema=_words("2 to 32 lower-case letters, digits and hyphens, starting with a letter"),
     ),
 ]
 Port = Annotated[int, Meta(ge=1, le=65535)]
-# where each of the lab's own services listens
+# the port of each service that ships with ecsconsul
 LAB_PORT = 4567
+MAX_TASKS = 1000  # of one service
 Duration = Annotated[
     str,
-    # One number and one unit, and not zero: the common part of what Consul's checks accept.
+    # One number and one unit, above zero: what all of Consul's checks accept.
     Meta(
         pattern=r"^0*[1-9][0-9]*(ms|s|m|h)$",
         extra_json_schema=_words("a duration above zero, as Consul writes it: 500ms, 10s, 1m"),
@@ -37,35 +38,33 @@ Duration = Annotated[
     ),
 ]
 HttpPath = Annotated[
-    str, Meta(pattern=r"^/\S*$", extra_json_schema=_words("a path that begins with /, such as /health"))
+    str, Meta(pattern=r"^/\S*$", extra_json_schema=_words("a path that starts with /, such as /health"))
 ]
 EnvName = Annotated[
     str,
     Meta(
         pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$",
-        extra_json_schema=_words("letters, digits, _ . and -, not a digit first"),
+        extra_json_schema=_words("letters, digits, _ . and -, not starting with a digit"),
     ),
 ]
-Tag = Annotated[str, Meta(pattern=r"\S", extra_json_schema=_words("a tag that is not empty"))]
+Tag = Annotated[str, Meta(pattern=r"\S", extra_json_schema=_words("a non-empty tag"))]
 TargetName = Literal["local", "aws"]
 RuntimeName = Literal["auto", "processes", "docker"]
 ImageName = Annotated[
-    str, Meta(pattern=r"^[^\s$]+$", extra_json_schema=_words("the name of an image, such as python:3.12-slim"))
+    str, Meta(pattern=r"^[^\s$]+$", extra_json_schema=_words("an image name, such as python:3.12-slim"))
 ]
 
 Registry = Annotated[
     str,
-    # no scheme, and no slash at the end: it is the beginning of an image's name
+    # no scheme and no trailing slash: it's the prefix of image names
     Meta(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]*)*$",
         extra_json_schema=_words("a Docker Hub namespace such as my_docker_hub_repo, or host[:port]/path"),
         examples=["my_docker_hub_repo", "registry.example:5000/lab"],
     ),
 ]
-VpcId = Annotated[str, Meta(pattern=r"^vpc-[0-9A-Za-z-]+$", extra_json_schema=_words("the id of a VPC: vpc-..."))]
-SubnetId = Annotated[
-    str, Meta(pattern=r"^subnet-[0-9A-Za-z-]+$", extra_json_schema=_words("the id of a subnet: subnet-..."))
-]
+VpcId = Annotated[str, Meta(pattern=r"^vpc-[0-9A-Za-z-]+$", extra_json_schema=_words("a VPC ID: vpc-..."))]
+SubnetId = Annotated[str, Meta(pattern=r"^subnet-[0-9A-Za-z-]+$", extra_json_schema=_words("a subnet ID: subnet-..."))]
 InstanceType = Annotated[
     str,
     Meta(
@@ -84,46 +83,46 @@ Cidr = Annotated[
         examples=["203.0.113.7/32"],
     ),
 ]
-Word = Annotated[str, Meta(pattern=r"^[^\s-]\S*$", extra_json_schema=_words("a name without blanks"))]
+Word = Annotated[str, Meta(pattern=r"^[^\s-]\S*$", extra_json_schema=_words("a name without spaces"))]
 Access = Literal["ssh", "ssm", "direct"]
 
 
 class Check(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How Consul asks whether a task is well: exactly one of http, tcp and ttl."""
+    """A Consul health check: exactly one of http, tcp and ttl."""
 
-    http: Annotated[HttpPath | None, Meta(description="well when a GET of this path answers 2xx")] = None
-    tcp: Annotated[bool, Meta(description="well when the port accepts a connection")] = False
-    ttl: Annotated[Duration | None, Meta(description="well while the task itself reports this often")] = None
-    interval: Annotated[Duration, Meta(description="time between two looks; not for ttl")] = "10s"
+    http: Annotated[HttpPath | None, Meta(description="passes when a GET of this path returns 2xx")] = None
+    tcp: Annotated[bool, Meta(description="passes when the port accepts a connection")] = False
+    ttl: Annotated[Duration | None, Meta(description="passes while the task reports at least this often")] = None
+    interval: Annotated[Duration, Meta(description="time between two checks; not for ttl")] = "10s"
     timeout: Annotated[
         Duration | None,
-        Meta(description="how long one look may take; Consul's own 10s when left out; not for ttl"),
+        Meta(description="time limit of one check, by default Consul's 10s; not for ttl"),
     ] = None
 
 
 class ServiceSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One service of the lab: a folder with a Dockerfile, and how it is to run. `path` is absolute here."""
+    """One service of the lab: a folder with a Dockerfile, and how to run it. The loader makes `path` absolute."""
 
     name: Name
     path: Annotated[
         str,
         Meta(
-            description="folder that holds the Dockerfile: relative to this file, absolute,"
-            " or lab:NAME for one of the lab's own that ship with ecsconsul",
+            description="folder with the Dockerfile: relative to this file, absolute,"
+            " or lab:NAME for a service that ships with ecsconsul",
             examples=["services/weather", "lab:weather"],
         ),
     ]
-    port: Annotated[
-        Port, Meta(description="port that the container listens on; one other than 4567 is told to it in PORT")
-    ] = LAB_PORT
+    port: Annotated[Port, Meta(description="port that the container listens on; passed in PORT unless it's 4567")] = (
+        LAB_PORT
+    )
     host_port: Annotated[
         Port | None,
-        Meta(description="fixed port on the instance; left out, each task gets a free one (dynamic)"),
+        Meta(description="fixed port on the instance; by default each task gets a free one (dynamic)"),
     ] = None
-    count: Annotated[int, Meta(ge=0, le=1000, description="how many tasks run")] = 1
-    # 196608 CPU units (192 vCPUs) are ECS's most for a task, 4 MiB its least for a container.
-    cpu: Annotated[int, Meta(ge=1, le=196608, description="CPU units of a task; 1024 are one vCPU")] = 100
-    memory: Annotated[int, Meta(ge=4, description="hard memory limit of a task in MiB")] = 200
+    count: Annotated[int, Meta(ge=0, le=MAX_TASKS, description="number of tasks")] = 1
+    # ECS's maximum for a task is 196608 CPU units (192 vCPUs), its minimum for a container 4 MiB
+    cpu: Annotated[int, Meta(ge=1, le=196608, description="CPU units per task; 1024 units are one vCPU")] = 100
+    memory: Annotated[int, Meta(ge=4, description="hard memory limit per task in MiB")] = 200
     environment: Annotated[
         dict[str, str],
         Meta(description="environment variables of the container; numbers and booleans become text"),
@@ -131,7 +130,7 @@ class ServiceSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     tags: Annotated[tuple[Tag, ...], Meta(description="Consul tags: a list, or one tag")] = ()
     check: Annotated[
         Check | None,
-        Meta(description='health check; "/health" is short for {http: /health}; none when left out'),
+        Meta(description='health check, by default none; "/health" is short for {http: /health}'),
     ] = None
 
 
@@ -140,7 +139,7 @@ class ConsulSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     servers: Annotated[
         Literal[1, 3, 5],
-        Meta(description="how many servers keep the catalog; 3 survive the loss of one, 5 of two"),
+        Meta(description="number of servers; 3 survive the loss of one, 5 the loss of two"),
     ] = 1
 
 
@@ -149,83 +148,81 @@ class RegistratorSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     image: Annotated[
         ImageName | None,
-        Meta(description="another image than the project's own, which is built and pushed beside the services'"),
+        Meta(description="image to run; by default ecsconsul builds its own and pushes it beside the services'"),
     ] = None
 
 
 class SshSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How SSH reaches the Consul server. `key` is absolute here."""
+    """How SSH reaches the Consul server. The loader makes `key` absolute."""
 
     user: Annotated[Word, Meta(description="user to log in as")] = "ec2-user"
     port: Annotated[Port, Meta(description="port of the SSH server")] = 22
     key: Annotated[
         str | None,
-        Meta(description="private key file: relative to this file, absolute or ~/...; ssh's own choice when left out"),
+        Meta(description="private key file: relative to this file, absolute or ~/...; by default ssh chooses"),
     ] = None
     host: Annotated[
         Word | None,
-        Meta(description="another name that leads to the server than its public one, such as an alias of ssh_config"),
+        Meta(description="host to connect to instead of the public name, such as an alias in ssh_config"),
     ] = None
 
 
 class AwsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What only an AWS account needs to know."""
+    """Settings of the AWS target."""
 
-    vpc: Annotated[VpcId | None, Meta(description="the VPC; the region's default one when left out")] = None
+    vpc: Annotated[VpcId | None, Meta(description="VPC, by default the region's default VPC")] = None
     subnets: Annotated[
         tuple[SubnetId, ...],
-        Meta(description="public subnets of the VPC: a list, or one; all of them when left out"),
+        Meta(description="public subnets of the VPC, a list or just one; by default all of them"),
     ] = ()
     instance_type: Annotated[
         InstanceType,
-        Meta(description="of the Consul servers and the ECS instances; x86 or arm, the images are built for it"),
+        Meta(description="type of the Consul servers and ECS instances, x86 or Arm; images are built to match"),
     ] = "t3.small"
-    key_name: Annotated[KeyName | None, Meta(description="an EC2 key pair for SSH; none when left out")] = None
+    key_name: Annotated[KeyName | None, Meta(description="EC2 key pair for SSH, by default none")] = None
     ssh_cidr: Annotated[
         Cidr | None,
-        Meta(description="the range that may open SSH; with a key_name, your own address when left out"),
+        Meta(description="range that may connect by SSH; with a key_name, by default your own address"),
     ] = None
     consul_access: Annotated[
         Access,
         Meta(description="how status and dig reach Consul: through ssh, Session Manager (ssm), or directly"),
     ] = "ssh"
     ssh: Annotated[SshSpec, Meta(description="how SSH reaches the Consul server")] = SshSpec()
-    consul_image: Annotated[ImageName, Meta(description="the image of Consul's servers and agents")] = (
+    consul_image: Annotated[ImageName, Meta(description="image of the Consul servers and agents")] = (
         "hashicorp/consul:1.20"
+    )
+    registry: Annotated[
+        Registry | None,
+        Meta(description="where images are pushed: a Docker Hub namespace or host[:port]/path; by default ECR"),
+    ] = None
+    registrator: Annotated[RegistratorSpec, Meta(description="the Registrator on each ECS instance")] = (
+        RegistratorSpec()
     )
 
 
 class Lab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"name": "lab"}):
-    """Everything that the config wants; `services` are in the config's order."""
+    """Everything the config describes; `services` keep the config's order."""
 
-    name: Annotated[Name, Meta(description="name of the lab; every resource that is made carries it")] = "consul-lab"
+    name: Annotated[Name, Meta(description="name of the lab, which every resource carries")] = "consul-lab"
     target: Annotated[
         TargetName,
-        Meta(description="where: local is this machine, aws your AWS account; --target overrides it"),
+        Meta(description="where the lab runs: local (this machine) or aws (your account); --target overrides it"),
     ] = "local"
     runtime: Annotated[
         RuntimeName,
         Meta(
-            description="how tasks run on this machine: in containers (docker), as processes, or as there is a Docker"
-            " engine and the base images are on it (auto); --runtime overrides it"
+            description="how tasks run on this machine: docker (containers), processes, or auto (containers when a"
+            " Docker engine answers and has the base images); --runtime overrides it"
         ),
     ] = "auto"
     base_image: Annotated[
         ImageName | None,
-        Meta(description="image to build upon instead of the Dockerfiles' own: the build argument BASE"),
+        Meta(description="base image that replaces the Dockerfiles' own: the build argument BASE"),
     ] = None
     instances: Annotated[int, Meta(ge=1, le=20, description="ECS instances that run the tasks")] = 2
     consul: Annotated[ConsulSpec, Meta(description="the Consul servers")] = ConsulSpec()
-    registry: Annotated[
-        Registry | None,
-        Meta(
-            description="where images are pushed in AWS: a Docker Hub namespace or host[:port]/path; ECR when left out"
-        ),
-    ] = None
-    registrator: Annotated[RegistratorSpec, Meta(description="the Registrator that runs on each instance in AWS")] = (
-        RegistratorSpec()
-    )
-    aws: Annotated[AwsSpec, Meta(description="what only an AWS account needs to know")] = AwsSpec()
+    aws: Annotated[AwsSpec, Meta(description="settings of the AWS target")] = AwsSpec()
     services: Annotated[tuple[ServiceSpec, ...], Meta(description="the services by name")] = ()
 
     def service(self, name: str) -> ServiceSpec | None:
@@ -234,11 +231,11 @@ class Lab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=
 
     @property
     def portal(self) -> ServiceSpec | None:
-        """The service that a browser opens: of those with a fixed host port the one called portal, or the first."""
+        """The service to open in a browser: with a fixed host port, and called portal or else the first one."""
         fixed = [service for service in self.services if service.host_port]
         return next((service for service in fixed if service.name == "portal"), fixed[0] if fixed else None)
 
     def with_counts(self, counts: dict[str, int]) -> Lab:
-        """The same lab with other counts for some of its services."""
+        """The lab with the task counts of some services replaced."""
         services = tuple(replace(service, count=counts.get(service.name, service.count)) for service in self.services)
         return replace(self, services=services)

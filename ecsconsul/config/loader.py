@@ -1,6 +1,6 @@
-"""Reads config.yaml into a frozen Lab and reports every mistake at once; YAML itself is yamlnodes.py's work.
+"""Reads config.yaml into a frozen Lab, and reports every mistake at once.
 
-The built-in lab is a config text too, the one that `ecsconsul init` writes, and goes the same way.
+The built-in lab is a config too: default.yaml, which `ecsconsul init` writes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .yaml_reader import MAX_BYTES, MISSING, Mistake, Reader, Stop, closest, com
 
 BUILT_IN = "built-in config"
 SHIPPED = "lab:"
-"""Begins the `path` of a service whose folder ships with ecsconsul."""
+"""Prefix of a `path` that names a folder shipped with ecsconsul."""
 
 _COMPOSE_WORDS = {
     "replicas": "count",
@@ -45,20 +45,23 @@ _COMPOSE_WORDS = {
     "container_port": "port",
     "name": "lab",
 }
-_NEEDED = {"services": "a lab needs at least one service", "path": "the folder that holds the Dockerfile"}
+_REQUIRED = {"services": "a lab needs at least one service", "path": "the folder with the Dockerfile"}
+# keys that used to stand beside `aws`; the schema marks them as deprecated
+MOVED_TO_AWS = ("registry", "registrator")
 _RESERVED_NAMES = {"consul"}
-# ECS's own reserved ports are those of its API reference (PortMapping, hostPort).
+# ECS reserves these: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_PortMapping.html (hostPort)
 _RESERVED_PORTS = {
-    **dict.fromkeys((22, 2375, 2376, 51678, 51679, 51680), "reserved by ECS"),
-    **dict.fromkeys((53, 8300, 8301, 8302, 8500, 8600), "by the Consul agent"),
+    **dict.fromkeys((22, 2375, 2376, 51678, 51679, 51680), "ECS reserves it"),
+    **dict.fromkeys((53, 8300, 8301, 8302, 8500, 8600), "the Consul agent uses it"),
 }
 
 Values = dict[str, Any]
 FieldReader = Callable[[Node, str], Any]
+Warn = Callable[[str], object]
 
 
 class ConfigMistakes(errors.ConfigInvalid):
-    """A config with mistakes; `mistakes` holds them as data, sorted by line."""
+    """A config with mistakes, sorted by line."""
 
     def __init__(self, name: str, mistakes: list[Mistake]) -> None:
         self.mistakes = tuple(sorted(mistakes))
@@ -72,11 +75,13 @@ class ConfigMistakes(errors.ConfigInvalid):
         )
 
 
-def load(path: Path | None, *, sources: bool = True) -> Lab:
-    """The lab of a config file, or the built-in lab for None.
+def load(path: Path | None, *, sources: bool = True, warn: Warn | None = None) -> Lab:
+    """The lab that a config file describes, or the built-in lab for None.
+
+    `warn` is called at most once, with a warning about deprecated keys.
 
     Raises:
-        errors.ConfigInvalid: the file cannot be read, or (ConfigMistakes) holds mistakes.
+        errors.ConfigInvalid: the file can't be read, or (ConfigMistakes) has mistakes.
     """
     if path is None:
         return parse(init_text(None).encode(), BUILT_IN, Path.cwd(), sources=sources)
@@ -86,61 +91,98 @@ def load(path: Path | None, *, sources: bool = True) -> Lab:
     except OSError as error:
         hint = "`ecsconsul init` writes one" if isinstance(error, FileNotFoundError) else ""
         why = error.strerror or str(error)
-        raise errors.ConfigInvalid("the config cannot be read", where=str(path), why=why, hint=hint) from error
-    return parse(data, str(path), path.parent, sources=sources)
+        raise errors.ConfigInvalid("the config can't be read", where=str(path), why=why, hint=hint) from error
+    return parse(data, str(path), path.parent, sources=sources, warn=warn)
 
 
-def parse(data: bytes, name: str, folder: Path, *, sources: bool = True) -> Lab:
-    """The lab of a config text; `name` stands in messages, `folder` is what paths are relative to.
+def parse(data: bytes, name: str, folder: Path, *, sources: bool = True, warn: Warn | None = None) -> Lab:
+    """The lab that a config text describes. Messages call it `name`; paths are relative to `folder`.
 
-    Without `sources` nothing is said of a folder that cannot be a service's source.
+    Without `sources`, a service's folder doesn't have to exist.
 
     Raises:
-        ConfigMistakes: with every mistake that was found.
+        ConfigMistakes: lists every mistake.
     """
-    found: list[Mistake] = []
+    mistakes: list[Mistake] = []
     try:
         root = compose(data)
         config = _Config(root, folder, sources=sources)
-        found = config.reader.mistakes
+        mistakes = config.reader.mistakes
         values = config.lab(root)
     except Stop as stop:
-        raise ConfigMistakes(name, [*found, stop.mistake]) from None
-    if found:
-        raise ConfigMistakes(name, found)
+        raise ConfigMistakes(name, [*mistakes, stop.mistake]) from None
+    if mistakes:
+        raise ConfigMistakes(name, mistakes)
+    if config.deprecated and warn:
+        warn(_deprecation(name, config.reader, config.deprecated))
     return _lab(values)
 
 
+def _deprecation(name: str, reader: Reader, keys: list[str]) -> str:
+    moves = ", ".join(f"{key} to aws.{key}" for key in keys)
+    return f"{name}:{min(map(reader.line, keys))}: deprecated: move {moves}"
+
+
 class _Config:
-    """The walk over the config's nodes: types from lab.py, and the forms that only the YAML has."""
+    """Converts the config's nodes to the types of lab.py, including the short forms that only YAML has."""
 
     def __init__(self, root: Node, folder: Path, *, sources: bool) -> None:
         self.reader = Reader(root)
         self.folder = folder
         self.sources = sources
+        self.deprecated: list[str] = []
+        self.aws_special: dict[str, FieldReader] = {
+            "subnets": self.subnets,
+            "ssh": self.ssh,
+            "registrator": lambda node, path: self.part(node, path, RegistratorSpec),
+        }
 
     def lab(self, root: Node) -> Values:
         special: dict[str, FieldReader] = {
             "consul": lambda node, path: self.part(node, path, ConsulSpec),
-            "registrator": lambda node, path: self.part(node, path, RegistratorSpec),
-            "aws": self.aws,
+            "aws": lambda node, path: self.part(node, path, AwsSpec, self.aws_special),
             "services": self.services,
         }
-        values = self.struct(root, "", Lab, special)
+        moved: dict[str, Node] = {}
+        values = self.struct(root, "", Lab, special, moved=moved)
+        for key, node in moved.items():
+            self.move_to_aws(values, key, node)
         self.host_ports(values)
         return values
 
-    def struct(
-        self, node: Node, path: str, kind: type[Struct], special: dict[str, FieldReader], *, hidden: str = ""
-    ) -> Values:
-        """The fields of a struct, given or by default; wrong ones are left out.
+    def move_to_aws(self, values: Values, key: str, node: Node) -> None:
+        """Reads a key from its deprecated place beside `aws`."""
+        kind = next(field.type for field in _fields(AwsSpec) if field.name == key)
+        value = self.field(node, key, kind, self.aws_special.get(key))
+        aws, new = values.get("aws"), f"aws.{key}"
+        if value is MISSING or aws is None or any(mistake.path.startswith(new) for mistake in self.reader.mistakes):
+            return
+        if new in self.reader and getattr(aws, key) != value:
+            self.reader.wrong(key, f"differs from {new} on line {self.reader.line(new)}; keep only {new}")
+        values["aws"] = structs.replace(aws, **{key: value})
+        self.deprecated.append(key)
 
-        `special` reads the fields that are no leaves; `hidden` is the field that the config gives elsewhere.
+    def struct(
+        self,
+        node: Node,
+        path: str,
+        kind: type[Struct],
+        special: dict[str, FieldReader],
+        *,
+        hidden: str = "",
+        moved: dict[str, Node] | None = None,
+    ) -> Values:
+        """The values of a struct's fields, or their defaults; invalid ones are left out.
+
+        `special` reads the fields that aren't scalars, `hidden` is a field that isn't a key, and `moved` takes the
+        deprecated keys.
         """
         fields = {field.encode_name: field for field in _fields(kind) if field.name != hidden}
         found = self.reader.mapping(node, path, f"a mapping with {', '.join(fields)}")
         if found is None:
             return {}
+        if moved is not None:
+            moved.update({key: found.pop(key) for key in MOVED_TO_AWS if key in found})
         meant = self.reader.unknown(found, fields, path, _COMPOSE_WORDS)
         values: Values = {}
         for key, field in fields.items():
@@ -148,15 +190,15 @@ class _Config:
                 value = self.field(found[key], join(path, key), field.type, special.get(key))
                 if value is not MISSING:
                     values[key] = value
-            elif key not in _NEEDED:
+            elif key not in _REQUIRED:
                 values[key] = field.default if field.default is not NODEFAULT else field.default_factory()
             elif key not in meant:
-                self.reader.wrong(path, f"{key} is missing: {_NEEDED[key]}")
+                self.reader.wrong(path, f"{key} is missing: {_REQUIRED[key]}")
         return values
 
     def field(self, node: Node, path: str, kind: Any, special: FieldReader | None) -> Any:
         if node.tag == "tag:yaml.org,2002:null":
-            self.reader.wrong(path, "nothing is given; give a value, or leave the key out")
+            self.reader.wrong(path, "the value is missing; add one, or remove the key")
             return MISSING
         return special(node, path) if special else self.reader.leaf(node, kind, path)
 
@@ -164,22 +206,18 @@ class _Config:
         values = self.struct(node, path, kind, special or {})
         return kind(**values) if values else MISSING
 
-    def aws(self, node: Node, path: str) -> Any:
-        special: dict[str, FieldReader] = {"subnets": self.subnets, "ssh": self.ssh}
-        return self.part(node, path, AwsSpec, special)
-
     def ssh(self, node: Node, path: str) -> Any:
         return self.part(node, path, SshSpec, {"key": self.key_file})
 
     def key_file(self, node: Node, path: str) -> Any:
-        """The absolute file; whether it is there is asked when it is needed."""
+        """The absolute path; the file needn't exist before it's used."""
         given = self.reader.leaf(node, str, path)
         if given is MISSING:
             return MISSING
         try:
             return str((self.folder / Path(given).expanduser()).absolute())
         except RuntimeError as error:  # no such ~user
-            self.reader.wrong(path, f"the file cannot be looked at: {error}")
+            self.reader.wrong(path, f"can't read the file: {error}")
             return MISSING
 
     def subnets(self, node: Node, path: str) -> Any:
@@ -189,12 +227,12 @@ class _Config:
         mistakes = len(self.reader.mistakes)
         found = self.reader.mapping(node, path, "a mapping from service names to services")
         if not found and len(self.reader.mistakes) == mistakes:
-            self.reader.wrong(path, f"is empty: {_NEEDED['services']}")
+            self.reader.wrong(path, f"is empty: {_REQUIRED['services']}")
         return {name: self.service(name, value, join(path, name)) for name, value in (found or {}).items()}
 
     def service(self, name: str, node: Node, path: str) -> Values:
         if self.reader.fits(name, Name, path, f"the name {name!r}") and name in _RESERVED_NAMES:
-            self.reader.wrong(path, "is the name of Consul's own service; choose another")
+            self.reader.wrong(path, "the name is taken by Consul's own service; choose another")
         special: dict[str, FieldReader] = {
             "path": self.path,
             "environment": self.environment,
@@ -204,7 +242,7 @@ class _Config:
         return self.struct(node, path, ServiceSpec, special, hidden="name")
 
     def path(self, node: Node, path: str) -> Any:
-        """The absolute folder; `lab:NAME` is one of those that ship with ecsconsul."""
+        """The absolute folder of a service; `lab:NAME` ships with ecsconsul."""
         given = self.reader.leaf(node, str, path)
         if given is MISSING:
             return MISSING
@@ -213,8 +251,8 @@ class _Config:
         try:
             folder = (self.folder / Path(given).expanduser()).resolve()
             problem = _no_source(folder) if self.sources else ""
-        except (OSError, RuntimeError) as error:  # no permission, too long, a loop of links, no such ~user
-            problem = f"the folder cannot be looked at: {error}"
+        except (OSError, RuntimeError) as error:  # no permission, too long, a symlink loop, no such ~user
+            problem = f"can't read the folder: {error}"
         if problem:
             self.reader.wrong(path, problem)
             return MISSING
@@ -225,8 +263,8 @@ class _Config:
         if name in folders:
             return folders[name]
         guess = closest(name, folders)
-        hint = f"did you mean {SHIPPED}{guess}?" if guess else f"those are {', '.join(sorted(folders))}"
-        self.reader.wrong(path, f"no service {name!r} ships with ecsconsul; {hint}")
+        hint = f"did you mean {SHIPPED}{guess}?" if guess else f"choose one of {', '.join(sorted(folders))}"
+        self.reader.wrong(path, f"ecsconsul ships no service {name!r}; {hint}")
         return MISSING
 
     def environment(self, node: Node, path: str) -> Any:
@@ -239,11 +277,11 @@ class _Config:
         return self.several(node, path, Tag, "tag")
 
     def several(self, node: Node, path: str, kind: Any, word: str) -> Any:
-        """A list without doubles; one alone needs no list."""
+        """A list without duplicates; a single value needs no list."""
         if isinstance(node, ScalarNode):
             one = self.reader.leaf(node, kind, path)
             if one is not MISSING and "," in one:
-                self.reader.wrong(path, f"several {word}s are a list: [{one}]")
+                self.reader.wrong(path, f"write several {word}s as a list: [{one}]")
             return (one,)
         if not isinstance(node, SequenceNode):
             self.reader.wrong(path, f"expected a list of {word}s, got {shown(node)}")
@@ -256,28 +294,28 @@ class _Config:
         return tuple(found)
 
     def check(self, node: Node, path: str) -> Any:
-        """A check; a text alone is the path of an HTTP check."""
+        """A check; plain text is short for the path of an HTTP check."""
         if isinstance(node, ScalarNode):
             http = self.reader.leaf(node, HttpPath, path)
             return MISSING if http is MISSING else Check(http=http)
         mistakes = len(self.reader.mistakes)
         check = Check(**self.struct(node, path, Check, {}))
         if len(self.reader.mistakes) == mistakes:
-            self.one_way(check, path)
+            self.check_kind(check, path)
         return check
 
-    def one_way(self, check: Check, path: str) -> None:
-        """A check asks in one way, and only a look has an interval: Consul itself waits for a TTL."""
-        ways = [way for way in ("http", "tcp", "ttl") if getattr(check, way)]
-        if len(ways) != 1:
-            got = " and ".join(ways) or "none"
+    def check_kind(self, check: Check, path: str) -> None:
+        """A check has exactly one kind, and a TTL check neither interval nor timeout."""
+        kinds = [kind for kind in ("http", "tcp", "ttl") if getattr(check, kind)]
+        if len(kinds) != 1:
+            got = " and ".join(kinds) or "none"
             self.reader.wrong(path, f"expected exactly one of http, tcp and ttl, got {got}")
         for key in ("interval", "timeout"):
-            if ways == ["ttl"] and join(path, key) in self.reader:
-                self.reader.wrong(join(path, key), "a ttl check has none: the task reports by itself")
+            if kinds == ["ttl"] and join(path, key) in self.reader:
+                self.reader.wrong(join(path, key), "not allowed with ttl, where the task itself reports to Consul")
 
     def host_ports(self, lab: Values) -> None:
-        """A port of an instance is for one task, so it limits a service to one task per instance."""
+        """A host port serves one task per instance, so no two services can share it."""
         instances = lab.get("instances")
         taken: dict[int, str] = {}
         for name, service in lab.get("services", {}).items():
@@ -286,23 +324,23 @@ class _Config:
             if port is None:
                 continue
             if port in _RESERVED_PORTS:
-                self.reader.wrong(path, f"{port} is in use on every instance, {_RESERVED_PORTS[port]}")
+                self.reader.wrong(path, f"{port} is taken on every instance: {_RESERVED_PORTS[port]}")
             if taken.setdefault(port, path) != path:
                 first = taken[port]
                 self.reader.wrong(path, f"{port} is also {first} on line {self.reader.line(first)}")
             if instances and count and count > instances:
-                why = f"one task per instance can have {port}; count is {count}, instances {instances}"
-                self.reader.wrong(path, f"{why}; leave host_port out for a dynamic port")
+                why = f"only one task per instance can use {port}; count is {count}, instances is {instances}"
+                self.reader.wrong(path, f"{why}; remove host_port for dynamic ports")
 
 
-# Evaluating a struct's annotations costs more than reading a service.
+# evaluating a struct's annotations takes longer than reading a service
 _fields = functools.cache(structs.fields)
 
 
 def _no_source(folder: Path) -> str:
-    """Why a folder cannot be a service's source; nothing if it can."""
+    """Why a folder can't be a service's source; empty if it can."""
     if folder.is_file():
-        return f"{folder} is a file; give the folder that holds the Dockerfile"
+        return f"{folder} is a file; name the folder with the Dockerfile"
     if not folder.is_dir():
         return f"there is no folder {folder}"
     return "" if (folder / "Dockerfile").is_file() else f"there is no Dockerfile in {folder}"
@@ -314,73 +352,12 @@ def _lab(values: Values) -> Lab:
 
 
 def init_text(folder: Path | None) -> str:
-    """The commented config.yaml of the lab's three services.
+    """The commented config.yaml of the built-in lab.
 
-    A service's path is its folder below `folder`/services when a Dockerfile is there, else the one that ships
-    with ecsconsul.
+    A service whose Dockerfile lies in `folder`/services is used from there, any other as shipped with ecsconsul.
     """
-    text = _INIT
+    text = (Path(__file__).parent / "default.yaml").read_text(encoding="utf-8")
     for name in ("stock-price", "weather", "portal"):
         if folder is None or not (folder / "services" / name / "Dockerfile").is_file():
             text = text.replace(f"path: services/{name}", f"path: {SHIPPED}{name}")
     return text
-
-
-_INIT = """\
-# A lab for ecsconsul: services on Amazon ECS that find one another through Consul.
-#   ecsconsul plan   shows what would change      ecsconsul up     makes it so
-#   ecsconsul status shows what is there          ecsconsul down   takes it all away
-
-lab: consul-lab   # every resource that is made carries this name
-target: local     # local: this machine; aws: your AWS account
-runtime: auto     # docker: real containers; processes; auto: containers where Docker is ready for them
-instances: 2      # ECS instances, each with a Consul agent; they run the tasks
-
-consul:
-  servers: 1      # 1 is enough to learn; 3 survive the loss of one, 5 of two
-
-# Each service is a folder with a Dockerfile. Consul knows it by its name here,
-# so others find it as NAME.service.consul. Add your own below the three.
-services:
-  stock-price:
-    path: services/stock-price  # relative to this file; lab:NAME is one that ships with ecsconsul
-    port: 4567          # where the container listens; another one is told in PORT
-    # host_port: 8081   # a fixed port on the instance; without it each task gets a free one
-    count: 1            # how many tasks run; change it and `ecsconsul up`
-    cpu: 100            # CPU units; 1024 are one vCPU
-    memory: 200         # MiB
-    environment:
-      PROVIDER: auto    # live prices, or demo ones (labelled so) where there is no internet
-    tags: [http]        # Consul tags: `ecsconsul dig stock-price --tag http`
-    check:              # only a task that passes is found
-      http: /health     # or `tcp: true`, or `ttl: 30s`
-      interval: 10s
-
-  weather:
-    path: services/weather
-    port: 4567
-    # host_port: 8082
-    count: 1
-    cpu: 100
-    memory: 200
-    environment:
-      PROVIDER: auto
-      TEMP_SCALE: C     # or F
-    tags: [http]
-    check:
-      http: /health
-      interval: 10s
-
-  portal:               # the page that asks Consul for the other two
-    path: services/portal
-    port: 4567
-    host_port: 8080     # the port that you open in the browser
-    count: 1
-    cpu: 100
-    memory: 200
-    environment: {}
-    tags: [http]
-    check:
-      http: /health
-      interval: 10s
-"""

@@ -1,6 +1,6 @@
-"""Reads YAML into nodes that know their line, and collects every mistake; knows nothing of labs.
+"""Reads YAML into nodes that know their line, and collects every mistake.
 
-Values are taken from nodes and never constructed by PyYAML, so an alias costs what is read of it and no more.
+PyYAML never constructs values from the nodes, so an alias costs no more than what's read of it.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ except ImportError:  # PyYAML was built without libyaml
     from yaml import SafeLoader as _FastestLoader  # type: ignore[assignment]
 
 MAX_BYTES = 1 << 20
-MAX_DEPTH = 100  # libyaml's composer recurses in C and would run over the stack at some 20,000
+MAX_DEPTH = 100  # libyaml's composer recurses in C and overflows the stack at about 20,000
 _TOO_DEEP = f"nested more than {MAX_DEPTH} deep"
-MAX_VALUES = 100_000  # aliases can make a small file mean a large one
+MAX_VALUES = 100_000  # aliases can expand a small file to a huge one
 
 MISSING: Final = object()
-"""What `Reader` methods answer where a mistake was found."""
+"""What `Reader` methods return for an invalid value."""
 
 _TAG = "tag:yaml.org,2002:"
 _WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 
 
 class Mistake(NamedTuple):
-    """One mistake; line and column count from 1; path is as in services.weather.count."""
+    """A mistake in the config. Line and column start at 1; `path` is like services.weather.count."""
 
     line: int
     column: int
@@ -40,7 +40,7 @@ class Mistake(NamedTuple):
 
 
 class Stop(Exception):
-    """Nothing more can be read after this mistake."""
+    """A mistake that ends reading."""
 
     def __init__(self, mistake: Mistake) -> None:
         super().__init__(mistake.message)
@@ -66,7 +66,7 @@ def compose(data: bytes) -> Node:
         Stop: not UTF-8, too large, not YAML, or empty.
     """
     if len(data) > MAX_BYTES:
-        raise Stop(Mistake(1, 1, "", f"larger than {MAX_BYTES >> 20} MiB; that is no config"))
+        raise Stop(Mistake(1, 1, "", f"the file is larger than {MAX_BYTES >> 20} MiB"))
     try:
         text = data.decode("utf-8-sig")
         node = yaml.compose(text, Loader=_Loader)
@@ -81,7 +81,7 @@ def compose(data: bytes) -> Node:
 
 
 class Reader:
-    """Takes values out of nodes; what is wrong is noted in `mistakes`, with the line of its key."""
+    """Reads values from nodes, and records each invalid one in `mistakes` with the line of its key."""
 
     def __init__(self, root: Node) -> None:
         self.mistakes: list[Mistake] = []
@@ -89,21 +89,21 @@ class Reader:
         self._left = MAX_VALUES
 
     def wrong(self, path: str, message: str, node: Node | None = None) -> None:
-        """Notes a mistake at a node, else at the key of that path."""
+        """Records a mistake at a node, by default at the key of `path`."""
         self.mistakes.append(Mistake(*_at(node or self._keys[path]), path, message))
 
     def __contains__(self, path: str) -> bool:
-        """Whether the config gave this path."""
+        """Whether the config has this path."""
         return path in self._keys
 
     def line(self, path: str) -> int:
-        """The line of the key of a path that was read, from 1."""
+        """The line, from 1, of a path's key."""
         return _at(self._keys[path])[0]
 
     def mapping(self, node: Node, path: str, wanted: str) -> dict[str, Node] | None:
-        """The values of a mapping by key, None if it is none.
+        """The values of a mapping by key; None if the node isn't a mapping.
 
-        Merge keys (<<) are followed; a key given twice in one mapping is a mistake.
+        Follows merge keys (<<). A duplicate key is a mistake.
         """
         if not isinstance(node, MappingNode):
             self.wrong(path, f"expected {wanted}, got {shown(node)}")
@@ -120,21 +120,21 @@ class Reader:
         return found
 
     def items(self, node: SequenceNode, path: str) -> Iterator[tuple[str, Node]]:
-        """Path and node of each item of a list."""
+        """The path and node of each item in a list."""
         for index, item in enumerate(node.value):
             self._count(item)
             self._keys[f"{path}[{index}]"] = item
             yield f"{path}[{index}]", item
 
     def leaf(self, node: Node, wanted: Any, path: str) -> Any:
-        """The value of a scalar, checked against a type with msgspec constraints; MISSING if it is wrong."""
+        """The value of a scalar, validated against a type with msgspec constraints; MISSING if it's invalid."""
         value = _plain(node)
         return value if self.fits(value, wanted, path, shown(node)) else MISSING
 
     def fits(self, value: object, wanted: Any, path: str, got: str) -> bool:
-        """Whether a value is of a type, and a text printable; if not, that is noted with what was `got`."""
+        """Whether a value is valid for a type and printable; if not, records a mistake that shows `got`."""
         if isinstance(value, str) and not value.isprintable():
-            # A pattern's $ would let a line break at the end pass.
+            # a pattern's $ would accept a trailing newline
             self.wrong(path, f"an invisible or unprintable character in {got}")
             return False
         try:
@@ -145,7 +145,7 @@ class Reader:
         return True
 
     def text(self, node: Node, path: str) -> Any:
-        """A scalar as the text that was written, so that 1.10 stays 1.10; booleans as true and false."""
+        """A scalar as it's written, so that 1.10 stays 1.10; booleans become true and false."""
         kind = _kind(node)
         if kind not in ("str", "int", "float", "bool", "timestamp"):
             hint = '; write "" for an empty value' if kind == "null" else ""
@@ -154,26 +154,26 @@ class Reader:
         if kind == "bool":
             return "true" if _plain(node) else "false"
         if re.search("[\0\ud800-\udfff]", node.value):
-            self.wrong(path, "a character that no environment variable can hold")
+            self.wrong(path, "contains a character that environment variables can't hold")
             return MISSING
         return node.value
 
     def unknown(self, found: dict[str, Node], keys: Iterable[str], path: str, also: dict[str, str]) -> set[str]:
-        """Notes the keys that are not known; answers those that were probably meant by them.
+        """Records unknown keys, and returns the keys they were probably meant to be.
 
-        `also` maps words that are not known here to the keys that they mean.
+        `also` maps other tools' words to our keys.
         """
         keys, meant = list(keys), set()
         also = {word: key for word, key in also.items() if key in keys}
         for name in found.keys() - set(keys):
             guess = closest(name, keys, also)
             meant.add(guess)
-            hint = f"did you mean {guess}?" if guess else f"known here: {', '.join(keys)}"
+            hint = f"did you mean {guess}?" if guess else f"known keys: {', '.join(keys)}"
             self.wrong(join(path, name), f"unknown key; {hint}")
         return meant
 
     def _merged(self, node: MappingNode, path: str) -> Iterator[MappingNode]:
-        """The mapping and those merged into it, the strongest first and each once (they may form a loop)."""
+        """The mapping and those merged into it, by precedence and each once: aliases can form a loop."""
         waiting, seen = [node], set()
         while waiting:
             mapping = waiting.pop()
@@ -207,12 +207,12 @@ class Reader:
     def _count(self, node: Node) -> None:
         self._left -= 1
         if self._left < 0:
-            message = f"more than {MAX_VALUES} values; aliases multiply what they repeat"
+            message = f"more than {MAX_VALUES} values, counting each use of an alias"
             raise Stop(Mistake(*_at(node), "", message))
 
 
 def shown(node: Node) -> str:
-    """A value as an error message shows it."""
+    """A node as error messages show it."""
     if isinstance(node, MappingNode):
         return "a mapping"
     if isinstance(node, SequenceNode):
@@ -223,14 +223,14 @@ def shown(node: Node) -> str:
     if kind == "str":
         return f'the text "{_printable(text)}"'
     if kind == "int" and not _WHOLE_NUMBER.fullmatch(node.value):
-        return f"{text} (a number in YAML's own notation; write plain digits)"
+        return f"{text} (a number in YAML notation; write plain digits)"
     if kind == "bool" and text.lower() not in ("true", "false"):
-        return f'{text}, which YAML reads as {str(_plain(node)).lower()}; in quotes ("{text}") it is text'
+        return f'{text}, which YAML reads as {str(_plain(node)).lower()}; quote it ("{text}") to make it text'
     return str(text) if kind else f"a value with the tag {_printable(node.tag)}"
 
 
 def expected(wanted: Any) -> str:
-    """A type in words, from its own constraints."""
+    """Describes a type by its constraints."""
     schema = _constraints(wanted)
     if "enum" in schema:
         return "one of " + ", ".join(str(value) for value in schema["enum"])
@@ -243,7 +243,7 @@ def expected(wanted: Any) -> str:
 
 
 def closest(name: str, known: Iterable[str], also: dict[str, str] | None = None) -> str:
-    """The known name that was probably meant, or nothing; `also` maps other tools' words to ours."""
+    """The known name that was probably meant, or an empty string; `also` maps other tools' words to ours."""
     import difflib
 
     lowered = name.lower()
@@ -252,12 +252,12 @@ def closest(name: str, known: Iterable[str], also: dict[str, str] | None = None)
 
 
 def _meant(value: object, wanted: Any) -> str:
-    """A hint for a value that is nearly right."""
+    """A hint for a value that's almost valid."""
     schema = _constraints(wanted)
     if isinstance(value, str) and (guess := closest(value, map(str, schema.get("enum", ())))):
         return f"; did you mean {guess}?"
     if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value) and schema.get("type") == "integer":
-        return "; leave the quotes out"
+        return "; remove the quotes"
     if type(value) is int and schema.get("type") == "string":
         nearly = [text for text in (f"{value}", f"{value}s") if re.search(schema.get("pattern", ""), text)]
         return f'; did you mean "{nearly[0]}"?' if nearly else ""
@@ -265,13 +265,13 @@ def _meant(value: object, wanted: Any) -> str:
 
 
 def _constraints(wanted: Any) -> dict[str, Any]:
-    """The JSON Schema of a leaf type; of an optional one, without the null."""
+    """The JSON Schema of a scalar type, without null."""
     schema = msgspec.json.schema(wanted)
     return next((one for one in schema.get("anyOf", ()) if one.get("type") != "null"), schema)
 
 
 def _plain(node: Node) -> Any:
-    """The Python value of a scalar; other nodes are themselves, which no leaf type accepts."""
+    """The Python value of a scalar; other nodes are returned as they are, which no scalar type accepts."""
     kind = _kind(node)
     if kind == "str":
         return node.value
@@ -283,7 +283,7 @@ def _plain(node: Node) -> Any:
 
 
 def _kind(node: Node) -> str:
-    """str, int, float, bool, null or timestamp; nothing for what is no scalar or has another tag."""
+    """str, int, float, bool, null or timestamp; empty for other tags and non-scalars."""
     kind = node.tag.removeprefix(_TAG)
     kind = {"merge": "str", "value": "str"}.get(kind, kind)
     known = ("str", "int", "float", "bool", "null", "timestamp")
@@ -291,15 +291,15 @@ def _kind(node: Node) -> str:
 
 
 def _syntax(error: yaml.YAMLError, text: str) -> Mistake:
-    """What the YAML parser stumbled over, in its own words, with what they usually mean."""
+    """A YAML syntax error in the parser's words, or clearer ones for common causes."""
     mark = getattr(error, "problem_mark", None)
-    if mark is None:  # a ReaderError counts characters, or bytes, and has no line
+    if mark is None:  # a ReaderError has an offset in characters or bytes instead of a line
         bad = yaml.reader.Reader.NON_PRINTABLE.search(text)
         line, column = _position(text[: bad.start()] if bad else "")
         return Mistake(line, column, "", "a control character, which YAML does not allow")
     words = ": ".join(part for part in (getattr(error, "context", ""), getattr(error, "problem", "")) if part)
     line_text = (text.splitlines() or [""])[min(mark.line, text.count("\n"), len(text.splitlines()) - 1)]
-    if "maximum nesting depth" in words:  # a limit of libyaml's own, on what it reads ahead
+    if "maximum nesting depth" in words:  # libyaml's own limit for what it reads ahead
         words = _TOO_DEEP
     if re.match(r" *\t", line_text):
         words = "a tab in the indentation; YAML indents with spaces"
@@ -311,12 +311,12 @@ def _at(node: Node) -> tuple[int, int]:
 
 
 def _position(before: str) -> tuple[int, int]:
-    """Line and column of what comes after a text."""
+    """The line and column that follow a text."""
     return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
 
 
 def join(path: str, name: str) -> str:
-    """services.weather and count make services.weather.count."""
+    """Joins services.weather and count to services.weather.count."""
     return f"{path}.{_printable(name)}" if path else _printable(name)
 
 

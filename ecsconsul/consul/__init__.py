@@ -1,1 +1,4 @@
-"""Consul: its catalog, its DNS, and the binary."""
+"""Consul: its catalog, its DNS, and its binary."""
+
+# here and not in dns.py, so that `ecsconsul dig --help` doesn't import dnspython
+RECORD_TYPES = ("A", "AAAA", "SRV", "TXT", "PTR", "ANY")

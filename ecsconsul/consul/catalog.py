@@ -1,8 +1,7 @@
-"""Talks to one Consul agent's HTTP API and folds its answers into small types of ours; decides nothing.
+"""A client of a Consul agent's HTTP API that converts answers to small types.
 
-Requests go through python-consul2's HTTP adapter and not through its `Consul` class, because that class
-lets CONSUL_HTTP_ADDR override the host and port that it is given: a shell that ran `ecsconsul env` for one
-lab would send the commands for another lab astray.
+It uses python-consul2's HTTP adapter instead of its `Consul` class, because that class lets CONSUL_HTTP_ADDR override
+its host and port: a shell that ran `ecsconsul env` for one lab would send commands for another lab to the wrong one.
 """
 
 from __future__ import annotations
@@ -17,21 +16,20 @@ import msgspec
 from ..errors import LabError, Unreachable
 
 CONNECT_SECONDS = 3.0
-LEAVE_SECONDS = 30.0
 
 SEVERITY = ("passing", "warning", "critical")
 
-# serf.MemberStatus, in the order of its numbers.
+# serf.MemberStatus, in the order of its numbers
 MEMBER_STATUS = ("none", "alive", "leaving", "left", "failed")
 
 T = TypeVar("T")
 
 
-# Without cycles there is nothing to collect, and thousands of them would have the collector walk all of boto3 besides.
+# gc=False: the structs have no cycles, and thousands of them would trigger collections that traverse all of boto3
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):
-    """An agent that gossips in the datacenter; `role` server or client, `status` one of MEMBER_STATUS."""
+    """A member of the datacenter. `role` is server or client, `status` one of MEMBER_STATUS."""
 
     name: str
     address: str
@@ -40,7 +38,7 @@ class Member(msgspec.Struct, frozen=True, gc=False):
 
 
 class CheckState(msgspec.Struct, frozen=True, gc=False):
-    """A check and what it last saw; `status` passing, warning or critical."""
+    """A check and its last output. `status` is passing, warning or critical."""
 
     name: str
     status: str
@@ -48,7 +46,7 @@ class CheckState(msgspec.Struct, frozen=True, gc=False):
 
 
 class Instance(msgspec.Struct, frozen=True, gc=False):
-    """One endpoint of a service; its checks are its own and then its node's, its status the worst of them."""
+    """An endpoint of a service. Its checks are its own followed by its node's, and its status is the worst of them."""
 
     id: str
     node: str
@@ -98,9 +96,9 @@ class _Member(msgspec.Struct, rename="pascal", gc=False):
 
 
 class Catalog(Mapping[str, list[Instance]]):
-    """Service name -> instances, sorted by name.
+    """The instances by service name, sorted by name.
 
-    An instance is put together when it is asked for: of a big catalog, a lab's own services are a small part.
+    Instances are created on access, since a lab's own services may be a small part of a big catalog.
     """
 
     def __init__(self, nodes: Sequence[_NodeServices]) -> None:
@@ -124,7 +122,7 @@ class Catalog(Mapping[str, list[Instance]]):
         return len(self._held)
 
     def _checks(self, node: _NodeServices, service_id: str) -> tuple[CheckState, ...]:
-        """The node's own have no service ID."""
+        """The checks of a service, or with an empty ID those of the node."""
         if node.node not in self._checks_of:
             found = self._checks_of[node.node] = {}
             for check in node.checks or ():
@@ -133,33 +131,35 @@ class Catalog(Mapping[str, list[Instance]]):
 
 
 class Refused(LabError):
-    """Consul answered, and said no; `why` holds its HTTP code and words."""
+    """Consul rejected a request; `why` is its HTTP status and message."""
 
     def __init__(self, code: int, where: str, words: str) -> None:
-        super().__init__("Consul refuses", where=where, why=f"{code} {words}")
+        super().__init__("Consul rejected the request", where=where, why=f"{code} {words}")
         self.code = code
 
 
 class Consul:
-    """One agent's HTTP API. A request takes `timeout` seconds at most, a blocking one its wait besides.
+    """A client of one agent. A request takes up to `timeout` seconds, and a blocking one its wait in addition.
 
-    Connections are kept and reused; threads may share one Consul (its session's pool is locked, and nothing
-    else of it changes). Every method raises Unreachable when the agent does not answer, and Refused with
-    Consul's own words when it says no.
+    It reuses connections, and threads may share it. Every method raises Unreachable if the agent doesn't answer, and
+    Refused with Consul's message if it rejects the request.
+
+    >>> [instance.port for instance in Consul("127.0.0.1", 8500).catalog()["weather"]]
+    [32768]
     """
 
     def __init__(self, host: str, port: int, *, timeout: float = 10.0, token: str = "") -> None:
-        from consul.std import HTTPClient  # requests is heavy, so not before it is needed
+        from consul.std import HTTPClient  # requests is slow to import
 
         self._timeout = timeout
         self._http = HTTPClient(host, port, timeout=(CONNECT_SECONDS, timeout))
-        # The address was given: no proxy or .netrc of the environment has a say in it.
+        # ignores proxies and .netrc: the address is explicit
         self._http.session.trust_env = False
-        # On the way to a near agent, packing and unpacking takes longer than what it saves.
+        # compression takes longer than it saves, since the agent is near
         self._headers = {"Accept-Encoding": "identity"} | ({"X-Consul-Token": token} if token else {})
 
     def leader(self) -> str:
-        """The Raft leader's host:port; empty while there is none."""
+        """The Raft leader's host:port, or an empty string without a leader."""
         return self._decode(self._get("/v1/status/leader"), str)
 
     def members(self) -> list[Member]:
@@ -176,23 +176,23 @@ class Consul:
         ]
 
     def catalog(self) -> Catalog:
-        """The whole catalog, `consul` itself included.
+        """The whole catalog, including `consul` itself.
 
-        In one request, the one that Consul's own UI begins with: no documented endpoint gives all services'
-        addresses and checks in a number of requests that does not grow with the services or the nodes.
+        It takes one request, which Consul's own UI uses as well: with documented endpoints, the number of requests for
+        all addresses and checks would grow with the services or nodes.
         """
         return self.next_catalog()[1]
 
     def next_catalog(self, index: int = 0, wait: float = 0.0) -> tuple[int, Catalog]:
-        """The index to go on from, and the catalog; answers when `passing` does, whatever service has changed."""
+        """The next index and the catalog. Blocks like `passing`, until any service changes."""
         response = self._get("/v1/internal/ui/nodes", _blocking(index, wait), wait if index else 0.0)
         return _index_of(index, response), Catalog(self._decode(response, list[_NodeServices]))
 
     def passing(self, service: str, index: int = 0, wait: float = 0.0) -> tuple[int, list[Instance]]:
-        """The index to go on from, and the instances of a service that pass all their checks.
+        """The next index, and the instances of a service that pass all their checks.
 
-        Answers at once for index 0, else when something changed since, or after `wait` seconds (600 at most)
-        (https://developer.hashicorp.com/consul/api-docs/features/blocking).
+        Returns at once for index 0, otherwise when something has changed since that index, or after `wait` seconds (up
+        to 600): https://developer.hashicorp.com/consul/api-docs/features/blocking
         """
         params = {"passing": "1", **_blocking(index, wait)}
         response = self._get(f"/v1/health/service/{service}", params, wait if index else 0.0)
@@ -201,7 +201,7 @@ class Consul:
         return _index_of(index, response), instances
 
     def wait_for(self, service: str, enough: Callable[[list[Instance]], bool], seconds: float) -> list[Instance]:
-        """Watches the passing instances until they are `enough`, `seconds` at most; returns the last seen."""
+        """Waits up to `seconds` until the passing instances are `enough`, and returns the latest ones."""
         until = time.monotonic() + seconds
         index, instances = self.passing(service)
         while not enough(instances) and (left := until - time.monotonic()) > 0:
@@ -209,23 +209,23 @@ class Consul:
         return instances
 
     def register(self, payload: dict[str, Any]) -> None:
-        """Registers a service with this agent, so that it has exactly the payload's checks.
+        """Registers a service with this agent, and replaces its checks by the payload's.
 
-        The payload is that of https://developer.hashicorp.com/consul/api-docs/agent/service#register-service.
+        The payload is described at https://developer.hashicorp.com/consul/api-docs/agent/service#register-service.
         """
         body = msgspec.json.encode(payload)
         self._put("/v1/agent/service/register", {"replace-existing-checks": "true"}, body)
 
     def deregister(self, service_id: str) -> None:
-        """Takes a service off this agent and off the catalog; one that is not there is fine."""
+        """Removes a service from this agent and the catalog. Does nothing if it doesn't exist."""
         try:
             self._put(f"/v1/agent/service/deregister/{service_id}")
         except Refused as refusal:
-            if refusal.code != 404:  # newer Consuls answer so, 1.8 answers 200
+            if refusal.code != 404:  # newer versions of Consul; 1.8 returns 200
                 raise
 
     def has_service(self, service_id: str) -> bool:
-        """Whether this agent holds a service."""
+        """Whether a service is registered with this agent."""
         try:
             self._get(f"/v1/agent/service/{service_id}")
         except Refused as refusal:
@@ -235,26 +235,22 @@ class Consul:
         return True
 
     def agent_services(self) -> dict[str, dict[str, Any]]:
-        """Service id -> what this agent holds of it, as Consul's /v1/agent/services gives it."""
+        """This agent's services by ID, as returned by /v1/agent/services."""
         return self._decode(self._get("/v1/agent/services"), dict[str, dict[str, Any]])
-
-    def leave(self) -> None:
-        """Lets this agent leave the datacenter and end: some 4 s for a client, 11 s for a server."""
-        self._put("/v1/agent/leave", wait=LEAVE_SECONDS)
 
     def _get(self, path: str, params: Mapping[str, str] | None = None, wait: float = 0.0) -> Any:
         return self._send(path, lambda http: http.get(_as_it_is, path, params, self._headers), wait)
 
-    def _put(self, path: str, params: Mapping[str, str] | None = None, body: bytes = b"", wait: float = 0.0) -> None:
-        self._send(path, lambda http: http.put(_as_it_is, path, params, body, self._headers), wait)
+    def _put(self, path: str, params: Mapping[str, str] | None = None, body: bytes = b"") -> None:
+        self._send(path, lambda http: http.put(_as_it_is, path, params, body, self._headers))
 
     def _send(self, path: str, call: Callable[[Any], Any], wait: float = 0.0) -> Any:
-        """python-consul2's Response (code, headers, body, content) of a request that Consul granted."""
+        """python-consul2's Response (code, headers, body, content) of a successful request."""
         from requests import RequestException
 
         where = self._http.base_uri + path
         try:
-            response = _again_if_dropped(call, self._patient(wait) if wait else self._http)
+            response = _retry_if_dropped(call, self._with_timeout(wait) if wait else self._http)
         except RequestException as error:
             hint = "is the lab up (ecsconsul status)?"
             raise Unreachable("Consul does not answer", where=where, why=_reason(error), hint=hint) from error
@@ -262,8 +258,8 @@ class Consul:
             raise Refused(response.code, where, response.body.strip())
         return response
 
-    def _patient(self, wait: float) -> Any:
-        """The adapter, same session, with more time; Consul adds up to a sixteenth to the wait of a query."""
+    def _with_timeout(self, wait: float) -> Any:
+        """The adapter with a longer timeout and the same session; Consul adds up to 1/16 to a query's wait."""
         http = copy.copy(self._http)
         http.timeout = (CONNECT_SECONDS, self._timeout + wait * 17 / 16)
         return http
@@ -273,24 +269,24 @@ class Consul:
             return msgspec.json.decode(response.content, type=kind)
         except msgspec.DecodeError as error:
             where = self._http.base_uri
-            raise LabError("that is not what Consul's API answers", where=where, why=str(error)) from error
+            raise LabError("The answer isn't from Consul's API", where=where, why=str(error)) from error
 
 
 def _blocking(index: int, wait: float) -> dict[str, str]:
-    """What makes a query wait until something has changed since the index; nothing does for index 0."""
+    """The parameters that make a query block until something changes after the index; none for index 0."""
     return {"index": str(index), "wait": f"{wait * 1000:.0f}ms"} if index else {}
 
 
 def _index_of(before: int, response: Any) -> int:
-    # without one, each question is answered at once
+    # without an index, Consul answers at once
     return next_index(before, int(response.headers.get("X-Consul-Index", 0)))
 
 
-def _again_if_dropped(call: Callable[[Any], Any], http: Any) -> Any:
-    """What the call returns; made once more when its connection ended before anything was answered.
+def _retry_if_dropped(call: Callable[[Any], Any], http: Any) -> Any:
+    """Returns the call's result, and retries once if the connection was closed before an answer.
 
-    A kept connection may be closed by the other side at the very moment of a request (RFC 9112, 9.3.1 and 9.5).
-    All that is asked here may be asked twice.
+    The server may close a kept-alive connection just as it gets a request (RFC 9112, 9.3.1 and 9.5). All requests here
+    are safe to repeat.
     """
     from requests import ConnectionError
     from urllib3.exceptions import ProtocolError
@@ -308,12 +304,12 @@ def _as_it_is(response: T) -> T:
 
 
 def next_index(before: int, after: int) -> int:
-    """The index for the next blocking query: 0, to begin anew, when Consul's went backwards."""
+    """The index for the next blocking query: 0, to start over, if Consul's index went backwards."""
     return after if after >= before else 0
 
 
 def worst(checks: tuple[CheckState, ...]) -> str:
-    """The worst status; passing when there are no checks."""
+    """The worst status, or passing without checks."""
     return max((check.status for check in checks), key=SEVERITY.index, default="passing")
 
 
@@ -338,12 +334,12 @@ def _of_node(checks: list[_Check]) -> tuple[CheckState, ...]:
 
 
 def _state(check: _Check) -> CheckState:
-    """A status that Consul does not have yet is folded into critical."""
+    """Converts a check; an unknown status becomes critical."""
     return CheckState(check.name, check.status if check.status in SEVERITY else "critical", check.output)
 
 
 def _reason(error: BaseException) -> str:
-    """The operating system's words where there are any below; the libraries' own are long and say less."""
+    """The operating system's message if there is one, since the libraries' messages are long and say less."""
     import requests
 
     if isinstance(error, requests.Timeout):

@@ -1,7 +1,4 @@
-"""Fetches Debian's consul package and unpacks it, with apt's own tools and without installing anything.
-
-Where the binary is kept is consul_binary.py's work.
-"""
+"""Downloads and unpacks Debian's consul package with apt's tools, without installing anything."""
 
 from __future__ import annotations
 
@@ -17,19 +14,19 @@ from ..errors import LabError
 
 SUITE = "bullseye"  # Debian 11: the last one with a consul package
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-# What a sources list may call the machine's own release, beside its codename.
+# how a sources list may call the machine's release, besides its codename
 MOVING_SUITES = {"stable", "oldstable", "oldoldstable", "testing", "unstable", "sid"}
 TARGET_FIELDS = ("ORIGIN", "LABEL", "COMPONENT", "RELEASE", "REPO_URI")
 LIST_SECONDS, UPDATE_SECONDS, DOWNLOAD_SECONDS, UNPACK_SECONDS = 10.0, 90.0, 120.0, 30.0
 MOST_MIRRORS = 3
-# Ends a command when we are killed; else it would go on writing into a folder that the next run clears. Part of
-# util-linux, which every Debian has.
+# kills a command when ecsconsul is killed; otherwise it would keep writing to a folder that the next run clears. Part
+# of util-linux, which every Debian has.
 TIED_TO_US = ("setpriv", "--pdeathsig", "KILL")
 
 
 @dataclass(frozen=True)
 class IndexTarget:
-    """One package list that this machine's apt is set up with; origin and label are known once it was fetched."""
+    """A package list in this machine's apt configuration; origin and label are known after a download."""
 
     origin: str
     label: str
@@ -40,38 +37,38 @@ class IndexTarget:
 
 @dataclass(frozen=True)
 class DebianPackage:
-    """The consul package of an older suite, from the mirror that this machine already uses."""
+    """The consul package of an older suite, from a mirror that this machine already uses."""
 
     keyring: Path = KEYRING
     source: str = f"Debian's {SUITE} package"
 
     def fetch(self, folder: Path, say: Callable[[str], None]) -> Path:
-        """The executable below `folder`; apt has checked the archive's signature and the package's hash.
+        """Downloads the executable to `folder`; apt verifies the archive's signature and the package's hash.
 
-        Raises LabError when this is no Debian, or when no mirror of it gives the package.
+        Raises LabError if this isn't Debian, or no mirror has the package.
         """
         _require_tools(self.keyring)
         failed = []
         for number, uri in enumerate(_mirrors()[:MOST_MIRRORS]):
-            say(f"fetching Consul from Debian's {SUITE} at {uri}")
+            say(f"downloading Consul from Debian's {SUITE} at {uri}")
             try:
                 return _unpack(_download(folder / str(number), uri, self.keyring))
             except LabError as error:
                 failed.append(f"{uri}: {error.what}: {error.why}")
-        raise LabError("no mirror gave the package", why="; ".join(failed))
+        raise LabError("no mirror has the package", why="; ".join(failed))
 
 
 def parse_targets(text: str) -> list[IndexTarget]:
-    """The targets of `apt-get indextargets`, one a line, fields as in TARGET_FIELDS."""
+    """Parses the output of `apt-get indextargets`: one target per line, with the fields of TARGET_FIELDS."""
     return [IndexTarget(*line.split("|", 4)) for line in text.splitlines() if line.count("|") >= 4]
 
 
 def debian_mirrors(targets: Sequence[IndexTarget], os_release: Mapping[str, str]) -> list[str]:
-    """The mirrors that hold Debian's main archive, in apt's order, each once.
+    """The mirrors of Debian's main archive, in apt's order and without duplicates.
 
-    A list that was fetched says its origin (https://wiki.debian.org/DebianRepository/Format#Origin). Before the
-    first `apt-get update` none does: then the targets for a Debian machine's own release count, and apt's check
-    of the signature tells a foreign one. `os_release` are the fields of os-release(5).
+    A downloaded list has an origin (https://wiki.debian.org/DebianRepository/Format#Origin). Before the first
+    `apt-get update`, none has: then the targets of a Debian machine's own release count, and apt's signature check
+    rejects foreign ones. `os_release` has the fields of os-release(5).
     """
     main = [target for target in targets if target.component == "main" and not target.uri.startswith("cdrom:")]
     found = [target for target in main if (target.origin, target.label) == ("Debian", "Debian")]
@@ -82,7 +79,7 @@ def debian_mirrors(targets: Sequence[IndexTarget], os_release: Mapping[str, str]
 
 
 def apt_configuration(folder: Path) -> str:
-    """An apt.conf(5) that keeps apt inside `folder`: its lists, its state, its cache, and one source."""
+    """An apt.conf(5) that keeps apt's lists, state, cache and only source in `folder`."""
     return f"""\
 Dir::Etc::SourceList "{folder}/sources.list";
 Dir::Etc::SourceParts "{folder}/none";
@@ -93,7 +90,7 @@ Dir::State::Lists "lists/";
 Dir::State::Status "{folder}/status";
 Dir::Cache "{folder}/cache";
 Dir::Cache::Archives "archives/";
-# A container's apt often keeps no parsed lists and packs the raw ones: small images, but each call parses anew.
+# apt in containers often stores no parsed lists and compresses the raw ones, so each call would parse them again.
 Dir::Cache::pkgcache "pkgcache.bin";
 Acquire::GzipIndexes "false";
 Debug::NoLocking "true";
@@ -101,11 +98,11 @@ Acquire::Retries "1";
 Acquire::http::Timeout "5";
 Acquire::https::Timeout "5";
 APT::Update::Error-Mode "any";
-# The folder is its owner's alone, so root's apt cannot hand the download to its own user.
+# Only its owner can use the folder, so root's apt can't download as its own user.
 APT::Sandbox::User "root";
-# The machine's own choice of a release is not among these sources.
+# These sources don't have the machine's default release.
 #clear APT::Default-Release;
-# The machine's hooks are for its own lists; some of them delete files.
+# The machine's hooks are for its own lists, and some delete files.
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
@@ -113,23 +110,23 @@ APT::Sandbox::User "root";
 
 
 def source_line(uri: str, keyring: Path) -> str:
-    """The sources.list(5) line: only the package list, and only what Debian's keys have signed."""
+    """The sources.list(5) line: only the package list, signed by Debian's keys."""
     return f"deb [signed-by={keyring} target=Packages lang=none] {uri} {SUITE} main\n"
 
 
 def _require_tools(keyring: Path) -> None:
     for tool in ("apt-get", "dpkg-deb", TIED_TO_US[0]):
         if not shutil.which(tool):
-            raise LabError(f"no {tool} here")
+            raise LabError(f"{tool} isn't installed")
     if not keyring.is_file():
-        raise LabError("no keys to check Debian's signatures with", where=str(keyring))
+        raise LabError("The keys for Debian's signatures are missing", where=str(keyring))
 
 
 def _mirrors() -> list[str]:
     fields = "|".join(f"$({field})" for field in TARGET_FIELDS)
     command = ["apt-get", "indextargets", "--format", fields, "Created-By: Packages"]
     targets = parse_targets(_run(command, LIST_SECONDS))
-    # apt leaves out what was never fetched, unless it need not say where that comes from
+    # without --no-release-info, apt leaves out lists that were never downloaded
     targets += parse_targets(_run([*command, "--no-release-info"], LIST_SECONDS))
     try:
         system = platform.freedesktop_os_release()
@@ -138,7 +135,7 @@ def _mirrors() -> list[str]:
     found = debian_mirrors(targets, system)
     if not found:
         name = system.get("NAME", "this system")
-        raise LabError(f"apt on {name} is set up with no mirror of Debian's main archive")
+        raise LabError(f"apt on {name} has no mirror of Debian's main archive")
     return found
 
 
@@ -163,7 +160,7 @@ def _unpack(package: Path) -> Path:
 
 
 def _run(command: Sequence[str], seconds: float, cwd: Path | None = None) -> str:
-    """What the command prints. Raises LabError with its own last word when it fails or takes too long."""
+    """The command's stdout. Raises LabError with its error message if it fails or times out."""
     name = " ".join(part for part in command[:5] if not part.startswith(("-", "/")))
     try:
         done = subprocess.run(
@@ -178,11 +175,11 @@ def _run(command: Sequence[str], seconds: float, cwd: Path | None = None) -> str
     except subprocess.TimeoutExpired:
         raise LabError(f"{name} failed", why=f"not done within {seconds:g} s") from None
     if done.returncode:
-        raise LabError(f"{name} failed", why=_last_word(done.stderr) or f"exit code {done.returncode}")
+        raise LabError(f"{name} failed", why=_message(done.stderr) or f"exit code {done.returncode}")
     return done.stdout.decode(errors="replace")
 
 
-def _last_word(stderr: bytes) -> str:
-    # the first of apt's errors is the cause, those after it follow from it
+def _message(stderr: bytes) -> str:
+    # the first of apt's errors is the cause of the others
     lines = stderr.decode(errors="replace").strip().splitlines()
     return next((line for line in lines if line.startswith("E:")), lines[-1] if lines else "")

@@ -1,4 +1,4 @@
-"""Asks a DNS server and returns its answer as data; how an answer looks as text is digview.py's work."""
+"""Queries a DNS server and returns its answer as data."""
 
 from __future__ import annotations
 
@@ -26,18 +26,17 @@ from dns.rdtypes.IN.SRV import SRV
 from dns.rdtypes.nsbase import NSBase
 
 from ..errors import LabError, Unreachable, WrongUsage
+from . import RECORD_TYPES
 
-TYPES = ("A", "AAAA", "SRV", "TXT", "PTR", "ANY")
-
-# What the label before the domain may be (https://developer.hashicorp.com/consul/docs/services/discovery).
+# the labels before the domain: https://developer.hashicorp.com/consul/docs/services/discovery
 KINDS = ("service", "node", "query", "connect", "ingress", "addr")
 
-# The size that BIND and dnspython offer too: it passes any path unfragmented (DNS flag day 2020).
+# the default of BIND and dnspython: passes any path without fragmentation (DNS flag day 2020)
 UDP_PAYLOAD = 1232
 
-# Consul cuts UDP answers without setting the TC bit unless dns_config.enable_truncate is on: to
-# udp_answer_limit records (default 3) without EDNS, to the offered size with it. The size of what is left
-# tells nothing, for Consul drops additional records too; so from 3 records on only TCP is believed.
+# Consul truncates UDP answers without setting the TC bit unless dns_config.enable_truncate is on: to
+# udp_answer_limit records (default 3) without EDNS, to the offered size with it. The size of an answer doesn't
+# show it, because Consul drops additional records too; so answers with 3 or more records are only trusted over TCP.
 TRUSTED_OVER_UDP = 2
 
 UDP_TRIES = 3
@@ -45,9 +44,9 @@ UDP_TRIES = 3
 
 @dataclass(frozen=True)
 class Record:
-    """One resource record; `data` as a zone file writes it, the typed fields where its type has them.
+    """A resource record: its data as in a zone file, and the fields of its type.
 
-    `ttl` is in seconds. `address` of an SRV record is its target's, None when the server did not add it.
+    `ttl` is in seconds. The `address` of an SRV record is its target's, or None if the server didn't add it.
     """
 
     name: str
@@ -62,14 +61,14 @@ class Record:
     texts: tuple[str, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The fields that this type of record has; an SRV record always has `address`, if only as null."""
+        """The fields of this record's type; an SRV record always has `address`, which may be null."""
         always = {"address"} if self.type == "SRV" else set()
         return {key: value for key, value in asdict(self).items() if value is not None or key in always}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server answered. `server` is host:port, `transport` udp or tcp, whichever gave the answer."""
+    """A server's answer. `server` is host:port, and `transport` udp or tcp."""
 
     name: str
     type: str
@@ -95,17 +94,20 @@ class Answer:
 
 
 def question(name: str, *, rrtype: str = "SRV", tag: str | None = None, domain: str = "consul") -> str:
-    """The absolute name to ask for, with its final dot.
+    """The absolute name to query, with its final dot.
 
-    A single label is a service, `<name>.<kind>` (weather.service, i-0a1b.node) lacks only the domain, any
-    other name with a dot is taken as it is, and under PTR an IP address becomes its reverse name. Raises
-    WrongUsage for a type, a name or a tag that cannot be asked for.
+    A single label is a service, `<name>.<kind>` (weather.service, i-0a1b.node) gets the domain, any other name with a
+    dot is absolute, and with PTR an IP address becomes its reverse name. Raises WrongUsage for an invalid type, name or
+    tag.
+
+    >>> question("weather", tag="http")
+    'http.weather.service.consul.'
     """
-    if rrtype not in TYPES:
-        raise WrongUsage(f"no record type {rrtype!r} here", hint=f"one of {', '.join(TYPES)}")
+    if rrtype not in RECORD_TYPES:
+        raise WrongUsage(f"Record type {rrtype!r} isn't supported", hint=f"use one of {', '.join(RECORD_TYPES)}")
     reverse = _reverse_name(name)
     if reverse and rrtype != "PTR":
-        raise WrongUsage(f"{name} is an address, no name", hint=f"its names: ecsconsul dig {name} -t PTR")
+        raise WrongUsage(f"{name} is an address, not a name", hint=f"look up its names: ecsconsul dig {name} -t PTR")
     full = reverse or _with_domain(name, domain)
     return _absolute(_with_tag(full, tag, domain) if tag else full)
 
@@ -128,9 +130,9 @@ def _with_tag(name: str, tag: str, domain: str) -> str:
     bare = name.lower().rstrip(".")
     if bare.split(".")[1:2] != ["service"] or not bare.endswith(f".{domain.lower()}"):
         raise WrongUsage(
-            f"{name} takes no tag",
-            why="only a service's own name does",
-            hint=f"like weather, or weather.service.{domain}",
+            f"{name} can't have a tag",
+            why="only a service's name can",
+            hint=f"use a name like weather or weather.service.{domain}",
         )
     return f"{tag}.{name}"
 
@@ -140,19 +142,18 @@ def _absolute(name: str) -> str:
         return dns.name.from_text(name).to_text()
     except (dns.exception.DNSException, UnicodeError) as error:
         raise WrongUsage(
-            f"{name!r} is no DNS name",
+            f"{name!r} isn't a DNS name",
             why=str(error),
-            hint="a name is labels of 1 to 63 characters with dots between them, 255 in all",
+            hint="use labels of up to 63 characters, separated by dots, up to 255 characters in total",
         ) from error
 
 
 def lookup(name: str, rrtype: str, server: str, port: int, *, tcp: bool = False, timeout: float = 2.0) -> Answer:
-    """Asks server:port for the records of an absolute name, for each record that there is.
+    """Queries server:port for all records of an absolute name.
 
-    Over UDP first, three times `timeout` seconds at most; an answer that is truncated, or that Consul may
-    have cut without saying so, is asked again over TCP (`timeout` seconds). A server that has several
-    addresses is tried at each. Raises Unreachable when nothing answers, LabError when what answers is no DNS.
-    Other codes than NOERROR are answers: see `rcode`.
+    Tries UDP first, three times `timeout` seconds. If the answer is truncated, or Consul may have truncated it, retries
+    over TCP (`timeout` seconds). Tries each address of the server. Raises Unreachable if no server answers, LabError if
+    the answer isn't DNS. A status other than NOERROR isn't an error: see `rcode`.
     """
     query = dns.message.make_query(name, rrtype, use_edns=0, payload=UDP_PAYLOAD)
     where = f"[{server}]:{port}" if ":" in server else f"{server}:{port}"
@@ -160,15 +161,15 @@ def lookup(name: str, rrtype: str, server: str, port: int, *, tcp: bool = False,
     try:
         reply, transport = _ask(query, server, port, tcp, timeout)
     except (dns.exception.DNSException, EOFError) as error:
-        raise LabError("what answers there does not speak DNS", where=where, why=_words(error)) from error
+        raise LabError("The server doesn't speak DNS", where=where, why=_words(error)) from error
     except OSError as error:
         raise _unreachable(where, error.strerror or str(error)) from error
     return _answer(name, rrtype, reply, where, transport, (time.perf_counter() - started) * 1000)
 
 
 def _unreachable(where: str, why: str) -> Unreachable:
-    hint = "is the lab up (ecsconsul status), and are both UDP and TCP open? @server and -p ask elsewhere"
-    return Unreachable("no DNS server answers", where=where, why=why, hint=hint)
+    hint = "check that the lab is up (ecsconsul status), and that UDP and TCP are open; @server and -p ask elsewhere"
+    return Unreachable("No DNS server answers", where=where, why=why, hint=hint)
 
 
 def _words(error: Exception) -> str:
@@ -178,7 +179,7 @@ def _words(error: Exception) -> str:
 def _ask(
     query: dns.message.Message, server: str, port: int, tcp: bool, timeout: float
 ) -> tuple[dns.message.Message, str]:
-    """The first reply that one of the server's addresses gives, and the transport that it came over."""
+    """The first reply from one of the server's addresses, and its transport."""
     failure = OSError(f"no address for {server}")
     for family, address in _endpoints(server, port):
         try:
@@ -191,8 +192,8 @@ def _ask(
 def _endpoints(server: str, port: int) -> Iterator[tuple[socket.AddressFamily, Any]]:
     try:
         found = socket.getaddrinfo(server, port, type=socket.SOCK_DGRAM)
-    except UnicodeError as error:  # how Python says that a label is empty or too long
-        raise OSError(f"{server} is no host name") from error
+    except UnicodeError as error:  # a label is empty or too long
+        raise OSError(f"{server} isn't a host name") from error
     for family, _, _, _, address in found:
         yield family, address
 
@@ -213,21 +214,21 @@ def _is_whole(reply: dns.message.Message) -> bool:
 def _ask_udp(
     query: dns.message.Message, family: socket.AddressFamily, address: Any, timeout: float
 ) -> dns.message.Message | None:
-    """The reply, or None for one that says of itself that it is truncated."""
+    """The reply, or None if its TC bit is set."""
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         sock.setblocking(False)
-        sock.connect(address)  # a connected socket learns at once that nothing listens there
+        sock.connect(address)  # a connected socket gets an error at once if nothing listens there
         for _ in range(UDP_TRIES):
             sock.send(query.to_wire())
             with contextlib.suppress(dns.exception.Timeout):
                 return _receive(sock, query, time.time() + timeout)
-    raise TimeoutError(f"no answer over UDP within {timeout:g} s, asked {UDP_TRIES} times")
+    raise TimeoutError(f"no answer over UDP within {timeout:g} s after {UDP_TRIES} tries")
 
 
 def _receive(sock: socket.socket, query: dns.message.Message, until: float) -> dns.message.Message | None:
-    """Waits for the reply to this very query; others (late, or forged: RFC 5452) are dropped.
+    """Waits for the reply to this query, and drops others (late ones, or forged ones: RFC 5452).
 
-    Here and over TCP, each record is a set of its own: that keeps their order and, as dig does, repetitions.
+    Here and over TCP, each record is a set of its own, which keeps their order and, like dig, duplicates.
     """
     while True:
         try:
@@ -264,7 +265,7 @@ def _answer(
 
 
 def _addresses(rrsets: Iterable[dns.rrset.RRset]) -> dict[dns.name.Name, str]:
-    """Name -> its first address, IPv4 before IPv6."""
+    """The first address of each name, IPv4 before IPv6."""
     found: dict[dns.name.Name, str] = {}
     for wanted in (dns.rdatatype.A, dns.rdatatype.AAAA):
         for rrset in rrsets:

@@ -1,7 +1,4 @@
-"""Finds the consul binary that the local region runs, and keeps the one that had to be fetched in a cache.
-
-How one is fetched is consul_release.py's work (the vendor's) and consul_package.py's (Debian's).
-"""
+"""Finds the consul binary that the local region runs, or downloads one to a cache."""
 
 from __future__ import annotations
 
@@ -23,26 +20,26 @@ from ..paths import lock_file
 BINARY_VARIABLE = "ECSCONSUL_CONSUL_BIN"
 CACHE_VARIABLE = "ECSCONSUL_CACHE"
 CHECK_SECONDS = 10.0
-LOCK_LOOKS, LOCK_SECONDS = 9000, 0.1  # the slowest fetch ends within 15 minutes
+LOCK_LOOKS, LOCK_SECONDS = 9000, 0.1  # the slowest download ends within 15 minutes
 HINT = f"install Consul, or set {BINARY_VARIABLE} to the path of a consul binary"
 
 Say = Callable[[str], None]
 
 
 class Way(Protocol):
-    """One way to fetch a consul binary."""
+    """A source of consul binaries to download."""
 
     @property
     def source(self) -> str:
-        """Where it comes from, in words."""
+        """The name of the source."""
 
     def fetch(self, folder: Path, say: Say) -> Path:
-        """Put a verified, executable consul below `folder`. Raises LabError with the reason why it can't."""
+        """Downloads a verified, executable consul to `folder`. Raises LabError."""
 
 
 @dataclass(frozen=True)
 class Consul:
-    """A binary that was seen to run; `version` is such as 1.8.7."""
+    """A binary that runs, and its version, like 1.8.7."""
 
     path: Path
     version: str
@@ -52,10 +49,10 @@ Look = Callable[[], Consul]
 
 
 def find(say: Say, *, environ: Mapping[str, str] = os.environ, ways: Sequence[Way] | None = None) -> str:
-    """The absolute path of a consul binary that runs; `say` is told in one line which one, and why.
+    """The absolute path of a consul binary that runs; `say` gets a line with the choice and its reason.
 
-    In order: ECSCONSUL_CONSUL_BIN, PATH, the cache, then `ways` to fetch one into the cache (the vendor's release,
-    Debian's package). Raises LabError when the one that was told does not run, or when no way leads to one.
+    Tries ECSCONSUL_CONSUL_BIN, PATH and the cache, then downloads one to the cache from the `ways` (the vendor's
+    release, Debian's package). Raises LabError if the binary of ECSCONSUL_CONSUL_BIN doesn't run, or if there is none.
     """
     failed: dict[str, str] = {}
     found = _at_hand(environ, failed)
@@ -67,29 +64,29 @@ def find(say: Say, *, environ: Mapping[str, str] = os.environ, ways: Sequence[Wa
 
 
 def at_hand(environ: Mapping[str, str] = os.environ) -> str:
-    """The one that `find` would take at once, in words; empty when it would have to fetch one.
+    """Describes the binary that `find` would use; empty if it would have to download one.
 
-    Raises LabError when the one that was told does not run.
+    Raises LabError if the binary of ECSCONSUL_CONSUL_BIN doesn't run.
     """
     found = _at_hand(environ, {})
     return f"Consul {found[0].version} from {found[1]}: {found[0].path}" if found else ""
 
 
 def _at_hand(environ: Mapping[str, str], failed: dict[str, str]) -> tuple[Consul, str] | None:
-    if told := environ.get(BINARY_VARIABLE):
-        return _told(Path(told)), BINARY_VARIABLE
+    if configured := environ.get(BINARY_VARIABLE):
+        return _configured(Path(configured)), BINARY_VARIABLE
     cache = _cache_folder(environ)
     return _first({"PATH": lambda: _on_path(environ), "the cache": lambda: _in_cache(cache)}, failed)
 
 
 def cached(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The binary in the tool's cache, if there is one."""
+    """The binary in the cache, if there is one."""
     binary = _cached_binary(_cache_folder(environ))
     return binary if binary.is_file() else None
 
 
 def version_of(binary: Path, seconds: float = CHECK_SECONDS) -> str:
-    """The version that `binary` says it is, such as 1.8.7. Raises LabError when it does not run."""
+    """The version of a binary, like 1.8.7. Raises LabError if it doesn't run."""
     try:
         done = subprocess.run(
             [binary, "version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
@@ -98,17 +95,17 @@ def version_of(binary: Path, seconds: float = CHECK_SECONDS) -> str:
         raise LabError(f"{binary} does not run", why=f"no answer to `version` within {seconds:g} s") from None
     except OSError as error:
         raise LabError(f"{binary} does not run", why=error.strerror or str(error)) from None
-    said = done.stdout.decode(errors="replace")
-    version = re.match(r"Consul v(\S+)", said)
+    output = done.stdout.decode(errors="replace")
+    version = re.match(r"Consul v(\S+)", output)
     if done.returncode or not version:
-        told = (done.stderr.decode(errors="replace").strip() or said.strip()).splitlines()
-        why = f"`version` ended with {done.returncode}" + (f": {told[-1]}" if told else "")
+        lines = (done.stderr.decode(errors="replace").strip() or output.strip()).splitlines()
+        why = f"`version` ended with {done.returncode}" + (f": {lines[-1]}" if lines else "")
         raise LabError(f"{binary} does not run", why=why)
     return version[1]
 
 
 def _default_ways() -> Sequence[Way]:
-    # here, since most runs have a binary at hand and need neither HTTP nor zip
+    # imported here, since most runs have a binary and need neither HTTP nor zip
     from .debian_package import DebianPackage
     from .vendor_release import Release
 
@@ -126,7 +123,7 @@ def _why(failed: Mapping[str, str]) -> str:
 
 
 def _first(looks: Mapping[str, Look], failed: dict[str, str]) -> tuple[Consul, str] | None:
-    """The first Consul that is there, and its place; the reasons of the others go to `failed`."""
+    """The first Consul that is found, and its place; the reasons why others aren't go to `failed`."""
     for place, look in looks.items():
         try:
             return look(), place
@@ -136,12 +133,12 @@ def _first(looks: Mapping[str, Look], failed: dict[str, str]) -> tuple[Consul, s
 
 
 def _reason(error: LabError) -> str:
-    """One line of what failed and why."""
+    """The error on one line."""
     return " ".join(": ".join(part for part in (error.what, error.where, error.why) if part).split())
 
 
-def _told(binary: Path) -> Consul:
-    # Never skipped: who names a binary wants that one, and wants to hear when it is not it.
+def _configured(binary: Path) -> Consul:
+    # never skipped: the user wants this binary, and must learn if it doesn't run
     path = binary.expanduser().absolute()
     try:
         return Consul(path, version_of(path))
@@ -154,14 +151,14 @@ def _on_path(environ: Mapping[str, str]) -> Consul:
     found = shutil.which("consul", path=environ.get("PATH", os.defpath))
     if not found:
         raise LabError("no consul there")
-    # Run each time, 30 ms: what is on PATH is not ours, and may be a script whose own file never changes.
+    # runs it each time (30 ms): a binary on PATH may be a script that runs another file
     path = Path(found).absolute()
     return Consul(path, version_of(path))
 
 
 def _cache_folder(environ: Mapping[str, str]) -> Path:
-    if told := environ.get(CACHE_VARIABLE):
-        return Path(told).expanduser().absolute()
+    if configured := environ.get(CACHE_VARIABLE):
+        return Path(configured).expanduser().absolute()
     from platformdirs import user_cache_path
 
     return user_cache_path("ecsconsul")
@@ -175,7 +172,7 @@ def _in_cache(cache: Path) -> Consul:
     binary = _cached_binary(cache)
     if not os.access(binary, os.X_OK):
         raise LabError("no consul there")
-    # What ran once and is the same file still runs; so a start does not pay for another `consul version`.
+    # a file that ran before and hasn't changed doesn't need another `consul version`
     return Consul(binary, _remembered(binary) or version_of(binary))
 
 
@@ -201,7 +198,7 @@ def _identity(binary: Path) -> str:
 
 
 def _fetched(cache: Path, ways: Sequence[Way], failed: dict[str, str], say: Say) -> tuple[Consul, str] | None:
-    """Fetch by the first way that works; what another ecsconsul has fetched meanwhile is taken as it is."""
+    """Downloads from the first source that works, unless another ecsconsul has downloaded one meanwhile."""
     try:
         with _alone(cache, say), _fresh_folder(cache) as folder:
             looks: dict[str, Look] = {"the cache": lambda: _in_cache_or_cleared(cache)}
@@ -209,10 +206,8 @@ def _fetched(cache: Path, ways: Sequence[Way], failed: dict[str, str], say: Say)
                 looks[way.source] = _look(way, folder / str(number), cache, say)
             return _first(looks, failed)
     except OSError as error:
-        hint = f"set {CACHE_VARIABLE} to a folder that you may write to; or {HINT}"
-        raise LabError(
-            "Consul cannot be fetched into the cache", where=str(cache), why=str(error), hint=hint
-        ) from error
+        hint = f"set {CACHE_VARIABLE} to a writable folder, or {HINT}"
+        raise LabError("Can't download Consul to the cache", where=str(cache), why=str(error), hint=hint) from error
 
 
 def _look(way: Way, folder: Path, cache: Path, say: Say) -> Look:
@@ -224,7 +219,7 @@ def _look(way: Way, folder: Path, cache: Path, say: Say) -> Look:
 
 
 def _kept(binary: Path, folder: Path, cache: Path) -> Consul:
-    """Move a fetched binary that runs into the cache, whole: a kill at any moment leaves it or none."""
+    """Moves a downloaded binary that runs to the cache atomically, so that a kill leaves all of it or nothing."""
     version = version_of(binary)
     complete = folder / "complete"
     complete.mkdir()
@@ -245,7 +240,7 @@ def _in_cache_or_cleared(cache: Path) -> Consul:
 
 @contextmanager
 def _fresh_folder(cache: Path) -> Iterator[Path]:
-    """A temporary folder in the cache, where a rename into place is atomic. Needs `_alone`."""
+    """A temporary folder in the cache, where a rename is atomic. Requires `_alone`."""
     for left_by_a_kill in cache.glob("consul-fetch-*"):
         shutil.rmtree(left_by_a_kill)
     with tempfile.TemporaryDirectory(prefix="consul-fetch-", dir=cache) as folder:

@@ -1,4 +1,4 @@
-"""Fetches the vendor's release of Consul for this platform; where it is kept is consul_binary.py's work."""
+"""Downloads the vendor's release of Consul for this platform."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from urllib.parse import urlsplit
 from .. import __version__
 from ..errors import LabError, Unreachable
 
-# The last release whose servers have no TLS port for gRPC of their own (1.14 gave them one, on a fixed port that
-# two labs on one address would fight for), and free software (MPL; from 1.17 on it is BUSL).
+# the last release whose servers have no separate TLS port for gRPC (since 1.14 it's a fixed port, on which two labs
+# on one address would collide), and free software (MPL; BUSL since 1.17)
 VERSION = "1.13.9"
 RELEASES = "https://releases.hashicorp.com/consul"
-ANSWER_SECONDS = 3.0  # for the small file of checksums, name lookup included
-STALL_SECONDS = 10.0  # without a byte of the release
-DOWNLOAD_SECONDS = 600.0  # for all of it, some 50 MB
+ANSWER_SECONDS = 3.0  # for the checksums, including the name lookup
+STALL_SECONDS = 10.0  # without receiving a byte
+DOWNLOAD_SECONDS = 600.0  # for the whole archive, about 50 MB
 CHUNK = 1 << 18  # bytes
 ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
 @dataclass(frozen=True)
 class Release:
-    """One release as the vendor publishes it: BASE/VERSION/ with a zip per platform and the checksums of all."""
+    """A release as the vendor publishes it: BASE/VERSION/ contains a zip per platform and their checksums."""
 
     base: str = RELEASES
     version: str = VERSION
@@ -45,18 +45,18 @@ class Release:
     source: str = "the vendor's release"
 
     def fetch(self, folder: Path, say: Callable[[str], None]) -> Path:
-        """The executable, checked against the published SHA-256, below `folder`.
+        """Downloads the executable to `folder`, and verifies the published SHA-256.
 
-        Raises LabError when there is none for this platform or it is not what the vendor published, Unreachable
-        when the vendor's host does not answer or breaks off.
+        Raises LabError if there is none for this platform or the checksum differs, Unreachable if the vendor's host
+        doesn't answer or drops the connection.
         """
         name = f"consul_{self.version}_{platform(sys.platform, os.uname().machine)}.zip"
         wanted = checksum(self._checksums(), name)
-        say(f"fetching Consul {self.version} from {urlsplit(self.base).hostname}")
+        say(f"downloading Consul {self.version} from {urlsplit(self.base).hostname}")
         archive = folder / name
         got = self._download(f"{self.base}/{self.version}/{name}", archive)
         if got != wanted:
-            raise LabError(f"{name} is not what was published", why=f"its SHA-256 is {got}, not {wanted}")
+            raise LabError(f"The checksum of {name} is wrong", why=f"its SHA-256 is {got}, but {wanted} was published")
         return _unpacked(archive, folder)
 
     def _checksums(self) -> str:
@@ -64,7 +64,7 @@ class Release:
         return _within(self.answer_seconds, url, lambda: _read(url, self.answer_seconds))
 
     def _download(self, url: str, path: Path) -> str:
-        """The SHA-256 of what was written to `path`."""
+        """Downloads to `path`, and returns the SHA-256."""
         end = time.monotonic() + self.download_seconds
         try:
             with _open(url, self.stall_seconds) as answer, path.open("wb") as file:
@@ -74,24 +74,24 @@ class Release:
 
 
 def platform(system: str, machine: str) -> str:
-    """The vendor's name of a platform, such as linux_amd64. Raises LabError where it is none of ours."""
+    """The vendor's name of a platform, like linux_amd64. Raises LabError for other platforms."""
     architecture = ARCHITECTURES.get(machine)
     if system not in ("linux", "darwin") or architecture is None:
-        raise LabError(f"no release is fetched for {system} on {machine}")
+        raise LabError(f"no release for {system} on {machine}")
     return f"{system}_{architecture}"
 
 
 def checksum(sums: str, name: str) -> str:
-    """The SHA-256 of `name` in the text of a sums file. Raises LabError when it is not listed."""
+    """The SHA-256 of `name` in a checksums file. Raises LabError if it isn't listed."""
     for line in sums.splitlines():
         fields = line.split()
         if len(fields) == 2 and fields[1] == name:
             return fields[0].lower()
-    raise LabError(f"{name} is not listed in the published checksums")
+    raise LabError(f"The published checksums don't list {name}")
 
 
 def _within(seconds: float, url: str, read: Callable[[], str]) -> str:
-    """`read()`, given up after `seconds` in all: a name lookup has no timeout of its own."""
+    """Calls `read()` with a timeout in total, since name lookups have none."""
     answer: Future[str] = Future()
 
     def run() -> None:
@@ -117,7 +117,7 @@ def _read(url: str, seconds: float) -> str:
 def _open(url: str, seconds: float) -> HTTPResponse:
     request = urllib.request.Request(url, headers={"User-Agent": f"ecsconsul/{__version__}"})
     try:
-        # an opener of its own: the one that urlopen shares remembers the proxy of the process's first request
+        # a new opener, since the shared one of urlopen remembers the proxy of the first request
         opened: HTTPResponse = urllib.request.build_opener().open(request, timeout=seconds)
     except HTTPError as error:
         error.close()
@@ -130,12 +130,12 @@ def _copy(answer: HTTPResponse, write: Callable[[bytes], int], end: float) -> st
     missing = answer.length
     while chunk := answer.read(CHUNK):
         if time.monotonic() > end:
-            raise TimeoutError("it takes too long")
+            raise TimeoutError("the download takes too long")
         write(chunk)
         digest.update(chunk)
         missing = None if missing is None else missing - len(chunk)
     if missing:
-        raise ConnectionError(f"it broke off, {missing} bytes before its end")
+        raise ConnectionError(f"the connection closed with {missing} bytes missing")
     return digest.hexdigest()
 
 
@@ -145,11 +145,11 @@ def _unpacked(archive: Path, folder: Path) -> Path:
         with zipfile.ZipFile(archive) as opened, opened.open("consul") as packed, binary.open("wb") as file:
             shutil.copyfileobj(packed, file)
     except (zipfile.BadZipFile, KeyError) as error:
-        raise LabError(f"{archive.name} holds no consul", why=str(error)) from error
+        raise LabError(f"{archive.name} contains no consul", why=str(error)) from error
     binary.chmod(0o755)
     return binary
 
 
 def _unreachable(url: str, error: OSError | HTTPException) -> Unreachable:
     reason = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
-    return Unreachable(f"{url} cannot be fetched", why=str(reason) or type(reason).__name__)
+    return Unreachable(f"Can't download {url}", why=str(reason) or type(reason).__name__)

@@ -46,7 +46,7 @@ class RegistratorTaskDefinitionStep(TaskDefinitionStep):
 
     def container(self) -> dict[str, Any]:
         # ours can leave the catalog untouched when it is replaced; other Registrators have no such option
-        on_exit = [] if self._lab.registrator.image else ["-on-exit", "keep"]
+        on_exit = [] if self._lab.aws.registrator.image else ["-on-exit", "keep"]
         return {
             "name": REGISTRATOR,
             "image": self.image,
@@ -93,7 +93,7 @@ def registrator_steps(lab: Lab, target: Target, poller: ServicePoller) -> Regist
     if REGISTRATOR not in target.system_services:
         return [], [], []
     spec = ServiceSpec(name=REGISTRATOR, path=str(registrator_source()))
-    external = lab.registrator.image
+    external = lab.aws.registrator.image
     built = None if external else ImageStep(spec, target, lab.base_image)
     image: Image = built or ExternalImage(str(external))
     task = RegistratorTaskDefinitionStep(lab, spec, image, target)

@@ -1,4 +1,4 @@
-"""What each command says and exits with while no lab runs."""
+"""What each command prints, and its exit code, while no lab is running."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def test_plan_would_create_everything(shell: Shell) -> None:
     assert not (shell.folder / "home").exists()
 
 
-def test_plan_exits_5_for_pending_changes_when_asked(shell: Shell) -> None:
+def test_plan_exits_with_5_for_pending_changes_on_request(shell: Shell) -> None:
     assert shell.run("plan").returncode == 0
     assert shell.run("plan", "--exit-code").returncode == 5
 
 
-def test_status_is_unhealthy_and_says_what_is_missing(shell: Shell) -> None:
+def test_status_is_unhealthy_and_shows_what_is_missing(shell: Shell) -> None:
     done = shell.run("status")
     assert done.returncode == 4
     assert "not healthy" in done.stdout
@@ -30,7 +30,7 @@ def test_status_is_unhealthy_and_says_what_is_missing(shell: Shell) -> None:
     assert not (shell.folder / "home").exists()
 
 
-def test_status_for_programs(shell: Shell) -> None:
+def test_status_as_json(shell: Shell) -> None:
     document = shell.document("status")
     assert document["healthy"] is False
     assert document["consul"]["members"] == []
@@ -41,11 +41,20 @@ def test_status_for_programs(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("words", [("env",), ("dig", "weather"), ("scale", "weather=1")])
-def test_what_needs_a_lab_says_how_to_start_one(shell: Shell, words: tuple[str, ...]) -> None:
+def test_commands_that_need_a_lab_say_how_to_start_it(shell: Shell, words: tuple[str, ...]) -> None:
     done = shell.run(*words)
     assert (done.returncode, done.stdout) == (1, "")
     assert "The lab cli-lab is not running" in done.stderr
     assert "ecsconsul up" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("logs", "registrator"), ("exec", "registrator", "--", "env")])
+def test_the_registrator_is_no_service_on_this_machine(shell: Shell, words: tuple[str, ...]) -> None:
+    done = shell.run(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "The registrator isn't a service here" in done.stderr
+    assert "the region itself registers tasks" in done.stderr
+    assert f"the region's log is {shell.folder / 'home' / 'cli-lab' / 'logs' / 'region.log'}" in done.stderr
 
 
 def test_logs_of_a_service_that_never_ran(shell: Shell) -> None:
@@ -54,24 +63,24 @@ def test_logs_of_a_service_that_never_ran(shell: Shell) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_down_finds_nothing_and_twice_is_fine(shell: Shell) -> None:
+def test_down_without_a_lab_succeeds(shell: Shell) -> None:
     for _ in range(2):
         done = shell.run("down", "--yes")
         assert done.returncode == 0, done.stderr
-        assert "Nothing is left" in done.stdout
+        assert "Removed everything" in done.stdout
     document = shell.document("down", "--yes")
     assert document["left"] == []
     assert document["changes"]["destroyed"] == 0
 
 
-# --- the question
+# --- confirmation
 
 
-def test_no_is_an_answer_after_which_nothing_happens(shell: Shell) -> None:
+def test_no_changes_nothing(shell: Shell) -> None:
     done = shell.run("down", stdin="n\n")
-    assert done.returncode == 1  # not done; 130 would be a user who stops what has begun
-    assert "Take the lab cli-lab (local) away?" in done.stderr
-    assert "It stays as it is." in done.stderr
+    assert done.returncode == 1  # 130 is for interrupting a running change
+    assert "Remove the lab cli-lab (local)?" in done.stderr
+    assert "Nothing was removed." in done.stderr
     assert done.stdout == ""
 
 
@@ -79,18 +88,18 @@ def test_enter_means_no(shell: Shell) -> None:
     assert shell.run("down", stdin="\n").returncode == 1
 
 
-def test_yes_may_be_piped(shell: Shell) -> None:
+def test_yes_can_be_piped(shell: Shell) -> None:
     done = shell.run("down", stdin="y\n")
     assert done.returncode == 0
-    assert "Nothing is left" in done.stdout
+    assert "Removed everything" in done.stdout
 
 
-def test_nobody_there_to_answer_is_wrong_usage(shell: Shell) -> None:
+def test_closed_stdin_is_wrong_usage(shell: Shell) -> None:
     done = shell.run("down", stdin="")
     assert done.returncode == 2
     assert "--yes" in done.stderr
 
 
-def test_the_question_is_no_part_of_the_document(shell: Shell) -> None:
+def test_question_is_not_part_of_the_document(shell: Shell) -> None:
     done = shell.run("down", "--output", "json", stdin="y\n")
     assert done.stdout.startswith("{")

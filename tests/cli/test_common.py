@@ -1,4 +1,4 @@
-"""What all verbs share: settings, and commands that a text tells to type."""
+"""Settings add this call's options to the commands in a text, and find the services to act on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ecsconsul.cli.common import RUNTIME_VARIABLE, Settings
 
 
 @pytest.fixture(autouse=True)
-def no_runtime_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_runtime_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(RUNTIME_VARIABLE, raising=False)
 
 
@@ -38,10 +38,10 @@ def no_runtime_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         (Settings(target="aws"), "ecsconsul: an ecsconsul update", "ecsconsul: an ecsconsul update"),
     ],
 )
-def test_commands_to_type_are_about_the_lab_of_this_call(given: Settings, text: str, told: str) -> None:
-    assert given.again(text) == told
+def test_commands_in_a_text_get_the_options_of_this_call(given: Settings, text: str, told: str) -> None:
+    assert given.with_options(text) == told
 
 
-def test_a_runtime_of_the_environment_is_still_there_when_it_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runtime_from_the_environment_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(RUNTIME_VARIABLE, "processes")
-    assert Settings(runtime="processes").again("`ecsconsul up`") == "`ecsconsul up`"
+    assert Settings(runtime="processes").with_options("`ecsconsul up`") == "`ecsconsul up`"

@@ -1,4 +1,4 @@
-"""The common options, wherever they stand; help, wrong usage, and what a closed or colourless output does."""
+"""The common options in any position, help, wrong usage, and closed or colorless output."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ESCAPE = "\x1b"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder, where the user is."""
+    """The current folder, which is empty."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -35,26 +35,26 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["-c", "a.yaml", "init", "-c", "b.yaml"], "b.yaml"),
     ],
 )
-def test_an_option_may_stand_before_or_behind_the_verb(folder: Path, words: list[str], written: str) -> None:
+def test_options_before_or_after_the_verb(folder: Path, words: list[str], written: str) -> None:
     result = CliRunner().invoke(cli, words, standalone_mode=False)
     assert result.exception is None
     assert [path.name for path in folder.iterdir()] == [written]
 
 
-def test_init_tells_programs_what_it_wrote(folder: Path) -> None:
+def test_init_as_json(folder: Path) -> None:
     assert json.loads(CliRunner().invoke(cli, ["--output", "json", "init"]).stdout) == {"config": "config.yaml"}
     assert (folder / "config.yaml").exists()
 
 
-def test_init_overwrites_nothing(shell: Shell) -> None:
+def test_init_never_overwrites(shell: Shell) -> None:
     before = (shell.folder / "config.yaml").read_text()
     done = shell.run("init")
     assert done.returncode == 1
-    assert "stays as it is" in done.stderr
+    assert "already exists" in done.stderr
     assert (shell.folder / "config.yaml").read_text() == before
 
 
-def test_init_where_nothing_may_be_written(shell: Shell) -> None:
+def test_init_in_an_unwritable_place(shell: Shell) -> None:
     done = shell.run("init", "-c", "no-such-folder/config.yaml")
     assert done.returncode == 1
     assert "hint:  mkdir -p no-such-folder" in done.stderr
@@ -64,23 +64,23 @@ def test_init_where_nothing_may_be_written(shell: Shell) -> None:
     assert "hint:  -c app/config.yaml" in done.stderr
 
 
-def test_init_says_what_to_type_next(shell: Shell) -> None:
-    assert shell.run("init", "-c", "other.yaml").stdout.endswith("then: ecsconsul up --config other.yaml\n")
+def test_init_shows_the_next_command(shell: Shell) -> None:
+    assert shell.run("init", "-c", "other.yaml").stdout.endswith("then run: ecsconsul up --config other.yaml\n")
 
 
 # --- help and wrong usage
 
 
-def test_help_names_every_verb() -> None:
+def test_help_lists_every_verb() -> None:
     text = CliRunner().invoke(cli, ["--help"]).stdout
     for verb, what in VERBS.items():
         assert verb in text
         assert what.split(",")[0][:30] in text
 
 
-# the Registrator's options are those of the original and not click's
+# the Registrator parses its options itself
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "registrator"])
-def test_each_verb_has_help_and_takes_the_common_options(verb: str) -> None:
+def test_verbs_have_help_and_common_options(verb: str) -> None:
     result = CliRunner().invoke(cli, [verb, "-h"])
     assert result.exit_code == 0
     for option in ("--config", "--target", "--output", "--profile", "--region", "--debug", "--no-color"):
@@ -108,11 +108,11 @@ def test_version() -> None:
         (["scale", "weather=-1"], "weather=3"),
         (["scale", "weather=many"], "weather=3"),
         (["scale", "weather=" + "9" * 5000], "weather=3"),
-        (["scale", "weather=1", "weather=2"], "weather is to have two counts"),
+        (["scale", "weather=1", "weather=2"], "weather is given twice"),
         (["status", "--no-such-option"], "--no-such-option"),
     ],
 )
-def test_wrong_usage_says_what_was_meant(shell: Shell, words: list[str], said: str) -> None:
+def test_wrong_usage(shell: Shell, words: list[str], said: str) -> None:
     done = shell.run(*words)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
@@ -120,16 +120,16 @@ def test_wrong_usage_says_what_was_meant(shell: Shell, words: list[str], said: s
     assert "Traceback" not in done.stderr
 
 
-def test_a_fixed_port_is_for_one_task_on_each_instance(shell: Shell) -> None:
+def test_scale_respects_host_ports(shell: Shell) -> None:
     config = shell.folder / "config.yaml"
     config.write_text(config.read_text().replace("    check: /health\n", "    host_port: 8080\n"))
     done = shell.run("scale", "portal=2")
     assert done.returncode == 2
     assert "portal=2 is too many" in done.stderr
-    assert "port 8080, and instances are 1" in done.stderr
+    assert "port 8080, and instances is 1" in done.stderr
 
 
-def test_no_verb_shows_the_help(shell: Shell) -> None:
+def test_without_a_verb_shows_help(shell: Shell) -> None:
     done = shell.run()
     assert done.returncode == 2
     assert "Commands" in done.stdout + done.stderr
@@ -138,14 +138,14 @@ def test_no_verb_shows_the_help(shell: Shell) -> None:
 # --- the config
 
 
-def test_a_config_that_is_not_there(shell: Shell) -> None:
+def test_missing_config(shell: Shell) -> None:
     done = shell.run("plan", "-c", "nope.yaml")
     assert done.returncode == 3
     assert "nope.yaml" in done.stderr
     assert "ecsconsul init" in done.stderr
 
 
-def test_every_mistake_of_a_config_is_told_with_its_line(shell: Shell) -> None:
+def test_config_mistakes_are_listed_with_their_lines(shell: Shell) -> None:
     (shell.folder / "config.yaml").write_text(
         "lab: X\ninstances: many\nservices:\n  weather:\n    path: app\n    prot: 1\n"
     )
@@ -157,17 +157,26 @@ def test_every_mistake_of_a_config_is_told_with_its_line(shell: Shell) -> None:
     assert "port" in done.stderr
 
 
+def test_deprecated_keys_cause_one_warning_on_stderr(shell: Shell) -> None:
+    config = shell.folder / "config.yaml"
+    config.write_text("registry: repo\nregistrator: {image: r:1}\n" + config.read_text())
+    done = shell.run("plan", "--output", "json")
+    assert json.loads(done.stdout)["lab"] == "cli-lab"
+    moves = "move registry to aws.registry, registrator to aws.registrator"
+    assert done.stderr == f"Warning: config.yaml:1: deprecated: {moves}\n"
+
+
 # --- output
 
 
 @pytest.mark.parametrize("words", [("plan",), ("plan", "--no-color"), ("status",), ("up", "-c", "nope.yaml")])
-def test_a_pipe_gets_no_escape_codes(shell: Shell, words: tuple[str, ...]) -> None:
+def test_pipe_gets_no_escape_codes(shell: Shell, words: tuple[str, ...]) -> None:
     done = shell.run(*words)
     assert done.stdout + done.stderr != ""
     assert ESCAPE not in done.stdout + done.stderr
 
 
-def test_an_error_is_one_block_on_stderr(shell: Shell) -> None:
+def test_error_is_one_block_on_stderr(shell: Shell) -> None:
     done = shell.run_apart("scale", "weather=2")
     assert done.returncode == 1
     assert done.stdout == ""
@@ -178,7 +187,7 @@ def test_an_error_is_one_block_on_stderr(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("words", [("--debug", "scale", "weather=2"), ("scale", "weather=2", "--debug")])
-def test_debug_shows_the_traceback_too(shell: Shell, words: tuple[str, ...]) -> None:
+def test_debug_shows_the_traceback(shell: Shell, words: tuple[str, ...]) -> None:
     done = shell.run_apart(*words)
     assert done.returncode == 1
     assert "Traceback (most recent call last)" in done.stderr
@@ -186,8 +195,8 @@ def test_debug_shows_the_traceback_too(shell: Shell, words: tuple[str, ...]) -> 
 
 
 @pytest.mark.parametrize("words", [("plan",), ("plan", "--output", "json"), ("status",), ("env", "--help")])
-def test_a_reader_that_has_gone_is_no_error_to_talk_about(shell: Shell, words: tuple[str, ...]) -> None:
-    """`ecsconsul status | head -1`: nobody reads the rest."""
+def test_closed_pipe_exits_silently(shell: Shell, words: tuple[str, ...]) -> None:
+    """Like `ecsconsul status | head -1`."""
     ours, theirs = os.pipe()
     os.close(ours)
     done = shell.run_apart(*words, stdout=theirs)
@@ -196,8 +205,8 @@ def test_a_reader_that_has_gone_is_no_error_to_talk_about(shell: Shell, words: t
     assert done.returncode == 1
 
 
-def test_a_reader_of_progress_that_has_gone(shell: Shell) -> None:
-    """`ecsconsul down --yes 2>&1 | head -1`."""
+def test_closed_pipe_for_progress(shell: Shell) -> None:
+    """Like `ecsconsul down --yes 2>&1 | head -1`."""
     ours, theirs = os.pipe()
     os.close(ours)
     done = shell.run_apart("down", "--yes", stdout=theirs, stderr=subprocess.STDOUT)

@@ -1,4 +1,4 @@
-"""What the view prints: tables that can be read at 80 and at 140 columns, and nothing that a service can forge."""
+"""The view prints tables that fit 80 and 140 columns, and nothing that a service can forge."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def status(*services: Json, **more: Any) -> Json:
     }  # fmt: skip
 
 
-def walked(*steps: tuple[str, str, str], **more: Any) -> Json:
+def changed(*steps: tuple[str, str, str], **more: Any) -> Json:
     counted = {"created": 0, "updated": 0, "kept": 0, "destroyed": 0}
     for _, op, _ in steps:
         counted[{"create": "created", "update": "updated", "destroy": "destroyed"}.get(op, "kept")] += 1
@@ -65,7 +65,7 @@ def walked(*steps: tuple[str, str, str], **more: Any) -> Json:
 
 
 class Shown:
-    """What the view prints of a document, at a width."""
+    """Prints a document at a width, and returns the output."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         self._capsys, self._monkeypatch = capsys, monkeypatch
@@ -106,14 +106,14 @@ def test_status_of_a_healthy_lab(shown: Shown, columns: int) -> None:
 
 
 @WIDTHS
-def test_every_instance_has_a_line_and_the_service_is_named_once(shown: Shown, columns: int) -> None:
+def test_every_instance_has_a_line(shown: Shown, columns: int) -> None:
     found = words(shown("status", status(service("weather", 2, 2, instance(1), instance(2))), columns))
     assert ["weather", "2/2", "2/2", "127.0.9.1:32769", "i-0a1b2c3d4e5f60718", "passing"] in found
     assert ["127.0.9.2:32770", "i-0a1b2c3d4e5f60718", "passing"] in found
 
 
 @WIDTHS
-def test_what_is_copied_stays_whole_beside_long_names_and_outputs(shown: Shown, columns: int) -> None:
+def test_endpoints_are_never_folded(shown: Shown, columns: int) -> None:
     long = instance(1, "critical", "x" * 500, address="127.127.127.127")
     text = shown("status", status(service("a-service-of-thirty-two-letters-", 1, 1, long)), columns)
     assert "127.127.127.127:32769" in text
@@ -121,12 +121,12 @@ def test_what_is_copied_stays_whole_beside_long_names_and_outputs(shown: Shown, 
     assert "i-0a1b2c3d4e5f60718" in text.partition("endpoint")[2]
 
 
-def test_counts_are_of_what_is_wanted(shown: Shown) -> None:
+def test_counts_are_relative_to_desired(shown: Shown) -> None:
     three = service("weather", 3, 2, instance(1), instance(2, "critical"))
     assert ["weather", "2/3", "1/3"] in [line[:3] for line in words(shown("status", status(three)))]
 
 
-def test_a_failing_check_says_what_it_saw_in_one_line(shown: Shown) -> None:
+def test_failing_check_shows_first_line_of_output(shown: Shown) -> None:
     output = "HTTP GET http://127.0.9.1:32769/health: 500 Internal Server Error\nOutput: <html>\n<body>"
     text = shown("status", status(service("weather", 1, 1, instance(1, "critical", output)), healthy=False))
     assert "critical  HTTP GET http://127.0.9.1:32769/health: 500" in " ".join(text.split("\n"))
@@ -134,35 +134,35 @@ def test_a_failing_check_says_what_it_saw_in_one_line(shown: Shown) -> None:
 
 
 @WIDTHS
-def test_a_long_check_output_is_cut(shown: Shown, columns: int) -> None:
+def test_long_check_output_is_truncated(shown: Shown, columns: int) -> None:
     text = shown("status", status(service("weather", 1, 1, instance(1, "critical", "x" * 5000))), columns)
     assert 0 < text.count("x") < 150
 
 
 @pytest.mark.parametrize("output", ["", " ", "\n", "\n\n \t"])
-def test_a_check_that_says_nothing(shown: Shown, output: str) -> None:
+def test_check_without_output(shown: Shown, output: str) -> None:
     text = shown("status", status(service("weather", 1, 1, instance(1, "critical", output))))
     assert words(text)[-1][-1] == "critical"
 
 
 @WIDTHS
-def test_a_ghost_and_a_missing_task_are_marked(shown: Shown, columns: int) -> None:
+def test_ghosts_and_missing_tasks_are_marked(shown: Shown, columns: int) -> None:
     one = {**service("weather", 2, 2, instance(1)), "ghosts": [instance(1)["id"]], "missing": ["0123456789abcdef"]}
     text = " ".join(shown("status", status(one, healthy=False), columns).split())
-    assert "passing a ghost" in text
+    assert "passing ghost" in text
     assert "task 01234567" in text
 
 
-def test_a_service_that_consul_does_not_know(shown: Shown) -> None:
-    assert "none in Consul" in shown("status", status(service("weather", 1, 1)))
+def test_service_that_is_not_in_consul(shown: Shown) -> None:
+    assert "not in Consul" in shown("status", status(service("weather", 1, 1)))
 
 
-def test_a_service_of_which_none_are_wanted_is_not_missed(shown: Shown) -> None:
+def test_service_with_zero_desired_tasks(shown: Shown) -> None:
     text = shown("status", status(service("weather", 0, 0)))
-    assert ["weather", "0/0", "0/0", "none", "wanted"] in words(text)
+    assert ["weather", "0/0", "0/0", "none", "desired"] in words(text)
 
 
-def test_what_is_pending_is_told_and_what_is_kept_is_not(shown: Shown) -> None:
+def test_only_pending_steps_are_shown(shown: Shown) -> None:
     steps = [
         {"name": "cluster", "op": "keep", "detail": "ACTIVE"},
         {"name": "services/weather", "op": "update", "detail": "2/2 running"},
@@ -173,7 +173,7 @@ def test_what_is_pending_is_told_and_what_is_kept_is_not(shown: Shown) -> None:
     assert "not healthy" in text
 
 
-def test_a_consul_that_does_not_answer_is_told(shown: Shown) -> None:
+def test_unreachable_consul_shows_error(shown: Shown) -> None:
     consul = {"http": "http://127.0.0.1:8500", "dns": "127.0.0.1:8600", "leader": "", "members": []}
     consul["error"] = "Consul does not answer: Connection refused"
     text = shown("status", status(service("weather", 1, 1), consul=consul, healthy=False))
@@ -181,19 +181,19 @@ def test_a_consul_that_does_not_answer_is_told(shown: Shown) -> None:
     assert "consul member" not in text
 
 
-def test_of_many_other_services_ten_are_named(shown: Shown) -> None:
+def test_at_most_ten_other_services_are_listed(shown: Shown) -> None:
     text = shown("status", status(others=[f"other-{n:03}" for n in range(200)]))
     assert "other-009 and 190 more" in text
     assert "other-010" not in text
 
 
-# --- what a service can write there
+# --- hostile text
 
 
 HOSTILE = "[red]not red[/red] [/] :warning: \x1b[2J\x1b]0;title\x07 \x9b31m \x00"
 
 
-def test_nothing_that_a_service_says_is_taken_for_markup_or_control(shown: Shown) -> None:
+def test_text_is_never_markup_or_control_codes(shown: Shown) -> None:
     bad = instance(1, "critical", HOSTILE, address="[bold]10.0.0.1", node="[blink]node[/blink]:warning:")
     member = {"name": "[link=x]m", "address": "[b]a", "role": "client", "status": "[red]alive"}
     consul = {"http": "h", "dns": "d", "leader": "", "members": [member], "error": HOSTILE}
@@ -205,19 +205,19 @@ def test_nothing_that_a_service_says_is_taken_for_markup_or_control(shown: Shown
     assert re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text) == []
 
 
-def test_details_of_steps_are_plain_text_too(shown: Shown) -> None:
+def test_step_details_are_never_markup_or_control_codes(shown: Shown) -> None:
     for verb in ("plan", "up", "scale"):
-        text = shown(verb, walked(("stack", "create", HOSTILE), portal=None))
+        text = shown(verb, changed(("stack", "create", HOSTILE), portal=None))
         assert verb == "up" or "[red]not red[/red] [/] :warning:" in text
         assert re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text) == []
 
 
-def test_a_path_in_brackets_is_left_whole(shown: Shown) -> None:
-    text = shown("down", walked(("cluster", "destroy", "deleted"), left=["/tmp/[red]/lab"], kept=["logs: /tmp/[b]/x"]))
+def test_brackets_in_paths_are_kept(shown: Shown) -> None:
+    text = shown("down", changed(("cluster", "destroy", "deleted"), left=["/tmp/[red]/lab"], kept=["logs: /tmp/[b]/x"]))
     assert "/tmp/[red]/lab" in text
 
 
-def test_json_is_what_was_found_to_the_letter(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_not_sanitized(capsys: pytest.CaptureFixture[str]) -> None:
     document = status(service("weather", 1, 1, instance(1, "critical", HOSTILE)))
     View(as_json=True, no_color=False).status(document)
     printed = capsys.readouterr()
@@ -231,48 +231,48 @@ def test_json_is_what_was_found_to_the_letter(capsys: pytest.CaptureFixture[str]
 @WIDTHS
 def test_plan(shown: Shown, columns: int) -> None:
     steps = (("cluster", "keep", "ACTIVE"), ("stack", "update", "CREATE_COMPLETE"), ("tasks/weather", "create", ""))
-    found = words(shown("plan", walked(*steps), columns))
+    found = words(shown("plan", changed(*steps), columns))
     assert ["=", "keep", "cluster", "ACTIVE"] in found
     assert ["~", "update", "stack", "CREATE_COMPLETE"] in found
     assert ["+", "create", "tasks/weather"] in found
-    assert found[-1] == ["1", "to", "be", "created,", "1", "to", "be", "updated,", "1", "kept"]
+    assert found[-1] == ["1", "to", "create,", "1", "to", "update,", "1", "unchanged"]
 
 
 @pytest.mark.parametrize(
     ("ops", "said"),
     [
-        ((), "Nothing to change"),
-        (("keep", "keep"), "Nothing to change"),
-        (("create",), "1 to be created"),
-        (("destroy", "keep"), "1 to be destroyed, 1 kept"),
+        ((), "No changes"),
+        (("keep", "keep"), "No changes"),
+        (("create",), "1 to create"),
+        (("destroy", "keep"), "1 to destroy, 1 unchanged"),
     ],
 )
-def test_a_plan_ends_with_its_sum(shown: Shown, ops: tuple[str, ...], said: str) -> None:
-    text = shown("plan", walked(*((f"step-{n}", op, "") for n, op in enumerate(ops))))
+def test_plan_ends_with_a_summary(shown: Shown, ops: tuple[str, ...], said: str) -> None:
+    text = shown("plan", changed(*((f"step-{n}", op, "") for n, op in enumerate(ops))))
     assert text.splitlines()[-1].strip() == said
 
 
-def test_up_ends_with_where_the_portal_is_and_what_to_type(shown: Shown) -> None:
+def test_up_shows_portal_and_next_commands(shown: Shown) -> None:
     steps = (("cluster", "create", "ACTIVE"), ("services/weather", "create", "1/1 running"))
-    text = shown("up", walked(*steps, portal="http://127.0.0.1:8080/"))
+    text = shown("up", changed(*steps, portal="http://127.0.0.1:8080/"))
     assert "2 created in 3.4 s" in text
     assert "http://127.0.0.1:8080/" in text
     assert "dig weather" in text
 
 
-def test_up_without_a_portal_says_nothing_of_one(shown: Shown) -> None:
-    text = shown("up", walked(("cluster", "keep", "ACTIVE"), portal=None))
-    assert "Nothing changed in 3.4 s" in text
+def test_up_without_a_portal(shown: Shown) -> None:
+    text = shown("up", changed(("cluster", "keep", "ACTIVE"), portal=None))
+    assert "No changes in 3.4 s" in text
     assert "Portal" not in text
 
 
-def test_down_says_that_nothing_is_left_or_what(shown: Shown) -> None:
-    gone = walked(("cluster", "destroy", "deleted"))
-    assert "Nothing is left." in shown("down", {**gone, "left": [], "kept": []})
+def test_down_shows_what_is_left_or_kept(shown: Shown) -> None:
+    gone = changed(("cluster", "destroy", "deleted"))
+    assert "checked that nothing is left." in shown("down", {**gone, "left": [], "kept": []})
     assert "logs: /x" in shown("down", {**gone, "left": [], "kept": ["logs: /x"]})
     text = shown("down", {**gone, "left": ["process 12"], "kept": []})
     assert "process 12" in text
-    assert "Nothing is left" not in text
+    assert "nothing is left" not in text
 
 
 # --- progress
@@ -287,7 +287,7 @@ def progress(view: View) -> None:
         observer.failed("services/weather", ValueError("no [b]room\x1b\nat all"))
 
 
-def test_progress_goes_to_stderr_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_lines_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     progress(View(as_json=False, no_color=False))
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -298,7 +298,7 @@ def test_progress_goes_to_stderr_line_by_line(capsys: pytest.CaptureFixture[str]
     assert failed == ["!", "failed", "services/weather", "no", "[b]room�"]
 
 
-def test_parts_are_plain_lines_where_nothing_is_redrawn(capsys: pytest.CaptureFixture[str]) -> None:
+def test_parts_are_plain_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with View(as_json=False, no_color=False).progress() as observer:
         observer.started("stack", "create")
         observer.subresource("stack", SubResource("ConsulServer", "runs", "CREATE_IN_PROGRESS AWS::EC2::Instance"))
@@ -315,7 +315,7 @@ def test_parts_are_plain_lines_where_nothing_is_redrawn(capsys: pytest.CaptureFi
     ]
 
 
-def test_a_terminal_sees_a_tree_of_what_runs_and_failed() -> None:
+def test_terminal_shows_tree_of_running_and_failed_parts() -> None:
     console = Console(width=120, file=io.StringIO())
     progress = Progress(console, live=True)
     progress.started("stack", "create")
@@ -372,24 +372,24 @@ def run(*arguments: str, stdout_is_terminal: bool, **environment: str) -> tuple[
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65536)
-    except OSError:  # Linux says so when the other side is closed
+    except OSError:  # Linux raises this when the other side is closed
         return b""
 
 
-def test_a_terminal_gets_colour_and_its_progress_is_redrawn() -> None:
+def test_terminal_gets_color_and_redrawn_progress() -> None:
     _, seen = run(stdout_is_terminal=True)
     assert COLOUR.search(seen)
     assert REDRAWN.search(seen)
 
 
 @pytest.mark.parametrize(("arguments", "environment"), [(("--no-color",), {}), ((), {"NO_COLOR": "1"})])
-def test_without_colour_a_terminal_gets_none(arguments: tuple[str, ...], environment: dict[str, str]) -> None:
+def test_color_can_be_disabled(arguments: tuple[str, ...], environment: dict[str, str]) -> None:
     _, seen = run(*arguments, stdout_is_terminal=True, **environment)
     assert "critical" in seen
     assert COLOUR.findall(seen) == []
 
 
-def test_where_stdout_is_no_terminal_nothing_is_redrawn_and_no_escape_comes() -> None:
+def test_pipe_gets_neither_redrawing_nor_escape_codes() -> None:
     out, seen = run(stdout_is_terminal=False)
     assert "critical" in out
     assert ESCAPE not in out

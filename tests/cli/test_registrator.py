@@ -1,4 +1,4 @@
-"""`ecsconsul registrator` leaves its options, which are not click's, to its own parser."""
+"""`ecsconsul registrator` passes its arguments to its own parser instead of click."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.cli.conftest import Shell
         (("-ip", "-internal", "etcd://a"), 2, "unrecognized registry URI etcd://a"),
     ],
 )
-def test_every_word_reaches_its_parser(shell: Shell, words: tuple[str, ...], code: int, said: str) -> None:
+def test_arguments_reach_its_parser(shell: Shell, words: tuple[str, ...], code: int, said: str) -> None:
     ran = shell.run("registrator", *words)
     assert ran.returncode == code
     assert (ran.stdout if code == 0 else ran.stderr).startswith(said)

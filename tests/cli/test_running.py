@@ -1,4 +1,4 @@
-"""The commands on a lab that runs: what they do, the documents that programs read, and what is kept of them."""
+"""The commands on a running lab: what they do, and their JSON documents."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ import pytest
 from tests.cli.conftest import PATIENCE, Running
 from tests.test_architecture import loaded
 
-WALKED = {"lab", "target", "seconds", "changes", "steps"}
-CHANGES = {"created", "updated", "kept", "destroyed"}
+CHANGE_KEYS = {"lab", "target", "seconds", "changes", "steps"}
+COUNT_KEYS = {"created", "updated", "kept", "destroyed"}
 SERVICE = {"name", "tags", "desired", "running", "passing", "instances"}
 INSTANCE = {"id", "node", "address", "port", "status", "checks"}
 
 
 @pytest.fixture
 def up(running: Running) -> Running:
-    """The lab, made by `ecsconsul up`."""
+    """The lab after `ecsconsul up`."""
     done = running.run("up", "--output", "json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
-    assert document.keys() >= WALKED
+    assert document.keys() >= CHANGE_KEYS
     assert document["changes"] == {
         "created": 8,
         "updated": 0,
         "kept": 2,
         "destroyed": 0,
-    }  # ground and discovery are there
+    }  # the prerequisites and discovery exist
     assert {step["op"] for step in document["steps"]} == {"create", "keep"}
     return running
 
 
-def test_a_second_up_keeps_everything(up: Running) -> None:
+def test_second_up_changes_nothing(up: Running) -> None:
     document = up.document("up")
-    assert document["changes"].keys() >= CHANGES
+    assert document["changes"].keys() >= COUNT_KEYS
     assert {step["op"] for step in document["steps"]} == {"keep"}
     assert up.run("plan", "--exit-code").returncode == 0
 
@@ -63,7 +63,7 @@ def test_status(up: Running) -> None:
             assert all(check.keys() >= {"name", "status", "output"} for check in instance["checks"])
 
 
-def test_status_is_unhealthy_when_one_is_not_passing(up: Running) -> None:
+def test_status_is_unhealthy_if_an_instance_is_critical(up: Running) -> None:
     assert up.consul is not None
     up.consul.deregister("w2")
     up.register("w3", "weather", "critical")
@@ -73,7 +73,7 @@ def test_status_is_unhealthy_when_one_is_not_passing(up: Running) -> None:
     assert "not healthy" in done.stdout
 
 
-def test_an_edit_shows_in_plan_as_image_task_and_service(up: Running) -> None:
+def test_plan_after_an_edit_updates_image_task_and_service(up: Running) -> None:
     (up.folder / "app" / "app.py").write_text("print()")
     document = up.document("plan")
     changed = {step["name"] for step in document["steps"] if step["op"] != "keep"}
@@ -82,7 +82,7 @@ def test_an_edit_shows_in_plan_as_image_task_and_service(up: Running) -> None:
     assert up.run("plan", "--exit-code").returncode == 5
 
 
-def test_scale_changes_the_count_and_up_takes_it_back(up: Running) -> None:
+def test_up_restores_the_count_after_scale(up: Running) -> None:
     up.register("w3", "weather")
     document = up.document("scale", "weather=3")
     assert [(step["name"], step["op"]) for step in document["steps"]] == [
@@ -105,20 +105,20 @@ def test_dig(up: Running) -> None:
     assert up.run("dig", "weather", "--short").stdout.split()[2] == "32768"
 
 
-def test_dig_loads_dns_and_the_config_and_nothing_else_that_is_heavy(running: Running) -> None:
+def test_dig_imports_nothing_heavy_besides_dns_and_the_config(running: Running) -> None:
     found = loaded("dig", "weather", folder=running.folder, environment=running.variables)
     assert found >= {"dns", "yaml", "msgspec"}
     assert found & {"boto3", "botocore", "moto", "consul", "requests", "rich", "docker", "flask"} == set()
 
 
-def test_dig_of_a_name_that_is_not_there_lists_those_that_are(up: Running) -> None:
+def test_dig_of_an_unknown_name_lists_known_ones(up: Running) -> None:
     done = up.run("dig", "wether")
     assert done.returncode == 1
     assert "NXDOMAIN" in done.stdout + done.stderr
     assert all(name in done.stderr for name in ("weather", "portal"))
 
 
-def test_env_is_what_a_shell_reads(up: Running) -> None:
+def test_shell_can_evaluate_env(up: Running) -> None:
     script = 'eval "$("$0" -m ecsconsul env)"; printf "%s\\n" "$AWS_ENDPOINT_URL" "$AWS_REGION" "$CONSUL_HTTP_ADDR"'
     done = subprocess.run(
         ["sh", "-c", script, sys.executable],
@@ -132,14 +132,14 @@ def test_env_is_what_a_shell_reads(up: Running) -> None:
     assert done.stdout.split() == [found["aws"]["endpoint"], found["aws"]["region"], found["consul"]["http"]]
 
 
-def test_a_dropped_service_is_destroyed(up: Running) -> None:
+def test_removed_service_is_destroyed(up: Running) -> None:
     config = up.folder / "config.yaml"
     config.write_text(config.read_text().partition("  portal:")[0])
     (step,) = [step for step in up.document("up")["steps"] if step["op"] == "destroy"]
     assert step["name"] == "services/portal"
 
 
-def test_up_that_cannot_begin_changes_nothing_and_says_why(running: Running) -> None:
+def test_blocked_up_changes_nothing(running: Running) -> None:
     (running.folder / "app" / "Dockerfile").unlink()
     done = running.run("up")
     assert done.returncode != 0
@@ -148,7 +148,7 @@ def test_up_that_cannot_begin_changes_nothing_and_says_why(running: Running) -> 
     assert {s["op"] for s in running.document("status")["steps"] if s["name"] in ("cluster", "stack")} == {"create"}
 
 
-def test_someone_elses_cluster_stops_up_and_is_left_alone(running: Running) -> None:
+def test_foreign_cluster_blocks_up_and_is_kept(running: Running) -> None:
     from tests.deploy.world import client
 
     assert running.world is not None
@@ -167,8 +167,8 @@ def test_progress_is_on_stderr_and_the_result_on_stdout(running: Running) -> Non
     assert "+ create" not in done.stdout
 
 
-def test_ctrl_c_ends_up_with_130_and_up_goes_on_from_there(running: Running) -> None:
-    """Consul does not see the second weather, so `up` waits until it is stopped."""
+def test_up_resumes_after_ctrl_c(running: Running) -> None:
+    """`up` waits for the second weather, which isn't in Consul, until Ctrl-C."""
     assert running.consul is not None
     running.consul.deregister("w2")
     with running.spawn("up") as process:
@@ -188,7 +188,7 @@ def test_ctrl_c_ends_up_with_130_and_up_goes_on_from_there(running: Running) -> 
     assert {step["op"] for step in running.document("up")["steps"]} == {"keep"}
 
 
-def test_a_reader_that_has_gone_does_not_stop_up_half_way_for_ever(running: Running) -> None:
+def test_up_resumes_after_a_closed_pipe(running: Running) -> None:
     ours, theirs = os.pipe()
     os.close(ours)
     done = running.run_apart("up", stdout=theirs, stderr=subprocess.STDOUT)

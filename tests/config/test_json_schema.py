@@ -1,4 +1,4 @@
-"""The editors' schema: the shipped file is the generated one, and it agrees with the loader."""
+"""The shipped JSON Schema is up to date and agrees with the loader."""
 
 import json
 from pathlib import Path
@@ -22,19 +22,19 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_the_shipped_schema_is_the_generated_one():
+def test_shipped_schema_is_up_to_date():
     shipped = (Path(ecsconsul.__path__[0]) / "config.schema.json").read_text()
     assert shipped == config_schema.text(), "python -m ecsconsul.config.json_schema > ecsconsul/config.schema.json"
 
 
-def test_it_is_a_schema_and_describes_every_key():
+def test_schema_describes_every_key():
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     for struct in SCHEMA["$defs"].values():
         for name, field in struct["properties"].items():
             assert field.get("description"), name
 
 
-def test_the_example_names_every_key_of_the_schema():
+def test_example_names_every_key_of_the_schema():
     text = EXAMPLE.read_text()
     for struct in SCHEMA["$defs"].values():
         for key in struct["properties"]:
@@ -42,7 +42,7 @@ def test_the_example_names_every_key_of_the_schema():
 
 
 @pytest.mark.parametrize("text", [EXAMPLE.read_text(), config.init_text(None)], ids=["example", "init"])
-def test_it_accepts_what_we_ship(text):
+def test_schema_accepts_shipped_configs(text):
     jsonschema.validate(yaml.safe_load(text), SCHEMA)
 
 
@@ -86,6 +86,13 @@ WRONG = [
 ]
 
 
+def test_moved_keys_are_deprecated():
+    top = SCHEMA["$defs"]["Lab"]["properties"]
+    assert {key for key, field in top.items() if field.get("deprecated")} == {"registry", "registrator"}
+    config = {"registry": "repo", "registrator": {"image": "r:1"}, "services": {"web": {"path": "web"}}}
+    jsonschema.validate(config, SCHEMA)
+
+
 @pytest.mark.parametrize("service", RIGHT)
 def test_schema_and_loader_accept(folder, service):
     text = f"services:\n  web: {service}\n"
@@ -94,7 +101,7 @@ def test_schema_and_loader_accept(folder, service):
 
 
 @pytest.mark.parametrize("service", WRONG)
-def test_schema_and_loader_refuse(folder, service):
+def test_schema_and_loader_reject(folder, service):
     text = f"services:\n  web: {service}\n"
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(yaml.safe_load(text), SCHEMA)
@@ -106,7 +113,7 @@ def test_schema_and_loader_refuse(folder, service):
     "text",
     ["{}", "services: {}", "lab: A", "services: {Web: {path: web}}", "target: moon", "consul: {servers: 2}"],
 )
-def test_both_refuse_files_that_are_no_lab(folder, text):
+def test_schema_and_loader_reject_incomplete_files(folder, text):
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(yaml.safe_load(text), SCHEMA)
     with pytest.raises(config.ConfigMistakes):

@@ -1,4 +1,4 @@
-"""The lab's types: frozen, with the lab text's defaults, and constraints that msgspec enforces."""
+"""The lab's types are frozen, and have defaults and constraints that msgspec enforces."""
 
 import msgspec
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from ecsconsul.config.lab import Check, Duration, HttpPath, Lab, Name, ServiceSpec, Tag
 
 
-def test_defaults_are_those_of_the_labs_text():
+def test_defaults():
     service = ServiceSpec(name="weather", path="/weather")
     assert (service.port, service.host_port, service.count, service.cpu, service.memory) == (
         4567,
@@ -19,13 +19,13 @@ def test_defaults_are_those_of_the_labs_text():
     assert Check(http="/health").interval == "10s"
 
 
-def test_a_service_is_found_by_name():
+def test_find_service_by_name():
     lab = Lab(services=(ServiceSpec(name="weather", path="/w"), ServiceSpec(name="portal", path="/p")))
     assert lab.service("portal") is lab.services[1]
     assert lab.service("stock-price") is None
 
 
-def test_a_lab_cannot_be_changed():
+def test_lab_is_immutable():
     with pytest.raises(AttributeError):
         Lab().name = "other"  # type: ignore[misc]
 
@@ -47,7 +47,7 @@ def test_a_lab_cannot_be_changed():
         (Tag, ["http", "urlprefix-/a b"], ["", " "]),
     ],
 )
-def test_texts_follow_their_pattern(wanted, right, wrong):
+def test_patterns(wanted, right, wrong):
     for value in right:
         assert msgspec.convert(value, wanted) == value
     for value in wrong:

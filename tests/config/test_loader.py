@@ -1,4 +1,4 @@
-"""config.yaml: what is accepted, and that every mistake is reported with its line and what was meant."""
+"""The loader accepts every documented form, and reports each mistake with its line and what was probably meant."""
 
 import os
 import re
@@ -20,7 +20,7 @@ KEYWORDS = (
     *("path", "port", "host_port", "count", "cpu", "memory", "environment", "tags", "check"),
     *("http", "tcp", "ttl", "interval", "timeout"),
 )
-TOP_KEYS = "lab, target, runtime, base_image, instances, consul, registry, registrator, aws, services"
+TOP_KEYS = "lab, target, runtime, base_image, instances, consul, aws, services"
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 
 
@@ -39,7 +39,7 @@ def read(folder: Path, text: str | bytes) -> Lab:
 
 
 def mistakes(folder: Path, text: str | bytes) -> list[str]:
-    """What is wrong, as `line: path: message`."""
+    """The mistakes, as `line: path: message`."""
     with pytest.raises(config.ConfigMistakes) as caught:
         read(folder, text)
     return [f"{m.line}: {m.path}: {m.message}" for m in caught.value.mistakes]
@@ -52,14 +52,14 @@ def only(folder: Path, text: str | bytes) -> str:
 
 
 def web(fields: str) -> str:
-    """A config whose one service has these fields, from line 4 on."""
+    """A config with one service, whose fields start at line 4."""
     return "services:\n  web:\n    path: web\n" + "".join(f"    {line}\n" for line in fields.splitlines())
 
 
-# --- what is accepted
+# --- valid configs
 
 
-def test_the_built_in_lab_is_the_one_of_the_labs_text():
+def test_built_in_lab():
     lab = config.load(None)
     assert (lab.name, lab.target, lab.instances, lab.consul.servers) == ("consul-lab", "local", 2, 1)
     assert [service.name for service in lab.services] == ["stock-price", "weather", "portal"]
@@ -74,22 +74,22 @@ def test_the_built_in_lab_is_the_one_of_the_labs_text():
 
 
 @pytest.mark.parametrize("runtime", ["auto", "processes", "docker"])
-def test_the_runtime_and_the_base_image_are_the_labs(folder, runtime):
+def test_runtime_and_base_image(folder, runtime):
     lab = read(folder, f"runtime: {runtime}\nbase_image: registry.example:5000/python:3.12\n" + web(""))
     assert (lab.runtime, lab.base_image) == (runtime, "registry.example:5000/python:3.12")
     lab = read(folder, web(""))
     assert (lab.runtime, lab.base_image) == ("auto", None)
 
 
-def test_a_runtime_or_a_base_image_that_cannot_be_is_refused(folder):
+def test_invalid_runtime_or_base_image_is_rejected(folder):
     assert only(folder, "runtime: dokcer\n" + web("")).startswith("1: runtime: expected one of auto, docker, processes")
     for name in ("python 3.12", "${BASE}", "''"):
-        assert "the name of an image, such as python:3.12-slim" in only(folder, f"base_image: {name}\n" + web(""))
+        assert "an image name, such as python:3.12-slim" in only(folder, f"base_image: {name}\n" + web(""))
 
 
-def test_what_only_aws_needs_has_defaults(folder):
+def test_aws_defaults(folder):
     lab = read(folder, web(""))
-    assert (lab.registry, lab.registrator.image) == (None, None)
+    assert (lab.aws.registry, lab.aws.registrator.image) == (None, None)
     assert (lab.aws.vpc, lab.aws.subnets, lab.aws.key_name, lab.aws.ssh_cidr) == (None, (), None, None)
     assert (lab.aws.instance_type, lab.aws.consul_access, lab.aws.consul_image) == (
         "t3.small", "ssh", "hashicorp/consul:1.20",
@@ -97,43 +97,72 @@ def test_what_only_aws_needs_has_defaults(folder):
     assert (lab.aws.ssh.user, lab.aws.ssh.port, lab.aws.ssh.key, lab.aws.ssh.host) == ("ec2-user", 22, None, None)
 
 
-def test_what_only_aws_needs_is_read(folder, monkeypatch):
+def test_aws_settings(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder / "home"))
-    aws = "aws: {vpc: vpc-1, subnets: [subnet-1, subnet-2], instance_type: t4g.small, key_name: my key"
+    aws = "aws: {registry: registry.example:5000/lab, registrator: {image: r:1}"
+    aws += ", vpc: vpc-1, subnets: [subnet-1, subnet-2], instance_type: t4g.small, key_name: my key"
     aws += ", ssh_cidr: 203.0.113.7/32, consul_access: ssm, ssh: {user: me, port: 2222, host: bastion, key: ~/k.pem}}\n"
-    lab = read(folder, "registry: registry.example:5000/lab\nregistrator: {image: r:1}\n" + aws + web(""))
-    assert (lab.registry, lab.registrator.image, lab.aws.subnets) == (
+    lab = read(folder, aws + web(""))
+    assert (lab.aws.registry, lab.aws.registrator.image, lab.aws.subnets) == (
         "registry.example:5000/lab", "r:1", ("subnet-1", "subnet-2"),
     )  # fmt: skip
     assert (lab.aws.key_name, lab.aws.ssh_cidr, lab.aws.consul_access) == ("my key", "203.0.113.7/32", "ssm")
     assert lab.aws.ssh.key == str(folder / "home" / "k.pem")
-    one = read(folder, "registry: my_docker_hub_repo\naws: {subnets: subnet-1, ssh: {key: k.pem}}\n" + web(""))
-    assert (one.registry, one.aws.subnets) == ("my_docker_hub_repo", ("subnet-1",))
+    one = read(folder, "aws: {registry: my_docker_hub_repo, subnets: subnet-1, ssh: {key: k.pem}}\n" + web(""))
+    assert (one.aws.registry, one.aws.subnets) == ("my_docker_hub_repo", ("subnet-1",))
     assert one.aws.ssh.key == str(folder / "k.pem")
 
 
 @pytest.mark.parametrize(
     ("text", "mistake"),
     [
-        ("registry: https://r.example/x", "1: registry: expected a Docker Hub namespace such as my_docker_hub_repo"),
+        (
+            "aws: {registry: https://r.example/x}",
+            "1: aws.registry: expected a Docker Hub namespace such as my_docker_hub_repo",
+        ),
         ("registry: r.example/x/", "1: registry: expected a Docker Hub namespace"),
-        ("aws: {vpc: default}", "1: aws.vpc: expected the id of a VPC: vpc-..., got the text"),
+        ("aws: {vpc: default}", "1: aws.vpc: expected a VPC ID: vpc-..., got the text"),
         ("aws: {subnets: [subnet-1, subnet-1]}", "1: aws.subnets[1]: the subnet subnet-1 is given twice"),
-        ("aws: {subnets: 'subnet-1,subnet-2'}", "1: aws.subnets: expected the id of a subnet"),
+        ("aws: {subnets: 'subnet-1,subnet-2'}", "1: aws.subnets: expected a subnet ID"),
         ("aws: {instance_type: small}", "1: aws.instance_type: expected an EC2 instance type, such as t3.small"),
         ("aws: {ssh_cidr: 300.0.0.1/32}", "1: aws.ssh_cidr: expected an IPv4 range, such as 203.0.113.7/32"),
         ("aws: {ssh_cidr: 203.0.113.7}", "1: aws.ssh_cidr: expected an IPv4 range"),
         ("aws: {consul_access: shh}", "1: aws.consul_access: expected one of direct, ssh, ssm, got the text"),
-        ("aws: {ssh: {user: -oProxyCommand}}", "1: aws.ssh.user: expected a name without blanks"),
+        ("aws: {ssh: {user: -oProxyCommand}}", "1: aws.ssh.user: expected a name without spaces"),
         ("aws: {ssh: {hots: x}}", "1: aws.ssh.hots: unknown key; did you mean host?"),
         ("aws: {keyname: x}", "1: aws.keyname: unknown key; did you mean key_name?"),
     ],
 )
-def test_mistakes_of_what_only_aws_needs(folder, text, mistake):
+def test_aws_mistakes(folder, text, mistake):
     assert only(folder, text + "\n" + web("")).startswith(mistake)
 
 
-def test_init_spells_every_field_of_every_service_out(tmp_path):
+@pytest.mark.parametrize("aws", ["", "aws: {vpc: vpc-1}\n"])
+def test_deprecated_registry_and_registrator_still_work(folder, aws):
+    warnings: list[str] = []
+    (folder / "config.yaml").write_text("lab: x1\nregistrator: {image: r:1}\nregistry: repo\n" + aws + web(""))
+    lab = config.load(folder / "config.yaml", warn=warnings.append)
+    assert (lab.aws.registry, lab.aws.registrator.image) == ("repo", "r:1")
+    moves = "move registry to aws.registry, registrator to aws.registrator"
+    assert warnings == [f"{folder / 'config.yaml'}:2: deprecated: {moves}"]
+
+
+def test_current_keys_cause_no_warning(folder):
+    (folder / "config.yaml").write_text("aws: {registry: repo}\n" + web(""))
+    warnings: list[str] = []
+    config.load(folder / "config.yaml", warn=warnings.append)
+    assert warnings == []
+
+
+def test_old_and_new_place_must_agree(folder):
+    assert read(folder, "registry: repo\naws: {registry: repo}\n" + web("")).aws.registry == "repo"
+    found = only(folder, "registry: other\naws:\n  registry: repo\n" + web(""))
+    assert found == "1: registry: differs from aws.registry on line 3; keep only aws.registry"
+    assert len(mistakes(folder, "registry: repo/\naws: {registry: repo/}\n" + web(""))) == 2
+    assert only(folder, "registry: repo\naws: 3\n" + web("")).startswith("2: aws: expected a mapping")
+
+
+def test_init_lists_every_field_of_every_service(tmp_path):
     text = config.init_text(tmp_path)
     assert read(tmp_path, text) == config.load(None)
     services = yaml.safe_load(text)["services"]
@@ -144,7 +173,7 @@ def test_init_spells_every_field_of_every_service_out(tmp_path):
     assert all((len(line) - len(line.lstrip())) % 2 == 0 for line in text.splitlines() if line.strip())
 
 
-def test_init_uses_the_services_that_lie_beside_it(tmp_path):
+def test_init_uses_services_next_to_the_config(tmp_path):
     (tmp_path / "services" / "weather").mkdir(parents=True)
     (tmp_path / "services" / "weather" / "Dockerfile").touch()
     services = yaml.safe_load(config.init_text(tmp_path))["services"]
@@ -157,14 +186,14 @@ def test_init_uses_the_services_that_lie_beside_it(tmp_path):
     assert lab.services[1].path == str((tmp_path / "services" / "weather").resolve())
 
 
-def test_the_example_is_the_built_in_lab_and_names_every_key():
+def test_example_is_the_built_in_lab_and_names_every_key():
     assert config.load(EXAMPLE) == config.load(None)
     text = EXAMPLE.read_text()
     for key in KEYWORDS:
         assert re.search(rf"^ *(# *)?{key}: ?", text, re.MULTILINE), key
 
 
-def test_the_examples_own_service_is_one_when_uncommented(tmp_path):
+def test_commented_service_of_the_example_is_valid(tmp_path):
     own = EXAMPLE.read_text().split("and this:\n")[1]
     text = "services:\n" + "".join(line.replace("  # ", "  ", 1) + "\n" for line in own.splitlines()[1:])
     (tmp_path / "lab").mkdir()
@@ -179,20 +208,20 @@ def test_the_examples_own_service_is_one_when_uncommented(tmp_path):
     )
 
 
-def test_path_alone_is_a_service_with_the_labs_defaults(folder):
+def test_service_needs_only_a_path(folder):
     (service,) = read(folder, web("")).services
     assert (service.port, service.count, service.check, service.tags) == (4567, 1, None, ())
     assert service.path == str((folder / "web").resolve())
 
 
-def test_a_relative_path_starts_at_the_config_file_not_at_the_working_directory(folder, monkeypatch):
+def test_relative_path_starts_at_the_config_file(folder, monkeypatch):
     (folder / "web" / "inner").mkdir()
     monkeypatch.chdir(folder / "web" / "inner")
     (folder / "config.yaml").write_text(web(""))
     assert config.load(Path("../../config.yaml")).services[0].path == str((folder / "web").resolve())
 
 
-def test_a_path_may_start_at_home(folder, monkeypatch):
+def test_path_may_start_with_a_tilde(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder))
     assert read(folder, "services:\n  web: {path: ~/web}\n").services[0].path == str((folder / "web").resolve())
 
@@ -210,7 +239,7 @@ def test_checks(folder, text, check):
     assert read(folder, web(text)).services[0].check == check
 
 
-def test_environment_values_are_the_text_that_was_written(folder):
+def test_environment_values_keep_their_text(folder):
     text = "environment: {A: 1.10, B: 007, C: yes, D: FALSE, E: 2024-01-31, F: '', G: 'no', H: 1:30, I: !!str 3}"
     assert read(folder, web(text)).services[0].environment == {
         "A": "1.10",
@@ -225,12 +254,12 @@ def test_environment_values_are_the_text_that_was_written(folder):
     }
 
 
-def test_one_tag_needs_no_list(folder):
+def test_single_tag_needs_no_list(folder):
     assert read(folder, web("tags: http")).services[0].tags == ("http",)
     assert read(folder, web("tags: [b, a, 'x=y,z']")).services[0].tags == ("b", "a", "x=y,z")
 
 
-def test_anchors_and_merge_keys_work_and_own_keys_win(folder):
+def test_own_keys_override_merged_keys(folder):
     text = """
 services:
   one: &base
@@ -247,14 +276,14 @@ services:
     assert two.environment == {"A": "first", "B": "b", "C": "c"}
 
 
-def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(folder):
+def test_byte_order_mark_and_windows_line_endings_are_accepted(folder):
     assert read(folder, b"\xef\xbb\xbf" + web("count: 3").replace("\n", "\r\n").encode()).services[0].count == 3
 
 
 # --- mistakes
 
 
-def test_all_mistakes_come_at_once_sorted_with_file_and_line(folder):
+def test_all_mistakes_are_reported_sorted_by_line(folder):
     text = """lab: Big
 services:
   web:
@@ -268,7 +297,7 @@ target: aw
     error, name = caught.value, folder / "config.yaml"
     assert error.exit_code == ExitCode.CONFIG_INVALID
     assert (error.what, error.where) == ("the config has 5 mistakes", f"{name}:1")
-    words = "2 to 32 lower-case letters, digits and hyphens, a letter first"
+    words = "2 to 32 lower-case letters, digits and hyphens, starting with a letter"
     assert error.why.splitlines() == [
         f'{name}:1: lab: expected {words}, got the text "Big"',
         f"{name}:4: services.web.path: there is no folder {folder.resolve() / 'wbe'}",
@@ -279,7 +308,7 @@ target: aw
     assert error.hint
 
 
-def test_mistakes_are_data_too(folder):
+def test_mistakes_have_line_column_and_path(folder):
     with pytest.raises(config.ConfigMistakes) as caught:
         read(folder, web("count: -1"))
     assert [(m.line, m.column, m.path) for m in caught.value.mistakes] == [(4, 5, "services.web.count")]
@@ -290,16 +319,16 @@ def test_mistakes_are_data_too(folder):
     [
         (
             'count: "3"',
-            '4: services.web.count: expected a whole number from 0 to 1000, got the text "3"; leave the q',
+            '4: services.web.count: expected a whole number from 0 to 1000, got the text "3"; remove the q',
         ),
         ("count: 3.5", "4: services.web.count: expected a whole number from 0 to 1000, got 3.5"),
         ("count: true", "4: services.web.count: expected a whole number from 0 to 1000, got true"),
         ("count: 1001", "4: services.web.count: expected a whole number from 0 to 1000, got 1001"),
-        ("count:", "4: services.web.count: nothing is given; give a value, or leave the key out"),
+        ("count:", "4: services.web.count: the value is missing; add one, or remove the key"),
         ("count: [1]", "4: services.web.count: expected a whole number from 0 to 1000, got a list"),
         (
             "count: 010",
-            "4: services.web.count: expected a whole number from 0 to 1000, got 010 (a number in YAML's",
+            "4: services.web.count: expected a whole number from 0 to 1000, got 010 (a number in YAML",
         ),
         (
             "count: !x 1",
@@ -316,14 +345,14 @@ def test_mistakes_are_data_too(folder):
             "host_port: '8080:80'",
             '4: services.web.host_port: expected a whole number from 1 to 65535, got the text "80',
         ),
-        ("host_port: 22", "4: services.web.host_port: 22 is in use on every instance, reserved by ECS"),
+        ("host_port: 22", "4: services.web.host_port: 22 is taken on every instance: ECS reserves it"),
         (
             "host_port: 8500",
-            "4: services.web.host_port: 8500 is in use on every instance, by the Consul agent",
+            "4: services.web.host_port: 8500 is taken on every instance: the Consul agent uses it",
         ),
         (
             "host_port: 80\ncount: 3",
-            "4: services.web.host_port: one task per instance can have 80; count is 3, insta",
+            "4: services.web.host_port: only one task per instance can use 80; count is 3, i",
         ),
         ("cpu: 0", "4: services.web.cpu: expected a whole number from 1 to 196608, got 0"),
         ("memory: 3", "4: services.web.memory: expected a whole number, 4 or more, got 3"),
@@ -332,7 +361,7 @@ def test_mistakes_are_data_too(folder):
         ("replicas: 1", "4: services.web.replicas: unknown key; did you mean count?"),
         (
             "zzz: 1",
-            "4: services.web.zzz: unknown key; known here: path, port, host_port, count, cpu, memory, envi",
+            "4: services.web.zzz: unknown key; known keys: path, port, host_port, count, cpu, memory, envi",
         ),
         ("1: 1", '4: services.web: a key must be text, got 1; write "1"'),
         (
@@ -341,7 +370,7 @@ def test_mistakes_are_data_too(folder):
         ),
         (
             "environment: {1A: b}",
-            "4: services.web.environment.1A: expected letters, digits, _ . and -, not a digit fi",
+            "4: services.web.environment.1A: expected letters, digits, _ . and -, not startin",
         ),
         (
             "environment: {A: }",
@@ -357,19 +386,19 @@ def test_mistakes_are_data_too(folder):
         ),
         (
             'environment: {A: "a\\0"}',
-            "4: services.web.environment.A: a character that no environment variable can h",
+            "4: services.web.environment.A: contains a character that environment va",
         ),
         ("tags: {a: b}", "4: services.web.tags: expected a list of tags, got a mapping"),
-        ("tags: http,v1", "4: services.web.tags: several tags are a list: [http,v1]"),
+        ("tags: http,v1", "4: services.web.tags: write several tags as a list: [http,v1]"),
         (
             "tags: [a, b, a]",
             "4: services.web.tags[2]: the tag a is given twice, first as services.web.tags[0]",
         ),
-        ("tags:\n- a\n- ''", '6: services.web.tags[1]: expected a tag that is not empty, got the text ""'),
-        ("tags: [1]", '4: services.web.tags[0]: expected a tag that is not empty, got 1; did you mean "1"?'),
+        ("tags:\n- a\n- ''", '6: services.web.tags[1]: expected a non-empty tag, got the text ""'),
+        ("tags: [1]", '4: services.web.tags[0]: expected a non-empty tag, got 1; did you mean "1"?'),
         (
             "check: health",
-            "4: services.web.check: expected a path that begins with /, such as /health, got the text",
+            "4: services.web.check: expected a path that starts with /, such as /health, got the text",
         ),
         ("check: {}", "4: services.web.check: expected exactly one of http, tcp and ttl, got none"),
         (
@@ -383,7 +412,7 @@ def test_mistakes_are_data_too(folder):
         ),
         (
             "check:\n  ttl: 3s\n  interval: 1s",
-            "6: services.web.check.interval: a ttl check has none: the task report",
+            "6: services.web.check.interval: not allowed with ttl",
         ),
         (
             "check: {tcp: true, interval: 10}",
@@ -413,17 +442,17 @@ def test_a_duration_without_unit_is_understood(folder):
         ("just text", f"1: : expected a mapping with {TOP_KEYS}, got the text"),
         ("lab: my-lab\n", "1: : services is missing: a lab needs at least one service"),
         ("services: {}\n", "1: services: is empty: a lab needs at least one service"),
-        ("services:\n", "1: services: nothing is given; give a value, or leave the key out"),
+        ("services:\n", "1: services: the value is missing; add one, or remove the key"),
         ("services: [web]\n", "1: services: expected a mapping from service names to services, got a list"),
         (
             "services:\n  web:\n",
             "2: services.web: expected a mapping with path, port, host_port, count, cpu, mem",
         ),
-        ("services:\n  web: {}\n", "2: services.web: path is missing: the folder that holds the Dockerfile"),
+        ("services:\n  web: {}\n", "2: services.web: path is missing: the folder with the Dockerfile"),
         ("services:\n  web: {pth: web}\n", "2: services.web.pth: unknown key; did you mean path?"),
         (
             "services:\n  no: {path: web}\n",
-            "2: services: a key must be text, got no, which YAML reads as false; in",
+            "2: services: a key must be text, got no, which YAML reads as false; qu",
         ),
         (
             "services:\n  Web: {path: web}\n",
@@ -433,7 +462,7 @@ def test_a_duration_without_unit_is_understood(folder):
             'services:\n  "web\\n": {path: web}\n',
             "2: services.web\\n: an invisible or unprintable character in the name",
         ),
-        ("services:\n  consul: {path: web}\n", "2: services.consul: is the name of Consul's own service"),
+        ("services:\n  consul: {path: web}\n", "2: services.consul: the name is taken by Consul's own service"),
         ("services:\n  [a]: {path: web}\n", "2: services: a key must be text, got a list"),
         ("services:\n  web:\n\tpath: web\n", "3: : a tab in the indentation; YAML indents with spaces"),
         ("services: {web: {path: web}\n", "2: : while parsing a flow mapping: "),
@@ -451,7 +480,7 @@ def test_a_duration_without_unit_is_understood(folder):
         ("consul: 3\n" + web(""), "1: consul: expected a mapping with servers, got 3"),
         (
             "lab: no\n" + web(""),
-            "1: lab: expected 2 to 32 lower-case letters, digits and hyphens, a letter first, go",
+            "1: lab: expected 2 to 32 lower-case letters, digits and hyphens, starting with a l",
         ),
         (
             "target: locl\n" + web(""),
@@ -462,23 +491,23 @@ def test_a_duration_without_unit_is_understood(folder):
         ("lab: one\nlab: two\n" + web(""), "2: lab: given twice, first on line 1"),
     ],
 )
-def test_mistakes_of_the_file(folder, text, mistake):
+def test_file_mistakes(folder, text, mistake):
     assert only(folder, text).startswith(mistake)
 
 
 @pytest.mark.parametrize(
     ("path", "mistake"),
     [
-        ("lab:portl", "no service 'portl' ships with ecsconsul; did you mean lab:portal?"),
-        ("lab:../x", "no service '../x' ships with ecsconsul; those are portal, stock-price, weather"),
+        ("lab:portl", "ecsconsul ships no service 'portl'; did you mean lab:portal?"),
+        ("lab:../x", "ecsconsul ships no service '../x'; choose one of portal, stock-price, weather"),
         ("empty", "there is no Dockerfile in {folder}/empty"),
-        ("web/Dockerfile", "{folder}/web/Dockerfile is a file; give the folder that holds the Dockerfile"),
-        ("x" * 5000, "the folder cannot be looked at: "),
-        ("loop", "the folder cannot be looked at: |there is no folder {folder}/loop"),
-        ("~nobody-of-that-name/web", "the folder cannot be looked at: "),
+        ("web/Dockerfile", "{folder}/web/Dockerfile is a file; name the folder with the Dockerfile"),
+        ("x" * 5000, "can't read the folder: "),
+        ("loop", "can't read the folder: |there is no folder {folder}/loop"),
+        ("~nobody-of-that-name/web", "can't read the folder: "),
     ],
 )
-def test_mistakes_of_a_path(folder, path, mistake):
+def test_path_mistakes(folder, path, mistake):
     (folder / "empty").mkdir()
     (folder / "loop").symlink_to(folder / "loop")
     found = only(folder, f"services:\n  web:\n    path: {path}\n")
@@ -491,11 +520,11 @@ def test_two_services_cannot_share_a_host_port(folder):
     assert only(folder, text) == "5: services.a2.host_port: 80 is also services.a1.host_port on line 2"
 
 
-def test_a_wrong_count_or_number_of_instances_is_reported_once(folder):
+def test_invalid_instances_is_reported_once(folder):
     assert only(folder, "instances: 0\n" + web("host_port: 80\ncount: 3")).startswith("1: instances: expected")
 
 
-def test_a_file_that_cannot_be_read_says_why(tmp_path):
+def test_unreadable_file_says_why(tmp_path):
     for path, why in ((tmp_path / "none.yaml", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(ConfigInvalid) as caught:
             config.load(path)
@@ -504,7 +533,7 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_file_without_permission_says_so(folder):
+def test_file_without_read_permission(folder):
     (folder / "config.yaml").write_text(web(""))
     (folder / "config.yaml").chmod(0)
     with pytest.raises(ConfigInvalid, match="Permission denied"):
@@ -515,15 +544,15 @@ def test_a_file_without_permission_says_so(folder):
 
 
 @pytest.mark.parametrize("start", ["[", "- ", "? ", "{a: "])
-def test_deep_nesting_is_refused(folder, start):
+def test_deep_nesting_is_rejected(folder, start):
     assert only(folder, "lab: x1\nservices:\n  " + start * 200_000).endswith("nested more than 100 deep")
 
 
-def test_a_file_that_is_too_large_is_refused(folder):
-    assert only(folder, "#" * 2_000_000) == "1: : larger than 1 MiB; that is no config"
+def test_too_large_file_is_rejected(folder):
+    assert only(folder, "#" * 2_000_000) == "1: : the file is larger than 1 MiB"
 
 
-def test_a_loop_of_aliases_ends(folder):
+def test_alias_loop_ends(folder):
     found = mistakes(folder, "services: &s {ab: *s, cd: *s}")
     assert [mistake.split(": ")[1] for mistake in found if "path is missing" in mistake] == [
         "services.ab",
@@ -533,7 +562,7 @@ def test_a_loop_of_aliases_ends(folder):
     assert read(folder, "services: {ab: &s {<<: [*s, *s], path: web}}").services[0].name == "ab"
 
 
-def test_messages_hold_no_control_characters(folder):
+def test_messages_contain_no_control_characters(folder):
     text = 'services:\n  "a\\e[31m\\n": {path: "a\\e[31m", "b\\e": 1, count: "\\e[0mé"}\n'
     found = mistakes(folder, text)
     assert len(found) == 4
@@ -541,7 +570,7 @@ def test_messages_hold_no_control_characters(folder):
     assert "é" in found[-1]
 
 
-def test_an_alias_bomb_costs_little(folder):
+def test_alias_bomb_is_cheap(folder):
     lists = "\n".join(f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30))
     merges = "\n".join(f"  m{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 9)}]}}" for n in range(1, 30))
     environment = ", ".join(f"A{n}: b" for n in range(2000))
@@ -597,7 +626,7 @@ CONFIGS = VALUES | st.fixed_dictionaries({"services": st.dictionaries(KEYS, FIEL
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """A folder with a service for all the examples of a property."""
+    """A folder with one service, shared by all examples of a property."""
     folder = tmp_path_factory.mktemp("shared")
     (folder / "web").mkdir()
     (folder / "web" / "Dockerfile").touch()
@@ -606,19 +635,19 @@ def shared(tmp_path_factory):
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=CONFIGS)
-def test_any_yaml_is_a_lab_or_config_invalid(shared, data):
+def test_any_yaml_is_a_lab_or_invalid(shared, data):
     parse_or_reject(shared, yaml.safe_dump(data, allow_unicode=True).encode())
 
 
 @settings(max_examples=150, deadline=None)
 @given(text=st.text(max_size=80) | st.text(alphabet="ab:-[]{}&*<!|>#'\"\n\t ,?%@0", max_size=60))
-def test_any_text_is_a_lab_or_config_invalid(shared, text):
+def test_any_text_is_a_lab_or_invalid(shared, text):
     parse_or_reject(shared, text.encode("utf-8", "surrogatepass"))
 
 
 @settings(max_examples=50, deadline=None)
 @given(data=st.binary(max_size=60))
-def test_any_bytes_are_a_lab_or_config_invalid(shared, data):
+def test_any_bytes_are_a_lab_or_invalid(shared, data):
     parse_or_reject(shared, data)
 
 

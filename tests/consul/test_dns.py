@@ -18,8 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecsconsul.consul import RECORD_TYPES
 from ecsconsul.consul.catalog import Consul
-from ecsconsul.consul.dns import TYPES, lookup, question
+from ecsconsul.consul.dns import lookup, question
 from ecsconsul.errors import LabError, Unreachable, WrongUsage
 from tests.consul_server import ConsulServer, consul_server
 from tests.listening import tcp_and_udp
@@ -86,7 +87,7 @@ def test_what_cannot_be_asked_is_wrong_usage_with_a_hint(name: str, rrtype: str,
     assert caught.value.hint
 
 
-@given(st.text(max_size=80), st.sampled_from(TYPES))
+@given(st.text(max_size=80), st.sampled_from(RECORD_TYPES))
 def test_any_text_is_a_name_that_dns_takes_or_wrong_usage(text: str, rrtype: str) -> None:
     try:
         asked = question(text, rrtype=rrtype)
@@ -359,7 +360,7 @@ def test_where_nothing_listens_it_says_so_at_once(tcp: bool) -> None:
 @pytest.mark.parametrize("tcp", [False, True])
 @pytest.mark.parametrize("garbage", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
 def test_what_is_no_dns_is_said_to_be_none(tcp: bool, garbage: bytes) -> None:
-    with dns_server(lambda *_: garbage) as port, pytest.raises(LabError, match="does not speak DNS"):
+    with dns_server(lambda *_: garbage) as port, pytest.raises(LabError, match="doesn't speak DNS"):
         lookup(NAME, "SRV", "127.0.0.1", port, tcp=tcp)
 
 

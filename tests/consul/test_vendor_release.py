@@ -30,12 +30,12 @@ def test_the_release_is_fetched_by_name_checked_and_executable(server: ReleaseSe
     binary = server.way.fetch(tmp_path, said.append)
     assert subprocess.run([binary], capture_output=True, check=True).stdout.startswith(b"Consul v9.9.9")
     assert server.asked == [SUMS_PATH, ZIP_PATH]
-    assert said == ["fetching Consul 9.9.9 from 127.0.0.1"]
+    assert said == ["downloading Consul 9.9.9 from 127.0.0.1"]
 
 
 def test_another_checksum_than_the_published_one_is_refused(server: ReleaseServer, tmp_path: Path) -> None:
     server.publish(zipped(), checksum="f" * 64)
-    with pytest.raises(LabError, match=f"{ZIP} is not what was published.*not ffff") as raised:
+    with pytest.raises(LabError, match=f"The checksum of {ZIP} is wrong.*but ffff") as raised:
         fetch(server.base, tmp_path)
     assert not isinstance(raised.value, Unreachable)
     assert not (tmp_path / "consul").exists(), "what was not verified must not be unpacked"
@@ -44,7 +44,7 @@ def test_another_checksum_than_the_published_one_is_refused(server: ReleaseServe
 def test_a_download_that_breaks_off_says_so(server: ReleaseServer, tmp_path: Path) -> None:
     server.cut = ZIP_PATH
     size = len(server.files[ZIP_PATH])
-    with pytest.raises(Unreachable, match=f"it broke off, {size - size // 2} bytes before its end"):
+    with pytest.raises(Unreachable, match=f"the connection closed with {size - size // 2} bytes missing"):
         fetch(server.base, tmp_path)
 
 
@@ -55,7 +55,7 @@ def test_a_download_that_stalls_is_given_up(server: ReleaseServer, tmp_path: Pat
 
 
 def test_a_download_that_takes_too_long_is_given_up(server: ReleaseServer, tmp_path: Path) -> None:
-    with pytest.raises(Unreachable, match="it takes too long"):
+    with pytest.raises(Unreachable, match="the download takes too long"):
         fetch(server.base, tmp_path, download_seconds=0.0)
 
 
@@ -94,7 +94,7 @@ def test_a_release_that_is_gone_says_404(server: ReleaseServer, tmp_path: Path, 
 
 def test_a_platform_without_a_published_zip_is_told(server: ReleaseServer, tmp_path: Path) -> None:
     server.files[SUMS_PATH] = b"<html>a hotel's login page</html>"
-    with pytest.raises(LabError, match=f"{ZIP} is not listed"):
+    with pytest.raises(LabError, match=f"checksums don't list {ZIP}"):
         fetch(server.base, tmp_path)
     assert server.asked == [SUMS_PATH]
 
@@ -102,7 +102,7 @@ def test_a_platform_without_a_published_zip_is_told(server: ReleaseServer, tmp_p
 @pytest.mark.parametrize("archive", [b"no zip at all", zipped(name="bin/other")])
 def test_an_archive_without_consul_is_refused(server: ReleaseServer, tmp_path: Path, archive: bytes) -> None:
     server.publish(archive)
-    with pytest.raises(LabError, match="holds no consul"):
+    with pytest.raises(LabError, match="contains no consul"):
         fetch(server.base, tmp_path)
 
 
@@ -143,5 +143,5 @@ def test_other_platforms_are_told(system: str, machine: str) -> None:
 def test_a_checksum_is_that_of_the_very_name() -> None:
     sums = "AA11  consul_1_linux_amd64.zip.sig\nBB22  consul_1_linux_amd64.zip\n"
     assert checksum(sums, "consul_1_linux_amd64.zip") == "bb22"
-    with pytest.raises(LabError, match=r"linux_arm64\.zip is not listed"):
+    with pytest.raises(LabError, match=r"don't list .*linux_arm64\.zip"):
         checksum(sums, "consul_1_linux_arm64.zip")

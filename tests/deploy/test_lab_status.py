@@ -21,7 +21,7 @@ from ecsconsul.deploy import executor
 from ecsconsul.deploy.lab_status import collect
 from ecsconsul.deploy.lab_steps import steps_for
 from ecsconsul.targets.base import ConsulAddress
-from tests.consul_server import ConsulServer, consul_server
+from tests.consul_server import ConsulServer
 from tests.deploy.world import FakeTarget, Runtime, SilentObserver
 
 Json = dict[str, Any]
@@ -31,20 +31,6 @@ Json = dict[str, Any]
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one look brings along stays fresh, however slow the machine of the tests is."""
     monkeypatch.setattr("ecsconsul.deploy.service_poller.FRESH", 60.0)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ConsulServer]:
-    with consul_server() as server:
-        yield server
-
-
-@pytest.fixture
-def consul(server: ConsulServer) -> Iterator[Consul]:
-    consul = Consul(server.host, server.http)
-    yield consul
-    for service_id in consul.agent_services():
-        consul.deregister(service_id)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -18,7 +17,7 @@ from ecsconsul.deploy.rollout import Rollout, counts, is_stable
 from ecsconsul.deploy.service_poller import ServicePoller
 from ecsconsul.errors import StepFailed
 from ecsconsul.targets.base import ConsulAddress, LogLine
-from tests.consul_server import ConsulServer, consul_server
+from tests.consul_server import ConsulServer
 from tests.deploy.world import FakeTarget, RecordingReport
 
 OLD, NEW = "arn:aws:ecs:us-east-1:1:task-definition/weather:1", "arn:aws:ecs:us-east-1:1:task-definition/weather:2"
@@ -380,16 +379,10 @@ def test_a_service_that_someone_deletes_meanwhile(ecs: Answers) -> None:
 # --- one that only does not become healthy: Consul knows why
 
 
-@pytest.fixture(scope="module")
-def consul() -> Iterator[ConsulServer]:
-    with consul_server() as server:
-        yield server
-
-
-def test_a_service_that_consul_does_not_see_passing(ecs: Answers, consul: ConsulServer) -> None:
-    ecs.target.consul_address = ConsulAddress(consul.host, consul.http, consul.host, consul.dns)
+def test_a_service_that_consul_does_not_see_passing(ecs: Answers, server: ConsulServer) -> None:
+    ecs.target.consul_address = ConsulAddress(server.host, server.http, server.host, server.dns)
     check = {"Name": "HTTP", "TTL": "60s", "Status": "critical", "Notes": ""}
-    Consul(consul.host, consul.http).register({"ID": "w:1", "Name": "weather", "Port": 80, "Check": check})
+    Consul(server.host, server.http).register({"ID": "w:1", "Name": "weather", "Port": 80, "Check": check})
     waiting = service(deployment(rolloutState="IN_PROGRESS"), events=[{"id": "1", "createdAt": NOW, "message": "(hm)"}])
     ecs.shows(*[waiting] * ecs.target.polling.attempts)
     failure = ecs.failure()

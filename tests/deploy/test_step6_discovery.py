@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,24 +15,10 @@ from ecsconsul.deploy.step6_discovery import DiscoveryStep
 from ecsconsul.errors import StepFailed, TargetAbsent
 from ecsconsul.polling import PollingPolicy
 from ecsconsul.targets.base import ConsulAddress, LogLine
-from tests.consul_server import ConsulServer, consul_server
+from tests.consul_server import ConsulServer
 from tests.deploy.world import FakeTarget, RecordingReport
 
 PASSING = {"weather": 2, "portal": 1}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ConsulServer]:
-    with consul_server() as server:
-        yield server
-
-
-@pytest.fixture
-def consul(server: ConsulServer) -> Iterator[Consul]:
-    consul = Consul(server.host, server.http)
-    yield consul
-    for service_id in consul.agent_services():
-        consul.deregister(service_id)
 
 
 @pytest.fixture

@@ -34,9 +34,10 @@ TIMEOUT = 120.0
 CONFIG = """\
 lab: {name}
 target: aws
-registry: {registry}/e2e
-registrator: {{image: {registry}/e2e/registrator:1}}
-aws: {{consul_access: direct}}
+aws:
+  consul_access: direct
+  registry: {registry}/e2e
+  registrator: {{image: {registry}/e2e/registrator:1}}
 services:
   weather: {{path: weather, tags: http, check: /health}}
   portal: {{path: portal, host_port: 8080}}

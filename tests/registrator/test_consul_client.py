@@ -12,19 +12,13 @@ from ecsconsul.registrator.consul_client import ConsulClient, ConsulRefused, _ne
 from ecsconsul.registrator.ownership import OwnershipTag, read_ownership_tag, with_ownership_tag
 from ecsconsul.registrator.rules import Registration
 from ecsconsul.registrator.settings import Server
-from tests.consul_server import ConsulServer, consul_server
+from tests.consul_server import ConsulServer
 from tests.registrator.conftest import eventually
 from tests.registrator.servers import FakeConsul
 
 TAG = OwnershipTag("ENGINE:1", "c1", "digest")
 # an ID may contain characters that a path may not
 ID = "host:a/b?c#d é:80"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ConsulServer]:
-    with consul_server() as started:
-        yield started
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ def confirmation(lab: Lab, stack: StackInfo | None, identity: Identity, region: 
         f" {lab.aws.instance_type}: {total} instances,"
         f" each with a {VOLUME_GIB} GiB volume and a public IPv4 address",
         f"  an IAM role, security groups that open ports {_ports(lab)} to the internet, a log group, an ECS cluster",
-        f"  {_many(len(lab.services), 'service')} and the Registrator, with their images in {lab.registry or 'ECR'}",
+        f"  {_many(len(lab.services), 'service')} and the Registrator; images in {lab.aws.registry or 'ECR'}",
         f"You pay for them until `ecsconsul down --target aws` has removed {lab.name} (docs/aws.md shows the prices).",
     ]
     return "\n".join(lines)

@@ -207,7 +207,7 @@ class Preflight:
         return Finding("ssh range", "ok", f"{cidr} may use SSH" if cidr else "SSH is closed")
 
     def _docker(self) -> list[Finding]:
-        where = self._lab.registry or "ECR"
+        where = self._lab.aws.registry or "ECR"
         return findings("docker", self._registry.blockers(), f"can build, and push to {where}")
 
     def _access(self) -> Finding:

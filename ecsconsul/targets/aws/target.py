@@ -43,7 +43,7 @@ class AwsTarget:
     ) -> None:
         self._lab = lab
         self._session = Session(region, profile)
-        self.images = images or RegistryImages(lab, lab.registry, self.client, self._architecture)
+        self.images = images or RegistryImages(lab, lab.aws.registry, self.client, self._architecture)
         self._preflight = Preflight(self._session, lab, self.images)
         self._warnings: list[Finding] = []
 
