@@ -1,1 +1,1 @@
-"""The CloudFormation templates, shipped with the package; launching them is left to steps/step2_stack.py."""
+"""The CloudFormation template and its boot scripts, shipped with the package."""

@@ -1,9 +1,9 @@
 #!/bin/bash
-# What both boot scripts share: says everything on the console, runs Consul, and tells CloudFormation how it ended.
+# Shared by both boot scripts: logs to the console, runs Consul, and signals the result to CloudFormation.
 #
-# The template tells LAB, STACK, REGION, CONSUL_IMAGE and AMAZON_DNS, and puts the script of the instance's role after
-# this one. Every wait has an end, and all of them together end before the 20 minutes of the template's CreationPolicy.
-# Mind: all this becomes the text of a Fn::Sub, which a variable in braces would be for.
+# The template sets LAB, STACK, REGION, CONSUL_IMAGE and AMAZON_DNS, and appends the script of the instance's role.
+# Every wait is bounded, and all of them together are shorter than the 20 minutes of the template's CreationPolicy.
+# This becomes the text of a Fn::Sub, which would replace variables in braces.
 set -Eeuo pipefail
 
 readonly SECRETS=/etc/ecsconsul
@@ -12,10 +12,10 @@ readonly METADATA_SECONDS=30 INSTALL_SECONDS=120 AWS_SECONDS=40 PULL_SECONDS=150
 
 INSTANCE_ID=''
 RESOURCE=''
-FAILED_AT='it was ended'
+FAILED_AT='a signal that stopped the script'
 export HOME=/root AWS_DEFAULT_REGION="$REGION" AWS_PAGER='' AWS_METADATA_SERVICE_NUM_ATTEMPTS=3
 
-# EC2 keeps what the console shows, and GetConsoleOutput answers it: `ecsconsul up` looks there for why a boot failed.
+# EC2 keeps the console output. `ecsconsul up` reads it with GetConsoleOutput to explain a failed boot.
 exec > >(sed -u 's/^/ecsconsul-boot: /' | tee -a "$BOOT_LOG" >/dev/console) 2>&1
 LOGGER=$!
 
@@ -23,20 +23,20 @@ say() {
     echo "$*" >&2
 }
 
-# within SECONDS COMMAND...: until the command succeeds; fails when it has not by then.
-within() {
+# retry_for SECONDS COMMAND...: repeats the command until it succeeds; fails if it never does.
+retry_for() {
     local end=$((SECONDS + $1))
     shift
     until "$@"; do
         if ((SECONDS >= end)); then
-            say "given up: $*"
+            say "gave up: $*"
             return 1
         fi
         sleep 2
     done
 }
 
-ended() {
+finish() {
     local status=$?
     trap - EXIT ERR
     set +e
@@ -45,7 +45,7 @@ ended() {
     else
         say "FAILED at $FAILED_AT"
         docker logs --tail 15 consul
-        # An instance without Consul must get no tasks.
+        # An instance without Consul must not run tasks.
         systemctl mask --now --no-block ecs.service
         signal FAILURE
     fi
@@ -54,7 +54,7 @@ ended() {
     exit "$status"
 }
 trap 'FAILED_AT="line $LINENO: $BASH_COMMAND"' ERR
-trap ended EXIT
+trap finish EXIT
 
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
 metadata() {
@@ -63,30 +63,31 @@ metadata() {
     curl -fsS --max-time 5 -H "X-aws-ec2-metadata-token: $token" "$url/meta-data/$1"
 }
 
-ask_aws() {
+aws_cli() {
     timeout 30 aws --output text --cli-connect-timeout 5 --cli-read-timeout 15 "$@"
 }
 
-# The AMI is built on the minimal Amazon Linux 2023, which has no AWS CLI.
+# The AMI is based on the minimal Amazon Linux 2023, which has no AWS CLI.
 has_aws_cli() {
     command -v aws >/dev/null || timeout 120 dnf install --assumeyes --quiet awscli-2
 }
 
-# The instance says of itself which resource of the stack it is: servers of two resources share one script.
+# A tag says which of the stack's resources the instance belongs to: servers of two resources share one script.
 find_resource() {
-    RESOURCE=$(ask_aws ec2 describe-instances --instance-ids "$INSTANCE_ID" \
+    RESOURCE=$(aws_cli ec2 describe-instances --instance-ids "$INSTANCE_ID" \
         --query "Reservations[].Instances[].Tags[?Key=='ecsconsul:resource'].Value") && [ -n "$RESOURCE" ]
 }
 
-# signal SUCCESS|FAILURE. Where nobody waits (Auto Scaling replaces an instance) CloudFormation refuses it: no harm.
+# signal SUCCESS|FAILURE. If nothing waits for it, as when Auto Scaling replaces an instance, CloudFormation rejects it
+# with a ValidationError, which is ignored.
 signal() {
     local answer
     if [ -z "$RESOURCE" ]; then
-        say "not signalled: it does not know as which resource of the stack"
+        say "not signalled: the instance's resource in the stack is unknown"
         return 1
     fi
     for _ in 1 2 3; do
-        if answer=$(ask_aws cloudformation signal-resource --stack-name "$STACK" \
+        if answer=$(aws_cli cloudformation signal-resource --stack-name "$STACK" \
             --logical-resource-id "$RESOURCE" --unique-id "$INSTANCE_ID" --status "$1" 2>&1); then
             say "signalled $1 for $RESOURCE"
             return 0
@@ -100,36 +101,37 @@ signal() {
     return 1
 }
 
-# introduce_itself ROLE
-introduce_itself() {
-    say "$1 of the lab $LAB, booting"
-    INSTANCE_ID=$(within "$METADATA_SECONDS" metadata instance-id)
-    ADDRESS=$(within "$METADATA_SECONDS" metadata local-ipv4)
-    within "$INSTALL_SECONDS" has_aws_cli
-    within "$AWS_SECONDS" find_resource
-    say "it is $INSTANCE_ID at $ADDRESS, of $RESOURCE"
+# identify ROLE
+identify() {
+    say "booting a $1 of the lab $LAB"
+    INSTANCE_ID=$(retry_for "$METADATA_SECONDS" metadata instance-id)
+    ADDRESS=$(retry_for "$METADATA_SECONDS" metadata local-ipv4)
+    retry_for "$INSTALL_SECONDS" has_aws_cli
+    retry_for "$AWS_SECONDS" find_resource
+    say "this is $INSTANCE_ID at $ADDRESS, part of $RESOURCE"
 }
 
-# The folder's own mode keeps others on the host out; Consul's user in the container reads the files in it.
+# The outer folder's mode keeps other users out; Consul's user in the container can read the files in it.
 make_config_folder() {
     install -d -m 0700 "$SECRETS"
     install -d -m 0755 "$SECRETS/consul"
 }
 
 gossip_key() {
-    ask_aws ssm get-parameter --name "/ecsconsul/$LAB/gossip-key" --with-decryption --query Parameter.Value
+    aws_cli ssm get-parameter --name "/ecsconsul/$LAB/gossip-key" --with-decryption --query Parameter.Value
 }
 
 write_gossip_key() {
     local key
-    key=$(within "$AWS_SECONDS" gossip_key)
-    # printf is the shell's own: the key is on no command line
+    key=$(retry_for "$AWS_SECONDS" gossip_key)
+    # printf is a shell builtin, so the key never appears on a command line
     printf '{"encrypt": "%s"}\n' "$key" >"$SECRETS/consul/gossip.json"
 }
 
-# write_consul_config SERVER CLIENT_ADDRESSES DNS_PORT TAG, the tag of those that it joins
-# What a check says is told to the servers at once, and not after five minutes where its state stays the same.
-# Valid for Consul 1.8 and newer; the multiplier is the one that production is advised, the default is for tiny machines.
+# write_consul_config SERVER CLIENT_ADDRESSES DNS_PORT JOIN_TAG
+# check_update_interval 0s: send a check's output to the servers at once; by default an unchanged state delays it by five
+# minutes.
+# raft_multiplier 1: recommended for production; the default suits tiny machines. Valid for Consul 1.8 and newer.
 # https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file
 write_consul_config() {
     cat >"$SECRETS/consul/agent.json" <<END
@@ -158,10 +160,10 @@ has_image() {
     docker image inspect "$CONSUL_IMAGE" >/dev/null 2>&1 || timeout 120 docker pull --quiet "$CONSUL_IMAGE"
 }
 
-# Docker starts it again whenever it ends, and after a reboot. 30 s let it leave before it is killed.
-# It may ask Amazon's DNS only: of itself it would ask in vain while it starts.
+# Docker restarts it whenever it exits, and after a reboot. It has 30 s to leave the cluster before Docker kills it.
+# It uses Amazon's DNS: while it starts it can't answer its own queries.
 run_consul() {
-    within "$PULL_SECONDS" has_image
+    retry_for "$PULL_SECONDS" has_image
     docker rm --force consul >/dev/null 2>&1 || true
     say "starting Consul"
     docker run --detach --name consul --restart always --network host --dns "$AMAZON_DNS" \
@@ -171,7 +173,7 @@ run_consul() {
         "$CONSUL_IMAGE" agent
 }
 
-# It has when the servers have a leader, and list this node as alive.
+# True once the servers have a leader and list this node as alive.
 has_joined() {
     local url=http://127.0.0.1:8500/v1 leader node
     leader=$(curl -fs --max-time 5 "$url/status/leader") || return 1
@@ -180,6 +182,6 @@ has_joined() {
 }
 
 await_consul() {
-    say "waiting until it has joined"
-    within "$JOIN_SECONDS" has_joined
+    say "waiting for Consul to join"
+    retry_for "$JOIN_SECONDS" has_joined
 }

@@ -1,8 +1,8 @@
 #!/bin/bash
-# Boots an ECS instance: the settings of the ECS agent and of Docker, and the Consul agent that Docker's DNS leads to.
+# Boots an ECS instance: configures the ECS agent and Docker, and runs the Consul agent that answers containers' DNS.
 readonly BRIDGE=172.17.0.1
 
-# The ECS agent starts when this script is through. https://github.com/aws/amazon-ecs-agent/blob/master/README.md
+# The ECS agent starts after this script. https://github.com/aws/amazon-ecs-agent/blob/master/README.md
 write_ecs_config() {
     cat >/etc/ecs/ecs.config <<END
 ECS_CLUSTER=$CLUSTER
@@ -22,8 +22,8 @@ ECS_RESERVED_PORTS_UDP=[53,8301]
 END
 }
 
-# The bridge's address is fixed, so that every container can be told the agent's. Without a proxy in user space the
-# connections that tasks see come from who made them; the AMI's own daemon.json, which this replaces, says so too.
+# The bridge has a fixed address, at which every container finds the agent. Without the userland proxy, tasks see the
+# real source of a connection; the AMI's own daemon.json, which this one replaces, turns it off too.
 write_docker_config() {
     install -d -m 0755 /etc/docker
     cat >/etc/docker/daemon.json <<END
@@ -39,11 +39,11 @@ END
     systemctl restart docker.service
 }
 
-introduce_itself ecs-instance
+identify ecs-instance
 write_ecs_config
 write_docker_config
 make_config_folder
-# tasks reach it at the bridge; what shares the host's network, as Registrator does, at 127.0.0.1
+# tasks reach it at the bridge's address; containers on the host's network, such as Registrator, at 127.0.0.1
 write_consul_config false "127.0.0.1 $BRIDGE" 53 ecsconsul:consul-server-of
 write_gossip_key
 run_consul

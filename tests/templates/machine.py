@@ -1,6 +1,7 @@
-"""An EC2 instance as namespaces of this machine: network, files, processes and Docker engine of its own, like the AMI.
+"""An EC2 instance made of this machine's namespaces, with its own network, files, processes and Docker engine.
 
-Only `systemctl` and `dnf` are stood in for, by small scripts on PATH; dnf "installs" the AWS CLI of this machine.
+Small scripts stand in for `systemctl` and `dnf`. As on the AMI there is no AWS CLI, wherever this machine has it, until
+dnf "installs" this machine's.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,9 @@ from tests.templates.vpc import AMAZON_DNS, Vpc
 
 AUTHORITY = "/etc/authority.pem"
 BOOT_SECONDS = 180.0
+PROGRAM_FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
-# A unit is known by what the scripts ask of it: docker.service runs a real engine with /etc/docker/daemon.json.
+# Knows what the scripts do with units: docker.service is a real engine with /etc/docker/daemon.json.
 SYSTEMCTL = """#!/bin/bash
 set -eu
 echo "$*" >>/var/log/systemctl.calls
@@ -49,7 +51,7 @@ case "$*" in
 esac
 """
 
-# Mirrors hiccup: the first time it fails.
+# Fails the first time, as mirrors do.
 DNF = """#!/bin/bash
 set -eu
 echo "$*" >>/var/log/dnf.calls
@@ -62,7 +64,7 @@ END
 chmod +x "$(dirname "$0")/aws"
 """
 
-# What the AMI has of the paths that the scripts touch, and what must not be shared with this machine.
+# Mounts the instance's own copies of the paths that the scripts write to.
 INIT = """
 set -eu
 cd "$1"
@@ -75,7 +77,7 @@ echo up
 while :; do sleep 1000 & wait "$!"; done
 """
 
-# The conventions of the official image's entrypoint, and its ids, with Debian's tools in place of Alpine's.
+# Follows the official image's entrypoint and user ids, with Debian's tools instead of Alpine's.
 ENTRYPOINT = """#!/bin/sh
 set -e
 if [ "$1" = agent ]; then
@@ -92,13 +94,13 @@ if [ "$1" = consul ]; then
 fi
 exec "$@"
 """
-# each engine imports the image, so two thirds of the base image stay away
+# each engine imports the image, so it leaves out two thirds of the base image
 NOT_NEEDED = ("./var/lib/apt/", "./var/cache/", "./var/lib/dpkg/", "./usr/share/", "./usr/lib/x86_64-linux-gnu/gconv/")
 IMAGE_CHANGES = ('ENTRYPOINT ["docker-entrypoint.sh"]', 'CMD ["agent", "-dev"]', "VOLUME /consul/data")
 
 
 def consul_image(binary: str, authority: Path, archive: Path) -> None:
-    """Write an image archive with a real Consul, as the official image has it, which trusts that authority."""
+    """Write an image like the official one, with a real Consul, that trusts the certificate authority."""
     with tarfile.open(base_archive()) as base, tarfile.open(archive, "w") as tar:
         for entry in base:
             if not entry.name.startswith(NOT_NEEDED):
@@ -118,7 +120,7 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes, mode: int = 0o644, kin
 
 @dataclass
 class Machine:
-    """A running instance; what it sees at /etc, /run and /var/log is in its folder."""
+    """A running instance; its folder holds its /etc, /run and /var/log."""
 
     namespace: str
     folder: Path
@@ -137,40 +139,39 @@ class Machine:
         return (self.folder / "log/systemctl.calls").read_text().splitlines()
 
     def file(self, path: str) -> Path:
-        """Where a file of /etc lies for this machine's other processes."""
+        """The path of one of the instance's files as seen from the test."""
         return self.folder / path.lstrip("/")
 
     def run(self, *argv: str, timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
-        """A command as root of the instance, with the environment that cloud-init gives it: next to none."""
+        """Run a command as the instance's root, with cloud-init's nearly empty environment."""
         enter = ["nsenter", f"--target={self.init}", "--mount", "--net", "--pid", "--"]
-        path = f"{self.folder}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        bare = ["env", "-i", f"PATH={path}", f"AWS_CA_BUNDLE={AUTHORITY}"]
-        return subprocess.run([*enter, *bare, *argv], capture_output=True, text=True, timeout=timeout, cwd="/")
+        environment = ["env", "-i", f"PATH={self.folder}/bin:{self.folder}/programs", f"AWS_CA_BUNDLE={AUTHORITY}"]
+        return subprocess.run([*enter, *environment, *argv], capture_output=True, text=True, timeout=timeout, cwd="/")
 
     def start_docker(self, archive: Path, image: str) -> None:
-        """As the AMI does before user data, and with the image at hand: nothing can be pulled here."""
+        """Start Docker, as the AMI does before it runs user data, and import the image: nothing can be pulled here."""
         done = self.run("systemctl", "start", "docker.service", timeout=120)
         assert done.returncode == 0, (self.folder / "log/dockerd.log").read_text()[-2000:]
         changes = [word for change in IMAGE_CHANGES for word in ("-c", change)]
         docker(self.engine, "import", *changes, str(archive), image, timeout=120)
 
     def boot(self, user_data: str) -> int:
-        """Run it as cloud-init does; its exit code."""
+        """Run user data as cloud-init does; returns its exit code."""
         self.file("/etc/user-data").write_text(user_data)
         try:
             return self.run("bash", "/etc/user-data", timeout=BOOT_SECONDS).returncode
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"it boots for ever:\n{self.console}") from None
+            raise AssertionError(f"the boot doesn't end:\n{self.console}") from None
 
 
 @contextmanager
 def machine(vpc: Vpc, name: str, address: str) -> Iterator[Machine]:
-    """An instance in the VPC, nothing booted on it yet."""
-    # the path of a socket may have 107 letters, and pytest's folders are deep
+    """An instance in the VPC that has not booted yet."""
+    # a socket's path is limited to 107 bytes, and pytest's folders are deep
     folder = Path(tempfile.mkdtemp(prefix=f"{vpc.name}-"))
     try:
         with vpc.attached(name, address) as namespace:
-            _furnish(folder, vpc)
+            _prepare(folder, vpc)
             unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
             enter = ["nsenter", f"--net=/run/netns/{namespace}", "--", *unshare]
             init = subprocess.Popen(
@@ -180,9 +181,9 @@ def machine(vpc: Vpc, name: str, address: str) -> Iterator[Machine]:
             try:
                 assert init.stdout.readline() == "up\n"
                 children = Path(f"/proc/{init.pid}/task/{init.pid}/children").read_text()
-                made = Machine(namespace, folder, int(children))
-                yield made
-                _end_docker(made)
+                instance = Machine(namespace, folder, int(children))
+                yield instance
+                _end_docker(instance)
             finally:
                 init.kill()
                 init.wait(30)
@@ -191,8 +192,8 @@ def machine(vpc: Vpc, name: str, address: str) -> Iterator[Machine]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _furnish(folder: Path, vpc: Vpc) -> None:
-    # what the machine mounts its own over must be there, and Docker makes it at its first start only
+def _prepare(folder: Path, vpc: Vpc) -> None:
+    # the instance mounts its own folder here, and Docker creates it only when it first starts
     Path("/var/lib/docker").mkdir(mode=0o710, exist_ok=True)
     for name in ("run", "log", "docker", "bin"):
         (folder / name).mkdir()
@@ -205,6 +206,7 @@ def _furnish(folder: Path, vpc: Vpc) -> None:
     (folder / "etc/docker").mkdir(exist_ok=True)
     (folder / "etc/docker/daemon.json").write_text('{"userland-proxy": false}\n')
     shutil.copyfile(vpc.authority, folder / "etc/authority.pem")
+    link_programs(folder / "programs", PROGRAM_FOLDERS, without="aws")
     aws = shutil.which("aws")
     assert aws
     for name, text in (("systemctl", SYSTEMCTL), ("dnf", DNF)):
@@ -213,9 +215,18 @@ def _furnish(folder: Path, vpc: Vpc) -> None:
         script.chmod(0o755)
 
 
+def link_programs(into: Path, folders: Iterable[str], *, without: str) -> None:
+    """Link to the programs in these folders, except one. As on PATH, the first of each name wins."""
+    into.mkdir()
+    for program in (path for folder in folders if Path(folder).is_dir() for path in Path(folder).iterdir()):
+        link = into / program.name
+        if program.name != without and not link.is_symlink():
+            link.symlink_to(program)
+
+
 def _end_docker(machine: Machine) -> None:
-    """Its containers first: what a killed engine leaves would stay mounted and in the kernel's control groups."""
-    if left := docker(machine.engine, "ps", "-aq").split():
-        docker(machine.engine, "rm", "-f", *left)
+    """Remove the containers first: those of a killed engine would stay mounted and keep their control groups."""
+    if containers := docker(machine.engine, "ps", "-aq").split():
+        docker(machine.engine, "rm", "-f", *containers)
     pid = (machine.folder / "run/docker.pid").read_text()
     machine.run("kill", pid)

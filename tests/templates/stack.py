@@ -1,4 +1,4 @@
-"""The template's stack in moto's CloudFormation, seen through boto3."""
+"""The template's stack in moto's CloudFormation, accessed through boto3."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEXT = stack_template()
 
 
 class Stack:
-    """The template's stack in moto, seen through boto3."""
+    """The template's stack in moto."""
 
     def __init__(self) -> None:
         self.cloudformation = boto3.client("cloudformation", region_name=REGION)
@@ -27,23 +27,23 @@ class Stack:
         self.logs = boto3.client("logs", region_name=REGION)
         self.vpc = self.ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
         self.subnets = sorted(subnet["SubnetId"] for subnet in self.ec2.describe_subnets()["Subnets"])
-        self.given: dict[str, str] = {}
+        self.parameters: dict[str, str] = {}
 
     def create(self, **parameters: object) -> None:
-        ground = {"VpcId": self.vpc, "SubnetIds": ",".join(self.subnets[:2])}
+        network = {"VpcId": self.vpc, "SubnetIds": ",".join(self.subnets[:2])}
         names = {"LabName": LAB, "EcsClusterName": CLUSTER}
-        self.given = {**ground, **names, **_strings(parameters)}
+        self.parameters = {**network, **names, **_strings(parameters)}
         self.cloudformation.create_stack(TemplateBody=TEXT, **self._request())
 
     def update(self, **parameters: object) -> None:
-        self.given.update(_strings(parameters))
+        self.parameters.update(_strings(parameters))
         self.cloudformation.update_stack(UsePreviousTemplate=True, **self._request())
 
     def delete(self) -> None:
         self.cloudformation.delete_stack(StackName=STACK)
 
     def _request(self) -> dict[str, Any]:
-        pairs = [{"ParameterKey": key, "ParameterValue": value} for key, value in self.given.items()]
+        pairs = [{"ParameterKey": key, "ParameterValue": value} for key, value in self.parameters.items()]
         return {"StackName": STACK, "Parameters": pairs, "Capabilities": ["CAPABILITY_IAM"]}
 
     @property
@@ -57,16 +57,16 @@ class Stack:
         return {output["OutputKey"]: output.get("OutputValue", "") for output in stack["Outputs"]}
 
     def running(self) -> list[dict[str, Any]]:
-        """The running instances, first launched first."""
-        alive = [{"Name": "instance-state-name", "Values": ["running"]}]
-        reservations = self.ec2.describe_instances(Filters=alive)["Reservations"]
+        """The running instances, in launch order."""
+        filters = [{"Name": "instance-state-name", "Values": ["running"]}]
+        reservations = self.ec2.describe_instances(Filters=filters)["Reservations"]
         return [instance for reservation in reservations for instance in reservation["Instances"]]
 
     def roles(self) -> list[str]:
         return [tags_of(instance)["ecsconsul:role"] for instance in self.running()]
 
     def group_sizes(self) -> dict[str, tuple[int, int, int, int]]:
-        """Output name of each group: minimum, maximum, desired capacity, instances that are there."""
+        """Each group's minimum, maximum, desired capacity and number of instances, by output name."""
         groups = {
             group["AutoScalingGroupName"]: (
                 group["MinSize"],
@@ -79,13 +79,13 @@ class Stack:
         return {name: groups[self.outputs[name]] for name in ("ConsulServer", "ConsulPeers", "EcsInstances")}
 
     def launch_data(self, role: str) -> dict[str, Any]:
-        """What the launch template of that role holds, as EC2 answers it."""
+        """The data of a role's launch template."""
         versions = self.ec2.describe_launch_template_versions(Versions=["$Latest"])["LaunchTemplateVersions"]
         (found,) = [entry for entry in versions if role in str(entry["LaunchTemplateData"])]
         return dict(found["LaunchTemplateData"])
 
     def ingress(self, output: str) -> set[tuple[str, int, int, str]]:
-        """The rules of one security group: protocol, first port, last port, range or group they are for."""
+        """The rules of a security group: protocol, first port, last port, and CIDR range or group."""
         group = self.ec2.describe_security_groups(GroupIds=[self.outputs[output]])["SecurityGroups"][0]
         return {
             (rule["IpProtocol"], rule["FromPort"], rule["ToPort"], source)
@@ -94,7 +94,7 @@ class Stack:
         }
 
     def left(self) -> dict[str, Any]:
-        """What there is of every kind of resource that the template makes."""
+        """The existing resources of every kind that the template creates."""
         groups = self.ec2.describe_security_groups()["SecurityGroups"]
         return {
             "stacks": self.cloudformation.describe_stacks()["Stacks"],
@@ -109,7 +109,7 @@ class Stack:
         }
 
     def user_data(self, role: str) -> str:
-        """The boot script of that role, with the parameters in it."""
+        """A role's boot script, with the parameters filled in."""
         return base64.b64decode(self.launch_data(role)["UserData"]).decode()
 
 

@@ -1,4 +1,4 @@
-"""The boot scripts run for real: Consul servers and an ECS instance, each on a Docker engine of its own, in a VPC."""
+"""The boot scripts, run for real: Consul servers and an ECS instance in a VPC, each with its own Docker engine."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BRIDGE = "172.17.0.1"
 
 T = TypeVar("T")
 
-# The lab's variables of the weather service, as its task definition has them.
+# The variables of the weather service, as in its task definition.
 SERVICE = {
     "SERVICE_4567_NAME": "weather",
     "SERVICE_4567_CHECK_HTTP": "/health",
@@ -46,8 +46,8 @@ SERVICE = {
     "SERVICE_TAGS": "http",
 }
 
-# Runs in a container that was given nothing but Docker's own DNS settings.
-ASK = """
+# Runs in a container with nothing but Docker's default DNS settings.
+LOOKUPS = """
 import json, socket, urllib.request
 import dns.resolver
 resolver = dns.resolver.get_default_resolver()
@@ -80,16 +80,16 @@ print(json.dumps({
 
 @dataclass
 class Lab:
-    """What was booted."""
+    """The booted instances."""
 
     vpc: Vpc
     server: Machine
     peer: Machine
     ecs: Machine
 
-    def at(self, where: Machine, path: str) -> Any:
-        """What the Consul of a machine answers at its own 127.0.0.1."""
-        done = where.run("curl", "-fsS", "--max-time", "5", f"http://127.0.0.1:8500/v1/{path}")
+    def get(self, machine: Machine, path: str) -> Any:
+        """The answer of an instance's Consul agent at 127.0.0.1."""
+        done = machine.run("curl", "-fsS", "--max-time", "5", f"http://127.0.0.1:8500/v1/{path}")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -104,7 +104,7 @@ def wait_for(look: Callable[[], T | None], seconds: float = 20.0) -> T:
 
 @pytest.fixture(scope="module")
 def user_data() -> dict[str, str]:
-    """The scripts by role, with the parameters that CloudFormation (moto's) put in."""
+    """The boot scripts by role, with the stack's parameters filled in by moto's CloudFormation."""
     with mock_aws():
         stack = Stack()
         stack.create(AmazonDnsIp=AMAZON_DNS, ConsulImage=IMAGE)
@@ -127,11 +127,11 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Vpc], 
 def lab(
     user_data: dict[str, str], image: Callable[[Vpc], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Lab]:
-    """A server, a peer that comes when it leads, and an ECS instance: in CloudFormation's order."""
-    require("root", os.name == "posix" and os.geteuid() == 0, "namespaces are root's to make")
+    """A server, then a peer and an ECS instance, booted in CloudFormation's order."""
+    require("root", os.name == "posix" and os.geteuid() == 0, "only root can create namespaces")
     for program in ("dockerd", "docker", "ip", "nsenter", "openssl", "curl"):
         require("docker", bool(shutil.which(program)), f"{program} is missing")
-    require("aws", bool(shutil.which("aws")), "the AWS CLI is missing, which the scripts call")
+    require("aws", bool(shutil.which("aws")), "the scripts need the AWS CLI, which is missing")
     cloud = Cloud(REGION, {f"/ecsconsul/{LAB}/gossip-key": KEY})
     with ExitStack() as stack:
         net = stack.enter_context(vpc(cloud, tmp_path_factory.mktemp("vpc")))
@@ -143,20 +143,20 @@ def lab(
         ]
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda one: one.start_docker(archive, IMAGE), machines))
-        made = Lab(net, *machines)
+        booted = Lab(net, *machines)
         _launch(cloud, SERVER, "ConsulServer", "2026-01-01T00:00:00.000Z")
-        _boot(made.server, user_data["consul-server"])
+        _boot(booted.server, user_data["consul-server"])
         _launch(cloud, PEER, "ConsulPeers", "2026-01-01T00:03:00.000Z")
         _launch(cloud, ECS, "EcsInstances", "2026-01-01T00:03:00.000Z")
         with ThreadPoolExecutor() as pool:
-            peer = pool.submit(_boot, made.peer, user_data["consul-server"])
-            _boot(made.ecs, user_data["ecs-instance"])
+            peer = pool.submit(_boot, booted.peer, user_data["consul-server"])
+            _boot(booted.ecs, user_data["ecs-instance"])
             peer.result()
-        yield made
+        yield booted
 
 
 def _launch(cloud: Cloud, id: str, resource: str, launched: str) -> None:
-    """As the template tags it."""
+    """Register an instance with EC2, with the template's tags."""
     cloud.instances[id] = Ec2Instance(id, ADDRESSES[id], launched, _tags(resource))
 
 
@@ -170,16 +170,16 @@ def _boot(machine: Machine, user_data: str) -> None:
 
 
 def _serf_alive(instance: str) -> bool:
-    """In the eyes of the first server, asked at its private address from within the VPC."""
+    """Whether the first server lists the instance as alive."""
     consul = Consul(ADDRESSES[SERVER], 8500)
     return bool(consul.leader()) and (instance, "alive") in {(m.name, m.status) for m in consul.members()}
 
 
-# ---------------------------------------------------------------- what booted
+# ---------------------------------------------------------------- booted instances
 
 
-def test_each_signals_only_when_it_has_joined(lab: Lab) -> None:
-    """The AWS CLI says it again when it was not answered in time, so that one signal may come twice."""
+def test_instance_signals_success_only_after_joining(lab: Lab) -> None:
+    """The AWS CLI repeats a request that times out, so a signal may arrive twice."""
     signals = {(s.resource, s.instance, s.status, s.alive) for s in lab.vpc.cloud.signals}
     assert signals == {
         ("ConsulServer", SERVER, "SUCCESS", True),
@@ -189,23 +189,23 @@ def test_each_signals_only_when_it_has_joined(lab: Lab) -> None:
     assert lab.vpc.cloud.unsigned == []
 
 
-def test_the_eldest_server_began_and_the_other_joined_its_quorum(lab: Lab) -> None:
+def test_oldest_server_bootstraps_and_the_other_joins(lab: Lab) -> None:
     for one in (lab.server, lab.peer):
-        peers = lab.at(one, "status/peers")
+        peers = lab.get(one, "status/peers")
         assert sorted(peers) == [f"{ADDRESSES[SERVER]}:8300", f"{ADDRESSES[PEER]}:8300"]
-        assert not one.file("/etc/ecsconsul/consul/begin.json").exists()
-    assert "it begins a cluster" in lab.server.console
-    assert f"{SERVER} is older: joining it" in lab.peer.console
+        assert not one.file("/etc/ecsconsul/consul/bootstrap.json").exists()
+    assert "bootstrapping a new cluster" in lab.server.console
+    assert f"joining {SERVER}, which is older" in lab.peer.console
 
 
-def test_members_are_named_by_their_instance_ids_and_gossip_is_encrypted(lab: Lab) -> None:
-    members = {member["Name"]: member["Addr"] for member in lab.at(lab.ecs, "agent/members")}
+def test_members_have_instance_ids_and_encrypted_gossip(lab: Lab) -> None:
+    members = {member["Name"]: member["Addr"] for member in lab.get(lab.ecs, "agent/members")}
     assert members == ADDRESSES
     for one in (lab.server, lab.peer, lab.ecs):
-        assert lab.at(one, "agent/self")["DebugConfig"]["EncryptKey"] == "hidden"
+        assert lab.get(one, "agent/self")["DebugConfig"]["EncryptKey"] == "hidden"
 
 
-def test_the_gossip_key_is_in_a_folder_of_roots_only(lab: Lab) -> None:
+def test_only_root_can_read_the_gossip_key(lab: Lab) -> None:
     for one in (lab.server, lab.ecs):
         assert json.loads(one.file("/etc/ecsconsul/consul/gossip.json").read_text()) == {"encrypt": KEY}
         mode = one.file("/etc/ecsconsul").stat()
@@ -215,7 +215,7 @@ def test_the_gossip_key_is_in_a_folder_of_roots_only(lab: Lab) -> None:
         assert KEY not in one.file("/etc/user-data").read_text()
 
 
-def test_docker_and_the_ecs_agent_are_set_up(lab: Lab) -> None:
+def test_docker_and_the_ecs_agent_are_configured(lab: Lab) -> None:
     assert json.loads(lab.ecs.file("/etc/docker/daemon.json").read_text()) == {
         "bip": f"{BRIDGE}/16",
         "dns": [BRIDGE, AMAZON_DNS],
@@ -228,13 +228,13 @@ def test_docker_and_the_ecs_agent_are_set_up(lab: Lab) -> None:
     assert "awslogs" in json.loads(settings["ECS_AVAILABLE_LOGGING_DRIVERS"])
     assert settings["ECS_AWSVPC_BLOCK_IMDS"] == "true"
     assert {53, 8500} <= set(json.loads(settings["ECS_RESERVED_PORTS"]))
-    # the ECS agent starts by itself when cloud-init is through; to wait for it in there would last for ever
+    # systemd starts the ECS agent after cloud-init, so waiting for it in user data would never end
     assert not [call for call in lab.ecs.systemctl_calls() if "ecs" in call]
     assert not lab.server.file("/etc/ecs/ecs.config").exists()
     assert {"mask --now --no-block ecs.service", "enable docker.service"} <= set(lab.server.systemctl_calls())
 
 
-def test_docker_keeps_consul_running_without_more_rights_than_it_needs(lab: Lab) -> None:
+def test_consul_restarts_always_and_is_not_privileged(lab: Lab) -> None:
     for one in (lab.server, lab.ecs):
         (consul,) = json.loads(docker(one.engine, "inspect", "consul"))
         host = consul["HostConfig"]
@@ -243,7 +243,7 @@ def test_docker_keeps_consul_running_without_more_rights_than_it_needs(lab: Lab)
         assert user == "100"
 
 
-def test_what_the_scripts_say_is_on_the_console(lab: Lab) -> None:
+def test_console_has_the_scripts_output(lab: Lab) -> None:
     for one, id in ((lab.server, SERVER), (lab.ecs, ECS)):
         lines = one.console.splitlines()
         assert all(line.startswith("ecsconsul-boot: ") for line in lines)
@@ -252,19 +252,19 @@ def test_what_the_scripts_say_is_on_the_console(lab: Lab) -> None:
         assert (one.folder / "log/ecsconsul-boot.log").read_text() == one.console
 
 
-def test_what_the_ami_lacks_is_installed_with_more_than_one_try(lab: Lab) -> None:
+def test_aws_cli_is_installed_with_a_retry(lab: Lab) -> None:
     calls = (lab.ecs.folder / "log/dnf.calls").read_text().splitlines()
     assert calls == ["install --assumeyes --quiet awscli-2"] * 2
 
 
-# ---------------------------------------------------------------- what it is for
+# ---------------------------------------------------------------- discovery
 
 
-def test_a_service_is_found_by_name_from_a_container_that_was_told_nothing(lab: Lab) -> None:
+def test_container_finds_a_service_by_name(lab: Lab) -> None:
     engine = lab.ecs.engine
     _run_weather(engine)
     port = _register_weather(lab)
-    answers = json.loads(docker(engine, "run", "--rm", "--entrypoint", "python3", IMAGE, "-c", ASK))
+    answers = json.loads(docker(engine, "run", "--rm", "--entrypoint", "python3", IMAGE, "-c", LOOKUPS))
     settings = [line for line in answers.pop("resolv.conf").splitlines() if line.startswith(("nameserver", "search"))]
     assert settings == ["search service.consul", f"nameserver {BRIDGE}", f"nameserver {AMAZON_DNS}"]
     assert answers == {
@@ -288,14 +288,14 @@ def _run_weather(engine: str) -> None:
 
 
 def _register_weather(lab: Lab) -> int:
-    """By Registrator's rules, through the instance's agent at 127.0.0.1; its host port once it is passing."""
-    (seen,) = json.loads(docker(lab.ecs.engine, "inspect", "weather"))
-    port = int(seen["NetworkSettings"]["Ports"]["4567/tcp"][0]["HostPort"])
+    """Register weather by Registrator's rules, with the instance's agent; returns its host port once it passes."""
+    (inspected,) = json.loads(docker(lab.ecs.engine, "inspect", "weather"))
+    port = int(inspected["NetworkSettings"]["Ports"]["4567/tcp"][0]["HostPort"])
     container = Container(
-        id=seen["Id"],
-        name=seen["Name"],
-        image=seen["Config"]["Image"],
-        environment=tuple(seen["Config"]["Env"]),
+        id=inspected["Id"],
+        name=inspected["Name"],
+        image=inspected["Config"]["Image"],
+        environment=tuple(inspected["Config"]["Env"]),
         ports=(PortBinding(4567, "tcp", port, "0.0.0.0"),),
     )
     (service,) = registrations(container, Options(hostname=ECS, host_address=ADDRESSES[ECS])).registrations
@@ -313,8 +313,8 @@ def _register_weather(lab: Lab) -> int:
     return port
 
 
-def test_registrator_finds_docker_and_the_agent_where_it_looks_for_them(lab: Lab) -> None:
-    """On the host's network, with the engine's socket: as the ECS service runs it on each instance."""
+def test_registrator_reaches_docker_and_the_agent(lab: Lab) -> None:
+    """On the host's network and with the engine's socket, as the ECS service runs it on each instance."""
     code = (
         "import http.client, json, socket, urllib.request\n"
         "engine = http.client.HTTPConnection('localhost')\n"
@@ -325,38 +325,38 @@ def test_registrator_finds_docker_and_the_agent_where_it_looks_for_them(lab: Lab
         "with urllib.request.urlopen('http://127.0.0.1:8500/v1/agent/self', timeout=5) as answer:\n"
         "    print('/consul' in names, json.load(answer)['Config']['NodeName'])\n"
     )
-    place = ["--network", "host", "-v", "/var/run/docker.sock:/var/run/docker.sock"]
-    said = docker(lab.ecs.engine, "run", "--rm", *place, "--entrypoint", "python3", IMAGE, "-c", code)
-    assert said == f"True {ECS}"
+    options = ["--network", "host", "-v", "/var/run/docker.sock:/var/run/docker.sock"]
+    output = docker(lab.ecs.engine, "run", "--rm", *options, "--entrypoint", "python3", IMAGE, "-c", code)
+    assert output == f"True {ECS}"
 
 
-def test_a_server_that_is_killed_comes_back_with_its_data(lab: Lab) -> None:
+def test_killed_server_restarts_with_its_data(lab: Lab) -> None:
     put = ["curl", "-fsS", "-X", "PUT", "-d", "kept", "http://127.0.0.1:8500/v1/kv/mark"]
     assert lab.server.run(*put).stdout.strip() == "true"
     started = docker(lab.server.engine, "inspect", "-f", "{{.State.StartedAt}}", "consul")
     lab.server.run("kill", "-9", docker(lab.server.engine, "inspect", "-f", "{{.State.Pid}}", "consul"))
 
-    def again() -> str | None:
+    def restarted() -> str | None:
         (state,) = json.loads(docker(lab.server.engine, "inspect", "consul"))
         return "running" if state["State"]["Running"] and state["State"]["StartedAt"] != started else None
 
-    wait_for(again)
+    wait_for(restarted)
     get = ["curl", "-fsS", "http://127.0.0.1:8500/v1/kv/mark?raw"]
     assert wait_for(lambda: lab.server.run(*get).stdout or None) == "kept"
 
 
-def test_a_server_that_is_shut_down_leaves_the_quorum(lab: Lab) -> None:
-    """As Docker stops its containers when the machine does: the one that stays must go on alone."""
+def test_stopped_server_leaves_the_quorum(lab: Lab) -> None:
+    """Docker stops its containers when the machine shuts down. The remaining server must lead alone."""
     docker(lab.peer.engine, "stop", "consul")
-    alone = [f"{ADDRESSES[SERVER]}:8300"]
-    assert wait_for(lambda: lab.at(lab.server, "status/peers") == alone or None)
-    assert lab.at(lab.server, "status/leader") == alone[0]
+    remaining = [f"{ADDRESSES[SERVER]}:8300"]
+    assert wait_for(lambda: lab.get(lab.server, "status/peers") == remaining or None)
+    assert lab.get(lab.server, "status/leader") == remaining[0]
 
 
-# ---------------------------------------------------------------- what does not boot
+# ---------------------------------------------------------------- failed boots
 
 
-def test_a_boot_that_fails_says_why_signals_failure_and_takes_no_tasks(lab: Lab, user_data: dict[str, str]) -> None:
+def test_failed_boot_signals_failure_and_accepts_no_tasks(lab: Lab, user_data: dict[str, str]) -> None:
     other = user_data["ecs-instance"].replace(f"LAB='{LAB}'", "LAB='other'").replace("AWS_SECONDS=40", "AWS_SECONDS=1")
     before = len(lab.vpc.cloud.signals)
     assert lab.ecs.boot(other) == 1
@@ -369,11 +369,11 @@ def test_a_boot_that_fails_says_why_signals_failure_and_takes_no_tasks(lab: Lab,
     assert "mask --now --no-block ecs.service" in lab.ecs.systemctl_calls()
 
 
-# ---------------------------------------------------------------- what is lost
+# ---------------------------------------------------------------- lost servers
 
 
-def test_a_lost_only_server_is_replaced_and_the_agents_are_found(lab: Lab, user_data: dict[str, str]) -> None:
-    """As Auto Scaling does it: the new one has nothing of the old one, and nobody told the agents of it."""
+def test_replaced_server_joins_the_existing_agents(lab: Lab, user_data: dict[str, str]) -> None:
+    """As Auto Scaling replaces it: the new server has no data, and the agents don't know its address."""
     cloud, alive = lab.vpc.cloud, lab.vpc.cloud.is_alive
     for id, lost in ((SERVER, lab.server), (PEER, lab.peer)):
         docker(lost.engine, "rm", "--force", "consul")
@@ -386,5 +386,5 @@ def test_a_lost_only_server_is_replaced_and_the_agents_are_found(lab: Lab, user_
     finally:
         cloud.is_alive = alive
     leader = f"{ADDRESSES[PEER]}:8300"
-    wait_for(lambda: lab.at(lab.ecs, "status/leader") == leader or None)
-    wait_for(lambda: lab.at(lab.ecs, "catalog/service/weather") or None)
+    wait_for(lambda: lab.get(lab.ecs, "status/leader") == leader or None)
+    wait_for(lambda: lab.get(lab.ecs, "catalog/service/weather") or None)

@@ -1,4 +1,4 @@
-"""The stack's template: valid, safe, and launched, changed and deleted on moto's CloudFormation."""
+"""The stack's template: valid, secure, and created, updated and deleted on moto's CloudFormation."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from tests.templates.stack import CLUSTER, LAB, REGION, TEXT, Stack, tags_of
 ARM_AMI = "/aws/service/ecs/optimized-ami/amazon-linux-2023/arm64/recommended/image_id"
 CONSUL_PORTS = {8300, 8301, 8302, 8500, 8600}
 
-# Actions for which AWS's service authorization reference lists no resource to narrow them to, or
-# (Session Manager) AWS's own minimal policy has none.
+# Actions without a resource in AWS's service authorization reference or, for Session Manager, in AWS's minimal policy.
 ACTIONS_WITHOUT_RESOURCE = {
     "ec2:DescribeInstances",
     "ecr:GetAuthorizationToken",
@@ -73,28 +72,28 @@ def _actions(statement: Mapping[str, Any]) -> list[str]:
     return [actions] if isinstance(actions, str) else list(actions)
 
 
-# ---------------------------------------------------------------- the text alone
+# ---------------------------------------------------------------- the text
 
 
 def test_cfn_lint_finds_nothing() -> None:
-    # I is cfn-lint's level below a warning; its own command line leaves it out by default too.
+    # I is cfn-lint's informational level, which its command line leaves out by default too
     assert [str(match) for match in lint_all(TEXT) if not match.rule.id.startswith("I")] == []
 
 
-def test_it_names_no_ami_and_has_no_launch_configuration(document: Mapping[str, Any]) -> None:
+def test_template_has_no_ami_id_and_no_launch_configuration(document: Mapping[str, Any]) -> None:
     assert "ami-" not in TEXT
     kinds = {body["Type"] for body in document["Resources"].values()}
     assert "AWS::AutoScaling::LaunchConfiguration" not in kinds
 
 
-def test_all_that_boots_is_waited_for_and_says_what_it_signals_as(document: Mapping[str, Any]) -> None:
+def test_every_group_waits_for_signals_and_tags_its_resource_name(document: Mapping[str, Any]) -> None:
     waiting = {name: body for name, body in document["Resources"].items() if "CreationPolicy" in body}
     assert set(waiting) == {"ConsulServer", "ConsulPeers", "EcsInstances"}
     for name, body in waiting.items():
         assert tags_of(body["Properties"])["ecsconsul:resource"] == name
 
 
-def test_groups_are_replaced_one_by_one_as_they_signal(document: Mapping[str, Any]) -> None:
+def test_rolling_updates_replace_one_instance_at_a_time(document: Mapping[str, Any]) -> None:
     for name, body in _resources(document, "AWS::AutoScaling::AutoScalingGroup").items():
         rolling = body["UpdatePolicy"]["AutoScalingRollingUpdate"]
         if "Fn::If" in rolling:
@@ -102,23 +101,23 @@ def test_groups_are_replaced_one_by_one_as_they_signal(document: Mapping[str, An
             assert (name, condition, otherwise) == ("ConsulPeers", "HasPeers", {"Ref": "AWS::NoValue"})
         assert rolling["MaxBatchSize"] == 1, name
         assert rolling["WaitOnResourceSignals"] is True, name
-        # Auto Scaling must launch what the update replaces, and do nothing else meanwhile
+        # Auto Scaling must be able to launch replacements during the update
         assert not {"Launch", "Terminate"} & set(rolling["SuspendProcesses"]), name
 
 
-def test_the_patience_of_the_scripts_ends_before_cloudformations(document: Mapping[str, Any]) -> None:
+def test_boot_scripts_give_up_before_cloudformation_does(document: Mapping[str, Any]) -> None:
     script = (templates_dir() / "boot.sh").read_text()
     waits = {name: int(value) for name, value in re.findall(r"(\w+)_SECONDS=(\d+)", script)}
-    one_more_try = sum(int(seconds) for seconds in re.findall(r"timeout (\d+) ", script))
-    # of the instance's metadata two things are asked, of AWS three
-    most = sum(waits.values()) + waits["METADATA"] + 2 * (waits["AWS"] + 30) + one_more_try
+    last_attempts = sum(int(seconds) for seconds in re.findall(r"timeout (\d+) ", script))
+    # two metadata requests and three AWS requests; each phase is counted once already
+    most = sum(waits.values()) + waits["METADATA"] + 2 * (waits["AWS"] + 30) + last_attempts
     for name in ("ConsulServer", "ConsulPeers", "EcsInstances"):
         timeout = document["Resources"][name]["CreationPolicy"]["ResourceSignal"]["Timeout"]
         assert most < 60 * int(timeout.removeprefix("PT").removesuffix("M")) - 120, name
 
 
-def test_it_fits_into_what_aws_takes(stack: Stack) -> None:
-    """51,200 bytes of template body, and 16 KB of user data before it is encoded."""
+def test_template_and_user_data_fit_the_limits(stack: Stack) -> None:
+    """51,200 bytes for the template body, and 16 KB for user data before encoding."""
     assert len(TEXT.encode()) < 51_200
     stack.create()
     for role in ("consul-server", "ecs-instance"):
@@ -126,7 +125,7 @@ def test_it_fits_into_what_aws_takes(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("role", ["consul-server", "ecs-instance"])
-def test_shellcheck_finds_nothing_in_the_boot_scripts_as_they_are_sent(stack: Stack, role: str) -> None:
+def test_shellcheck_finds_nothing_in_the_user_data(stack: Stack, role: str) -> None:
     program = Path(sys.executable).with_name("shellcheck")
     require("shellcheck", program.exists(), "shellcheck is not installed beside Python")
     stack.create()
@@ -136,7 +135,7 @@ def test_shellcheck_finds_nothing_in_the_boot_scripts_as_they_are_sent(stack: St
 
 
 @pytest.mark.parametrize("role", ["consul-server", "ecs-instance"])
-def test_boot_scripts_know_the_parameters(stack: Stack, role: str) -> None:
+def test_user_data_has_the_parameters(stack: Stack, role: str) -> None:
     stack.create(ConsulImage="example.com:5000/consul@sha256:12ab", AmazonDnsIp="10.1.0.2")
     lines = stack.user_data(role).splitlines()
     assert lines[0] == "#!/bin/bash"
@@ -144,7 +143,7 @@ def test_boot_scripts_know_the_parameters(stack: Stack, role: str) -> None:
     assert "CONSUL_IMAGE='example.com:5000/consul@sha256:12ab'" in lines
 
 
-def test_the_count_of_servers_is_not_in_their_boot_script(stack: Stack) -> None:
+def test_user_data_does_not_depend_on_the_number_of_servers(stack: Stack) -> None:
     """A change of user data replaces ConsulServer."""
     stack.create(ConsulServers=1)
     before = stack.user_data("consul-server")
@@ -153,7 +152,7 @@ def test_the_count_of_servers_is_not_in_their_boot_script(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("role", ["consul-server", "ecs-instance"])
-def test_no_secret_is_in_the_user_data_or_a_parameter(stack: Stack, document: Mapping[str, Any], role: str) -> None:
+def test_no_secret_is_in_user_data_or_parameters(stack: Stack, document: Mapping[str, Any], role: str) -> None:
     stack.create()
     assert "/ecsconsul/$LAB/gossip-key" in stack.user_data(role)
     assert not [name for name in document["Parameters"] if "key" in name.lower() and name != "KeyName"]
@@ -178,12 +177,12 @@ def test_instances_come_from_the_stacks_launch_templates(document: Mapping[str, 
     templates = _resources(document, "AWS::EC2::LaunchTemplate")
     for name, body in _resources(document, "AWS::AutoScaling::AutoScalingGroup").items():
         assert body["Properties"]["LaunchTemplate"]["LaunchTemplateId"]["Ref"] in templates, name
-    # an instance outside of a group is one that nobody starts again
+    # nothing would replace an instance outside a group
     assert "AWS::EC2::Instance" not in {body["Type"] for body in document["Resources"].values()}
 
 
-def test_an_update_starts_a_new_first_server_before_the_old_one_ends(document: Mapping[str, Any]) -> None:
-    """A lab may have no other: what Consul knows is handed on from one to the other."""
+def test_update_starts_the_new_first_server_before_the_old_one_stops(document: Mapping[str, Any]) -> None:
+    """It may be the only server, and Consul's data must pass from the old one to the new one."""
     server = document["Resources"]["ConsulServer"]
     rolling = server["UpdatePolicy"]["AutoScalingRollingUpdate"]
     sizes = [int(server["Properties"][name]) for name in ("MinSize", "DesiredCapacity", "MaxSize")]
@@ -194,7 +193,7 @@ def test_ecs_instances_wait_for_every_consul_server(document: Mapping[str, Any])
     assert set(document["Resources"]["EcsInstances"]["DependsOn"]) == {"ConsulServer", "ConsulPeers"}
 
 
-def test_the_role_allows_no_action_by_wildcard(document: Mapping[str, Any]) -> None:
+def test_role_has_no_wildcard_actions(document: Mapping[str, Any]) -> None:
     actions = [action for statement in _statements(document) for action in _actions(statement)]
     assert "ecs:RegisterContainerInstance" in actions
     assert [action for action in actions if "*" in action] == []
@@ -203,12 +202,12 @@ def test_the_role_allows_no_action_by_wildcard(document: Mapping[str, Any]) -> N
     )
 
 
-def test_only_actions_without_a_resource_are_allowed_on_all(document: Mapping[str, Any]) -> None:
+def test_only_actions_without_a_resource_have_a_wildcard_resource(document: Mapping[str, Any]) -> None:
     on_all = [statement for statement in _statements(document) if statement["Resource"] == "*"]
     assert {action for statement in on_all for action in _actions(statement)} == ACTIONS_WITHOUT_RESOURCE
 
 
-def test_other_actions_are_held_to_this_lab(document: Mapping[str, Any]) -> None:
+def test_other_actions_are_limited_to_the_lab(document: Mapping[str, Any]) -> None:
     for statement in _statements(document):
         if statement["Resource"] == "*":
             continue
@@ -216,11 +215,11 @@ def test_other_actions_are_held_to_this_lab(document: Mapping[str, Any]) -> None
         assert any(name in owner for name in ("${LabName}", "${EcsClusterName}", "AWS::StackId")), statement
 
 
-# ---------------------------------------------------------------- launched
+# ---------------------------------------------------------------- created
 
 
 @pytest.mark.parametrize("servers", [1, 3, 5])
-def test_servers_come_first_then_the_instances(stack: Stack, servers: int) -> None:
+def test_servers_start_before_ecs_instances(stack: Stack, servers: int) -> None:
     stack.create(ConsulServers=servers, InstanceCount=2)
     assert stack.status == "CREATE_COMPLETE"
     assert stack.roles() == ["consul-server"] * servers + ["ecs-instance"] * 2
@@ -228,7 +227,7 @@ def test_servers_come_first_then_the_instances(stack: Stack, servers: int) -> No
     assert stack.group_sizes() == {"ConsulServer": (1, 2, 1, 1), "ConsulPeers": (more,) * 4, "EcsInstances": (2,) * 4}
 
 
-def test_every_instance_says_whose_it_is_and_what_for(stack: Stack) -> None:
+def test_instances_have_the_labs_tags(stack: Stack) -> None:
     stack.create(ConsulServers=3, InstanceCount=2)
     for instance in stack.running():
         tags = tags_of(instance)
@@ -237,7 +236,7 @@ def test_every_instance_says_whose_it_is_and_what_for(stack: Stack) -> None:
     assert Counter(stack.roles()) == {"consul-server": 3, "ecs-instance": 2}
 
 
-def test_the_groups_carry_the_tags_and_hand_them_on(stack: Stack) -> None:
+def test_groups_have_the_tags_and_propagate_them(stack: Stack) -> None:
     stack.create()
     groups = stack.autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"]
     assert len(groups) == 3
@@ -246,26 +245,26 @@ def test_the_groups_carry_the_tags_and_hand_them_on(stack: Stack) -> None:
         assert all(tag["PropagateAtLaunch"] for tag in group["Tags"])
 
 
-def test_volumes_carry_the_tags_too(stack: Stack) -> None:
+def test_volumes_have_the_tags(stack: Stack) -> None:
     stack.create()
     for role in ("consul-server", "ecs-instance"):
         specifications = stack.launch_data(role)["TagSpecifications"]
         (volume,) = [entry for entry in specifications if entry["ResourceType"] == "volume"]
-        wanted = {"ecsconsul:lab": LAB, "ecsconsul:cluster": CLUSTER, "ecsconsul:role": role}
-        assert wanted.items() <= tags_of(volume).items()
+        expected = {"ecsconsul:lab": LAB, "ecsconsul:cluster": CLUSTER, "ecsconsul:role": role}
+        assert expected.items() <= tags_of(volume).items()
 
 
 @pytest.mark.parametrize("parameters", [{}, {"EcsAmi": ARM_AMI, "InstanceType": "t4g.small"}])
-def test_every_instance_runs_the_ami_of_the_parameter(stack: Stack, parameters: dict[str, str]) -> None:
+def test_instances_run_the_ami_of_the_parameter(stack: Stack, parameters: dict[str, str]) -> None:
     stack.create(ConsulServers=3, **parameters)
     name = parameters.get("EcsAmi", ARM_AMI.replace("/arm64", ""))
     ssm = boto3.client("ssm", region_name=REGION)
-    wanted = ssm.get_parameter(Name=name)["Parameter"]["Value"]
+    ami = ssm.get_parameter(Name=name)["Parameter"]["Value"]
     kinds = {(instance["ImageId"], instance["InstanceType"]) for instance in stack.running()}
-    assert kinds == {(wanted, parameters.get("InstanceType", "t3.small"))}
+    assert kinds == {(ami, parameters.get("InstanceType", "t3.small"))}
 
 
-def test_the_world_reaches_the_portal_and_nothing_else(stack: Stack) -> None:
+def test_only_the_portal_is_open_to_the_internet(stack: Stack) -> None:
     stack.create(PublicPort=9090)
     rules = stack.ingress("ConsulSecurityGroup") | stack.ingress("EcsSecurityGroup")
     world = {rule for rule in rules if "/" in rule[3]}
@@ -273,14 +272,14 @@ def test_the_world_reaches_the_portal_and_nothing_else(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("port", [80, 443])
-def test_a_portal_on_80_or_443_needs_no_rule_of_its_own(stack: Stack, port: int) -> None:
+def test_portal_on_80_or_443_needs_no_extra_rule(stack: Stack, port: int) -> None:
     stack.create(PublicPort=port)
     assert stack.status == "CREATE_COMPLETE"
     world = [rule for rule in stack.ingress("EcsSecurityGroup") if "/" in rule[3]]
     assert sorted(rule[1] for rule in world) == [80, 443]
 
 
-def test_consul_is_open_to_consul_only(stack: Stack) -> None:
+def test_consul_is_open_to_the_lab_only(stack: Stack) -> None:
     stack.create(SshCidr="203.0.113.7/32")
     lab = stack.outputs["LabSecurityGroup"]
     assert stack.ingress("ConsulSecurityGroup") == {
@@ -300,28 +299,28 @@ def test_consul_ports_in_other_groups_are_open_to_the_lab_only(stack: Stack) -> 
 
 
 @pytest.mark.parametrize(
-    "given, wanted", [({}, set()), ({"SshCidr": "203.0.113.7/32"}, {("tcp", 22, 22, "203.0.113.7/32")})]
+    "given, expected", [({}, set()), ({"SshCidr": "203.0.113.7/32"}, {("tcp", 22, 22, "203.0.113.7/32")})]
 )
-def test_ssh_is_open_to_one_range_if_any(stack: Stack, given: dict[str, str], wanted: set[Any]) -> None:
+def test_ssh_is_open_to_the_given_range_only(stack: Stack, given: dict[str, str], expected: set[Any]) -> None:
     stack.create(**given)
-    assert stack.ingress("SshSecurityGroup") == wanted
+    assert stack.ingress("SshSecurityGroup") == expected
 
 
-def test_members_are_in_consuls_group_and_only_ecs_instances_in_the_open_one(stack: Stack) -> None:
+def test_only_ecs_instances_are_in_the_open_group(stack: Stack) -> None:
     stack.create()
     members = [stack.outputs[f"{name}SecurityGroup"] for name in ("Lab", "Consul", "Ssh")]
     assert stack.launch_data("consul-server")["SecurityGroupIds"] == members
     assert stack.launch_data("ecs-instance")["SecurityGroupIds"] == [*members, stack.outputs["EcsSecurityGroup"]]
 
 
-@pytest.mark.parametrize("given, wanted", [({}, None), ({"KeyName": "mine"}, "mine")])
-def test_the_key_pair_is_optional(stack: Stack, given: dict[str, str], wanted: str | None) -> None:
+@pytest.mark.parametrize("given, expected", [({}, None), ({"KeyName": "mine"}, "mine")])
+def test_key_pair_is_optional(stack: Stack, given: dict[str, str], expected: str | None) -> None:
     stack.create(**given)
     for role in ("consul-server", "ecs-instance"):
-        assert stack.launch_data(role).get("KeyName") == wanted
+        assert stack.launch_data(role).get("KeyName") == expected
 
 
-def test_the_outputs_lead_to_what_was_made(stack: Stack) -> None:
+def test_outputs_name_the_resources(stack: Stack) -> None:
     stack.create()
     outputs = stack.outputs
     assert outputs["EcsCluster"] == CLUSTER
@@ -330,10 +329,10 @@ def test_the_outputs_lead_to_what_was_made(stack: Stack) -> None:
     assert [role["Arn"] for role in profile["InstanceProfile"]["Roles"]] == [outputs["InstanceRole"]]
 
 
-# ---------------------------------------------------------------- changed, and taken away
+# ---------------------------------------------------------------- updated and deleted
 
 
-def test_instances_follow_the_count(stack: Stack) -> None:
+def test_ecs_instances_follow_the_count(stack: Stack) -> None:
     stack.create(InstanceCount=2)
     for count in (3, 1):
         stack.update(InstanceCount=count)
@@ -342,7 +341,7 @@ def test_instances_follow_the_count(stack: Stack) -> None:
         assert stack.group_sizes()["EcsInstances"] == (count,) * 4
 
 
-def test_consul_servers_follow_the_count_and_disturb_nobody_else(stack: Stack) -> None:
+def test_server_count_changes_without_replacing_others(stack: Stack) -> None:
     stack.create(ConsulServers=1, InstanceCount=2)
     first = {instance["InstanceId"] for instance in stack.running()}
     for servers in (3, 5, 1):
@@ -351,7 +350,7 @@ def test_consul_servers_follow_the_count_and_disturb_nobody_else(stack: Stack) -
         assert first <= {instance["InstanceId"] for instance in stack.running()}
 
 
-def test_another_public_port_replaces_no_instance(stack: Stack) -> None:
+def test_public_port_changes_without_replacing_instances(stack: Stack) -> None:
     stack.create(ConsulServers=3)
     before = [instance["InstanceId"] for instance in stack.running()]
     for port in (9090, 80, 8080):
@@ -360,7 +359,7 @@ def test_another_public_port_replaces_no_instance(stack: Stack) -> None:
     assert [instance["InstanceId"] for instance in stack.running()] == before
 
 
-def test_after_delete_nothing_is_left(region: Stack) -> None:
+def test_delete_leaves_nothing(region: Stack) -> None:
     region.create(ConsulServers=3, InstanceCount=2, SshCidr="203.0.113.7/32", KeyName="mine")
     region.update(ConsulServers=5, InstanceCount=3, PublicPort=9090)
     assert not [kind for kind, found in region.left().items() if not found]

@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 @dataclass
 class Ec2Instance:
-    """What EC2 knows of an instance."""
+    """An instance as EC2 describes it."""
 
     id: str
     address: str
@@ -51,7 +51,7 @@ class Ec2Instance:
 
 @dataclass(frozen=True)
 class Signal:
-    """A SignalResource request, and whether Consul's servers then listed the instance as alive."""
+    """A SignalResource request, and whether Consul's servers listed the instance as alive at that time."""
 
     resource: str
     instance: str
@@ -61,7 +61,7 @@ class Signal:
 
 @dataclass
 class Cloud:
-    """What the AWS API of the VPC answers from, and what it was asked."""
+    """The state behind the VPC's AWS API, and the requests it received."""
 
     region: str
     parameters: dict[str, str]
@@ -72,14 +72,14 @@ class Cloud:
 
 
 def sh(*argv: str, timeout: float = 30.0) -> str:
-    """What a command says on stdout."""
+    """Run a command; returns its stdout."""
     done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
     return done.stdout
 
 
 def inside(namespace: str, do: Callable[[], T]) -> T:
-    """Do it in a thread that lives in that network namespace; sockets made there stay in it."""
+    """Call a function in a thread inside a network namespace; the sockets it creates stay there."""
 
     def enter_and_do() -> T:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -93,11 +93,11 @@ def inside(namespace: str, do: Callable[[], T]) -> T:
 
 @dataclass
 class Vpc:
-    """The namespace and its bridge; machines are attached to it."""
+    """The namespace and its bridge, to which instances are attached."""
 
     name: str
     cloud: Cloud
-    authority: Path  # the certificate of who vouches for the AWS API here
+    authority: Path  # the certificate authority of the simulated AWS API
 
     @property
     def namespace(self) -> str:
@@ -105,7 +105,7 @@ class Vpc:
 
     @contextmanager
     def attached(self, name: str, address: str) -> Iterator[str]:
-        """A network namespace for an instance with that address; its name."""
+        """A network namespace for an instance with this address; yields its name."""
         namespace = f"{self.name}-{name}"
         port = f"p{address.rpartition('.')[2]}"
         sh("ip", "netns", "add", namespace)
@@ -123,7 +123,7 @@ class Vpc:
 
 @contextmanager
 def vpc(cloud: Cloud, folder: Path) -> Iterator[Vpc]:
-    """A VPC whose servers answer."""
+    """A running VPC."""
     made = Vpc(f"ecb{secrets.token_hex(2)}", cloud, folder / "authority.pem")
     certificate = _certificate(folder, cloud.region)
     with ExitStack() as stack:
@@ -140,7 +140,7 @@ def vpc(cloud: Cloud, folder: Path) -> Iterator[Vpc]:
 
 
 def _certificate(folder: Path, region: str) -> tuple[Path, Path]:
-    """Certificate and key of the AWS API's names, by an authority of its own (folder/authority.pem)."""
+    """A certificate and key for the AWS API's names, from a private authority (folder/authority.pem)."""
     authority, authority_key = folder / "authority.pem", folder / "authority.key"
     certificate, key, request = folder / "api.pem", folder / "api.key", folder / "api.csr"
     new = ("openssl", "req", "-newkey", "rsa:2048", "-nodes", "-keyout")
@@ -157,7 +157,7 @@ def _certificate(folder: Path, region: str) -> tuple[Path, Path]:
 
 
 class _Server(ThreadingHTTPServer):
-    """An HTTP server on a socket that was made elsewhere."""
+    """An HTTP server on an existing socket."""
 
     daemon_threads = True
     block_on_close = False
@@ -192,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Metadata(_Handler):
-    """IMDSv2 alone. Who asks is told by the address, as on EC2."""
+    """IMDSv2 only. Identifies the instance by its address, as EC2 does."""
 
     def do_PUT(self) -> None:
         if self.path != "/latest/api/token" or not self.headers["X-aws-ec2-metadata-token-ttl-seconds"]:
@@ -229,7 +229,7 @@ class _Metadata(_Handler):
 
 
 class _AwsApi(_Handler):
-    """The four operations of SSM, EC2 and CloudFormation that the scripts and Consul call."""
+    """The operations of SSM, EC2 and CloudFormation that the scripts and Consul call."""
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"] or 0)).decode()
@@ -278,7 +278,7 @@ class _AwsApi(_Handler):
 
 
 def _matches(instance: Ec2Instance, form: Mapping[str, str]) -> bool:
-    """By InstanceId.N and Filter.N, the filters being those of tags and states."""
+    """Whether an instance matches InstanceId.N and Filter.N (tags and states only)."""
     if wanted := [value for key, value in form.items() if key.startswith("InstanceId.")]:
         return instance.id in wanted
     for number in range(1, 9):
@@ -304,7 +304,7 @@ def _instance_xml(instance: Ec2Instance) -> str:
 
 
 def _serve_metadata(at: Vpc, certificate: tuple[Path, Path], stack: ExitStack) -> None:
-    """Its answers live for one hop, as the launch template wants it: Docker's bridge would be a second."""
+    """Its packets have a TTL of 1, as in the launch template: they don't cross Docker's bridge."""
     listening = inside(at.namespace, lambda: _listen(METADATA, 80))
     listening.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 1)
     _run(_Server(listening, _Metadata, at), stack)
@@ -314,7 +314,7 @@ def _serve_aws_api(at: Vpc, certificate: tuple[Path, Path], stack: ExitStack) ->
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
     listening = inside(at.namespace, lambda: _listen(AWS_API, 443))
-    # the handshake is the connection's own thread's
+    # each connection's own thread does the handshake
     wrapped = context.wrap_socket(listening, server_side=True, do_handshake_on_connect=False)
     _run(_Server(wrapped, _AwsApi, at), stack)
 
@@ -334,7 +334,7 @@ def _run(server: _Server, stack: ExitStack) -> None:
 
 
 def _reply(at: Vpc, wire: bytes) -> bytes:
-    """What Amazon's DNS says: the AWS API's names, those of OUTSIDE, and that there are no others."""
+    """Answers as Amazon's DNS: the AWS API's names, those of OUTSIDE, and NXDOMAIN for all others."""
     query = dns.message.from_wire(wire)
     name = query.question[0].name.to_text().lower()
     response = dns.message.make_response(query, recursion_available=True)
@@ -360,7 +360,7 @@ def _serve_dns_by_udp(at: Vpc, certificate: tuple[Path, Path], stack: ExitStack)
     def serve() -> None:
         while True:
             wire, sender = sock.recvfrom(4096)
-            if not wire:  # it was shut down
+            if not wire:  # the socket was shut down
                 return
             sock.sendto(_reply(at, wire), sender)
 
@@ -387,7 +387,7 @@ def _serve_dns_by_tcp(at: Vpc, certificate: tuple[Path, Path], stack: ExitStack)
 
 
 def _end(sock: socket.socket) -> None:
-    """Closing alone would not wake the thread that waits on it."""
+    """Shut the socket down before closing it, to wake the thread that waits on it."""
     with suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)
     sock.close()

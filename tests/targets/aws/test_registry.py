@@ -237,7 +237,7 @@ def test_unreachable_registry_does_not_stop_the_removal(lab: Lab, config: Path, 
     assert retained.startswith("any images of 127.0.0.1:9/x/weather: The registry doesn't answer")
 
 
-def test_a_push_that_no_client_answers_has_the_engines_words(lab: Lab, scratch: Path, config: Path) -> None:
+def test_failed_push_carries_the_engines_message(lab: Lab, scratch: Path, config: Path) -> None:
     found = images(lab, "127.0.0.1:9/x")
     with pytest.raises(PushRefused, match="refused") as raised:
         found.publish("weather", source_hash(scratch), scratch, {}, lambda text: None)
