@@ -1,4 +1,4 @@
-"""Finds the container of a service in which a command is to run, as ECS describes it."""
+"""Finds the container of a service in which `exec` runs a command."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..errors import LabError, WrongUsage
 
 @dataclass(frozen=True)
 class Running:
-    """A container that runs."""
+    """A running container."""
 
     task_arn: str
     container: str
     runtime_id: str
-    # the ARN of its container instance; whether ECS Exec was enabled when the task was started
+    # the ARN of its container instance, and whether the task was started with ECS Exec enabled
     instance_arn: str = ""
     takes_commands: bool = False
 
@@ -26,9 +26,9 @@ class Running:
 
 
 def running_container(ecs: Any, cluster: str, service: str, task: str | None) -> Running:
-    """The first running container of the newest task, or of the task whose id begins so.
+    """The first running container of the newest task, or of the task whose id begins with `task`.
 
-    Raises LabError when none runs, WrongUsage when no task or more than one is meant.
+    Raises LabError when no task is running, WrongUsage when the id matches none or several.
     """
     try:
         arns = ecs.list_tasks(cluster=cluster, serviceName=service, desiredStatus="RUNNING")["taskArns"]
@@ -37,9 +37,9 @@ def running_container(ecs: Any, cluster: str, service: str, task: str | None) ->
     found = ecs.describe_tasks(cluster=cluster, tasks=arns)["tasks"] if arns else []
     running = sorted((t for t in found if t["lastStatus"] == "RUNNING"), key=lambda t: t["createdAt"])
     if not running:
-        raise LabError(f"No task of {service} is running", where=f"lab {cluster}", hint="`ecsconsul status` tells more")
+        raise LabError(f"No task of {service} is running", where=f"lab {cluster}", hint="`ecsconsul status` shows why")
     if task is not None:
-        running = [_the_one(running, task)]
+        running = [_select(running, task)]
     newest = running[-1]
     container = next(c for c in newest["containers"] if c["lastStatus"] == "RUNNING")
     return Running(
@@ -51,13 +51,13 @@ def running_container(ecs: Any, cluster: str, service: str, task: str | None) ->
     )
 
 
-def _the_one(running: list[Any], beginning: str) -> Any:
-    meant = [one for one in running if _id(one).startswith(beginning)]
-    if len(meant) == 1:
-        return meant[0]
+def _select(running: list[Any], beginning: str) -> Any:
+    matching = [one for one in running if _id(one).startswith(beginning)]
+    if len(matching) == 1:
+        return matching[0]
     known = ", ".join(_id(one)[:8] for one in running)
-    what = "More than one task has" if meant else "No running task has"
-    raise WrongUsage(f"{what} an id that begins with {beginning}", hint=f"those that run: {known}")
+    what = "More than one task has" if matching else "No running task has"
+    raise WrongUsage(f"{what} an id that begins with {beginning}", hint=f"running tasks: {known}")
 
 
 def _id(task: Any) -> str:

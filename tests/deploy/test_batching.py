@@ -53,13 +53,13 @@ def crowd(pool: ThreadPoolExecutor, batcher: Batcher[str], asked: Asked, names: 
     return [first, *others]
 
 
-def test_one_who_asks_alone_is_answered_at_once(asked: Asked) -> None:
+def test_single_request_is_sent_at_once(asked: Asked) -> None:
     asked.go_on.set()
     batcher = Batcher(asked, 10)
     assert (batcher.get("a"), batcher.get("a"), batcher.get("absent")) == ("a 1", "a 2", None)
 
 
-def test_those_who_come_meanwhile_are_answered_together_by_the_next(pool: ThreadPoolExecutor, asked: Asked) -> None:
+def test_requests_during_a_batch_share_the_next_one(pool: ThreadPoolExecutor, asked: Asked) -> None:
     names = [f"n{number}" for number in range(25)]
     found = crowd(pool, Batcher(asked, 10), asked, [*names, "n3"])
     assert [len(request) for request in asked.requests] == [1, 10, 10, 5]
@@ -67,14 +67,14 @@ def test_those_who_come_meanwhile_are_answered_together_by_the_next(pool: Thread
     assert {future.result() for future in found[1:11]} <= {f"{name} {n}" for name in names for n in (2, 3, 4)}
 
 
-def test_an_error_is_raised_to_all_whom_it_concerns(pool: ThreadPoolExecutor, asked: Asked) -> None:
+def test_error_is_raised_in_every_waiting_thread(pool: ThreadPoolExecutor, asked: Asked) -> None:
     asked.error = OSError("no network")
     for future in crowd(pool, Batcher(asked, 10), asked, ["a", "b"]):
         with pytest.raises(OSError, match="no network"):
             future.result()
 
 
-def test_one_pause_is_made_for_all(pool: ThreadPoolExecutor, asked: Asked) -> None:
+def test_batch_waits_once(pool: ThreadPoolExecutor, asked: Asked) -> None:
     asked.go_on.set()
     batcher = Batcher(asked, 10)
     names = [f"n{number}" for number in range(10)]
@@ -89,7 +89,7 @@ def test_one_pause_is_made_for_all(pool: ThreadPoolExecutor, asked: Asked) -> No
     assert (len(pauses), [len(request) for request in asked.requests]) == (1, [10])
 
 
-def test_when_the_one_who_pauses_is_interrupted_another_asks(pool: ThreadPoolExecutor, asked: Asked) -> None:
+def test_interrupted_leader_is_replaced(pool: ThreadPoolExecutor, asked: Asked) -> None:
     asked.go_on.set()
     batcher = Batcher(asked, 10)
     paused, go_on = threading.Event(), threading.Event()
@@ -109,6 +109,6 @@ def test_when_the_one_who_pauses_is_interrupted_another_asks(pool: ThreadPoolExe
     assert asked.requests == [["second"]]
 
 
-def test_groups() -> None:
+def test_chunks() -> None:
     assert in_chunks("abcde", 2) == [["a", "b"], ["c", "d"], ["e"]]
     assert in_chunks((), 2) == []

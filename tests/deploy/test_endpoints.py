@@ -42,7 +42,7 @@ def instance(service_id: str, node: str, port: int) -> Instance:
         ([instance("a", "ip-10-0-0-1", 1)], [endpoint("t", "i-1", 1)], (None, None)),
     ],
 )
-def test_ghosts_and_the_missing(instances: list[Instance], tasks: list[Endpoint], expected: object) -> None:
+def test_ghosts_and_missing(instances: list[Instance], tasks: list[Endpoint], expected: object) -> None:
     assert ghosts_and_missing(instances, tasks) == expected
 
 
@@ -58,7 +58,7 @@ def task(number: int, group: str = "service:weather", status: str = "RUNNING", *
     }
 
 
-def test_the_running_tasks_of_services_and_where_they_listen() -> None:
+def test_endpoints_of_running_tasks() -> None:
     ecs = boto3.client("ecs", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
     tasks = [
         task(1),
@@ -76,7 +76,7 @@ def test_the_running_tasks_of_services_and_where_they_listen() -> None:
     assert found == [endpoint("1", "i-1", 32769), endpoint("4", "i-1")]
 
 
-def test_without_a_cluster_or_a_task_nothing_more_is_asked() -> None:
+def test_no_cluster_or_task_needs_no_further_request() -> None:
     ecs = boto3.client("ecs", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
     with Stubber(ecs) as stub:
         stub.add_client_error("list_tasks", "ClusterNotFoundException")

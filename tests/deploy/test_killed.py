@@ -121,7 +121,7 @@ def ecs_instances(target: FakeTarget) -> list[str]:
 NOTHING = {"clusters": [], "stacks": [], "revisions": [], "services": [], "instances": 0}
 
 
-def test_wherever_they_are_killed_the_lab_and_then_nothing_is_there(walks: Walks) -> None:
+def test_killed_runs_are_completed_by_the_next_run(walks: Walks) -> None:
     expected = there(walks.undisturbed("up"))
     duration = walks.seconds
     assert there(walks.undisturbed("down")) == NOTHING

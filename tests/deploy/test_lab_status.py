@@ -83,7 +83,7 @@ def ops(document: Json) -> dict[str, str]:
 # --- joined
 
 
-def test_a_lab_as_wanted_is_healthy(target: FakeTarget, lab: Lab, server: ConsulServer) -> None:
+def test_lab_as_desired_is_healthy(target: FakeTarget, lab: Lab, server: ConsulServer) -> None:
     found = collect(lab, target)
     assert found["healthy"] is True
     assert set(ops(found).values()) == {"keep"}
@@ -101,13 +101,13 @@ def test_a_lab_as_wanted_is_healthy(target: FakeTarget, lab: Lab, server: Consul
     json.dumps(found)
 
 
-def test_what_else_is_in_consul_is_named(target: FakeTarget, lab: Lab, consul: Consul) -> None:
+def test_other_services_in_consul_are_listed(target: FakeTarget, lab: Lab, consul: Consul) -> None:
     register(consul, "x1", "theirs", "critical")
     found = collect(lab, target)
     assert (found["others"], found["healthy"]) == (["theirs"], True)
 
 
-def test_a_count_that_was_scaled_is_what_is_desired(target: FakeTarget, lab: Lab, consul: Consul) -> None:
+def test_scaled_count_is_desired(target: FakeTarget, lab: Lab, consul: Consul) -> None:
     target.client("ecs").update_service(cluster="blue", service="weather", desiredCount=3)
     register(consul, "w3", "weather")
     found = collect(lab, target)
@@ -119,7 +119,7 @@ def test_a_count_that_was_scaled_is_what_is_desired(target: FakeTarget, lab: Lab
 # --- not healthy
 
 
-def test_an_instance_that_is_critical(target: FakeTarget, lab: Lab, consul: Consul) -> None:
+def test_critical_instance_is_unhealthy(target: FakeTarget, lab: Lab, consul: Consul) -> None:
     consul.deregister("w2")
     register(consul, "w3", "weather", "critical")
     found = collect(lab, target)
@@ -127,13 +127,13 @@ def test_an_instance_that_is_critical(target: FakeTarget, lab: Lab, consul: Cons
     assert (service(found, "weather")["running"], service(found, "weather")["passing"]) == (2, 1)
 
 
-def test_a_task_that_runs_and_that_consul_does_not_know(target: FakeTarget, lab: Lab, consul: Consul) -> None:
+def test_unregistered_task_is_unhealthy(target: FakeTarget, lab: Lab, consul: Consul) -> None:
     consul.deregister("p1")
     found = collect(lab, target)
     assert (found["healthy"], service(found, "portal")["instances"]) == (False, [])
 
 
-def test_a_ghost_that_passes_is_one_too_many(target: FakeTarget, lab: Lab, consul: Consul) -> None:
+def test_passing_ghost_is_unhealthy(target: FakeTarget, lab: Lab, consul: Consul) -> None:
     """In Consul, and no task stands behind it."""
     register(consul, "w3", "weather")
     found = collect(lab, target)
@@ -141,14 +141,14 @@ def test_a_ghost_that_passes_is_one_too_many(target: FakeTarget, lab: Lab, consu
     assert service(found, "weather")["passing"] == 3
 
 
-def test_a_service_that_was_deleted(target: FakeTarget, lab: Lab) -> None:
+def test_deleted_service_is_unhealthy(target: FakeTarget, lab: Lab) -> None:
     target.client("ecs").delete_service(cluster="blue", service="portal", force=True)
     found = collect(lab, target)
     assert (found["healthy"], service(found, "portal")["running"]) == (False, 0)
     assert ops(found)["services/portal"] == "create"
 
 
-def test_a_cluster_that_is_gone(target: FakeTarget, lab: Lab) -> None:
+def test_missing_cluster_is_unhealthy(target: FakeTarget, lab: Lab) -> None:
     for name in ("weather", "portal"):
         target.client("ecs").delete_service(cluster="blue", service=name, force=True)
     found = collect(replace(lab, name="green"), target)
@@ -156,7 +156,7 @@ def test_a_cluster_that_is_gone(target: FakeTarget, lab: Lab) -> None:
     assert ops(found)["cluster"] == "create"
 
 
-def test_a_consul_that_is_away_is_told_with_what_aws_knows(target: FakeTarget, lab: Lab) -> None:
+def test_unreachable_consul_is_reported_beside_ecs(target: FakeTarget, lab: Lab) -> None:
     target.consul_address = ConsulAddress("127.0.0.1", 9, "127.0.0.1", 9)
     found = collect(lab, target)
     assert found["healthy"] is False
@@ -165,14 +165,14 @@ def test_a_consul_that_is_away_is_told_with_what_aws_knows(target: FakeTarget, l
     assert service(found, "weather")["running"] == 2
 
 
-def test_a_registry_that_is_away_is_told_with_all_else(target: FakeTarget, lab: Lab) -> None:
+def test_unreachable_registry_is_reported_beside_the_rest(target: FakeTarget, lab: Lab) -> None:
     target.images.away = True
     found = collect(lab, target)
     assert {name for name, op in ops(found).items() if op == "wait"} == {"images/weather", "images/portal"}
     assert (found["healthy"], service(found, "weather")["passing"]) == (False, 2)
 
 
-def test_a_world_that_does_not_exist(lab: Lab) -> None:
+def test_absent_target(lab: Lab) -> None:
     found = collect(lab, FakeTarget(None))
     assert found["healthy"] is False
     assert set(ops(found).values()) == {"create"}
@@ -180,7 +180,7 @@ def test_a_world_that_does_not_exist(lab: Lab) -> None:
     assert [service["desired"] for service in found["services"]] == [2, 1]
 
 
-def test_where_ecs_cannot_be_asked_nothing_is_called_a_ghost(target: FakeTarget, lab: Lab) -> None:
+def test_nothing_is_a_ghost_while_ecs_is_absent(target: FakeTarget, lab: Lab) -> None:
     """As when the region's process hangs: tasks and Consul go on."""
     found = collect(lab, FakeTarget(None, target.consul_address))
     assert (found["healthy"], found["aws"]["error"]) == (False, "there is no such target")
@@ -234,9 +234,7 @@ def between(server: ConsulServer, leader: bool = True) -> Iterator[tuple[ConsulA
             thread.join()
 
 
-def test_without_a_leader_it_is_told_at_once_with_the_members(
-    target: FakeTarget, lab: Lab, server: ConsulServer
-) -> None:
+def test_missing_leader_is_reported_with_the_members(target: FakeTarget, lab: Lab, server: ConsulServer) -> None:
     with between(server, leader=False) as (address, asked):
         target.consul_address = address
         found = collect(lab, target)
@@ -267,9 +265,7 @@ def fill(server: ConsulServer, services: int, instances: int) -> None:
             assert json.load(answer)["Errors"] is None
 
 
-def test_a_catalog_of_200_services_with_10_instances_costs_no_request_more(
-    target: FakeTarget, lab: Lab, server: ConsulServer
-) -> None:
+def test_big_catalog_needs_no_more_requests(target: FakeTarget, lab: Lab, server: ConsulServer) -> None:
     with between(server) as (address, asked):
         target.consul_address = address
         collect(lab, target)

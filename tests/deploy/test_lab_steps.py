@@ -22,7 +22,7 @@ def lab(tmp_path: Path) -> Lab:
     return Lab(name="blue", services=services)
 
 
-def test_the_steps_stand_in_the_order_of_the_labs_text(lab: Lab) -> None:
+def test_steps_follow_the_order_of_the_labs_text(lab: Lab) -> None:
     assert [step.name for step in steps_for(lab, FakeTarget(None))] == [
         "prerequisites",
         "cluster",
@@ -37,7 +37,7 @@ def test_the_steps_stand_in_the_order_of_the_labs_text(lab: Lab) -> None:
     ]
 
 
-def test_every_need_is_a_step_that_stands_before(lab: Lab) -> None:
+def test_needs_come_first(lab: Lab) -> None:
     steps = steps_for(lab, FakeTarget(None))
     names = [step.name for step in steps]
     for number, step in enumerate(steps):
@@ -52,7 +52,7 @@ def needed_by(lab: Lab, name: str) -> set[str]:
     return direct.union(*(needed_by(lab, need) for need in direct))
 
 
-def test_everything_stands_on_the_ground_and_discovery_on_everything(lab: Lab) -> None:
+def test_all_steps_need_the_prerequisites_and_discovery_needs_all(lab: Lab) -> None:
     names = {step.name for step in steps_for(lab, FakeTarget(None))}
     assert needed_by(lab, "discovery") == names - {"discovery"}
     assert all("prerequisites" in needed_by(lab, name) for name in names - {"prerequisites"})
@@ -63,18 +63,18 @@ def test_images_are_built_while_the_stack_is_created(lab: Lab) -> None:
     assert needed_by(lab, "images/weather").isdisjoint({"stack", "cluster"})
 
 
-def test_no_step_asks_anything_before_it_is_walked(lab: Lab) -> None:
+def test_desired_state_needs_no_request(lab: Lab) -> None:
     target = FakeTarget("http://127.0.0.1:9")
     for step in steps_for(lab, target):
         step.desired()
     assert target.requests == []
 
 
-def test_in_a_world_that_does_not_exist_all_is_to_be_created(lab: Lab) -> None:
+def test_everything_is_created_in_an_absent_target(lab: Lab) -> None:
     assert {change.op for change in executor.plan(steps_for(lab, FakeTarget(None)))} == {"create"}
 
 
-def test_scale_walks_the_services_that_change_and_what_consul_sees_of_them(lab: Lab) -> None:
+def test_scaling_steps_cover_the_scaled_services(lab: Lab) -> None:
     steps = scaling_steps(lab, {"portal": 3}, FakeTarget(None))
     assert [step.name for step in steps] == ["services/portal", "discovery"]
     assert steps[-1].desired() == {"passing": {"portal": 3}}
@@ -83,7 +83,7 @@ def test_scale_walks_the_services_that_change_and_what_consul_sees_of_them(lab: 
 # --- the ground
 
 
-def test_the_ground_is_the_targets(lab: Lab, report: RecordingReport) -> None:
+def test_prerequisites_are_the_targets(lab: Lab, report: RecordingReport) -> None:
     target = FakeTarget("http://127.0.0.1:9")
     ground = PrerequisitesStep(target)
     assert decide(ground.desired(), ground.inspect()) == "keep"
@@ -91,6 +91,6 @@ def test_the_ground_is_the_targets(lab: Lab, report: RecordingReport) -> None:
     assert ground.inspect() is None
 
 
-def test_what_speaks_against_the_ground_is_told(lab: Lab) -> None:
+def test_blockers_of_the_target_are_collected(lab: Lab) -> None:
     taken = LabError("port taken")
     assert executor.blockers(steps_for(lab, FakeTarget(None, blocking=[taken]))) == [taken]

@@ -45,18 +45,18 @@ def only(lab: Lab, target: FakeTarget, *beginnings: str) -> list[Step]:
     return [step for step in steps_for(lab, target) if step.name.startswith(beginnings)]
 
 
-def test_it_has_steps_only_where_the_target_does_not_register_tasks(lab: Lab, account: FakeTarget) -> None:
+def test_registrator_is_a_system_service_of_the_target(lab: Lab, account: FakeTarget) -> None:
     assert set(names(lab, account)) - set(names(lab, FakeTarget(None))) == set(OURS)
 
 
-def test_discovery_waits_for_it_and_the_services_do_not(lab: Lab, account: FakeTarget) -> None:
+def test_discovery_needs_the_registrator(lab: Lab, account: FakeTarget) -> None:
     needs = {step.name: set(step.needs) for step in steps_for(lab, account)}
     assert "services/registrator" in needs["discovery"]
     assert needs["services/weather"] == {"stack", "tasks/weather"}
     assert needs["services/registrator"] == {"stack", "tasks/registrator"}
 
 
-def test_it_is_made_kept_and_taken_away_as_the_services_are(lab: Lab, account: FakeTarget) -> None:
+def test_registrator_is_created_kept_and_deleted(lab: Lab, account: FakeTarget) -> None:
     every = ("cluster", "images/", "tasks/", "services/")
     executor.up(only(lab, account, *every), SilentObserver())
     assert {change.op for change in executor.plan(only(lab, account, *every))} == {"keep"}
@@ -71,7 +71,7 @@ def test_it_is_made_kept_and_taken_away_as_the_services_are(lab: Lab, account: F
     assert account.images.published == {}
 
 
-def test_a_second_time_writes_nothing(lab: Lab, account: FakeTarget) -> None:
+def test_second_up_writes_nothing(lab: Lab, account: FakeTarget) -> None:
     every = ("cluster", "images/", "tasks/", "services/")
     executor.up(only(lab, account, *every), SilentObserver())
     account.requests.clear()
@@ -84,7 +84,7 @@ def definition(lab: Lab, target: FakeTarget, name: str = "registrator") -> dict[
     return dict(task.desired() or {})
 
 
-def test_it_sees_the_instances_docker_and_the_instances_consul(lab: Lab, account: FakeTarget) -> None:
+def test_registrator_uses_the_instances_docker_and_consul(lab: Lab, account: FakeTarget) -> None:
     wanted = definition(lab, account)
     (container,) = wanted["containerDefinitions"]
     assert wanted["networkMode"] == "host"
@@ -96,13 +96,13 @@ def test_it_sees_the_instances_docker_and_the_instances_consul(lab: Lab, account
     assert container["command"][-3:] == ["-on-exit", "keep", "consul://127.0.0.1:8500"], "a redeploy empties no catalog"
 
 
-def test_every_container_logs_where_the_target_says(lab: Lab, account: FakeTarget) -> None:
+def test_log_configuration_comes_from_the_target(lab: Lab, account: FakeTarget) -> None:
     for name in ("registrator", "weather"):
         (container,) = definition(lab, account, name)["containerDefinitions"]
         assert container["logConfiguration"]["options"]["awslogs-stream-prefix"] == name
 
 
-def test_other_logs_are_another_revision(lab: Lab, account: FakeTarget, report: RecordingReport) -> None:
+def test_changed_log_configuration_is_an_update(lab: Lab, account: FakeTarget, report: RecordingReport) -> None:
     (task,) = only(lab, account, "tasks/weather")
     task.apply(None, report)
     assert [change.op for change in executor.plan([task])] == ["keep"]
@@ -110,13 +110,13 @@ def test_other_logs_are_another_revision(lab: Lab, account: FakeTarget, report: 
     assert [change.op for change in executor.plan([elsewhere])] == ["update"]
 
 
-def test_its_image_is_built_of_this_package(lab: Lab, account: FakeTarget) -> None:
+def test_registrator_image_is_built_from_this_package(lab: Lab, account: FakeTarget) -> None:
     (container,) = definition(lab, account)["containerDefinitions"]
     assert container["image"].startswith("registry.example/registrator:")
     assert (registrator_source() / "registrator").is_dir()
 
 
-def test_another_image_is_used_as_it_is(lab: Lab, account: FakeTarget) -> None:
+def test_external_image_is_not_built(lab: Lab, account: FakeTarget) -> None:
     given = replace(lab, registrator=RegistratorSpec(image="gliderlabs/registrator:master"))
     assert set(names(lab, account)) - set(names(given, account)) == {"images/registrator"}
     (container,) = definition(given, account)["containerDefinitions"]
@@ -126,7 +126,7 @@ def test_another_image_is_used_as_it_is(lab: Lab, account: FakeTarget) -> None:
     assert task.needs == ("prerequisites",)
 
 
-def test_a_service_of_its_name_is_objected_to(lab: Lab, account: FakeTarget) -> None:
+def test_service_named_registrator_is_a_blocker(lab: Lab, account: FakeTarget) -> None:
     taken = replace(lab, services=(replace(lab.services[0], name="registrator"),))
     (objection,) = executor.blockers(steps_for(taken, account))
     assert "registrator" in objection.what

@@ -102,7 +102,7 @@ def ecs() -> Answers:
         (service(status="DRAINING"), False),
     ],
 )
-def test_when_a_service_is_stable(found: dict[str, Any], stable: bool) -> None:
+def test_is_stable(found: dict[str, Any], stable: bool) -> None:
     assert is_stable(found) == stable
 
 
@@ -114,7 +114,7 @@ def test_counts() -> None:
 # --- a rollout that comes to its end
 
 
-def test_it_is_waited_for_and_its_progress_told_once_each(ecs: Answers) -> None:
+def test_progress_is_reported_once_per_change(ecs: Answers) -> None:
     begins = deployment(running=0, rolloutState="IN_PROGRESS")
     half = deployment(running=1, rolloutState="IN_PROGRESS")
     ecs.shows(
@@ -128,13 +128,13 @@ def test_it_is_waited_for_and_its_progress_told_once_each(ecs: Answers) -> None:
     assert report.texts == ["0/2 running", "1/2 running"]
 
 
-def test_a_first_failed_task_may_be_followed_by_one_that_runs(ecs: Answers) -> None:
+def test_first_failed_task_is_tolerated(ecs: Answers) -> None:
     """It may have missed what comes up with it."""
     ecs.shows(service(deployment(running=0, rolloutState="IN_PROGRESS", failedTasks=1), running=0), service())
     assert ecs.rollout.await_stable(RecordingReport(), time.time()) == "1/1 running"
 
 
-def test_an_answer_that_is_older_than_the_request_is_not_heeded(ecs: Answers) -> None:
+def test_outdated_description_is_ignored(ecs: Answers) -> None:
     """ECS is consistent only after a while: what ran before is stable, and no sign of the new one yet."""
     before = service(deployment(OLD, id="old"), taskDefinition=OLD)
     coming = service(deployment(running=0, rolloutState="IN_PROGRESS", id="new"), running=0)
@@ -144,14 +144,14 @@ def test_an_answer_that_is_older_than_the_request_is_not_heeded(ecs: Answers) ->
     assert ecs.rollout.await_stable(RecordingReport(), time.time()) == "1/1 running"
 
 
-def test_another_count_may_be_seen_late_as_well(ecs: Answers) -> None:
+def test_outdated_count_is_ignored(ecs: Answers) -> None:
     before, after = service(deployment(id="one")), service(deployment(id="one", running=2), running=2, desired=2)
     ecs.rollout.started_as(service(deployment(id="one"), desired=2))
     ecs.shows(before, after)
     assert ecs.rollout.await_stable(RecordingReport(), time.time()) == "2/2 running"
 
 
-def test_a_rollout_that_never_shows_is_heeded_in_the_end(ecs: Answers) -> None:
+def test_outdated_description_counts_in_the_end(ecs: Answers) -> None:
     ecs.rollout.started_as(service(deployment(id="new")))
     ecs.shows(service(deployment(OLD, id="old"), taskDefinition=OLD))
     ecs.stopped(task(1))
@@ -164,7 +164,7 @@ def test_a_rollout_that_never_shows_is_heeded_in_the_end(ecs: Answers) -> None:
 CRASHES = service(deployment(running=0, rolloutState="IN_PROGRESS", failedTasks=2), running=0)
 
 
-def test_a_service_that_crashes_fails_with_exit_code_and_last_lines(ecs: Answers) -> None:
+def test_crash_is_reported_with_exit_code_and_log(ecs: Answers) -> None:
     ecs.target.logs += [LogLine(TASK[:8], "Traceback"), LogLine(TASK[:8], "KeyError: 'API_KEY'"), LogLine("ff", "no")]
     ecs.shows(CRASHES)
     ecs.stopped(task(1))
@@ -181,7 +181,7 @@ def test_a_service_that_crashes_fails_with_exit_code_and_last_lines(ecs: Answers
     assert "ecsconsul logs weather" in failure.hint
 
 
-def test_a_task_without_a_log_says_so_with_ecss_reason(ecs: Answers) -> None:
+def test_task_without_a_log_is_reported_with_its_reason(ecs: Answers) -> None:
     reason = "CannotPullContainerError: pull access denied"
     ecs.shows(CRASHES)
     ecs.stopped(
@@ -191,7 +191,7 @@ def test_a_task_without_a_log_says_so_with_ecss_reason(ecs: Answers) -> None:
     assert ecs.failure().why.splitlines() == ["task 01234567: Task failed to start", reason, "its log is empty"]
 
 
-def test_the_last_task_that_failed_tells_and_not_one_that_was_scaled_in(ecs: Answers) -> None:
+def test_newest_failed_task_is_reported(ecs: Answers) -> None:
     ecs.shows(CRASHES)
     ecs.stopped(
         task(1, containers=[{"name": "weather", "exitCode": 1}]),
@@ -202,7 +202,7 @@ def test_the_last_task_that_failed_tells_and_not_one_that_was_scaled_in(ecs: Ans
     assert "exited with code 2" in ecs.failure().why
 
 
-def test_a_task_that_is_still_stopping_has_no_end_yet(ecs: Answers) -> None:
+def test_stopped_task_is_preferred_to_a_stopping_one(ecs: Answers) -> None:
     stopping = task(5, lastStatus="DEPROVISIONING", containers=[{"name": "weather", "exitCode": 4}])
     del stopping["stoppedAt"]
     ecs.shows(CRASHES)
@@ -210,7 +210,7 @@ def test_a_task_that_is_still_stopping_has_no_end_yet(ecs: Answers) -> None:
     assert "exited with code" in ecs.failure().why
 
 
-def test_only_tasks_that_are_still_stopping_tell_as_well(ecs: Answers) -> None:
+def test_stopping_task_is_reported_if_there_is_no_other(ecs: Answers) -> None:
     stopping = task(5, lastStatus="DEPROVISIONING", containers=[{"name": "weather", "exitCode": 4}])
     del stopping["stoppedAt"]
     ecs.shows(CRASHES)
@@ -218,26 +218,26 @@ def test_only_tasks_that_are_still_stopping_tell_as_well(ecs: Answers) -> None:
     assert "exited with code 4" in ecs.failure().why
 
 
-def test_a_crash_without_any_stopped_task_says_so(ecs: Answers) -> None:
+def test_crash_without_a_stopped_task(ecs: Answers) -> None:
     ecs.shows(CRASHES)
     ecs.stopped()
     assert ecs.failure().why == "ECS lists no stopped task that would show why"
 
 
-def test_a_deployment_that_the_circuit_breaker_gave_up_is_not_waited_for(ecs: Answers) -> None:
+def test_circuit_breaker_ends_the_wait(ecs: Answers) -> None:
     ecs.shows(service(deployment(running=0, rolloutState="FAILED", failedTasks=3), running=0))
     ecs.stopped(task(1))
     assert ecs.failure().what == "The service weather does not start"
 
 
-def test_a_service_that_was_rolled_back_is_not_taken_for_ready(ecs: Answers) -> None:
+def test_rolled_back_service_is_not_ready(ecs: Answers) -> None:
     """It is stable, with what ran before."""
     ecs.shows(service(deployment(OLD), taskDefinition=OLD))
     ecs.stopped(task(1))
     assert "exited with code 3" in ecs.failure().why
 
 
-def test_a_service_without_room_fails_with_ecss_words(ecs: Answers) -> None:
+def test_unplaced_task_fails_with_ecs_reason(ecs: Answers) -> None:
     words = "(service weather) was unable to place a task because no container instance met all of its requirements."
     begun = time.time() - 60
     event = {"id": "1", "createdAt": datetime.fromtimestamp(begun + 1, timezone.utc), "message": words}
@@ -259,7 +259,7 @@ NO_INSTANCES = (
 BEGINS = deployment(running=0, rolloutState="IN_PROGRESS")
 
 
-def test_instances_that_are_yet_to_join_are_waited_for(ecs: Answers) -> None:
+def test_joining_instances_are_awaited(ecs: Answers) -> None:
     """Their ECS agents start when the boot scripts have ended: some seconds after the stack is complete."""
     waiting = service(BEGINS, running=0, events=[happened(20, NO_INSTANCES)])
     ecs.shows(waiting)
@@ -270,13 +270,13 @@ def test_instances_that_are_yet_to_join_are_waited_for(ecs: Answers) -> None:
     assert ecs.rollout.await_stable(RecordingReport(), time.time() - 30) == "1/1 running"
 
 
-def test_a_task_without_a_place_among_all_instances_is_not(ecs: Answers) -> None:
+def test_task_that_fits_no_instance_fails(ecs: Answers) -> None:
     ecs.shows(service(BEGINS, running=0, events=[happened(20, NO_INSTANCES)]))
     ecs.joined(2)
     assert ecs.failure(since=time.time() - 30).what == "The service weather cannot be placed"
 
 
-def test_instances_that_were_added_have_yet_to_boot(ecs: Answers) -> None:
+def test_booting_instances_are_awaited(ecs: Answers) -> None:
     waiting = service(BEGINS, running=0, events=[happened(200, NO_INSTANCES)])
     ecs.shows(waiting)
     ecs.joined(1)
@@ -296,7 +296,7 @@ UNDER_WAY = (deployment(running=1, rolloutState="IN_PROGRESS"), deployment(OLD, 
         pytest.param(1, 0, 60, id="an old one is being stopped"),
     ],
 )
-def test_room_that_is_being_made_is_waited_for(ecs: Answers, running: int, pending: int, seconds: float) -> None:
+def test_placement_waits_for_stopping_tasks(ecs: Answers, running: int, pending: int, seconds: float) -> None:
     events = [happened(seconds, NO_ROOM)]
     on_its_way = service(*UNDER_WAY, running=running, desired=2, pendingCount=pending, events=events)
     ecs.shows(on_its_way, service(running=2, desired=2))
@@ -304,13 +304,13 @@ def test_room_that_is_being_made_is_waited_for(ecs: Answers, running: int, pendi
 
 
 @pytest.mark.parametrize(("running", "seconds"), [(2, 20), (1, 120)])
-def test_room_that_nobody_makes_is_not(ecs: Answers, running: int, seconds: float) -> None:
+def test_placement_fails_when_nothing_stops(ecs: Answers, running: int, seconds: float) -> None:
     ecs.shows(service(*UNDER_WAY, running=running, desired=2, pendingCount=0, events=[happened(seconds, NO_ROOM)]))
     ecs.joined(2)
     assert "its port" in ecs.failure(since=time.time() - 250).why
 
 
-def test_a_cluster_that_no_instance_joins_is_the_answer_after_a_minute(ecs: Answers) -> None:
+def test_empty_cluster_fails_after_a_minute(ecs: Answers) -> None:
     ecs.shows(service(BEGINS, running=0))
     ecs.joined(0)
     failure = ecs.failure(since=time.time() - 61)
@@ -321,7 +321,7 @@ def test_a_cluster_that_no_instance_joins_is_the_answer_after_a_minute(ecs: Answ
 STARTED = "has started 1 tasks: (task 0123456789abcdef)."
 
 
-def test_tasks_that_run_for_a_moment_and_crash_are_seen_by_the_events(ecs: Answers) -> None:
+def test_brief_tasks_are_counted_by_events(ecs: Answers) -> None:
     """ECS stops counting failures as soon as a task has run."""
     once = service(BEGINS, running=0, events=[happened(9, STARTED)])
     twice = service(BEGINS, running=0, events=[happened(1, STARTED), happened(9, STARTED)])
@@ -334,7 +334,7 @@ def test_tasks_that_run_for_a_moment_and_crash_are_seen_by_the_events(ecs: Answe
     assert "exited with code 3" in failure.why
 
 
-def test_a_lost_task_that_is_still_stopping_is_asked_once_more_for_its_last_words(ecs: Answers) -> None:
+def test_stopping_task_is_awaited_for_its_log(ecs: Answers) -> None:
     twice = service(BEGINS, running=0, events=[happened(1, STARTED), happened(9, STARTED)])
     stopping = task(1)
     del stopping["stoppedAt"]
@@ -346,7 +346,7 @@ def test_a_lost_task_that_is_still_stopping_is_asked_once_more_for_its_last_word
     assert "no database here" in ecs.failure(since=time.time() - 20).why
 
 
-def test_tasks_that_are_on_their_way_are_not_lost(ecs: Answers) -> None:
+def test_pending_tasks_are_not_lost(ecs: Answers) -> None:
     coming = deployment(running=0, rolloutState="IN_PROGRESS", pendingCount=1)
     ecs.shows(service(coming, running=0, desired=1, events=[happened(1, STARTED)]), service())
     assert ecs.rollout.await_stable(RecordingReport(), time.time() - 20) == "1/1 running"
@@ -365,13 +365,13 @@ def test_tasks_of_an_earlier_deployment_are_not_lost(ecs: Answers) -> None:
         "CannotStartContainerError: exec /bin/server: exec format error",
     ],
 )
-def test_what_no_second_task_does_better_is_told_at_the_first(ecs: Answers, reason: str) -> None:
+def test_permanent_error_fails_at_the_first_task(ecs: Answers, reason: str) -> None:
     ecs.shows(service(BEGINS, running=0, events=[happened(9, STARTED)]))
     ecs.stopped(task(1, containers=[{"name": "weather", "reason": reason}]))
     assert reason in ecs.failure(since=time.time() - 20).why
 
 
-def test_a_service_that_someone_deletes_meanwhile(ecs: Answers) -> None:
+def test_deleted_service_fails_the_rollout(ecs: Answers) -> None:
     ecs.gone()
     assert "Someone deleted the service weather during its rollout" in ecs.failure().what
 
@@ -379,7 +379,7 @@ def test_a_service_that_someone_deletes_meanwhile(ecs: Answers) -> None:
 # --- one that only does not become healthy: Consul knows why
 
 
-def test_a_service_that_consul_does_not_see_passing(ecs: Answers, server: ConsulServer) -> None:
+def test_timeout_shows_failing_checks(ecs: Answers, server: ConsulServer) -> None:
     ecs.target.consul_address = ConsulAddress(server.host, server.http, server.host, server.dns)
     check = {"Name": "HTTP", "TTL": "60s", "Status": "critical", "Notes": ""}
     Consul(server.host, server.http).register({"ID": "w:1", "Name": "weather", "Port": 80, "Check": check})
@@ -392,7 +392,7 @@ def test_a_service_that_consul_does_not_see_passing(ecs: Answers, server: Consul
     assert failure.why.splitlines()[-3:] == ["Consul's checks:", "  w:1: critical: ", "its log is empty"]
 
 
-def test_when_consul_is_away_too_the_first_error_stays(ecs: Answers) -> None:
+def test_timeout_without_consul_keeps_the_first_error(ecs: Answers) -> None:
     ecs.target.consul_address = ConsulAddress("127.0.0.1", 9, "127.0.0.1", 9)
     ecs.shows(*[service(deployment(rolloutState="IN_PROGRESS"))] * ecs.target.polling.attempts)
     failure = ecs.failure()

@@ -47,7 +47,7 @@ def target(ecs: Ecs) -> FakeTarget:
     return FakeTarget(None, clients={"ecs": ecs})
 
 
-def test_the_first_look_brings_all_along_ten_in_a_request(target: FakeTarget, ecs: Ecs) -> None:
+def test_first_description_prefetches_all_services(target: FakeTarget, ecs: Ecs) -> None:
     poller = ServicePoller(target, "blue", NAMES)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(poller.describe, NAMES))
@@ -55,20 +55,20 @@ def test_the_first_look_brings_all_along_ten_in_a_request(target: FakeTarget, ec
     assert [len(request) for request in ecs.requests] == [10, 10, 5]
 
 
-def test_a_second_look_is_a_new_one(target: FakeTarget, ecs: Ecs) -> None:
+def test_second_description_is_a_new_request(target: FakeTarget, ecs: Ecs) -> None:
     poller = ServicePoller(target, "blue", ["a", "b"])
     first, again, other = (poller.describe(name) for name in ("a", "a", "b"))
     assert ecs.requests == [["a", "b"], ["a"]]
     assert [service and service["runningCount"] for service in (first, again, other)] == [1, 2, 1]
 
 
-def test_what_was_not_named_is_asked_for_alone(target: FakeTarget, ecs: Ecs) -> None:
+def test_other_service_is_described_alone(target: FakeTarget, ecs: Ecs) -> None:
     poller = ServicePoller(target, "blue", ["a"])
     assert poller.describe("theirs")
     assert ecs.requests == [["theirs"]]
 
 
-def test_a_deleted_one_is_absent(target: FakeTarget, ecs: Ecs) -> None:
+def test_inactive_service_is_absent(target: FakeTarget, ecs: Ecs) -> None:
     ecs.status = "INACTIVE"
     assert ServicePoller(target, "blue", ["a"]).describe("a") is None
 
@@ -80,7 +80,7 @@ class Pausing(RecordingReport):
         threading.Event().wait(0.1)
 
 
-def test_those_who_wait_look_together(target: FakeTarget, ecs: Ecs) -> None:
+def test_concurrent_polls_share_requests(target: FakeTarget, ecs: Ecs) -> None:
     """25 services that need three looks each: the second and the third are made for all, in tens."""
     poller = ServicePoller(target, "blue")
     seen = dict.fromkeys(NAMES, 0)
@@ -97,7 +97,7 @@ def test_those_who_wait_look_together(target: FakeTarget, ecs: Ecs) -> None:
     assert max(len(request) for request in ecs.requests) <= 10
 
 
-def test_throttling_is_waited_out_and_another_refusal_is_not(target: FakeTarget, ecs: Ecs) -> None:
+def test_only_throttling_is_retried(target: FakeTarget, ecs: Ecs) -> None:
     poller = ServicePoller(target, "blue")
     ecs.refusals = [refusal("ThrottlingException", "Rate exceeded") for _ in range(3)]
     assert poller.poll_until("a", lambda service: service, RecordingReport())["runningCount"] == 4
@@ -106,7 +106,7 @@ def test_throttling_is_waited_out_and_another_refusal_is_not(target: FakeTarget,
         poller.poll_until("a", lambda service: service, RecordingReport())
 
 
-def test_it_does_not_wait_for_ever(target: FakeTarget, ecs: Ecs) -> None:
+def test_polling_times_out(target: FakeTarget, ecs: Ecs) -> None:
     with pytest.raises(TimeoutError):
         ServicePoller(target, "blue").poll_until("a", lambda service: None, RecordingReport())
     assert len(ecs.requests) == target.polling.attempts

@@ -24,13 +24,13 @@ class Refusing:
         raise ClientError({"Error": {"Code": "ValidationError", "Message": self._words}}, "DescribeStackEvents")
 
 
-def test_a_stack_that_was_just_deleted_tells_nothing_more() -> None:
+def test_deleted_stack_has_no_events() -> None:
     """Between the look at its status and the one at its events it may have gone."""
     events = StackEvents(Refusing("Stack [blue] does not exist"), "blue")
     assert events.new() == []
     assert events.first_failure() is None
 
 
-def test_any_other_refusal_is_one() -> None:
+def test_other_errors_are_raised() -> None:
     with pytest.raises(ClientError, match="Rate exceeded"):
         StackEvents(Refusing("Rate exceeded"), "blue").new()

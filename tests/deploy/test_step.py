@@ -16,7 +16,7 @@ from ecsconsul.deploy.step import (
 from ecsconsul.errors import LabError
 
 
-def test_tags_go_into_an_api_and_come_back() -> None:
+def test_tags_round_trip() -> None:
     tags = {"a": "1", "b": ""}
     assert as_items(tags) == [{"key": "a", "value": "1"}, {"key": "b", "value": ""}]
     assert as_mapping(as_items(tags)) == tags
@@ -24,18 +24,18 @@ def test_tags_go_into_an_api_and_come_back() -> None:
     assert as_mapping(None) == {}
 
 
-def test_a_resource_carries_its_lab_and_what_made_it() -> None:
+def test_tags_hold_lab_and_fingerprint() -> None:
     assert tags_for("blue", {"a": 1}) == {LAB_TAG: "blue", FINGERPRINT_TAG: fingerprint({"a": 1})}
 
 
-def test_the_labs_own_is_claimed() -> None:
+def test_own_resource_is_accepted() -> None:
     require_ownership("cluster", "blue", "blue", {LAB_TAG: "blue"})
 
 
 @pytest.mark.parametrize(
     ("tags", "why"), [({}, f"it has no tag {LAB_TAG}"), ({LAB_TAG: "green"}, f"its tag {LAB_TAG} is 'green'")]
 )
-def test_someone_elses_is_not_and_it_says_whose_it_is(tags: dict[str, str], why: str) -> None:
+def test_foreign_resource_is_refused(tags: dict[str, str], why: str) -> None:
     with pytest.raises(LabError) as raised:
         require_ownership("cluster", "blue", "blue", tags)
     assert (raised.value.where, raised.value.why) == ("cluster blue", why)

@@ -43,31 +43,31 @@ class NewAccount:
         return {"cluster": {"status": "ACTIVE"}}
 
 
-def test_the_role_that_an_accounts_first_cluster_brings_is_waited_for(report: RecordingReport) -> None:
+def test_service_linked_role_is_awaited(report: RecordingReport) -> None:
     assert ClusterStep(LAB, FakeTarget(None, clients={"ecs": NewAccount(2)})).apply(None, report) == "ACTIVE"
     assert report.texts == ["waiting for ECS's service-linked role, which is new in this account"]
 
 
-def test_a_role_that_never_comes_is_the_answer(report: RecordingReport) -> None:
+def test_missing_service_linked_role_fails(report: RecordingReport) -> None:
     with pytest.raises(StepFailed, match="can't be created") as raised:
         ClusterStep(LAB, FakeTarget(None, clients={"ecs": NewAccount(1000)})).apply(None, report)
     assert NO_ROLE in raised.value.why and "CreateServiceLinkedRole" in raised.value.hint
 
 
-def test_any_other_refusal_is_not_waited_for(report: RecordingReport) -> None:
+def test_other_error_fails_at_once(report: RecordingReport) -> None:
     refusing = NewAccount(1000, "AccessDeniedException", "not you")
     with pytest.raises(ClientError, match="not you"):
         ClusterStep(LAB, FakeTarget(None, clients={"ecs": refusing})).apply(None, report)
 
 
-def test_it_carries_the_lab_and_what_made_it(target: FakeTarget, report: RecordingReport) -> None:
+def test_tags_hold_lab_and_fingerprint(target: FakeTarget, report: RecordingReport) -> None:
     step = ClusterStep(LAB, target)
     step.apply(None, report)
     (cluster,) = target.client("ecs").describe_clusters(clusters=["blue"], include=["TAGS"])["clusters"]
     assert as_mapping(cluster["tags"]) == {LAB_TAG: "blue", FINGERPRINT_TAG: fingerprint(step.desired())}
 
 
-def test_a_deleted_cluster_that_is_still_shown_counts_as_absent(target: FakeTarget, report: RecordingReport) -> None:
+def test_inactive_cluster_counts_as_absent(target: FakeTarget, report: RecordingReport) -> None:
     step = ClusterStep(LAB, target)
     step.apply(None, report)
     step.destroy(report)
@@ -79,9 +79,7 @@ def test_a_deleted_cluster_that_is_still_shown_counts_as_absent(target: FakeTarg
 
 
 @pytest.mark.parametrize("tags", [[], [{"key": LAB_TAG, "value": "green"}]])
-def test_someone_elses_cluster_is_neither_taken_over_nor_deleted(
-    target: FakeTarget, report: RecordingReport, tags: list[dict[str, str]]
-) -> None:
+def test_foreign_cluster_is_refused(target: FakeTarget, report: RecordingReport, tags: list[dict[str, str]]) -> None:
     target.client("ecs").create_cluster(clusterName="blue", tags=tags)
     target.requests.clear()
     step = ClusterStep(LAB, target)
@@ -92,7 +90,7 @@ def test_someone_elses_cluster_is_neither_taken_over_nor_deleted(
     assert target.writes() == []
 
 
-def test_a_cluster_that_holds_someone_elses_service_is_not_deleted(region: FakeTarget, report: RecordingReport) -> None:
+def test_cluster_with_a_foreign_service_is_not_deleted(region: FakeTarget, report: RecordingReport) -> None:
     """ECS refuses, and names neither the service nor what to do; the step does."""
     step = ClusterStep(LAB, region)
     step.apply(None, report)
@@ -107,9 +105,7 @@ def test_a_cluster_that_holds_someone_elses_service_is_not_deleted(region: FakeT
     assert op(step) == "keep"
 
 
-def test_instances_that_take_their_leave_are_waited_for(
-    world: Runtime, region: FakeTarget, report: RecordingReport
-) -> None:
+def test_leaving_instances_are_awaited(world: Runtime, region: FakeTarget, report: RecordingReport) -> None:
     """They were terminated with the stack; ECS hears of it a little later."""
     step = ClusterStep(LAB, region)
     step.apply(None, report)
@@ -124,9 +120,7 @@ def test_instances_that_take_their_leave_are_waited_for(
     assert leaving.texts == ["ECS isn't ready to delete the cluster: ClusterContainsContainerInstancesException"]
 
 
-def test_an_instance_that_never_leaves_is_the_answer(
-    world: Runtime, region: FakeTarget, report: RecordingReport
-) -> None:
+def test_instance_that_never_leaves_fails(world: Runtime, region: FakeTarget, report: RecordingReport) -> None:
     step = ClusterStep(LAB, region)
     step.apply(None, report)
     world.add_instance("blue")

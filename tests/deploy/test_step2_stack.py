@@ -60,7 +60,7 @@ def test_absent_created_kept_deleted(target: FakeTarget, report: RecordingReport
     assert step.destroy(report) == "absent"
 
 
-def test_it_carries_the_lab_and_what_made_it(target: FakeTarget, report: RecordingReport) -> None:
+def test_tags_hold_lab_and_fingerprint(target: FakeTarget, report: RecordingReport) -> None:
     step = StackStep(LAB, target)
     step.apply(None, report)
     (stack,) = target.client("cloudformation").describe_stacks(StackName="blue")["Stacks"]
@@ -68,7 +68,7 @@ def test_it_carries_the_lab_and_what_made_it(target: FakeTarget, report: Recordi
     assert tags == {LAB_TAG: "blue", FINGERPRINT_TAG: fingerprint(step.desired())}
 
 
-def test_the_labs_facts_and_the_targets_are_its_parameters(region: FakeTarget, report: RecordingReport) -> None:
+def test_parameters_come_from_lab_and_target(region: FakeTarget, report: RecordingReport) -> None:
     lab = replace(LAB, instances=3, consul=ConsulSpec(servers=5))
     StackStep(lab, region).apply(None, report)
     given = parameters(region)
@@ -80,13 +80,13 @@ def test_the_labs_facts_and_the_targets_are_its_parameters(region: FakeTarget, r
     assert ours["SubnetIds"].split(",")[0] in given["SubnetIds"]
 
 
-def test_the_port_that_is_opened_is_the_portals_wherever_it_stands(region: FakeTarget, report: RecordingReport) -> None:
+def test_portal_port_is_opened(region: FakeTarget, report: RecordingReport) -> None:
     other = ServiceSpec(name="admin", path="/admin", host_port=8081)
     StackStep(replace(LAB, services=(other, *LAB.services)), region).apply(None, report)
     assert parameters(region)["PublicPort"] == "8123"
 
 
-def test_another_number_of_instances_is_an_update_of_the_group(target: FakeTarget, report: RecordingReport) -> None:
+def test_changed_instance_count_updates_the_group(target: FakeTarget, report: RecordingReport) -> None:
     StackStep(LAB, target).apply(None, report)
     wider = StackStep(replace(LAB, instances=4), target)
     assert op(wider) == "update"
@@ -97,9 +97,7 @@ def test_another_number_of_instances_is_an_update_of_the_group(target: FakeTarge
 
 
 @pytest.mark.parametrize("tags", [[], [{"Key": LAB_TAG, "Value": "green"}]])
-def test_someone_elses_stack_is_neither_taken_over_nor_deleted(
-    target: FakeTarget, report: RecordingReport, tags: list[dict[str, str]]
-) -> None:
+def test_foreign_stack_is_refused(target: FakeTarget, report: RecordingReport, tags: list[dict[str, str]]) -> None:
     template = '{"Resources": {"Topic": {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": {}}}}}'
     target.client("cloudformation").create_stack(StackName="blue", TemplateBody=template, Tags=tags)
     target.requests.clear()
@@ -163,12 +161,12 @@ def writes(aws: Account) -> list[str]:
         ("DELETE_FAILED", "update"),
     ],
 )
-def test_what_each_status_means(aws: Account, step: StackStep, status: str, expected: str) -> None:
+def test_op_for_each_status(aws: Account, step: StackStep, status: str, expected: str) -> None:
     aws.has(status)
     assert op(step) == expected
 
 
-def test_its_events_are_told_as_they_come_oldest_first(aws: Account, step: StackStep, report: RecordingReport) -> None:
+def test_events_are_reported_oldest_first(aws: Account, step: StackStep, report: RecordingReport) -> None:
     assert step.apply(None, report) == "CREATE_COMPLETE"
     assert report.subresources == [
         SubResource("Server", "runs", "CREATE_IN_PROGRESS AWS::EC2::Instance"),
@@ -176,15 +174,13 @@ def test_its_events_are_told_as_they_come_oldest_first(aws: Account, step: Stack
     ]
 
 
-def test_a_stack_that_is_complete_at_once_tells_no_events(
-    aws: Account, step: StackStep, report: RecordingReport
-) -> None:
+def test_immediately_complete_stack_reports_no_events(aws: Account, step: StackStep, report: RecordingReport) -> None:
     aws.cloudformation.plays["create_stack"] = [CREATED[-1:]]
     assert step.apply(None, report) == "CREATE_COMPLETE"
     assert (report.subresources, aws.cloudformation.requests["describe_stack_events"]) == ([], 0)
 
 
-def test_events_are_read_only_until_the_first_known_one(aws: Account, step: StackStep, report: RecordingReport) -> None:
+def test_known_events_are_not_read_again(aws: Account, step: StackStep, report: RecordingReport) -> None:
     """However long the story becomes, a look at it is one request."""
     many = [Scene("CREATE_IN_PROGRESS", (happened(f"R{n}", "CREATE_COMPLETE"),) * 30) for n in range(10)]
     aws.cloudformation.plays["create_stack"] = [(CREATED[0], *many, CREATED[-1])]
@@ -195,9 +191,7 @@ def test_events_are_read_only_until_the_first_known_one(aws: Account, step: Stac
 
 
 @pytest.mark.parametrize("status", ["ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "REVIEW_IN_PROGRESS"])
-def test_a_stack_of_which_nothing_can_be_made_is_replaced(
-    aws: Account, step: StackStep, report: RecordingReport, status: str
-) -> None:
+def test_dead_stack_is_replaced(aws: Account, step: StackStep, report: RecordingReport, status: str) -> None:
     aws.has(status)
     assert step.apply(step.inspect(), report) == "CREATE_COMPLETE"
     assert writes(aws) == ["delete_stack 1", "create_stack 1"]
@@ -215,7 +209,7 @@ def test_a_stack_of_which_nothing_can_be_made_is_replaced(
         ("UPDATE_ROLLBACK_IN_PROGRESS", (Scene("UPDATE_ROLLBACK_COMPLETE"),), ["update_stack 1"]),
     ],
 )
-def test_what_is_under_way_is_waited_for_and_gone_on_from(
+def test_operation_in_progress_is_awaited(
     aws: Account, step: StackStep, report: RecordingReport, status: str, then: tuple[Scene, ...], expected: list[str]
 ) -> None:
     aws.cloudformation.plays["of another"] = [(Scene(status), *then)]
@@ -226,7 +220,7 @@ def test_what_is_under_way_is_waited_for_and_gone_on_from(
     assert writes(aws) == expected
 
 
-def test_an_update_under_way_ends_before_ours_begins(aws: Account, step: StackStep, report: RecordingReport) -> None:
+def test_update_in_progress_ends_first(aws: Account, step: StackStep, report: RecordingReport) -> None:
     aws.cloudformation.begin("update_stack", UPDATED)
     aws.has("UPDATE_IN_PROGRESS", OTHER)
     assert step.apply(step.inspect(), report) == "UPDATE_COMPLETE"
@@ -234,16 +228,14 @@ def test_an_update_under_way_ends_before_ours_begins(aws: Account, step: StackSt
     assert op(step) == "keep"
 
 
-def test_an_update_that_begins_between_our_look_and_our_request(
-    aws: Account, step: StackStep, report: RecordingReport
-) -> None:
+def test_concurrent_update_is_awaited(aws: Account, step: StackStep, report: RecordingReport) -> None:
     aws.has("CREATE_COMPLETE", OTHER)
     aws.cloudformation.before["update_stack"] = lambda: aws.cloudformation.begin("update_stack", UPDATED)
     assert step.apply(step.inspect(), report) == "UPDATE_COMPLETE"
     assert writes(aws) == ["update_stack 2"]
 
 
-def test_another_up_that_creates_it_at_the_same_moment(aws: Account, step: StackStep, report: RecordingReport) -> None:
+def test_concurrent_up_creates_it_first(aws: Account, step: StackStep, report: RecordingReport) -> None:
     def other() -> None:
         aws.has("CREATE_IN_PROGRESS")
         aws.cloudformation.begin("create_stack", CREATED)
@@ -253,9 +245,7 @@ def test_another_up_that_creates_it_at_the_same_moment(aws: Account, step: Stack
     assert writes(aws) == ["create_stack 1"]
 
 
-def test_someone_else_who_takes_the_name_at_the_same_moment(
-    aws: Account, step: StackStep, report: RecordingReport
-) -> None:
+def test_concurrent_foreign_creation_is_refused(aws: Account, step: StackStep, report: RecordingReport) -> None:
     def other() -> None:
         aws.cloudformation.tags = []
         aws.cloudformation.begin("create_stack", CREATED)
@@ -265,29 +255,25 @@ def test_someone_else_who_takes_the_name_at_the_same_moment(
         step.apply(None, report)
 
 
-def test_a_rolled_back_update_is_tried_again(aws: Account, step: StackStep, report: RecordingReport) -> None:
+def test_rolled_back_update_is_retried(aws: Account, step: StackStep, report: RecordingReport) -> None:
     """It is a good stack of an older form."""
     aws.has("UPDATE_ROLLBACK_COMPLETE", OTHER)
     assert step.apply(step.inspect(), report) == "UPDATE_COMPLETE"
 
 
-def test_a_rolled_back_update_whose_cause_was_taken_back_is_fine(
-    aws: Account, step: StackStep, report: RecordingReport
-) -> None:
+def test_rolled_back_update_without_changes_is_kept(aws: Account, step: StackStep, report: RecordingReport) -> None:
     """CloudFormation says that there is nothing to do, and the stack is as it was before the update: as wanted."""
     aws.has("UPDATE_ROLLBACK_COMPLETE")
     assert step.apply(step.inspect(), report) == "UPDATE_ROLLBACK_COMPLETE"
 
 
-def test_a_rollback_that_got_stuck_is_continued(aws: Account, step: StackStep, report: RecordingReport) -> None:
+def test_stuck_rollback_is_continued(aws: Account, step: StackStep, report: RecordingReport) -> None:
     aws.has("UPDATE_ROLLBACK_FAILED", OTHER)
     assert step.apply(step.inspect(), report) == "UPDATE_COMPLETE"
     assert writes(aws) == ["continue_update_rollback 1", "update_stack 1"]
 
 
-def test_a_rollback_that_stays_stuck_says_which_resource(
-    aws: Account, step: StackStep, report: RecordingReport
-) -> None:
+def test_stuck_rollback_names_the_resource(aws: Account, step: StackStep, report: RecordingReport) -> None:
     aws.has("UPDATE_ROLLBACK_FAILED", OTHER)
     fails = happened("Group", "UPDATE_FAILED", "Group did not stabilize", GROUP)
     aws.cloudformation.plays["continue_update_rollback"] = [
@@ -299,7 +285,7 @@ def test_a_rollback_that_stays_stuck_says_which_resource(
     assert raised.value.why == f"Group ({GROUP}): Group did not stabilize"
 
 
-def test_throttling_is_waited_out(aws: Account, step: StackStep, report: RecordingReport) -> None:
+def test_throttling_is_retried(aws: Account, step: StackStep, report: RecordingReport) -> None:
     aws.cloudformation.before["create_stack"] = lambda: aws.cloudformation.refusing.extend(
         ["describe_stacks", "describe_stack_events", "describe_stacks"]
     )
@@ -307,7 +293,7 @@ def test_throttling_is_waited_out(aws: Account, step: StackStep, report: Recordi
     assert is_throttled(refusal("ThrottlingException", "Rate exceeded"))
 
 
-def test_throttling_without_end_is_not(aws: Account, step: StackStep, report: RecordingReport) -> None:
+def test_endless_throttling_times_out(aws: Account, step: StackStep, report: RecordingReport) -> None:
     aws.cloudformation.before["create_stack"] = lambda: aws.cloudformation.refusing.extend(
         ["describe_stacks"] * aws.polling.attempts
     )
@@ -315,7 +301,7 @@ def test_throttling_without_end_is_not(aws: Account, step: StackStep, report: Re
         step.apply(None, report)
 
 
-def test_what_goes_on_without_us_is_known(aws: Account, step: StackStep, report: RecordingReport) -> None:
+def test_operation_in_progress_is_recorded(aws: Account, step: StackStep, report: RecordingReport) -> None:
     aws.cloudformation.plays["create_stack"] = [(CREATED[0], *[CREATED[1]] * 100)]
     with pytest.raises(StepFailed) as raised:
         step.apply(None, report)
@@ -323,7 +309,7 @@ def test_what_goes_on_without_us_is_known(aws: Account, step: StackStep, report:
     assert report.running == "stack blue: CREATE_IN_PROGRESS"
 
 
-def test_a_stack_that_came_to_its_end_is_not_under_way(aws: Account, step: StackStep, report: RecordingReport) -> None:
+def test_finished_stack_is_not_in_progress(aws: Account, step: StackStep, report: RecordingReport) -> None:
     step.apply(None, report)
     assert report.running == ""
 
@@ -331,9 +317,7 @@ def test_a_stack_that_came_to_its_end_is_not_under_way(aws: Account, step: Stack
 # --- gone
 
 
-def test_what_is_not_deleted_at_first_is_tried_once_more(
-    aws: Account, step: StackStep, report: RecordingReport
-) -> None:
+def test_failed_deletion_is_retried_once(aws: Account, step: StackStep, report: RecordingReport) -> None:
     aws.has("CREATE_COMPLETE")
     fails = happened("Profile", "DELETE_FAILED", "must detach first", "AWS::IAM::InstanceProfile")
     aws.cloudformation.plays["delete_stack"] = [(*DELETED[:1], Scene("DELETE_FAILED", (fails,)))]
@@ -342,7 +326,7 @@ def test_what_is_not_deleted_at_first_is_tried_once_more(
     assert report.texts == ["the deletion failed: Profile (AWS::IAM::InstanceProfile): must detach first"]
 
 
-def test_what_cannot_be_deleted_is_named(aws: Account, step: StackStep, report: RecordingReport) -> None:
+def test_failed_deletion_names_the_resource(aws: Account, step: StackStep, report: RecordingReport) -> None:
     aws.has("CREATE_COMPLETE")
     fails = happened("Group", "DELETE_FAILED", "resource sg-1 has a dependent object", "AWS::EC2::SecurityGroup")
     aws.cloudformation.plays["delete_stack"] = [(*DELETED[:1], Scene("DELETE_FAILED", (fails,)))] * 2
@@ -352,17 +336,13 @@ def test_what_cannot_be_deleted_is_named(aws: Account, step: StackStep, report: 
     assert raised.value.why == "Group (AWS::EC2::SecurityGroup): resource sg-1 has a dependent object"
 
 
-def test_an_update_under_way_is_waited_for_before_it_is_deleted(
-    aws: Account, step: StackStep, report: RecordingReport
-) -> None:
+def test_deletion_awaits_an_update(aws: Account, step: StackStep, report: RecordingReport) -> None:
     aws.cloudformation.begin("update_stack", UPDATED)
     aws.has("UPDATE_IN_PROGRESS")
     assert step.destroy(report) == "deleted"
 
 
-def test_a_deletion_that_never_ends_is_not_waited_for_for_ever(
-    aws: Account, step: StackStep, report: RecordingReport
-) -> None:
+def test_endless_deletion_times_out(aws: Account, step: StackStep, report: RecordingReport) -> None:
     aws.has("CREATE_COMPLETE")
     aws.cloudformation.plays["delete_stack"] = [(DELETED[0],) * 100]
     with pytest.raises(StepFailed, match="isn't ready in time"):
@@ -381,9 +361,7 @@ def failure(aws: Account, step: StackStep, report: RecordingReport, *events: dic
     return raised.value
 
 
-def test_a_failed_creation_is_told_with_the_first_that_failed(
-    aws: Account, step: StackStep, report: RecordingReport
-) -> None:
+def test_failed_creation_names_the_first_failure(aws: Account, step: StackStep, report: RecordingReport) -> None:
     """Not with its consequences; and the rollback, which takes its time, is not waited for."""
     told = failure(
         aws,
@@ -397,9 +375,7 @@ def test_a_failed_creation_is_told_with_the_first_that_failed(
     assert report.running == "stack blue: ROLLBACK_IN_PROGRESS"
 
 
-def test_what_failed_in_an_earlier_operation_is_not_the_cause(
-    aws: Account, step: StackStep, report: RecordingReport
-) -> None:
+def test_earlier_failures_are_ignored(aws: Account, step: StackStep, report: RecordingReport) -> None:
     aws.has("CREATE_COMPLETE", OTHER)
     fails = happened("Role", "UPDATE_FAILED", "Role blue already exists", "AWS::IAM::Role")
     begins = happened("blue", "UPDATE_IN_PROGRESS", "User Initiated", STACK)
@@ -413,7 +389,7 @@ def test_what_failed_in_an_earlier_operation_is_not_the_cause(
     assert raised.value.why == "Role (AWS::IAM::Role): Role blue already exists"
 
 
-def test_a_failure_without_a_reason_says_so(aws: Account, step: StackStep, report: RecordingReport) -> None:
+def test_failure_without_a_reason(aws: Account, step: StackStep, report: RecordingReport) -> None:
     assert failure(aws, step, report).why == "CloudFormation gives no reason"
 
 
@@ -422,9 +398,7 @@ GROUP_FAILED = "Received 1 FAILURE signal(s) out of 2. Unable to satisfy 100% Mi
 SERVER, MEMBER = "i-0123456789abcdef0", "i-0fedcba9876543210"
 
 
-def test_a_server_that_does_not_signal_is_told_with_its_boot_log(
-    aws: Account, step: StackStep, report: RecordingReport
-) -> None:
+def test_missing_signal_shows_the_boot_log(aws: Account, step: StackStep, report: RecordingReport) -> None:
     aws.boot_logs[SERVER] = ["cloud-init: docker: not found"]
     told = failure(aws, step, report, happened("Server", "CREATE_FAILED", TIMEOUT, PhysicalResourceId=SERVER))
     assert told.why.splitlines() == [
@@ -434,9 +408,7 @@ def test_a_server_that_does_not_signal_is_told_with_its_boot_log(
     ]
 
 
-def test_the_instance_of_a_group_that_signals_failure_is_the_one_to_ask(
-    aws: Account, step: StackStep, report: RecordingReport
-) -> None:
+def test_failed_signal_names_the_instance_of_a_group(aws: Account, step: StackStep, report: RecordingReport) -> None:
     aws.boot_logs[MEMBER] = ["consul: no leader"]
     said = f"Received FAILURE signal with UniqueId {MEMBER}"
     told = failure(
@@ -450,9 +422,7 @@ def test_the_instance_of_a_group_that_signals_failure_is_the_one_to_ask(
     assert SubResource("Group", "runs", f"CREATE_IN_PROGRESS {GROUP} {said}") in report.subresources
 
 
-def test_of_a_group_that_nobody_heard_of_any_instance_will_do(
-    aws: Account, step: StackStep, report: RecordingReport
-) -> None:
+def test_silent_group_shows_any_instance(aws: Account, step: StackStep, report: RecordingReport) -> None:
     class AutoScaling:
         def describe_auto_scaling_groups(self, AutoScalingGroupNames: list[str]) -> dict[str, list[object]]:
             assert AutoScalingGroupNames == ["blue-group"]
@@ -464,7 +434,7 @@ def test_of_a_group_that_nobody_heard_of_any_instance_will_do(
     assert failure(aws, step, report, event).why.splitlines()[-1] == "  kernel panic"
 
 
-def test_an_instance_without_a_boot_log_costs_no_line(aws: Account, step: StackStep, report: RecordingReport) -> None:
+def test_missing_boot_log_is_omitted(aws: Account, step: StackStep, report: RecordingReport) -> None:
     told = failure(aws, step, report, happened("Server", "CREATE_FAILED", TIMEOUT, PhysicalResourceId=SERVER))
     assert told.why == f"Server (AWS::EC2::Instance): {TIMEOUT}"
 
@@ -477,9 +447,7 @@ def test_an_instance_without_a_boot_log_costs_no_line(aws: Account, step: StackS
         ({"key_name": "mine"}, {"KeyName": "mine"}),
     ],
 )
-def test_what_the_config_names_of_the_network_is_of_the_stacks_fingerprint(
-    aws: dict[str, object], parameters: dict[str, str]
-) -> None:
+def test_network_settings_are_part_of_the_fingerprint(aws: dict[str, object], parameters: dict[str, str]) -> None:
     plain, named = (
         StackStep(Lab(aws=spec), FakeTarget(None)).desired()["parameters"] for spec in (AwsSpec(), AwsSpec(**aws))
     )

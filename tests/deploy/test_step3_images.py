@@ -42,9 +42,7 @@ def test_absent_published_kept_deleted(source: Path, target: FakeTarget, report:
     image(source, target).destroy(report)
 
 
-def test_an_edit_is_an_update_and_taking_it_back_is_none(
-    source: Path, target: FakeTarget, report: RecordingReport
-) -> None:
+def test_edited_source_is_an_update(source: Path, target: FakeTarget, report: RecordingReport) -> None:
     image(source, target).apply(None, report)
     (source / "app.py").write_text("print()")
     edited = image(source, target)
@@ -55,5 +53,5 @@ def test_an_edit_is_an_update_and_taking_it_back_is_none(
     assert op(image(source, target)) == "keep"
 
 
-def test_the_reference_names_the_source(source: Path, target: FakeTarget) -> None:
+def test_reference_contains_the_source_hash(source: Path, target: FakeTarget) -> None:
     assert image(source, target).reference == f"registry.example/weather:{source_hash(source)}"

@@ -56,7 +56,7 @@ def metadata_of(name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["stock-price", "weather"])
-def test_the_built_in_lab_defines_its_tasks_as_the_labs_text_does(name: str) -> None:
+def test_default_lab_matches_the_labs_text(name: str) -> None:
     spec = load(None).service(name)
     assert spec is not None
     found = container_definition(spec, f"my_docker_hub_repo/{name}")
@@ -65,7 +65,7 @@ def test_the_built_in_lab_defines_its_tasks_as_the_labs_text_does(name: str) -> 
     assert {**found, "environment": metadata} == text_of(name, metadata_of(name))
 
 
-def test_the_portals_port_on_the_host_is_fixed() -> None:
+def test_portal_has_a_fixed_host_port() -> None:
     spec = load(None).service("portal")
     assert spec is not None
     (mapping,) = container_definition(spec, "portal")["portMappings"]
@@ -85,7 +85,7 @@ def test_the_portals_port_on_the_host_is_fixed() -> None:
         (Check(ttl="30s"), {"TTL": "30s"}),
     ],
 )
-def test_a_check_as_registrator_reads_it(check: Check | None, expected: dict[str, str]) -> None:
+def test_check_metadata(check: Check | None, expected: dict[str, str]) -> None:
     spec = ServiceSpec(name="weather", path="/w", port=80, check=check)
     assert registrator_metadata(spec) == {
         "SERVICE_80_NAME": "weather",
@@ -93,12 +93,12 @@ def test_a_check_as_registrator_reads_it(check: Check | None, expected: dict[str
     }
 
 
-def test_a_comma_in_a_tag_is_not_two_tags() -> None:
+def test_comma_in_a_tag_is_escaped() -> None:
     spec = ServiceSpec(name="weather", path="/w", tags=("a,b", "c"))
     assert registrator_metadata(spec)["SERVICE_TAGS"] == r"a\,b,c"
 
 
-def test_the_metadata_beats_what_the_user_set_of_the_same_name() -> None:
+def test_metadata_overrides_the_users_environment() -> None:
     spec = ServiceSpec(name="weather", path="/w", environment={"SERVICE_4567_NAME": "other", "PROVIDER": "demo"})
     environment = as_mapping(container_definition(spec, "i")["environment"], key="name")
     assert environment == {"PROVIDER": "demo", "SERVICE_4567_NAME": "weather"}
@@ -107,7 +107,7 @@ def test_the_metadata_beats_what_the_user_set_of_the_same_name() -> None:
 @pytest.mark.parametrize(
     ("more", "told"), [({}, {"PORT": "5000"}), ({"environment": {"PORT": "5001"}}, {"PORT": "5001"})]
 )
-def test_one_that_listens_elsewhere_than_the_labs_is_told_where(more: dict[str, Any], told: dict[str, str]) -> None:
+def test_other_port_is_set_as_PORT(more: dict[str, Any], told: dict[str, str]) -> None:
     spec = ServiceSpec(name="weather", path="/w", port=5000, **more)
     environment = as_mapping(container_definition(spec, "i")["environment"], key="name")
     assert environment == {**told, "SERVICE_5000_NAME": "weather"}
@@ -126,16 +126,14 @@ def test_absent_registered_kept_deleted(target: FakeTarget, report: RecordingRep
     assert step.destroy(report) == "absent"
 
 
-def test_it_carries_the_lab_and_what_made_it(target: FakeTarget, report: RecordingReport, service: ServiceSpec) -> None:
+def test_tags_hold_lab_and_fingerprint(target: FakeTarget, report: RecordingReport, service: ServiceSpec) -> None:
     step = step_of(service, target)
     step.apply(None, report)
     found = target.client("ecs").describe_task_definition(taskDefinition="weather", include=["TAGS"])
     assert as_mapping(found["tags"]) == {LAB_TAG: "blue", FINGERPRINT_TAG: fingerprint(step.desired())}
 
 
-def test_another_memory_is_another_revision_and_the_newest_counts(
-    target: FakeTarget, report: RecordingReport, service: ServiceSpec
-) -> None:
+def test_newest_revision_counts(target: FakeTarget, report: RecordingReport, service: ServiceSpec) -> None:
     for memory in range(200, 212):
         step = step_of(replace(service, memory=memory), target)
         assert op(step) != "keep"
@@ -147,9 +145,7 @@ def test_another_memory_is_another_revision_and_the_newest_counts(
     assert step.destroy(report) == "12 deleted"
 
 
-def test_a_revision_that_someone_else_added_is_an_update(
-    target: FakeTarget, report: RecordingReport, service: ServiceSpec
-) -> None:
+def test_foreign_revision_is_an_update(target: FakeTarget, report: RecordingReport, service: ServiceSpec) -> None:
     step = step_of(service, target)
     step.apply(None, report)
     target.client("ecs").register_task_definition(**{**step.desired(), "networkMode": "host"})
@@ -158,9 +154,7 @@ def test_a_revision_that_someone_else_added_is_an_update(
     assert op(step) == "keep"
 
 
-def test_someone_elses_revisions_are_not_deleted(
-    target: FakeTarget, report: RecordingReport, service: ServiceSpec
-) -> None:
+def test_foreign_revisions_are_not_deleted(target: FakeTarget, report: RecordingReport, service: ServiceSpec) -> None:
     ecs = target.client("ecs")
     theirs = ecs.register_task_definition(**step_of(service, target).desired())["taskDefinition"]["taskDefinitionArn"]
     step = step_of(service, target)
@@ -169,9 +163,7 @@ def test_someone_elses_revisions_are_not_deleted(
     assert ecs.list_task_definitions(familyPrefix="weather")["taskDefinitionArns"] == [theirs]
 
 
-def test_a_family_whose_name_only_begins_so_is_another(
-    target: FakeTarget, report: RecordingReport, service: ServiceSpec
-) -> None:
+def test_family_prefix_is_not_a_match(target: FakeTarget, report: RecordingReport, service: ServiceSpec) -> None:
     longer = step_of(replace(service, name="weather-map"), target)
     longer.apply(None, report)
     step = step_of(service, target)
@@ -180,16 +172,14 @@ def test_a_family_whose_name_only_begins_so_is_another(
     assert op(longer) == "keep"
 
 
-def test_a_source_edit_shows_before_anything_exists(target: FakeTarget, service: ServiceSpec) -> None:
+def test_edited_source_changes_the_desired_state(target: FakeTarget, service: ServiceSpec) -> None:
     before = step_of(service, target).desired()
     Path(service.path, "app.py").write_text("print()")
     assert fingerprint(step_of(service, target).desired()) != fingerprint(before)
     assert target.requests == []
 
 
-def test_what_was_deregistered_and_not_deleted_goes_as_well(
-    target: FakeTarget, report: RecordingReport, service: ServiceSpec
-) -> None:
+def test_deregistered_revisions_are_deleted(target: FakeTarget, report: RecordingReport, service: ServiceSpec) -> None:
     """A `down` that was killed between the two left it, and it would be there for ever."""
     step = step_of(service, target)
     step.apply(None, report)
@@ -199,9 +189,7 @@ def test_what_was_deregistered_and_not_deleted_goes_as_well(
         assert target.client("ecs").list_task_definitions(status=status)["taskDefinitionArns"] == []
 
 
-def test_two_labs_of_an_account_have_their_revisions_in_one_family(
-    target: FakeTarget, report: RecordingReport, service: ServiceSpec
-) -> None:
+def test_labs_share_a_family(target: FakeTarget, report: RecordingReport, service: ServiceSpec) -> None:
     ours, theirs = step_of(service, target), step_of(service, target, Lab(name="green"))
     ours.apply(None, report)
     theirs.apply(None, report)
@@ -211,7 +199,7 @@ def test_two_labs_of_an_account_have_their_revisions_in_one_family(
     assert op(ours) == "keep"
 
 
-def test_what_was_just_registered_is_the_newest_whatever_a_list_says(
+def test_just_registered_revision_is_the_newest(
     target: FakeTarget, report: RecordingReport, service: ServiceSpec
 ) -> None:
     """Lists follow writes with some delay, and a service must not get the revision before."""

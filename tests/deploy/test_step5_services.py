@@ -76,25 +76,25 @@ def test_absent_created_kept_deleted(target: FakeTarget, lab: Lab, report: Recor
     assert made.destroy(report) == "absent"
 
 
-def test_one_that_was_deleted_is_made_anew(target: FakeTarget, lab: Lab, report: RecordingReport) -> None:
+def test_deleted_service_is_created_again(target: FakeTarget, lab: Lab, report: RecordingReport) -> None:
     make(lab, target).destroy(report)
     assert op(make(lab, target)) == "keep"
 
 
-def test_without_a_cluster_there_is_none(region: FakeTarget, lab: Lab, report: RecordingReport) -> None:
+def test_missing_cluster_has_no_service(region: FakeTarget, lab: Lab, report: RecordingReport) -> None:
     step = steps_of(lab, region)[1]
     assert op(step) == "create"
     assert step.destroy(report) == "absent"
 
 
-def test_a_second_time_writes_nothing(target: FakeTarget, lab: Lab) -> None:
+def test_second_up_writes_nothing(target: FakeTarget, lab: Lab) -> None:
     make(lab, target)
     target.requests.clear()
     make(lab, target)
     assert target.writes() == []
 
 
-def test_another_count_changes_that_service_and_nothing_else(target: FakeTarget, lab: Lab) -> None:
+def test_changed_count_updates_only_that_service(target: FakeTarget, lab: Lab) -> None:
     make(lab, target)
     target.requests.clear()
     make(lab.with_counts({"weather": 3}), target)
@@ -102,7 +102,7 @@ def test_another_count_changes_that_service_and_nothing_else(target: FakeTarget,
     assert described(target)["runningCount"] == 3
 
 
-def test_an_edited_source_rolls_the_service_over(target: FakeTarget, lab: Lab) -> None:
+def test_edited_source_is_deployed(target: FakeTarget, lab: Lab) -> None:
     make(lab, target)
     Path(lab.services[0].path, "app.py").write_text("print()")
     assert op(steps_of(lab, target)[1]) == "update"
@@ -110,14 +110,14 @@ def test_an_edited_source_rolls_the_service_over(target: FakeTarget, lab: Lab) -
     assert described(target)["taskDefinition"].endswith("weather:2")
 
 
-def test_a_count_of_none_is_fine(target: FakeTarget, lab: Lab) -> None:
+def test_count_of_zero(target: FakeTarget, lab: Lab) -> None:
     assert op(make(lab.with_counts({"weather": 0}), target)) == "keep"
 
 
 # --- drift
 
 
-def test_one_that_someone_scaled_is_taken_back(target: FakeTarget, lab: Lab) -> None:
+def test_foreign_scaling_is_reverted(target: FakeTarget, lab: Lab) -> None:
     step = make(lab, target)
     target.client("ecs").update_service(cluster="blue", service="weather", desiredCount=2)
     assert op(step) == "update"
@@ -125,7 +125,7 @@ def test_one_that_someone_scaled_is_taken_back(target: FakeTarget, lab: Lab) -> 
     assert described(target)["desiredCount"] == 1
 
 
-def test_one_that_someone_deployed_something_else_to_is_taken_back(target: FakeTarget, lab: Lab) -> None:
+def test_foreign_deployment_is_reverted(target: FakeTarget, lab: Lab) -> None:
     step = make(lab, target)
     container = {"name": "other", "image": "other", "memory": 4}
     target.client("ecs").register_task_definition(family="other", containerDefinitions=[container])
@@ -135,15 +135,13 @@ def test_one_that_someone_deployed_something_else_to_is_taken_back(target: FakeT
     assert described(target)["taskDefinition"].endswith("weather:1")
 
 
-def test_one_that_someone_only_restarted_is_kept(target: FakeTarget, lab: Lab) -> None:
+def test_restarted_service_is_kept(target: FakeTarget, lab: Lab) -> None:
     step = make(lab, target)
     target.client("ecs").update_service(cluster="blue", service="weather", forceNewDeployment=True)
     assert op(step) == "keep"
 
 
-def test_one_that_ecs_gave_up_is_tried_anew_with_the_same_definition(
-    world: Runtime, target: FakeTarget, lab: Lab
-) -> None:
+def test_failed_deployment_is_retried(world: Runtime, target: FakeTarget, lab: Lab) -> None:
     step = make(lab, target)
     with world.ecs.lock:
         service = world.ecs.service("blue", "weather")
@@ -159,7 +157,7 @@ def test_one_that_ecs_gave_up_is_tried_anew_with_the_same_definition(
 # --- who was faster, and who does not end
 
 
-def test_another_up_that_creates_it_at_the_same_moment(target: FakeTarget, lab: Lab, report: RecordingReport) -> None:
+def test_concurrent_up_creates_it_first(target: FakeTarget, lab: Lab, report: RecordingReport) -> None:
     task, step = steps_of(lab, target)
     task.apply(None, report)
 
@@ -173,9 +171,7 @@ def test_another_up_that_creates_it_at_the_same_moment(target: FakeTarget, lab: 
     assert len(target.client("ecs").list_services(cluster="blue")["serviceArns"]) == 1
 
 
-def test_someone_else_who_takes_the_name_at_the_same_moment(
-    target: FakeTarget, lab: Lab, report: RecordingReport
-) -> None:
+def test_concurrent_foreign_creation_is_refused(target: FakeTarget, lab: Lab, report: RecordingReport) -> None:
     task, step = steps_of(lab, target)
     task.apply(None, report)
     ecs = target.client("ecs")
@@ -189,7 +185,7 @@ def test_someone_else_who_takes_the_name_at_the_same_moment(
         step.apply(None, report)
 
 
-def test_tasks_that_a_dead_instance_cannot_end_do_not_hold_the_stack(
+def test_tasks_of_a_dead_instance_do_not_block_the_stack(
     world: Runtime, target: FakeTarget, lab: Lab, report: RecordingReport
 ) -> None:
     """They go with their instance, and that with the stack, which stands behind the services in `down`."""
@@ -205,7 +201,7 @@ def test_tasks_that_a_dead_instance_cannot_end_do_not_hold_the_stack(
 
 
 @pytest.mark.parametrize("tags", [[], [{"key": LAB_TAG, "value": "green"}]])
-def test_someone_elses_service_is_neither_taken_over_nor_deleted(
+def test_foreign_service_is_refused(
     target: FakeTarget, lab: Lab, report: RecordingReport, tags: list[dict[str, str]]
 ) -> None:
     task, step = steps_of(lab, target)
@@ -224,9 +220,7 @@ def test_someone_elses_service_is_neither_taken_over_nor_deleted(
 # --- scale
 
 
-def test_scale_changes_the_count_and_leaves_what_made_the_service(
-    target: FakeTarget, lab: Lab, report: RecordingReport
-) -> None:
+def test_scale_keeps_the_fingerprint(target: FakeTarget, lab: Lab, report: RecordingReport) -> None:
     make(lab, target)
     Path(lab.services[0].path, "app.py").write_text("print()")
     target.requests.clear()
@@ -238,7 +232,7 @@ def test_scale_changes_the_count_and_leaves_what_made_the_service(
     assert op(steps_of(lab.with_counts({"weather": 2}), target)[1]) == "update"  # for the edit is not deployed
 
 
-def test_scale_of_a_service_that_is_not_there_says_what_to_do(target: FakeTarget, lab: Lab) -> None:
+def test_scaling_an_absent_service_has_a_hint(target: FakeTarget, lab: Lab) -> None:
     step = scaling_steps(lab, {"weather": 2}, target)[0]
     with pytest.raises(LabError) as raised:
         step.inspect()
@@ -249,7 +243,7 @@ def test_scale_of_a_service_that_is_not_there_says_what_to_do(target: FakeTarget
 # --- what the config dropped
 
 
-def test_a_service_that_the_config_dropped_goes_with_its_definition_and_images(
+def test_orphan_is_deleted_with_its_definition_and_images(
     target: FakeTarget, lab: Lab, report: RecordingReport
 ) -> None:
     make(lab, target)
@@ -264,20 +258,18 @@ def test_a_service_that_the_config_dropped_goes_with_its_definition_and_images(
     assert orphaned_services(replace(lab, services=()), target) == []
 
 
-def test_what_the_config_has_and_what_others_made_is_not_dropped(
-    target: FakeTarget, lab: Lab, report: RecordingReport
-) -> None:
+def test_configured_and_foreign_services_are_not_orphans(target: FakeTarget, lab: Lab, report: RecordingReport) -> None:
     make(lab, target)
     make(replace(lab, services=(replace(lab.services[0], name="stock-price"),)), target)
     target.client("ecs").create_service(cluster="blue", serviceName="theirs", taskDefinition="weather", desiredCount=0)
     assert [step.name for step in orphaned_services(lab, target)] == ["services/stock-price"]
 
 
-def test_without_a_cluster_nothing_was_dropped(region: FakeTarget, lab: Lab) -> None:
+def test_missing_cluster_has_no_orphans(region: FakeTarget, lab: Lab) -> None:
     assert orphaned_services(lab, region) == []
 
 
-def test_down_takes_a_dropped_service_before_the_cluster_that_holds_it(
+def test_down_deletes_an_orphan_before_the_cluster(
     world: Runtime, target: FakeTarget, lab: Lab, report: RecordingReport
 ) -> None:
     """ECS deletes no cluster with services in it, and one that drains takes its time."""
@@ -309,9 +301,7 @@ def requests(target: FakeTarget, lab: Lab) -> dict[str, float]:
     return {name: count / len(lab.services) for name, count in target.counted().items()}
 
 
-def test_a_service_costs_no_more_requests_among_50_than_among_3(
-    world: Runtime, target: FakeTarget, tmp_path: Path
-) -> None:
+def test_requests_per_service_do_not_grow(world: Runtime, target: FakeTarget, tmp_path: Path) -> None:
     labs = [Lab(name="blue", services=tuple(few(n, tmp_path))) for n in (3, 50)]
     for lab in labs:
         steps = [step for step in steps_for(lab, target) if step.name.startswith(("tasks/", "services/"))]
@@ -338,7 +328,7 @@ def few(count: int, path: Path) -> list[ServiceSpec]:
         (8080, 7, 7, 85),
     ],
 )
-def test_a_fixed_port_on_every_instance_leaves_room_for_one_to_go(
+def test_fixed_port_on_every_instance_lowers_the_minimum(
     target: FakeTarget, lab: Lab, host_port: int | None, count: int, instances: int, least: int
 ) -> None:
     spec = replace(lab.services[0], host_port=host_port, count=count)
@@ -348,7 +338,7 @@ def test_a_fixed_port_on_every_instance_leaves_room_for_one_to_go(
         assert math.ceil(count * least / 100) == count - 1
 
 
-def test_another_client_sees_what_the_steps_made(world: Runtime, target: FakeTarget, lab: Lab) -> None:
+def test_other_client_sees_the_service(world: Runtime, target: FakeTarget, lab: Lab) -> None:
     make(lab, target)
     ecs = client("ecs", world.endpoint("region"))
     (arn,) = ecs.list_services(cluster="blue")["serviceArns"]

@@ -44,7 +44,7 @@ def seen(step: DiscoveryStep) -> tuple[str, str]:
     return decide(step.desired(), found), found.detail
 
 
-def test_every_instance_is_waited_for(step: DiscoveryStep, consul: Consul) -> None:
+def test_all_instances_must_pass(step: DiscoveryStep, consul: Consul) -> None:
     assert seen(step) == ("wait", "weather 0/2, portal 0/1 passing")
     register(consul, "w1", "weather")
     register(consul, "w2", "weather", "critical")
@@ -55,16 +55,14 @@ def test_every_instance_is_waited_for(step: DiscoveryStep, consul: Consul) -> No
     assert seen(step) == ("keep", "3 of 3 instances passing")
 
 
-def test_an_instance_too_many_is_not_as_wanted(step: DiscoveryStep, consul: Consul) -> None:
+def test_extra_instance_is_not_as_desired(step: DiscoveryStep, consul: Consul) -> None:
     for service_id in ("w1", "w2", "w3"):
         register(consul, service_id, "weather")
     register(consul, "p1", "portal")
     assert seen(step) == ("wait", "weather 3/2 passing")
 
 
-def test_it_ends_as_soon_as_consul_sees_the_last_one(
-    step: DiscoveryStep, consul: Consul, report: RecordingReport
-) -> None:
+def test_discovery_ends_with_the_last_instance(step: DiscoveryStep, consul: Consul, report: RecordingReport) -> None:
     register(consul, "w1", "weather")
     register(consul, "p1", "portal")
     later = threading.Timer(0.1, register, (consul, "w2", "weather"))
@@ -75,7 +73,7 @@ def test_it_ends_as_soon_as_consul_sees_the_last_one(
         later.join()
 
 
-def test_what_never_passes_is_told_with_its_checks(target: FakeTarget, consul: Consul, report: RecordingReport) -> None:
+def test_timeout_lists_failing_checks(target: FakeTarget, consul: Consul, report: RecordingReport) -> None:
     target.polling = PollingPolicy(delay=0.05, attempts=4)
     step = DiscoveryStep("blue", PASSING, target, ())
     register(consul, "w1", "weather")
@@ -88,7 +86,7 @@ def test_what_never_passes_is_told_with_its_checks(target: FakeTarget, consul: C
     assert report.texts == ["weather 1/2, portal 0/1 passing"]
 
 
-def test_what_only_one_side_knows_is_told_and_what_the_tasks_wrote_last(
+def test_timeout_lists_ghosts_unregistered_tasks_and_logs(
     target: FakeTarget, consul: Consul, report: RecordingReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks = [
@@ -116,7 +114,7 @@ def test_what_only_one_side_knows_is_told_and_what_the_tasks_wrote_last(
     }
 
 
-def test_what_stays_as_it_is_is_not_waited_for_until_all_patience_is_gone(
+def test_steady_catalog_fails_early(
     target: FakeTarget, consul: Consul, report: RecordingReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(step6_discovery, "STEADY_TIMEOUT", 0.3)
@@ -127,12 +125,12 @@ def test_what_stays_as_it_is_is_not_waited_for_until_all_patience_is_gone(
     assert raised.value.why.splitlines()[-1] in {f"timed out after {seconds} s" for seconds in range(10)}
 
 
-def test_a_consul_that_does_not_answer_is_waited_for_and_not_taken_for_absent() -> None:
+def test_unreachable_consul_is_a_wait() -> None:
     step = DiscoveryStep("blue", PASSING, FakeTarget(None, ConsulAddress("127.0.0.1", 9, "127.0.0.1", 9)), ())
     assert seen(step) == ("wait", "Consul does not answer: Connection refused")
 
 
-def test_a_consul_that_stays_away_is_what_the_error_says(report: RecordingReport) -> None:
+def test_unreachable_consul_fails_discovery(report: RecordingReport) -> None:
     target = FakeTarget(None, ConsulAddress("127.0.0.1", 9, "127.0.0.1", 9), polling=PollingPolicy(0.01, 100))
     step = DiscoveryStep("blue", PASSING, target, ())
     with pytest.raises(StepFailed) as raised:
@@ -143,12 +141,12 @@ def test_a_consul_that_stays_away_is_what_the_error_says(report: RecordingReport
     assert report.texts == ["Consul does not answer: Connection refused"], "however often it was asked"
 
 
-def test_in_a_world_that_does_not_exist_there_is_nothing_to_see() -> None:
+def test_absent_target_has_no_discovery() -> None:
     with pytest.raises(TargetAbsent):
         DiscoveryStep("blue", PASSING, FakeTarget(None), ()).inspect()
 
 
-def test_there_is_nothing_to_take_away(step: DiscoveryStep, report: RecordingReport) -> None:
+def test_destroy_does_nothing(step: DiscoveryStep, report: RecordingReport) -> None:
     before: dict[str, Any] = dict(step.desired())
     assert step.destroy(report) == "nothing to delete"
     assert step.desired() == before

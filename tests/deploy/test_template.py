@@ -8,7 +8,7 @@ from ecsconsul.paths import templates_dir
 SCRIPTS = {"one.sh": '#!/bin/bash\n# says\necho "$name ${name}"\n\nif true; then\n    :\nfi\n', "two.sh": "echo two\n"}
 
 
-def test_a_script_stands_as_deep_as_its_line_and_its_variables_are_its_own() -> None:
+def test_included_script_is_indented_and_escaped() -> None:
     template = "a: !Sub |\n  LAB=${Lab}\n  # include: one.sh\n  # include: two.sh\nb: 1\n"
     assert with_scripts(template, SCRIPTS.__getitem__) == (
         "a: !Sub |\n  LAB=${Lab}\n"
@@ -17,7 +17,7 @@ def test_a_script_stands_as_deep_as_its_line_and_its_variables_are_its_own() -> 
     )
 
 
-def test_what_names_no_script_stays_as_it_is() -> None:
+def test_template_without_includes_is_unchanged() -> None:
     text = (templates_dir() / "boot.sh").read_text()
     assert with_scripts(text, SCRIPTS.__getitem__) == text
 

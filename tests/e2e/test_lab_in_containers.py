@@ -151,8 +151,8 @@ def test_second_up_changes_nothing(lab: LabInContainers) -> None:
 def test_status_shows_the_runtime_and_its_reason(lab: LabInContainers) -> None:
     status = lab.status()
     assert status["healthy"]
-    assert (status["runtime"], status["runtime_why"]) == ("docker", "as told")
-    assert "tasks  containers (as told)" in lab.ok("status").out
+    assert (status["runtime"], status["runtime_why"]) == ("docker", "as requested")
+    assert "tasks  containers (as requested)" in lab.ok("status").out
 
 
 def test_each_instance_is_a_container_with_a_consul_agent(lab: LabInContainers) -> None:

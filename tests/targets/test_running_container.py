@@ -1,4 +1,4 @@
-"""In which container a command is run, as ECS describes the tasks."""
+"""Which container `exec` runs a command in."""
 
 from __future__ import annotations
 
@@ -39,38 +39,38 @@ def task(
     }
 
 
-def test_the_newest_that_runs_is_taken() -> None:
+def test_newest_running_task_is_used() -> None:
     ecs = FakeEcs(task("a1", 1), task("a2", 2), task("a3", 3, "PENDING"))
     found = running_container(ecs, "lab", "web", None)
     assert found == Running("arn:aws:ecs:us-east-1:1:task/lab/a2", "c0", "a2-0")
     assert found.task_id == "a2"
 
 
-def test_of_its_containers_the_first_that_runs() -> None:
+def test_first_running_container_is_used() -> None:
     ecs = FakeEcs(task("a1", 1, containers=("STOPPED", "RUNNING")))
     assert running_container(ecs, "lab", "web", None).runtime_id == "a1-1"
 
 
-def test_a_task_is_told_by_the_beginning_of_its_id() -> None:
+def test_task_is_selected_by_the_beginning_of_its_id() -> None:
     ecs = FakeEcs(task("a1", 1), task("a2", 2))
     assert running_container(ecs, "lab", "web", "a1").runtime_id == "a1-0"
 
 
 @pytest.mark.parametrize(("beginning", "what"), [("a", "More than one task has"), ("b", "No running task has")])
-def test_another_number_of_tasks_than_one_is_wrong_usage(beginning: str, what: str) -> None:
+def test_ambiguous_or_unknown_id_is_wrong_usage(beginning: str, what: str) -> None:
     with pytest.raises(WrongUsage, match=what) as raised:
         running_container(FakeEcs(task("a1", 1), task("a2", 2)), "lab", "web", beginning)
-    assert raised.value.hint == "those that run: a1, a2"
+    assert raised.value.hint == "running tasks: a1, a2"
 
 
 @pytest.mark.parametrize("tasks", [(), (task("a1", 1, "PENDING"),)])
-def test_where_none_runs_that_is_said(tasks: tuple[dict[str, Any], ...]) -> None:
+def test_no_running_task_is_an_error(tasks: tuple[dict[str, Any], ...]) -> None:
     with pytest.raises(LabError, match="No task of web is running"):
         running_container(FakeEcs(*tasks), "lab", "web", None)
 
 
 @pytest.mark.parametrize("name", ["ClusterNotFoundException", "ServiceNotFoundException"])
-def test_a_lab_or_a_service_that_is_not_there_runs_none(name: str) -> None:
+def test_absent_cluster_or_service_has_no_running_task(name: str) -> None:
     ecs = boto3.client("ecs", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
     with Stubber(ecs) as answers:
         answers.add_client_error("list_tasks", name)

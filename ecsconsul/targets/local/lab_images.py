@@ -1,4 +1,4 @@
-"""The images of a local lab: on the Docker engine where its region runs containers, else in its own store."""
+"""The images of a local lab: on the Docker engine if its region runs containers, else in the lab's own store."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Say = Callable[[str], None]
 
 
 class LabImages:
-    """The images of one lab, where its region looks for them; without a region there are those of its own store.
+    """The images of one lab, wherever its region looks for them; without a region, those of its own store.
 
-    With a `runtime`, those that a region of another one has do not count.
+    With a `runtime`, the images of a region that uses another one don't count.
     """
 
     def __init__(self, lab: str, home: LabDir, runtime: str | None = None) -> None:
@@ -30,8 +30,8 @@ class LabImages:
         return f"{self._lab}/{service}:{tag}"
 
     def tags(self, service: str) -> list[str]:
-        facts = self._home.info()
-        if facts and not facts.runs(self._runtime):
+        info = self._home.info()
+        if info and not info.runs(self._runtime):
             return []
         engine = self._engine()
         return self._built(engine).tags(service) if engine else self._copied().tags(service)
@@ -41,7 +41,7 @@ class LabImages:
         if engine:
             self._built(engine).publish(service, tag, source, build_args, say)
             return
-        # there is no base image here on which the build arguments could work
+        # without a build, there is nothing to which the build arguments could apply
         say(f"copying {source}")
         self._copied().publish(service, tag, source)
 
@@ -53,8 +53,8 @@ class LabImages:
             self._copied().delete(service)
 
     def _engine(self) -> str:
-        facts = self._home.info()
-        return facts.engine if facts else ""
+        info = self._home.info()
+        return info.engine if info else ""
 
     def _built(self, engine: str) -> DockerImages:
         from ...region.runtimes.docker.images import DockerImages

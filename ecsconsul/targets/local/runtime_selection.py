@@ -1,4 +1,4 @@
-"""Decides what a lab's tasks run as on this machine: in containers or as processes, and says why."""
+"""Selects what a lab's tasks run as on this machine, containers or processes, and says why."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...region.runtimes.lab_dir import DOCKER, PROCESSES
 
 @dataclass(frozen=True)
 class RuntimeSelection:
-    """What tasks run as, why, and for containers on which engine and upon which base images."""
+    """The runtime, the reason for it, and for containers the engine and the base images."""
 
     runtime: str
     why: str
@@ -24,21 +24,21 @@ class RuntimeSelection:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The name shown to the user."""
         return "containers" if self.runtime == DOCKER else "processes"
 
 
 def select_runtime(lab: Lab) -> RuntimeSelection:
-    """Docker where it was asked for, or where nothing is in its way. Reads, and changes nothing.
+    """Docker if it is requested, or if it is ready to use. Read-only.
 
-    Raises EngineUnusable when it was asked for and cannot be, LabError for a Dockerfile that cannot be read.
+    Raises EngineUnusable when it is requested and can't be used, LabError for a Dockerfile that can't be read.
     """
     if lab.runtime == PROCESSES:
-        return RuntimeSelection(PROCESSES, "as told")
+        return RuntimeSelection(PROCESSES, "as requested")
     engine, bases = Engine(engine_url()), bases_of(lab)
     if lab.runtime == DOCKER:
         engine.check()
-        return RuntimeSelection(DOCKER, "as told", engine.url, bases)
+        return RuntimeSelection(DOCKER, "as requested", engine.url, bases)
     try:
         engine.check()
         missing = [image for image in bases if not engine.has_image(image)]
@@ -52,18 +52,18 @@ def select_runtime(lab: Lab) -> RuntimeSelection:
 
 
 def with_agent_image(
-    lab: Lab, choice: RuntimeSelection, binary: str, home: Path, say: Callable[[str], None]
+    lab: Lab, selection: RuntimeSelection, binary: str, home: Path, say: Callable[[str], None]
 ) -> tuple[RuntimeSelection, str]:
-    """The choice, and for containers the image on which Consul's agents run.
+    """The selection, and for containers the image for Consul's agents.
 
-    Where that cannot be: processes, if nobody asked for containers. Raises LabError if somebody did.
+    If that image can't be built, falls back to processes, or raises LabError when containers are requested.
     """
-    if choice.runtime == PROCESSES:
-        return choice, ""
+    if selection.runtime == PROCESSES:
+        return selection, ""
     from ...region.runtimes.docker.agent_image import agent_image
 
     try:
-        return choice, agent_image(choice.engine, choice.bases, binary, lab.name, home, say)
+        return selection, agent_image(selection.engine, selection.bases, binary, lab.name, home, say)
     except LabError as error:
         if lab.runtime == DOCKER:
             raise
@@ -71,7 +71,7 @@ def with_agent_image(
 
 
 def bases_of(lab: Lab) -> tuple[str, ...]:
-    """The images that the lab's services build upon, that on which the first one runs first. Raises LabError."""
+    """The base images of the lab's services; first the one on which the first service runs. Raises LabError."""
     args = {"BASE": lab.base_image} if lab.base_image else {}
-    of_each = [base_images(Path(service.path), args) for service in lab.services]
-    return tuple(dict.fromkeys(image for bases in of_each for image in reversed(bases)))
+    per_service = [base_images(Path(service.path), args) for service in lab.services]
+    return tuple(dict.fromkeys(image for bases in per_service for image in reversed(bases)))

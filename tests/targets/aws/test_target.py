@@ -26,7 +26,7 @@ def target(account: Account, lab: Lab) -> AwsTarget:
     return AwsTarget(lab)
 
 
-def test_the_ground_is_made_kept_and_taken_away(target: AwsTarget, lab: Lab, report: RecordingReport) -> None:
+def test_prerequisites_are_created_kept_and_deleted(target: AwsTarget, lab: Lab, report: RecordingReport) -> None:
     assert target.prerequisites() is None
     told = f"account {ACCOUNT}, region {REGION}"
     assert target.bootstrap(report.say) == told
@@ -42,9 +42,7 @@ def report() -> RecordingReport:
     return RecordingReport()
 
 
-def test_what_was_warned_of_is_said_when_the_ground_is_made(
-    account: Account, tmp_path: Path, report: RecordingReport
-) -> None:
+def test_bootstrap_repeats_the_warnings(account: Account, tmp_path: Path, report: RecordingReport) -> None:
     lab = lab_of(tmp_path, ssh_cidr="0.0.0.0/0", consul_access="direct")
     target = AwsTarget(lab)
     target.diagnostics()
@@ -53,7 +51,7 @@ def test_what_was_warned_of_is_said_when_the_ground_is_made(
     assert len(report.texts) == 2
 
 
-def test_what_the_template_is_told(account: Account, target: AwsTarget, lab: Lab) -> None:
+def test_stack_parameters(account: Account, target: AwsTarget, lab: Lab) -> None:
     found = target.stack_parameters()
     subnets = account("ec2").describe_subnets()["Subnets"]
     # one of its zones has no t3.small
@@ -81,14 +79,14 @@ def test_an_emulator_without_awss_ami_gets_a_stand_in(account: Account, lab: Lab
     assert ssm.describe_parameters()["Parameters"] == []
 
 
-def test_a_range_for_ssh_is_told_where_there_is_one(account: Account, tmp_path: Path) -> None:
+def test_ssh_range_is_a_stack_parameter(account: Account, tmp_path: Path) -> None:
     lab = lab_of(tmp_path, ssh_cidr="203.0.113.0/24", instance_type="t4g.small")
     found = AwsTarget(lab).stack_parameters()
     assert found["SshCidr"] == "203.0.113.0/24"
     assert "/arm64/" in found["EcsAmi"]
 
 
-def test_the_templates_parameters_are_those_that_it_is_told(target: AwsTarget, lab: Lab) -> None:
+def test_template_has_all_stack_parameters(target: AwsTarget, lab: Lab) -> None:
     from ecsconsul.paths import templates_dir
 
     template = (templates_dir() / "consul-lab.yaml").read_text()
@@ -96,13 +94,13 @@ def test_the_templates_parameters_are_those_that_it_is_told(target: AwsTarget, l
         assert f"\n  {name}:\n" in template, name
 
 
-def test_what_speaks_against_beginning_is_what_failed(account: Account, tmp_path: Path) -> None:
+def test_blockers_are_the_failed_diagnostics(account: Account, tmp_path: Path) -> None:
     lab = lab_of(tmp_path, vpc="vpc-0123456789abcdef0")
     target = AwsTarget(lab, images=Engine())
     assert [error.what for error in target.blockers()] == ["There is no VPC vpc-0123456789abcdef0 in this region"]
 
 
-def test_one_command_at_a_time_changes_a_lab_of_an_account_and_region(account: Account, lab: Lab) -> None:
+def test_lock_is_held_per_account_and_region(account: Account, lab: Lab) -> None:
     with AwsTarget(lab).lock():
         with pytest.raises(LabError, match="Another command is changing this lab"), AwsTarget(lab).lock():
             pass
@@ -110,13 +108,13 @@ def test_one_command_at_a_time_changes_a_lab_of_an_account_and_region(account: A
             pass
 
 
-def test_it_asks_once_and_not_where_the_lab_is(account: Account, target: AwsTarget, lab: Lab) -> None:
+def test_confirmation_is_asked_only_for_a_new_lab(account: Account, target: AwsTarget, lab: Lab) -> None:
     assert f"in AWS account {ACCOUNT}, region {REGION}" in str(target.confirmation())
     make_stack(account, "blue", InstanceCount="2", ConsulServers="1", InstanceType="t3.small")
     assert target.confirmation() is None
 
 
-def test_what_another_client_needs_to_know(
+def test_environment_of_other_clients(
     target: AwsTarget, lab: Lab, moto_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = {"AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION}
@@ -126,16 +124,14 @@ def test_what_another_client_needs_to_know(
     assert AwsTarget(lab, profile="me").environment() == {**told, "AWS_PROFILE": "me"}
 
 
-def test_other_clients_are_told_of_a_consul_that_they_can_reach(
-    account: Account, lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_environment_has_a_reachable_consul(account: Account, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(instances, "find_consul_server", lambda *_, **__: ConsulServer("i-1", "consul.example", ()))
     reached = AwsTarget(structs.replace(lab, aws=structs.replace(lab.aws, consul_access="direct")))
     assert reached.environment()["CONSUL_HTTP_ADDR"] == "http://consul.example:8500"
     assert "CONSUL_HTTP_ADDR" not in AwsTarget(lab).environment()
 
 
-def test_without_a_stack_there_is_no_consul_and_no_portal(target: AwsTarget, lab: Lab) -> None:
+def test_no_stack_has_no_consul_and_no_portal(target: AwsTarget, lab: Lab) -> None:
     with pytest.raises(TargetAbsent, match="The lab blue has no Consul yet"), target.consul():
         pass
     assert target.portal_url() is None

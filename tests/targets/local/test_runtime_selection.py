@@ -38,43 +38,43 @@ def lab(folder: Path, runtime: str, base_image: str | None = None) -> Lab:
     return Lab(services=services, runtime=runtime, base_image=base_image)  # type: ignore[arg-type]
 
 
-def test_auto_takes_docker_when_it_answers_and_has_the_base_images(socket_path: Path, tmp_path: Path) -> None:
+def test_auto_selects_docker_with_base_images(socket_path: Path, tmp_path: Path) -> None:
     with engine_server(socket_path, HAS_BOTH):
         chosen = select_runtime(lab(tmp_path, "auto"))
     why = "the Docker engine answers, and has the base images"
     assert chosen == RuntimeSelection("docker", why, f"unix://{socket_path}", ("debian:12", "golang:1"))
 
 
-def test_auto_takes_processes_where_an_image_would_have_to_be_pulled(socket_path: Path, tmp_path: Path) -> None:
+def test_auto_selects_processes_when_an_image_is_missing(socket_path: Path, tmp_path: Path) -> None:
     with engine_server(socket_path, {**ENGINE, "/images/debian:12/json": {}}):
         chosen = select_runtime(lab(tmp_path, "auto"))
     assert chosen == RuntimeSelection("processes", "the Docker engine has no golang:1, and would have to pull it")
 
 
-def test_auto_takes_processes_where_there_is_no_engine(socket_path: Path, tmp_path: Path) -> None:
+def test_auto_selects_processes_without_an_engine(socket_path: Path, tmp_path: Path) -> None:
     assert select_runtime(lab(tmp_path, "auto")) == RuntimeSelection("processes", f"there is no {socket_path}")
 
 
-def test_docker_that_was_asked_for_may_pull(socket_path: Path, tmp_path: Path) -> None:
+def test_requested_docker_may_pull(socket_path: Path, tmp_path: Path) -> None:
     with engine_server(socket_path, ENGINE):
         assert select_runtime(lab(tmp_path, "docker")).runtime == "docker"
 
 
-def test_docker_that_was_asked_for_and_cannot_be_is_an_error(socket_path: Path, tmp_path: Path) -> None:
+def test_requested_docker_without_an_engine_is_an_error(socket_path: Path, tmp_path: Path) -> None:
     with pytest.raises(EngineUnusable):
         select_runtime(lab(tmp_path, "docker"))
 
 
-def test_processes_ask_no_engine(socket_path: Path, tmp_path: Path) -> None:
+def test_requested_processes_need_no_engine(socket_path: Path, tmp_path: Path) -> None:
     with engine_server(socket_path, HAS_BOTH) as asked:
         assert select_runtime(lab(tmp_path, "processes")).runtime == "processes"
     assert asked == []
 
 
-def test_the_base_image_of_the_config_is_one_of_the_bases(tmp_path: Path) -> None:
+def test_base_image_of_the_config_is_included(tmp_path: Path) -> None:
     assert bases_of(lab(tmp_path, "auto", "mine:1")) == ("debian:12", "golang:1", "mine:1")
 
 
-def test_what_the_first_service_runs_on_is_the_first_base(tmp_path: Path) -> None:
+def test_base_of_the_first_service_comes_first(tmp_path: Path) -> None:
     """Consul's agents run on it; the image that only builds has what a builder has."""
     assert bases_of(lab(tmp_path, "auto"))[0] == "debian:12"

@@ -71,7 +71,7 @@ def tell(home: LabDir, endpoint: str) -> Iterator[Tell]:
 # --- which region it works with
 
 
-def test_a_region_that_answers(tell: Tell, endpoint: str) -> None:
+def test_running_region_is_used(tell: Tell, endpoint: str) -> None:
     tell()
     target = LocalTarget(Lab(name="blue"), region="us-west-2")
     assert target.prerequisites() == f"region eu-west-1 at {endpoint}"
@@ -81,7 +81,7 @@ def test_a_region_that_answers(tell: Tell, endpoint: str) -> None:
     assert target.client("ecs") is target.client("ecs")
 
 
-def test_the_word_of_a_region_that_died_does_not_count(home: LabDir, tell: Tell) -> None:
+def test_dead_region_counts_as_absent(home: LabDir, tell: Tell) -> None:
     facts = tell()
     dead = LabDir("green")
     dead.write_info(facts)
@@ -94,10 +94,10 @@ def test_the_word_of_a_region_that_died_does_not_count(home: LabDir, tell: Tell)
     [
         ({"version": "0.0.1"}, f"its region was started by version 0.0.1; this is {__version__}"),
         ({"endpoint": "http://127.0.0.1:9"}, "Connection refused"),
-        ({"runtime": "docker"}, "its tasks run with the runtime docker, and processes is wanted"),
+        ({"runtime": "docker"}, "its tasks run with the runtime docker, and processes is requested"),
     ],
 )
-def test_a_region_that_is_of_no_use_counts_as_absent(tell: Tell, told: dict[str, str], why: str) -> None:
+def test_unusable_region_counts_as_absent(tell: Tell, told: dict[str, str], why: str) -> None:
     tell(**told)
     target = LocalTarget(Lab(name="blue"), runtime="processes")
     assert target.prerequisites() is None
@@ -110,32 +110,32 @@ def test_a_region_that_is_of_no_use_counts_as_absent(tell: Tell, told: dict[str,
 # --- Consul
 
 
-def test_consul_is_where_the_region_says(tell: Tell) -> None:
+def test_consul_address_comes_from_the_region(tell: Tell) -> None:
     tell()
     with LocalTarget(Lab(name="blue")).consul() as address:
         assert (address.http, address.dns) == ("http://127.0.9.1:8500", "127.0.9.1:8600")
 
 
-def test_a_region_whose_stack_is_not_made_has_no_consul_yet(tell: Tell) -> None:
+def test_region_without_a_stack_has_no_consul(tell: Tell) -> None:
     """An `up` that was killed left it so."""
     tell(consul_http="", consul_dns="")
     with pytest.raises(TargetAbsent, match="Consul"), LocalTarget(Lab(name="blue")).consul():
         pass
 
 
-def test_a_lab_that_is_to_be_made_anew_has_no_consul_yet(tell: Tell) -> None:
+def test_region_with_another_runtime_has_no_consul(tell: Tell) -> None:
     tell(runtime="docker")
     with pytest.raises(TargetAbsent, match="not running"), LocalTarget(Lab(name="blue"), runtime="processes").consul():
         pass
 
 
-def test_a_consul_is_asked_though_its_region_hangs(tell: Tell) -> None:
+def test_consul_is_usable_while_the_region_hangs(tell: Tell) -> None:
     tell(endpoint="http://127.0.0.1:9")
     with LocalTarget(Lab(name="blue")).consul() as address:
         assert address.http == "http://127.0.9.1:8500"
 
 
-def test_without_a_region_there_is_none(home: LabDir) -> None:
+def test_no_region_has_no_consul(home: LabDir) -> None:
     with pytest.raises(TargetAbsent), LocalTarget(Lab(name="blue")).consul():
         pass
 
@@ -143,7 +143,7 @@ def test_without_a_region_there_is_none(home: LabDir) -> None:
 # --- one at a time
 
 
-def test_one_command_at_a_time_changes_a_lab(home: LabDir) -> None:
+def test_lock_excludes_other_commands(home: LabDir) -> None:
     with LocalTarget(Lab(name="blue")).lock():
         with (
             pytest.raises(LabError, match="Another command is changing this lab"),
@@ -169,11 +169,11 @@ def lab_of(source: Path, **more: int) -> Lab:
     return Lab(name="blue", runtime="processes", services=(ServiceSpec(name="portal", path=str(source), **more),))
 
 
-def test_nothing_speaks_against_a_lab_that_can_run(home: LabDir, source: Path) -> None:
+def test_runnable_lab_has_no_blockers(home: LabDir, source: Path) -> None:
     assert LocalTarget(lab_of(source)).blockers() == []
 
 
-def test_a_port_that_someone_holds_is_told_with_its_holder(home: LabDir, source: Path) -> None:
+def test_taken_port_is_a_blocker_that_names_its_holder(home: LabDir, source: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
         (objection,) = LocalTarget(lab_of(source, host_port=port)).blockers()
@@ -182,28 +182,28 @@ def test_a_port_that_someone_holds_is_told_with_its_holder(home: LabDir, source:
     assert "listens there" in objection.why
 
 
-def test_a_port_that_the_labs_own_region_holds_is_not_taken(tell: Tell, source: Path) -> None:
+def test_port_of_the_labs_own_region_is_not_taken(tell: Tell, source: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
         tell(doors=(port,))
         assert LocalTarget(lab_of(source, host_port=port)).blockers() == []
 
 
-def test_a_folder_without_a_dockerfile_is_told(home: LabDir, tmp_path: Path) -> None:
+def test_missing_dockerfile_is_a_blocker(home: LabDir, tmp_path: Path) -> None:
     (objection,) = LocalTarget(lab_of(tmp_path / "nowhere")).blockers()
     assert "nowhere/Dockerfile" in objection.where
 
 
-def test_what_was_looked_at_is_told_also_where_it_is_well(home: LabDir, source: Path) -> None:
+def test_diagnostics_include_what_is_ok(home: LabDir, source: Path) -> None:
     found = LocalTarget(lab_of(source)).diagnostics()
     assert [(one.name, one.state, one.detail) for one in found] == [
-        ("runtime", "ok", "processes: as told"),
+        ("runtime", "ok", "processes: as requested"),
         ("consul", "ok", at_hand()),
         ("host ports", "ok", "no service has a fixed host port"),
     ]
 
 
-def test_what_failed_is_told_with_its_hint(home: LabDir, source: Path) -> None:
+def test_failed_diagnostic_has_a_hint(home: LabDir, source: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         found = LocalTarget(lab_of(source, host_port=held.getsockname()[1])).diagnostics()
     assert [(one.name, one.state, bool(one.hint)) for one in found] == [
@@ -213,9 +213,7 @@ def test_what_failed_is_told_with_its_hint(home: LabDir, source: Path) -> None:
     ]
 
 
-def test_a_consul_binary_that_does_not_run_is_in_the_way(
-    home: LabDir, source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_broken_consul_binary_is_a_blocker(home: LabDir, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(BINARY_VARIABLE, "/nope")
     found = {one.name: one for one in LocalTarget(lab_of(source)).diagnostics()}["consul"]
     assert (found.state, found.detail) == (
@@ -225,7 +223,7 @@ def test_a_consul_binary_that_does_not_run_is_in_the_way(
     assert [str(one) for one in LocalTarget(lab_of(source)).blockers()] == [found.detail]
 
 
-def test_without_a_consul_binary_one_is_fetched(home: LabDir, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_consul_binary_is_not_a_failure(home: LabDir, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(BINARY_VARIABLE)
     monkeypatch.setenv(CACHE_VARIABLE, str(source))
     monkeypatch.setenv("PATH", str(source))
@@ -233,7 +231,7 @@ def test_without_a_consul_binary_one_is_fetched(home: LabDir, source: Path, monk
     assert (found.state, found.detail) == ("ok", "not installed; `up` downloads it")
 
 
-def test_there_is_nothing_to_ask_before_a_lab_of_this_machine(home: LabDir, source: Path) -> None:
+def test_local_target_needs_no_confirmation_or_system_services(home: LabDir, source: Path) -> None:
     target = LocalTarget(Lab(name="blue"))
     assert target.system_services == ()
     assert target.confirmation() is None
@@ -244,7 +242,7 @@ def test_there_is_nothing_to_ask_before_a_lab_of_this_machine(home: LabDir, sour
 # --- what it tells others
 
 
-def test_what_other_clients_need(tell: Tell, endpoint: str) -> None:
+def test_environment_of_other_clients(tell: Tell, endpoint: str) -> None:
     tell()
     assert (
         LocalTarget(Lab(name="blue")).environment().items()
@@ -256,7 +254,7 @@ def test_what_other_clients_need(tell: Tell, endpoint: str) -> None:
     )
 
 
-def test_of_a_consul_that_is_not_there_yet_other_clients_are_told_nothing(tell: Tell) -> None:
+def test_environment_has_no_consul_before_it_exists(tell: Tell) -> None:
     tell(consul_http="", consul_dns="")
     assert "CONSUL_HTTP_ADDR" not in LocalTarget(Lab(name="blue")).environment()
 
@@ -269,6 +267,6 @@ def test_of_a_consul_that_is_not_there_yet_other_clients_are_told_nothing(tell: 
         ((("weather", 8001), ("other", 8002)), "http://127.0.0.1:8001/"),
     ],
 )
-def test_where_the_portal_is(home: LabDir, services: tuple[tuple[str, int | None], ...], url: str | None) -> None:
+def test_portal_url(home: LabDir, services: tuple[tuple[str, int | None], ...], url: str | None) -> None:
     specs = tuple(ServiceSpec(name=name, path="/x", host_port=port) for name, port in services)
     assert LocalTarget(Lab(services=specs)).portal_url() == url
