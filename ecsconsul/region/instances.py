@@ -97,7 +97,7 @@ class Ec2Instances:
             return [one for one in (*self._running.values(), *self._warm) if one.role == "consul-server"]
 
     def close(self) -> None:
-        """Kill all agents without leaving the cluster: the whole lab goes."""
+        """Kill all agents; none has to leave the cluster, since the whole lab stops."""
         with self._lock:
             instances = [*self._running.values(), *self._warm]
             self._running, self._warm = {}, []

@@ -69,7 +69,7 @@ class Region:
         self._info = self._initial_info(server.port)
         self._publish_info()
         with contextlib.suppress(BrokenPipeError):
-            # Whoever started the region may be gone by now; the region stays.
+            # The command that started the region may have been killed; the region keeps running.
             ready.write("ready\n")
             ready.flush()
         _on_terminate(server.shutdown)
@@ -128,7 +128,7 @@ class Region:
             new = [one for one in desired.values() if one.id not in known]
             joining = [self._launch(one) for one in sorted(new, key=lambda one: one.tags[ROLE_TAG])]
         self._publish_info()
-        # As a stack is complete when its instances have signalled, so that tasks spread over all of them.
+        # A stack completes once its instances have signalled; so wait, and let tasks spread over all of them.
         end = time.monotonic() + JOIN_TIMEOUT
         for thread in joining:
             thread.join(max(0.0, end - time.monotonic()))
@@ -169,7 +169,7 @@ class Region:
             self._publish_info()
 
     def _endpoints_of_port(self, port: int) -> list[tuple[str, int]]:
-        """Where the tasks with a fixed host port really listen, passing ones first, then the newest."""
+        """The endpoints of the tasks with a fixed host port, passing ones first, then the newest."""
         with self._ecs.lock:
             tasks = [task for task in self._ecs.tasks() if task.last_status == RUNNING]
             tasks.sort(key=lambda task: (not task.passing, -task.created_at))
@@ -182,7 +182,7 @@ class Region:
 
 
 def _runtime(spec: RegionSpec, lab_dir: LabDir) -> Runtime:
-    """The one place where a region has one runtime or the other."""
+    """The only place that chooses between the runtimes."""
     if spec.runtime == DOCKER:
         from .runtimes.docker.runtime import DockerRuntime
 
@@ -206,7 +206,7 @@ def _quiet_handler() -> type:
 
 
 def _listen() -> socket.socket:
-    """At the API's own port, or at a free one where that is taken."""
+    """Listen on the API's default port, or on a free one if that is taken."""
     try:
         return socket.create_server((LOOPBACK, API_PORT), backlog=BACKLOG)
     except OSError:
@@ -214,7 +214,7 @@ def _listen() -> socket.socket:
 
 
 def _on_terminate(shut_down: Callable[[], None]) -> None:
-    """Shut the server down on SIGTERM, from another thread: the server's own would wait for itself."""
+    """Shut the server down on SIGTERM, from another thread, since the server's own would wait for itself."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         threading.Thread(target=shut_down, daemon=True).start()

@@ -1,7 +1,7 @@
 """The Registrator of each ECS instance: brings its tasks into Consul, as the one on an instance in AWS does.
 
-Each follows the events of its instance's container engine. The region only asks it how far it is, and tells it
-about a task that is about to be stopped, so that the task leaves the catalog first.
+Each follows the events of its instance's container engine. The region only asks it which services are listed, and has
+it deregister a task before the task is stopped.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STOP_TIMEOUT = 3600.0
 
 @dataclass
 class Registrators:
-    """One per instance, started with the instance's first task; safe to share between threads."""
+    """One Registrator per instance, started with its first task; safe to share between threads."""
 
     engine_of: Callable[[Ec2Instance], Engine]
     _running: dict[str, Reconciler] = field(default_factory=dict)

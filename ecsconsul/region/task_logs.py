@@ -15,7 +15,7 @@ FOLLOW_DELAY = 0.2
 BLOCK_SIZE = 65536
 
 Line = tuple[str, str]
-"""The first digits of a task's id, and the text."""
+"""The first eight digits of a task's ID, and a line of its log."""
 
 
 def last_lines(lab_dir: LabDir, service: str, lines: int, task: str | None = None) -> list[Line]:
@@ -25,7 +25,7 @@ def last_lines(lab_dir: LabDir, service: str, lines: int, task: str | None = Non
 
 
 def follow(lab_dir: LabDir, service: str, lines: int) -> Iterator[Line]:
-    """The last lines, and then each new one; ends only with the caller."""
+    """The last lines, and then each new line, forever."""
     offsets: dict[Path, int] = {}
     for path in _files(lab_dir, service):
         offsets[path] = path.stat().st_size
@@ -51,7 +51,7 @@ def tail(path: Path, lines: int, block_size: int = BLOCK_SIZE) -> list[str]:
 
 
 def _last(log: BinaryIO, lines: int, block_size: int) -> list[str]:
-    """Read blocks from the end until they begin before the first of the lines."""
+    """Read blocks backwards until they contain enough lines."""
     start, read = log.seek(0, os.SEEK_END), b""
     while start and read.count(b"\n") <= lines:
         size = min(block_size, start)

@@ -23,7 +23,7 @@ from .runtimes.lab_dir import LabDir
 
 log = logging.getLogger(__name__)
 
-# Between two questions whether Consul lists a new task: a tenth of its age, so that a fast start is noticed fast.
+# The delay between checks of a new task is a tenth of its age, so that a fast start is noticed fast.
 MIN_DELAY, MAX_DELAY = 0.02, 1.0
 LEAVE_TIMEOUT = 2.0
 # A caller that looked the task up just before it left the catalog may still connect.
@@ -73,7 +73,7 @@ class TaskSupervisor:
         self._thread.start()
 
     def request_stop(self, *, hurry: bool) -> None:
-        """Ask the task to stop, or, with `hurry`, to stop faster than it was asked to before."""
+        """Request that the task stops; a later request with `hurry` makes it stop faster."""
         if self._requested is None or (hurry and not self._requested.hurry):
             self._requested = StopRequested(hurry)
             self._events.put(self._requested)
@@ -92,7 +92,7 @@ class TaskSupervisor:
         try:
             self._supervise()
         finally:
-            # After a bug of ours, which the region's log shows, the task must not seem to run on.
+            # After an unexpected error, which the log shows, the task must not look as if it still ran.
             if self.task.last_status != STOPPED:
                 self._give_up("InternalError: the task could not be run; see the region's log")
 
@@ -179,7 +179,7 @@ class TaskSupervisor:
         self._finish(self.task.stop_code, self.task.stopped_reason)
 
     def _drain(self) -> bool:
-        """Let calls that are on their way arrive, unless all containers exit first; True when hurried meanwhile."""
+        """Wait for requests in flight, unless all containers exit first; True when a hurry interrupts it."""
         end = time.monotonic() + self.drain_seconds
         while (left := end - time.monotonic()) > 0 and any(c.status == RUNNING for c in self.task.containers):
             try:

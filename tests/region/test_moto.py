@@ -40,12 +40,12 @@ def test_instance_has_our_id_and_the_resources_of_its_type(moto: Moto, api: ApiR
     ec2 = api.client("ec2")
     before = api.instances_changed
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "ecsconsul:role", "Value": "ecs-instance"}]}]
-    (made,) = ec2.run_instances(
+    (launched,) = ec2.run_instances(
         ImageId="ami-12345678", MinCount=1, MaxCount=1, InstanceType="t3.medium", TagSpecifications=tags
     )["Instances"]
     assert api.instances_changed > before, "the region checks after each request that may launch one"
-    assert len(made["InstanceId"]) == len(new_instance_id())
-    (found,) = [one for one in moto.instances() if one.id == made["InstanceId"]]
+    assert len(launched["InstanceId"]) == len(new_instance_id())
+    (found,) = [one for one in moto.instances() if one.id == launched["InstanceId"]]
     assert (found.cpu, found.tags) == (2048, {"ecsconsul:role": "ecs-instance"})
     assert 3500 < found.memory < 4096
     moto.set_address(found.id, "127.9.9.9")

@@ -84,9 +84,9 @@ class Tasks:
 
 @pytest.fixture
 def tasks(lab_dir: LabDir) -> Iterator[Tasks]:
-    made = Tasks(lab_dir, FakeContainers())
-    yield made
-    made.close()
+    tasks = Tasks(lab_dir, FakeContainers())
+    yield tasks
+    tasks.close()
 
 
 @pytest.fixture

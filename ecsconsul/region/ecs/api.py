@@ -7,7 +7,7 @@ https://docs.aws.amazon.com/AmazonECS/latest/APIReference/Welcome.html
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from . import shapes
@@ -93,14 +93,10 @@ class EcsApi:
     def describe_services(self, request: Json) -> Json:
         cluster = self._cluster(request)
         with_tags = "TAGS" in (request.get("include") or ())
-        found, failures = [], []
-        for name in _named(request, "services", SERVICES_PER_PAGE):
-            service = self._ecs.service(cluster, _last(name))
-            if service:
-                found.append(self._service(service, with_tags=with_tags))
-            else:
-                failures.append({"arn": self._ecs.arn("service", cluster, _last(name)), "reason": "MISSING"})
-        return {"services": found, "failures": failures}
+        names = _names(request, "services", SERVICES_PER_PAGE)
+        services = {name: self._ecs.service(cluster, name) for name in names}
+        found = [self._service(service, with_tags=with_tags) for service in services.values() if service]
+        return {"services": found, "failures": self._missing("service", cluster, services)}
 
     def list_services(self, request: Json) -> Json:
         cluster = self._cluster(request)
@@ -152,14 +148,9 @@ class EcsApi:
     def describe_tasks(self, request: Json) -> Json:
         cluster = self._cluster(request)
         with_tags = "TAGS" in (request.get("include") or ())
-        found, failures = [], []
-        for name in _named(request, "tasks", ITEMS_PER_PAGE):
-            task = self._ecs.task(cluster, _last(name))
-            if task:
-                found.append(self._task(task, with_tags=with_tags))
-            else:
-                failures.append({"arn": self._ecs.arn("task", cluster, _last(name)), "reason": "MISSING"})
-        return {"tasks": found, "failures": failures}
+        tasks = {name: self._ecs.task(cluster, name) for name in _names(request, "tasks", ITEMS_PER_PAGE)}
+        found = [self._task(task, with_tags=with_tags) for task in tasks.values() if task]
+        return {"tasks": found, "failures": self._missing("task", cluster, tasks)}
 
     # container instances
 
@@ -183,16 +174,9 @@ class EcsApi:
     def _instances(self, request: Json) -> Json:
         cluster = self._cluster(request)
         known = {_last(i.arn): i for i in self._ecs.instances_of(cluster)}
-        found, failures = [], []
-        for name in _named(request, "containerInstances", ITEMS_PER_PAGE):
-            instance = known.get(_last(name))
-            if instance:
-                tasks = self._ecs.tasks_on(instance.instance_id)
-                found.append(shapes.container_instance(instance, tasks))
-            else:
-                arn = self._ecs.arn("container-instance", cluster, _last(name))
-                failures.append({"arn": arn, "reason": "MISSING"})
-        return {"containerInstances": found, "failures": failures}
+        instances = {name: known.get(name) for name in _names(request, "containerInstances", ITEMS_PER_PAGE)}
+        found = [shapes.container_instance(i, self._ecs.tasks_on(i.instance_id)) for i in instances.values() if i]
+        return {"containerInstances": found, "failures": self._missing("container-instance", cluster, instances)}
 
     # tags
 
@@ -240,6 +224,11 @@ class EcsApi:
             raise ApiError("ServiceNotFoundException", "Service not found.")
         return service
 
+    def _missing(self, kind: str, cluster: str, found: Mapping[str, object]) -> list[Json]:
+        """A failure for each name of a request that was not found."""
+        names = [name for name, resource in found.items() if resource is None]
+        return [{"arn": self._ecs.arn(kind, cluster, name), "reason": "MISSING"} for name in names]
+
     def _service(self, service: Service, *, with_tags: bool = True) -> Json:
         return shapes.service(service, self._ecs.tasks_of_service(service), self._ecs, with_tags=with_tags)
 
@@ -278,14 +267,14 @@ def _page(request: Json, key: str, items: Sequence[str], size: int) -> Json:
     return page
 
 
-def _named(request: Json, key: str, limit: int) -> list[str]:
-    """The names that a request asks to describe: at least one, and no more than ECS allows. Raises ApiError."""
+def _names(request: Json, key: str, limit: int) -> list[str]:
+    """The names or ARNs' last parts that a request asks for: one or more, up to ECS's limit. Raises ApiError."""
     names: list[str] = request.get(key) or []
     if not names:
         raise ApiError("InvalidParameterException", f"{key} cannot be empty.")
     if len(names) > limit:
         raise ApiError("InvalidParameterException", f"{key} cannot have more than {limit} elements.")
-    return names
+    return [_last(name) for name in names]
 
 
 def _require_supported(request: Json) -> None:

@@ -131,7 +131,7 @@ class LabDir:
             remove(entry)
 
     def leftovers(self) -> list[Path]:
-        """The directory's entries besides the logs; the locks last, as whoever takes one next must lose nothing."""
+        """The directory's entries besides the logs, the locks last: their next holder must not lose any file."""
         if not self.root.is_dir():
             return []
         entries = [entry for entry in self.root.iterdir() if entry != self.logs]

@@ -178,7 +178,7 @@ def _environment(
 ) -> dict[str, str]:
     """The variables of the image, the task definition and the overrides, plus PORT, HOST and CONSUL_DNS.
 
-    Those tell a process, which has no port mapping and no resolver of its own, where to listen and to look names up.
+    A process has no port mapping and no resolver of its own, so these say where to listen and how to resolve names.
     """
     listen = {f"PORT_{b.container_port}": str(b.host_port) for b in bindings[1:]}
     if bindings:

@@ -78,7 +78,7 @@ class ProcessEngine:
                 self._streams.remove(stream)
 
     def close(self) -> None:
-        """Nothing to close: the engine lives as long as its instance, whoever reads it."""
+        """Does nothing: the engine outlives its readers."""
 
     def started(self, container: Container) -> None:
         """A container runs."""
@@ -92,7 +92,7 @@ class ProcessEngine:
             self._publish(Event("start", container.id, now))
 
     def stopping(self, container: str) -> None:
-        """A container was asked to exit."""
+        """A container got a stop signal."""
         with self._lock:
             self._publish(Event("kill", container, time.time_ns(), signal=STOP_SIGNAL))
 
