@@ -191,7 +191,7 @@ def test_on_success_retains_a_failed_container_until_removed(harness: Harness, c
     harness.docker.die("c1", code, remove=False)
     harness.docker.die("c2")
     harness.await_ids(*(["host:c1:80"] if stays else []))
-    # a restarted Reconciler knows it as well
+    # a restarted Reconciler agrees
     harness.reconcilers[0].close(keep=True, seconds=1)
     harness.start(deregister_failed=False)
     harness.await_ids(*(["host:c1:80"] if stays else []))
