@@ -1,6 +1,6 @@
-"""The Registrator on a real Docker engine: how soon it tells what happens, how fast it tells a thousand, and its size.
+"""The Registrator on a real Docker engine: its latency, its throughput with 1,000 services, and its memory.
 
-Beside what no Registrator can undercut: a loop that PUTs to the same agent by itself.
+The floor is a loop that PUTs the same services to the same agent.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ IMAGE = "ecsconsul-bench-tiny"
 ADDRESS = "127.254.78.1"
 HTTP, DNS = 8500, 8600
 MIB = 2**20
-# it listens a moment after its container has started, and exits at a SIGTERM only when it is killed
+# it listens a moment after its container starts, and ignores SIGTERM
 DOCKERFILE = """\
 FROM scratch
 COPY busybox /bin/busybox
@@ -49,9 +49,9 @@ CMD ["httpd", "-f", "-p", "80", "-h", "/www"]
 
 
 def measure(folder: Path) -> Iterator[Result]:
-    reason = _reason_to_leave_out()
+    reason = _reason_to_skip()
     if reason:
-        print(f"left out registrator: {reason}", file=sys.stderr)  # noqa: T201
+        print(f"registrator skipped: {reason}", file=sys.stderr)  # noqa: T201
         return
     bench = Bench(folder, find(lambda text: None), APIClient(base_url=engine_url(), version="auto"))
     bench.build_image()
@@ -62,15 +62,15 @@ def measure(folder: Path) -> Iterator[Result]:
         bench.clear()
 
 
-def _reason_to_leave_out() -> str:
+def _reason_to_skip() -> str:
     if not Engine(engine_url()).is_there():
-        return "no Docker engine answers"
+        return "no Docker engine is running"
     return "" if shutil.which("busybox") else "no busybox (Debian's busybox-static)"
 
 
 @dataclass
 class Bench:
-    """Containers, a Consul and a Registrator, each started when it is needed."""
+    """Starts containers, a Consul server and a Registrator on demand."""
 
     folder: Path
     consul: str
@@ -84,7 +84,7 @@ class Bench:
         (source / "health").write_text("OK\n")
         (source / "Dockerfile").write_text(DOCKERFILE)
         for _ in self.docker.build(path=str(source), tag=IMAGE, rm=True):
-            """Built when it has said all."""
+            """The build is done when its output ends."""
 
     def clear(self) -> None:
         for one in self.docker.containers(all=True, filters={"label": LABEL}):
@@ -92,7 +92,7 @@ class Bench:
         with suppress(Exception):
             self.docker.remove_image(IMAGE)
 
-    # one container after the other
+    # --- one container at a time
 
     def events(self) -> Iterator[Result]:
         with self._consul(), self._registrator():
@@ -109,7 +109,7 @@ class Bench:
             )
 
     def _one(self, name: str, resolver: Resolver, *, stop: bool) -> None:
-        """Start a container and end it; how long DNS took to learn of both, and what it takes a bare PUT."""
+        """Start and end a container, and time both until DNS knows; then the same with bare PUTs."""
         container = self._create(name, {"SERVICE_NAME": name, "SERVICE_CHECK_HTTP": "/health"})
         self.docker.start(container)
         answered = resolver.await_ports(name, bool)
@@ -127,15 +127,15 @@ class Bench:
         self._note("take", resolver.await_ports(bare_name, lambda ports: not ports) - began)
 
     def _started_at(self, container: str) -> float:
-        """By Docker's own word, as a time.monotonic: what Docker needs before is not the Registrator's."""
-        told = self.docker.inspect_container(container)["State"]["StartedAt"]
-        return nanoseconds(told) / 1e9 - time.time() + time.monotonic()
+        """When Docker started the container, as a time.monotonic value; this excludes Docker's own overhead."""
+        started_at = self.docker.inspect_container(container)["State"]["StartedAt"]
+        return nanoseconds(started_at) / 1e9 - time.time() + time.monotonic()
 
     @contextmanager
     def _ending(self, container: str, *, stop: bool) -> Iterator[None]:
-        """While a process of its own stops or kills it: a stop answers only when it is done."""
-        words = ["stop", "-t", "2"] if stop else ["kill"]
-        with subprocess.Popen(["docker", *words, container], stdout=subprocess.DEVNULL) as process:
+        """Stop or kill the container from another process, because `docker stop` blocks until it is done."""
+        command = ["stop", "-t", "2"] if stop else ["kill"]
+        with subprocess.Popen(["docker", *command, container], stdout=subprocess.DEVNULL) as process:
             yield
             process.wait(PATIENCE)
 
@@ -153,7 +153,7 @@ class Bench:
         )
         return str(made["Id"])
 
-    # a thousand services
+    # --- a thousand services
 
     def thousand(self) -> Iterator[Result]:
         for one in self.docker.containers(all=True, filters={"label": LABEL}):
@@ -191,7 +191,7 @@ class Bench:
         yield Result("registrator's memory", memory, "bare Python", _bare_memory(), 40, "MiB")
 
     def _start_many_ports(self, number: int) -> None:
-        """In host networking each exposed port counts as published at its own number."""
+        """With host networking, each exposed port counts as published at its own number."""
         made = self.docker.create_container(
             IMAGE,
             command=["sleep", "86400"],
@@ -202,11 +202,11 @@ class Bench:
         )
         self.docker.start(made["Id"])
 
-    # processes
+    # --- processes
 
     @contextmanager
     def _consul(self) -> Iterator[None]:
-        """A server without state."""
+        """A fresh Consul server."""
         config = {
             "node_name": "bench",
             "data_dir": str(self.folder / "consul"),
@@ -230,11 +230,9 @@ class Bench:
         shutil.rmtree(self.folder / "consul")
 
     @contextmanager
-    def _registrator(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:
-        network = self.docker.inspect_network("bridge")["IPAM"]["Config"][0]
-        # an engine may leave the gateway out: it's the first address by default
-        gateway = network.get("Gateway") or str(ip_network(network["Subnet"])[1])
-        argv = [PYTHON, "-m", "ecsconsul.registrator", "-label", LABEL, "-ip", gateway, "-on-exit=keep", *words]
+    def _registrator(self, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
+        gateway = _gateway(self.docker.inspect_network("bridge")["IPAM"]["Config"][0])
+        argv = [PYTHON, "-m", "ecsconsul.registrator", "-label", LABEL, "-ip", gateway, "-on-exit=keep", *flags]
         environment = {**os.environ, "DOCKER_HOST": engine_url()}
         log = (self.folder / "registrator.log").open("wb")
         with log, subprocess.Popen([*argv, f"consul://{ADDRESS}:{HTTP}"], env=environment, stderr=log) as process:
@@ -244,8 +242,13 @@ class Bench:
                 process.terminate()
 
 
+def _gateway(config: dict[str, str]) -> str:
+    """The bridge's own address; Docker takes the first of the subnet if the network has no gateway configured."""
+    return config.get("Gateway") or str(next(ip_network(config["Subnet"]).hosts()))
+
+
 def _await_registered(page: int, count: int) -> None:
-    """Asks the Registrator and not Consul, which has enough to do."""
+    """Poll the Registrator and not Consul, which is busy enough."""
 
     def all_are() -> bool:
         state = _get(f"http://127.0.0.1:{page}/health")
@@ -255,13 +258,13 @@ def _await_registered(page: int, count: int) -> None:
 
 
 def _as_payloads(services: dict[str, Any]) -> list[dict[str, Any]]:
-    """What an agent says of its services, as what it was told."""
+    """The registration payloads of an agent's services."""
     fields = ("ID", "Address", "Port", "Tags", "Meta", "TaggedAddresses")
     return [{"Name": one["Service"], **{name: one[name] for name in fields}} for one in services.values()]
 
 
 def _get(url: str) -> Any:
-    """What a server answers, be it well or not; None while there is no answer."""
+    """The decoded answer; None if there is none."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return json.load(answer)
@@ -269,11 +272,11 @@ def _get(url: str) -> Any:
         return None
 
 
-def _until(look: Any, pause: float = PAUSE) -> None:
+def _until(condition: Any, pause: float = PAUSE) -> None:
     end = time.monotonic() + 120
-    while not look():
+    while not condition():
         if time.monotonic() > end:
-            raise TimeoutError("not after 120 s")
+            raise TimeoutError("not within 120 s")
         time.sleep(pause)
 
 

@@ -1,4 +1,4 @@
-"""A Registrator as its user has it: the command, a real Docker engine and a real Consul agent, seen from outside."""
+"""Runs the registrator command between a real Docker engine and a real Consul agent."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from tests.consul_server import _free_ports, _own_address, consul_binary
 from tests.docker_engine import docker
 from tests.require import require
 
-PATIENCE = 60.0
-LOOK = 0.02
+TIMEOUT = 60.0
+POLL_INTERVAL = 0.02
 LABEL = "ecsconsul-test.registrator"
 IMAGE_DOCKERFILE = """\
 FROM scratch
@@ -40,7 +40,7 @@ CMD ["httpd", "-f", "-p", "80", "-h", "/www"]
 
 
 def tiny_image(url: str, folder: Path) -> str:
-    """An image that holds a web server, and starts as fast as anything can."""
+    """Build an image with a tiny web server; returns its name."""
     busybox = shutil.which("busybox")
     require("busybox", bool(busybox), "no busybox (Debian's busybox-static)")
     assert busybox
@@ -53,7 +53,7 @@ def tiny_image(url: str, folder: Path) -> str:
 
 @dataclass
 class ConsulAt:
-    """A Consul server with its state in a folder, which can be killed and started anew, with that state or without."""
+    """A Consul server that can be killed and started again, with or without its state."""
 
     folder: Path
     host: str = field(default_factory=_own_address)
@@ -65,7 +65,7 @@ class ConsulAt:
         return f"consul://{self.host}:{self.ports['http']}"
 
     def start(self, *, lose_state: bool = False) -> None:
-        """Start, and wait until it has a leader."""
+        """Start, and wait until there is a leader."""
         self.ports = self.ports or _free_ports(self.host)
         if lose_state:
             shutil.rmtree(self.folder / "data", ignore_errors=True)
@@ -90,10 +90,10 @@ class ConsulAt:
     def kill(self) -> None:
         assert self._process is not None
         self._process.kill()
-        self._process.wait(PATIENCE)
+        self._process.wait(TIMEOUT)
 
     def get(self, path: str) -> Any:
-        """What it answers; None while it does not."""
+        """The decoded answer; None if there is none."""
         try:
             with urllib.request.urlopen(f"http://{self.host}:{self.ports['http']}{path}", timeout=5) as answer:
                 return json.load(answer)
@@ -106,22 +106,22 @@ class ConsulAt:
         urllib.request.urlopen(request, timeout=5).close()
 
     def services(self) -> dict[str, int]:
-        """ID -> port of everything that the agent has."""
+        """The ports of the agent's services by ID."""
         return {one["ID"]: one["Port"] for one in (self.get("/v1/agent/services") or {}).values()}
 
     def catalog(self, name: str, *, passing: bool = False) -> set[str]:
-        """The IDs under which Consul's servers list a service."""
+        """The IDs of a service's instances in Consul's catalog."""
         found = self.get(f"/v1/health/service/{name}" + ("?passing" if passing else "")) or ()
         return {one["Service"]["ID"] for one in found}
 
 
 @dataclass
 class Containers:
-    """Containers of the tiny image, marked as one test's own."""
+    """Containers of the tiny image, labelled as belonging to one test."""
 
     url: str
     image: str
-    mark: str
+    test_id: str
     _client: APIClient = None
 
     def __post_init__(self) -> None:
@@ -129,14 +129,14 @@ class Containers:
 
     @property
     def label(self) -> str:
-        return f"{LABEL}={self.mark}"
+        return f"{LABEL}={self.test_id}"
 
     def run(self, name: str, environment: dict[str, str] | None = None, **options: Any) -> str:
-        """Start one that publishes port 80; its id."""
+        """Start a container that publishes port 80; returns its ID."""
         made = self._client.create_container(
             self.image,
-            name=f"{self.mark}-{name}",
-            labels={LABEL: self.mark},
+            name=f"{self.test_id}-{name}",
+            labels={LABEL: self.test_id},
             environment=environment or {},
             ports=[80],
             host_config=self._client.create_host_config(port_bindings={80: None}, network_mode="bridge"),
@@ -161,27 +161,27 @@ class Containers:
     def unpause(self, container: str) -> None:
         self._client.unpause(container)
 
-    def execute(self, container: str, *words: str) -> None:
-        self._client.exec_start(self._client.exec_create(container, ["/bin/busybox", *words])["Id"])
+    def execute(self, container: str, *command: str) -> None:
+        self._client.exec_start(self._client.exec_create(container, ["/bin/busybox", *command])["Id"])
 
     def remove(self, container: str) -> None:
         self._client.remove_container(container, force=True)
 
     def rename(self, container: str, name: str) -> None:
-        self._client.rename(container, f"{self.mark}-{name}")
+        self._client.rename(container, f"{self.test_id}-{name}")
 
     def ids(self, *, ended: bool = False) -> list[str]:
         return [one["Id"] for one in self._client.containers(all=ended, filters={"label": self.label})]
 
     def running(self, hostname: str) -> dict[str, int]:
-        """ID -> port as the services of those that run now must be."""
+        """The ports by ID that the running containers must have in Consul."""
         found = {}
         for container in self.ids():
             with suppress(NotFound):
-                facts = self._client.inspect_container(container)
-                published = facts["NetworkSettings"]["Ports"].get("80/tcp")
-                if facts["State"]["Running"] and not facts["State"]["Paused"] and published:
-                    found[f"{hostname}:{facts['Name'][1:]}:80"] = int(published[0]["HostPort"])
+                details = self._client.inspect_container(container)
+                published = details["NetworkSettings"]["Ports"].get("80/tcp")
+                if details["State"]["Running"] and not details["State"]["Paused"] and published:
+                    found[f"{hostname}:{details['Name'][1:]}:80"] = int(published[0]["HostPort"])
         return found
 
     def clear(self) -> None:
@@ -195,25 +195,25 @@ class Containers:
 
 @dataclass
 class RegistratorAt:
-    """The command in a process of its own."""
+    """The registrator command in a process of its own."""
 
     folder: Path
     docker: str
-    words: list[str]
+    arguments: list[str]
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         environment = {**os.environ, "DOCKER_HOST": self.docker}
         with (self.folder / "registrator.log").open("ab") as log:
-            argv = [sys.executable, "-m", "ecsconsul.registrator", *self.words]
+            argv = [sys.executable, "-m", "ecsconsul.registrator", *self.arguments]
             self.process = subprocess.Popen(argv, env=environment, stdout=log, stderr=log)
 
     def kill(self) -> None:
         assert self.process is not None
         self.process.kill()
-        self.process.wait(PATIENCE)
+        self.process.wait(TIMEOUT)
 
-    def end(self, seconds: float = PATIENCE) -> int:
+    def terminate(self, seconds: float = TIMEOUT) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)
@@ -225,7 +225,7 @@ class RegistratorAt:
 
 @contextmanager
 def socket_proxy(path: Path, target: str) -> Iterator[Callable[[], None]]:
-    """A Unix socket that leads to another one; what is given cuts every connection that there is."""
+    """A Unix socket that forwards to another one; yields a function that drops every connection."""
     import socket
 
     connections: list[socket.socket] = []
@@ -250,7 +250,7 @@ def socket_proxy(path: Path, target: str) -> Iterator[Callable[[], None]]:
                 for pair in ((client, server), (server, client)):
                     threading.Thread(target=pump, args=pair, daemon=True).start()
 
-    def cut() -> None:
+    def drop() -> None:
         while connections:
             one = connections.pop()
             with suppress(OSError):
@@ -259,18 +259,18 @@ def socket_proxy(path: Path, target: str) -> Iterator[Callable[[], None]]:
 
     threading.Thread(target=serve, daemon=True).start()
     try:
-        yield cut
+        yield drop
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        cut()
+        drop()
 
 
-def eventually(look: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    """The first true answer."""
+def eventually(condition: Callable[[], Any], seconds: float = TIMEOUT) -> Any:
+    """Wait until the condition holds; returns its value."""
     end = time.monotonic() + seconds
-    while not (found := look()):
+    while not (found := condition()):
         assert time.monotonic() < end, f"not after {seconds} s"
-        # what is watched are other processes, and nothing tells
-        time.sleep(LOOK)
+        # the condition depends on other processes, which notify nobody
+        time.sleep(POLL_INTERVAL)
     return found

@@ -1,4 +1,4 @@
-"""`ecsconsul registrator` on a real Docker engine with a real Consul: through bursts, churn and every kind of crash."""
+"""`ecsconsul registrator` with a real Docker engine and a real Consul, through bursts, churn and crashes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from requests import RequestException
 
 from tests.docker_engine import base_image, docker
 from tests.e2e.registrator_at import (
-    PATIENCE,
+    TIMEOUT,
     ConsulAt,
     Containers,
     RegistratorAt,
@@ -56,11 +56,11 @@ Start = Callable[..., RegistratorAt]
 
 @pytest.fixture
 def start(tmp_path: Path, engine: str, containers: Containers, consul: ConsulAt) -> Iterator[Start]:
-    """Starts a Registrator for this test's containers, and waits until it has looked at them."""
+    """Starts a Registrator for this test's containers, and waits until it is connected."""
     started: list[RegistratorAt] = []
 
-    def start(*words: str, hostname: str = HOST, docker_host: str = engine) -> RegistratorAt:
-        options = ["-hostname", hostname, "-label", containers.label, "-ip", gateway(engine), *words]
+    def start(*flags: str, hostname: str = HOST, docker_host: str = engine) -> RegistratorAt:
+        options = ["-hostname", hostname, "-label", containers.label, "-ip", gateway(engine), *flags]
         one = RegistratorAt(tmp_path, docker_host, [*options, consul.uri])
         already = one.log.count("connected to Docker") if (tmp_path / "registrator.log").exists() else 0
         one.start()
@@ -77,20 +77,20 @@ def gateway(engine: str) -> str:
     return docker(engine, "network", "inspect", "bridge", "-f", "{{(index .IPAM.Config 0).Gateway}}")
 
 
-def await_in_step(consul: ConsulAt, containers: Containers, hostname: str = HOST) -> None:
-    """Until the agent has exactly the running containers, and Consul's servers list the same."""
+def await_in_sync(consul: ConsulAt, containers: Containers, hostname: str = HOST) -> None:
+    """Wait until the agent and Consul's catalog have exactly the running containers."""
 
-    def are_in_step() -> bool:
+    def are_in_sync() -> bool:
         running = containers.running(hostname)
         services = consul.services()
         services.pop("consul", None)
         return services == running and consul.catalog("web") == set(running)
 
-    eventually(are_in_step)
+    eventually(are_in_sync)
 
 
 class Churn:
-    """Starts, stops, kills, restarts and pauses containers at random until it is ended."""
+    """Starts, stops, kills, removes and pauses containers at random inside the context."""
 
     def __init__(self, containers: Containers, seed: int) -> None:
         self._containers = containers
@@ -111,7 +111,7 @@ class Churn:
 
     def _run(self) -> None:
         while not self._ended.is_set():
-            # two threads may choose the same container, and the second is refused; or a busy engine lets it wait
+            # two threads may choose the same container, or a busy engine times out
             with suppress(RequestException):
                 self._one()
 
@@ -121,41 +121,41 @@ class Churn:
             self._containers.run(f"churn-{next(self._numbers)}", CHECKED)
             return
         container = self._random.choice(ids)
-        deed = self._random.choice(("kill", "stop", "remove", "pause", "unpause"))
-        if deed == "stop":
+        action = self._random.choice(("kill", "stop", "remove", "pause", "unpause"))
+        if action == "stop":
             self._containers.stop(container, 0)
         else:
-            getattr(self._containers, deed)(container)
+            getattr(self._containers, action)(container)
 
 
-def test_a_burst_is_all_in_the_catalog(start: Start, containers: Containers, consul: ConsulAt) -> None:
+def test_burst_is_registered_completely(start: Start, containers: Containers, consul: ConsulAt) -> None:
     start()
     containers.run_many([f"burst-{number}" for number in range(BURST)], CHECKED)
-    await_in_step(consul, containers)
+    await_in_sync(consul, containers)
     eventually(lambda: len(consul.catalog("web", passing=True)) == BURST)
 
 
-def test_what_ran_before_is_found_and_what_ends_is_taken_out(
+def test_running_containers_are_found_and_exited_ones_deregistered(
     start: Start, containers: Containers, consul: ConsulAt
 ) -> None:
     first, second = containers.run_many(["a", "b"], CHECKED)
     registrator = start()
-    await_in_step(consul, containers)
+    await_in_sync(consul, containers)
     containers.kill(first)
-    await_in_step(consul, containers)
+    await_in_sync(consul, containers)
     containers.pause(second)
-    await_in_step(consul, containers)
+    await_in_sync(consul, containers)
     assert consul.services().keys() == {"consul"} or not consul.services()
     containers.unpause(second)
-    await_in_step(consul, containers)
+    await_in_sync(consul, containers)
     containers.rename(second, "c")
-    await_in_step(consul, containers)
-    assert set(consul.services()) - {"consul"} == {f"{HOST}:{containers.mark}-c:80"}
-    assert registrator.end() == 0
+    await_in_sync(consul, containers)
+    assert set(consul.services()) - {"consul"} == {f"{HOST}:{containers.test_id}-c:80"}
+    assert registrator.terminate() == 0
     assert set(consul.services()) - {"consul"} == set()
 
 
-def test_dockers_own_health_check_is_followed(start: Start, containers: Containers, consul: ConsulAt) -> None:
+def test_docker_health_check_is_followed(start: Start, containers: Containers, consul: ConsulAt) -> None:
     start()
     every = {"test": ["CMD", "/bin/busybox", "test", "!", "-e", "/sick"], "interval": 200_000_000, "retries": 1}
     container = containers.run("a", CHECKED, healthcheck=every)
@@ -166,20 +166,20 @@ def test_dockers_own_health_check_is_followed(start: Start, containers: Containe
     eventually(lambda: consul.catalog("web", passing=True))
 
 
-def test_a_container_leaves_when_its_stop_begins(start: Start, containers: Containers, consul: ConsulAt) -> None:
-    """It handles SIGTERM by doing nothing, so it runs on until Docker kills it; it is out long before."""
+def test_container_is_deregistered_when_its_stop_begins(start: Start, containers: Containers, consul: ConsulAt) -> None:
+    """It ignores SIGTERM, so it runs until Docker kills it; it is deregistered long before."""
     start()
     container = containers.run("slow", CHECKED)
-    await_in_step(consul, containers)
-    stopping = threading.Thread(target=containers.stop, args=(container, 2 * PATIENCE))
+    await_in_sync(consul, containers)
+    stopping = threading.Thread(target=containers.stop, args=(container, 2 * TIMEOUT))
     stopping.start()
     eventually(lambda: not consul.catalog("web"))
-    assert containers.ids() == [container], "it still runs"
+    assert containers.ids() == [container], "it is still running"
     containers.kill(container)
-    stopping.join(PATIENCE)
+    stopping.join(TIMEOUT)
 
 
-def test_services_stay_when_told_so_and_are_recognised_under_another_host_name(
+def test_kept_services_are_recognized_under_another_host_name(
     start: Start, containers: Containers, consul: ConsulAt
 ) -> None:
     consul.put("/v1/agent/service/register", {"ID": "host-1:foreign:80", "Name": "foreign", "Port": 80})
@@ -187,9 +187,9 @@ def test_services_stay_when_told_so_and_are_recognised_under_another_host_name(
     first = start("-on-exit=keep")
     eventually(lambda: len(consul.catalog("web", passing=True)) == 2)
     before = consul.get("/v1/health/service/web")
-    assert first.end() == 0
+    assert first.terminate() == 0
     again = start("-on-exit=keep")
-    again.end()
+    again.terminate()
     assert consul.get("/v1/health/service/web") == before
     containers.remove(containers.ids()[0])
     start(hostname="host-2")
@@ -199,43 +199,43 @@ def test_services_stay_when_told_so_and_are_recognised_under_another_host_name(
 
 
 @pytest.mark.parametrize("lose_state", [False, True], ids=["kept", "lost"])
-def test_consul_killed_amid_churn(start: Start, containers: Containers, consul: ConsulAt, lose_state: bool) -> None:
+def test_consul_killed_during_churn(start: Start, containers: Containers, consul: ConsulAt, lose_state: bool) -> None:
     start()
     with Churn(containers, seed=1):
         eventually(lambda: len(consul.catalog("web")) > 3)
         consul.kill()
-        # Consul is away while containers come and go
+        # let containers change while Consul is down
         time.sleep(2)
         consul.start(lose_state=lose_state)
-    await_in_step(consul, containers)
+    await_in_sync(consul, containers)
 
 
-def test_registrator_killed_amid_churn(start: Start, containers: Containers, consul: ConsulAt) -> None:
+def test_registrator_killed_during_churn(start: Start, containers: Containers, consul: ConsulAt) -> None:
     first = start()
     with Churn(containers, seed=2):
         eventually(lambda: len(consul.catalog("web")) > 3)
         first.kill()
         time.sleep(1)
         start()
-    await_in_step(consul, containers)
+    await_in_sync(consul, containers)
 
 
-def test_events_cut_amid_churn(
+def test_event_stream_dropped_during_churn(
     start: Start, containers: Containers, consul: ConsulAt, engine: str, tmp_path: Path
 ) -> None:
-    with socket_proxy(tmp_path / "docker.sock", engine.removeprefix("unix://")) as cut:
+    with socket_proxy(tmp_path / "docker.sock", engine.removeprefix("unix://")) as drop:
         registrator = start(docker_host=f"unix://{tmp_path / 'docker.sock'}")
         with Churn(containers, seed=3):
             eventually(lambda: len(consul.catalog("web")) > 3)
             for _ in range(3):
-                cut()
+                drop()
                 time.sleep(0.5)
-        await_in_step(consul, containers)
+        await_in_sync(consul, containers)
         assert "lost Docker's event stream" in registrator.log
 
 
-def test_a_tcp_look_is_not_deceived_by_dockers_proxy(start: Start, containers: Containers, consul: ConsulAt) -> None:
-    """At 127.0.0.1 the proxy accepts at once, though nothing listens before a second has gone by."""
+def test_tcp_probe_sees_through_dockers_proxy(start: Start, containers: Containers, consul: ConsulAt) -> None:
+    """The proxy accepts connections at 127.0.0.1 right away, but nothing listens for 0.7 s."""
     start("-ip", "127.0.0.1")
     environment = {"SERVICE_NAME": "web", "SERVICE_CHECK_TCP": "true", "SERVICE_CHECK_INTERVAL": "60s"}
     late = "/bin/busybox sleep 0.7; exec /bin/busybox httpd -f -p 80 -h /www"
@@ -246,15 +246,15 @@ def test_a_tcp_look_is_not_deceived_by_dockers_proxy(start: Start, containers: C
 
 
 def test_the_image_registers_as_nobody(engine: str, containers: Containers, consul: ConsulAt, tmp_path: Path) -> None:
-    tag = f"ecsconsul-registrator-test:{containers.mark}"
+    tag = f"ecsconsul-registrator-test:{containers.test_id}"
     docker(engine, "build", "-q", "--build-arg", f"BASE={base_image(engine)}", "-t", tag, str(PACKAGE), timeout=300)
-    name = f"{containers.mark}-registrator"
-    words = ["-hostname", HOST, "-label", containers.label, "-ip", gateway(engine), consul.uri]
+    name = f"{containers.test_id}-registrator"
+    arguments = ["-hostname", HOST, "-label", containers.label, "-ip", gateway(engine), consul.uri]
     socket = f"{engine.removeprefix('unix://')}:/tmp/docker.sock"
     try:
-        docker(engine, "run", "-d", "--name", name, "--net=host", "-v", socket, tag, *words)
+        docker(engine, "run", "-d", "--name", name, "--net=host", "-v", socket, tag, *arguments)
         containers.run("a", CHECKED)
-        await_in_step(consul, containers)
+        await_in_sync(consul, containers)
         assert docker(engine, "top", name, "-o", "pid,uid").split()[-1] == "65534"
         docker(engine, "stop", "-t", "60", name, timeout=90)
         assert consul.catalog("web") == set()

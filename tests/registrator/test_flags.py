@@ -68,10 +68,10 @@ def test_parse_errors(line: str, why: str) -> None:
     assert str(refused.value) == why
 
 
-@pytest.mark.parametrize("word", ["-h", "-help", "--help"])
-def test_help_is_requested(word: str) -> None:
+@pytest.mark.parametrize("flag", ["-h", "-help", "--help"])
+def test_help_is_requested(flag: str) -> None:
     with pytest.raises(HelpRequested):
-        parse([word], FLAGS)
+        parse([flag], FLAGS)
 
 
 def test_usage_lists_every_flag_and_default() -> None:

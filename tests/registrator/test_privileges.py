@@ -26,7 +26,7 @@ GROUP = 54321
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    require("root", os.geteuid() == 0, "only root can drop_privileges somebody else")
+    require("root", os.geteuid() == 0, "only root can switch users")
     for folder in (tmp_path, *tmp_path.parents[:3]):
         if folder.owner() == "root" and folder != Path("/tmp"):
             folder.chmod(folder.stat().st_mode | 0o011)

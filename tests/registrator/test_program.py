@@ -22,9 +22,9 @@ TIMEOUT = 60.0
 
 
 @contextmanager
-def spawn(harness: Harness, *words: str) -> Iterator[subprocess.Popen[str]]:
+def spawn(harness: Harness, *flags: str) -> Iterator[subprocess.Popen[str]]:
     """The program, connected to the harness's servers; killed at the end of the context."""
-    argv = [sys.executable, "-m", "ecsconsul.registrator", "-log-format=json", "-hostname=host", *words]
+    argv = [sys.executable, "-m", "ecsconsul.registrator", "-log-format=json", "-hostname=host", *flags]
     environment = {**os.environ, "DOCKER_HOST": harness.docker.url}
     uri = f"consul://127.0.0.1:{harness.consul.port}"
     with subprocess.Popen([*argv, uri], env=environment, stderr=subprocess.PIPE, text=True) as process:
@@ -66,13 +66,13 @@ def test_retries_end_when_consul_stays_away(harness: Harness) -> None:
     ]
 
 
-@pytest.mark.parametrize(("words", "left"), [((), set()), (("-on-exit=keep",), {"host:c1:80"})])
+@pytest.mark.parametrize(("flags", "left"), [((), set()), (("-on-exit=keep",), {"host:c1:80"})])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stop_signal_deregisters_services_unless_kept(
-    harness: Harness, words: tuple[str, ...], left: set[str], number: signal.Signals
+    harness: Harness, flags: tuple[str, ...], left: set[str], number: signal.Signals
 ) -> None:
     harness.docker.run("c1", port=1)
-    with spawn(harness, *words) as process:
+    with spawn(harness, *flags) as process:
         harness.await_ids("host:c1:80")
         process.send_signal(number)
         lines = process.communicate(timeout=TIMEOUT)[1].splitlines()

@@ -191,7 +191,7 @@ def test_on_success_retains_a_failed_container_until_removed(harness: Harness, c
     harness.docker.die("c1", code, remove=False)
     harness.docker.die("c2")
     harness.await_ids(*(["host:c1:80"] if stays else []))
-    # a restarted Reconciler knows it as well
+    # a restarted Reconciler agrees
     harness.reconcilers[0].close(keep=True, seconds=1)
     harness.start(deregister_failed=False)
     harness.await_ids(*(["host:c1:80"] if stays else []))
@@ -360,12 +360,13 @@ def test_container_can_leave_before_it_stops(harness: Harness) -> None:
     assert reconciler.services("c1") is None
 
 
-def test_leave_is_bounded(harness: Harness) -> None:
+@pytest.mark.parametrize("seconds", [0.0, 0.1])
+def test_leave_is_bounded_and_takes_effect_later(harness: Harness, seconds: float) -> None:
     harness.docker.run("c1", port=1)
     reconciler = harness.start()
     harness.await_ids("host:c1:80")
     harness.consul.stop()
-    assert not reconciler.leave("c1", seconds=0.1)
+    assert not reconciler.leave("c1", seconds=seconds)
     harness.consul.start()
     harness.await_ids()
 

@@ -33,9 +33,9 @@ def decide(
 ) -> Decision:
     """`env` as one string is split at spaces; `rest`: fields of Container and Options (-ip is `ip_flag`)."""
     environment = tuple(env.split()) if isinstance(env, str) else env
-    facts = {name: rest.pop(name) for name in ("image", "name", "ip", "network_mode") if name in rest}
+    details = {name: rest.pop(name) for name in ("image", "name", "ip", "network_mode") if name in rest}
     container = Container(
-        **({"id": "0123456789abcdef", "name": "/nginx.0", "image": "acme/nginx:1.2"} | facts),
+        **({"id": "0123456789abcdef", "name": "/nginx.0", "image": "acme/nginx:1.2"} | details),
         environment=environment,
         labels=labels or {},
         ports=ports,
@@ -613,9 +613,9 @@ def test_meta_limits_hold(pairs: dict[str, str]) -> None:
     env = tuple(f"SERVICE_X{key}={value}" for key, value in pairs.items())
     (registration,) = decide(env).registrations
     assert len(registration.meta) <= 64
-    wanted = {f"x{key.lower()}": value for key, value in pairs.items() if value}
-    left_out = len(wanted) - len(registration.meta)
-    assert registration.meta.items() <= wanted.items()
+    given = {f"x{key.lower()}": value for key, value in pairs.items() if value}
+    left_out = len(given) - len(registration.meta)
+    assert registration.meta.items() <= given.items()
     assert left_out == len(decide(env).notes)
 
 

@@ -110,10 +110,10 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
         process.wait(10)
 
 
-def decide(*env: str, **facts: Any) -> list[Registration]:
-    options = Options("host", host_address=facts.pop("host_address", ADDRESS))
-    ports = facts.pop("ports", (PortBinding(80, host_port=32768),))
-    container = Container("0123456789ab", "/c", "acme/web:1", env, ports=ports, **facts)
+def decide(*env: str, **details: Any) -> list[Registration]:
+    options = Options("host", host_address=details.pop("host_address", ADDRESS))
+    ports = details.pop("ports", (PortBinding(80, host_port=32768),))
+    container = Container("0123456789ab", "/c", "acme/web:1", env, ports=ports, **details)
     return list(registrations(container, options).registrations)
 
 
@@ -159,8 +159,8 @@ def test_every_field_is_stored(agent: Agent) -> None:
     (registration,) = decide(*env, ports=ports)
     assert agent.register(registration.payload()) == (200, "")
     found = agent.get("/v1/agent/services")["host:c:53:udp"]
-    facts = {key: found[key] for key in ("ID", "Service", "Address", "Port", "Meta")}
-    assert facts == {
+    details = {key: found[key] for key in ("ID", "Service", "Address", "Port", "Meta")}
+    assert details == {
         "ID": "host:c:53:udp",
         "Service": "dns",
         "Address": ADDRESS,
