@@ -4,7 +4,7 @@ The constraints and descriptions here feed the loader's validation, its error me
 editors show too) and the JSON Schema (json_schema.py).
 """
 
-from __future__ import annotations
+# without `from __future__ import annotations`: msgspec would have to evaluate them as text at every start
 
 from typing import Annotated, Literal
 
@@ -235,7 +235,7 @@ class Lab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=
         fixed = [service for service in self.services if service.host_port]
         return next((service for service in fixed if service.name == "portal"), fixed[0] if fixed else None)
 
-    def with_counts(self, counts: dict[str, int]) -> Lab:
+    def with_counts(self, counts: dict[str, int]) -> "Lab":
         """The lab with the task counts of some services replaced."""
         services = tuple(replace(service, count=counts.get(service.name, service.count)) for service in self.services)
         return replace(self, services=services)

@@ -7,7 +7,6 @@ import ipaddress
 import socket
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import dns.exception
@@ -24,6 +23,8 @@ from dns.rdtypes.IN.A import A
 from dns.rdtypes.IN.AAAA import AAAA
 from dns.rdtypes.IN.SRV import SRV
 from dns.rdtypes.nsbase import NSBase
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from ..errors import LabError, Unreachable, WrongUsage
 from . import RECORD_TYPES
@@ -42,8 +43,7 @@ TRUSTED_OVER_UDP = 2
 UDP_TRIES = 3
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(Struct, frozen=True):
     """A resource record: its data as in a zone file, and the fields of its type.
 
     `ttl` is in seconds. The `address` of an SRV record is its target's, or None if the server didn't add it.
@@ -66,8 +66,7 @@ class Record:
         return {key: value for key, value in asdict(self).items() if value is not None or key in always}
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A server's answer. `server` is host:port, and `transport` udp or tcp."""
 
     name: str

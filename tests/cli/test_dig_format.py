@@ -48,7 +48,7 @@ def sections(text: str) -> dict[str, list[str]]:
         ("127.0.9.2", "PTR"),
     ],
 )
-def test_the_sections_are_those_of_dig(consul: ConsulServer, name: str, rrtype: str) -> None:
+def test_sections_match_dig(consul: ConsulServer, name: str, rrtype: str) -> None:
     if not shutil.which("dig"):
         pytest.skip("BIND's dig is not installed")
     asked = question(name, rrtype=rrtype)
@@ -69,7 +69,7 @@ A = Record("7f000902.addr.dc1.consul.", 0, "A", "127.0.9.2", address="127.0.9.2"
 ANSWER = Answer("weather.service.consul.", "SRV", "NOERROR", "127.0.0.1:8600", "udp", 1.234, (SRV,), (A,))
 
 
-def test_the_whole_text() -> None:
+def test_complete_output() -> None:
     assert dig_text(ANSWER) == (
         ";; QUESTION SECTION:\n"
         ";weather.service.consul.\t\tIN\tSRV\n"
@@ -85,7 +85,7 @@ def test_the_whole_text() -> None:
     )
 
 
-def test_no_records_no_sections_and_the_code_first() -> None:
+def test_empty_answer_starts_with_the_status() -> None:
     nothing = Answer("no.service.consul.", "SRV", "NXDOMAIN", "[::1]:8600", "tcp", 0.5, (), ())
     lines = dig_text(nothing).split("\n")
     assert lines[0] == ";; status: NXDOMAIN"
@@ -94,5 +94,5 @@ def test_no_records_no_sections_and_the_code_first() -> None:
     assert short_text(nothing) == ""
 
 
-def test_short_is_the_data_alone() -> None:
+def test_short_prints_only_data() -> None:
     assert short_text(ANSWER) == "1 1 32768 7f000902.addr.dc1.consul."

@@ -40,7 +40,7 @@ def test_worst(statuses: list[str], expected: str) -> None:
     assert worst(tuple(CheckState("c", status, "") for status in statuses)) == expected
 
 
-def test_an_index_that_goes_backwards_begins_anew() -> None:
+def test_index_that_goes_backwards_starts_over() -> None:
     assert [next_index(5, 7), next_index(5, 5), next_index(5, 3)] == [7, 5, 0]
 
 
@@ -77,7 +77,7 @@ def test_an_instance_in_the_catalog(server: ConsulServer, consul: Consul) -> Non
     ]
 
 
-def test_without_address_tags_and_checks_it_has_its_nodes(server: ConsulServer, consul: Consul) -> None:
+def test_instance_inherits_address_and_checks_of_its_node(server: ConsulServer, consul: Consul) -> None:
     consul.register({"ID": "w1", "Name": "weather", "Port": 80})
     (found,) = consul.catalog()["weather"]
     assert (found.address, found.tags, found.checks, found.status) == (server.host, (), (SERF,), "passing")
@@ -113,7 +113,7 @@ def away_node(server: ConsulServer) -> Iterator[None]:
         requests.put(f"{api}/deregister", json={"Node": "away"}, timeout=5).raise_for_status()
 
 
-def test_registering_again_replaces_the_checks(consul: Consul) -> None:
+def test_second_registration_replaces_checks(consul: Consul) -> None:
     check = {"Name": "old", "TTL": "60s", "Status": "critical"}
     consul.register({"ID": "w1", "Name": "weather", "Port": 80, "Check": check})
     consul.register({"ID": "w1", "Name": "weather", "Port": 81})
@@ -130,18 +130,18 @@ def test_register_and_deregister(consul: Consul, service_id: str) -> None:
     assert "weather" not in consul.catalog()
 
 
-def test_deregistering_what_is_not_there_is_fine(consul: Consul) -> None:
+def test_deregistering_an_unknown_service_succeeds(consul: Consul) -> None:
     consul.deregister("never-was")
 
 
-def test_a_refusal_is_in_consuls_own_words(consul: Consul) -> None:
+def test_rejection_has_consuls_message(consul: Consul) -> None:
     with pytest.raises(LabError) as caught:
         consul.register({"ID": "w1"})
     assert "400 Missing service name" in caught.value.why
     assert caught.value.where.endswith("/v1/agent/service/register")
 
 
-def test_a_blocking_query_wakes_on_a_change(consul: Consul) -> None:
+def test_blocking_query_returns_on_a_change(consul: Consul) -> None:
     index, before = consul.passing("weather")
     assert before == []
     with ThreadPoolExecutor(1) as pool:
@@ -152,7 +152,7 @@ def test_a_blocking_query_wakes_on_a_change(consul: Consul) -> None:
     assert later > index
 
 
-def test_a_blocking_query_ends_with_its_wait(consul: Consul) -> None:
+def test_blocking_query_returns_after_its_wait(consul: Consul) -> None:
     consul.register({"ID": "w1", "Name": "weather", "Port": 80})
     index, _ = consul.passing("weather")
     started = time.monotonic()
@@ -161,7 +161,7 @@ def test_a_blocking_query_ends_with_its_wait(consul: Consul) -> None:
     assert (again, len(found)) == (index, 1)
 
 
-def test_wait_for_sees_what_it_waits_for(consul: Consul) -> None:
+def test_wait_for_returns_enough_instances(consul: Consul) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(consul.wait_for, "weather", lambda found: len(found) == 3, 20)
         for i in range(3):
@@ -169,12 +169,12 @@ def test_wait_for_sees_what_it_waits_for(consul: Consul) -> None:
         assert sorted(instance.port for instance in waiting.result(10)) == [80, 81, 82]
 
 
-def test_wait_for_gives_up_and_says_what_it_saw(consul: Consul) -> None:
+def test_wait_for_returns_latest_instances_after_timeout(consul: Consul) -> None:
     consul.register({"ID": "w1", "Name": "weather", "Port": 80})
     assert [i.id for i in consul.wait_for("weather", lambda found: len(found) == 2, 0.2)] == ["w1"]
 
 
-def test_threads_share_one_consul(consul: Consul) -> None:
+def test_threads_share_one_client(consul: Consul) -> None:
     ids = [f"t{i}" for i in range(60)]
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda i: consul.register({"ID": i, "Name": "many", "Port": 80, "Tags": [i]}), ids))
@@ -183,7 +183,7 @@ def test_threads_share_one_consul(consul: Consul) -> None:
     assert {i: services[i]["Tags"] for i in ids} == {i: [i] for i in ids}
 
 
-def test_the_shells_environment_does_not_redirect_it(server: ConsulServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_does_not_redirect_the_client(server: ConsulServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     assert Consul(server.host, server.http).leader().startswith(server.host)
@@ -242,19 +242,19 @@ def big_catalog(services: int, nodes: int) -> bytes:
     return json.dumps([node(n) for n in range(nodes)]).encode()
 
 
-def test_the_whole_catalog_is_one_request_however_big() -> None:
+def test_catalog_takes_one_request() -> None:
     with http_server(big_catalog(200, 10)) as (port, seen):
         catalog = Consul("127.0.0.1", port).catalog()
     assert len(seen) == 1
     assert (len(catalog), {len(instances) for instances in catalog.values()}) == (200, {10})
 
 
-def test_a_node_without_services_and_checks() -> None:
+def test_node_without_services_and_checks() -> None:
     with http_server(b'[{"Node": "n", "Address": "a", "Services": null, "Checks": null}]') as (port, _):
         assert Consul("127.0.0.1", port).catalog() == {}
 
 
-def test_a_status_that_consul_does_not_have_yet_is_critical() -> None:
+def test_unknown_status_is_critical() -> None:
     check = {"Name": "c", "Status": "unwell", "Output": "", "ServiceID": "w"}
     service = {"ID": "w", "Service": "weather", "Address": "", "Port": 80, "Tags": None}
     node = {"Node": "n", "Address": "127.0.9.1", "Services": [service], "Checks": [check]}
@@ -263,7 +263,7 @@ def test_a_status_that_consul_does_not_have_yet_is_critical() -> None:
     assert (found.status, found.checks[0].status) == ("critical", "critical")
 
 
-def test_the_roles_and_states_of_members() -> None:
+def test_roles_and_states_of_members() -> None:
     members = [
         {"Name": f"m{i}", "Addr": "127.0.9.1", "Status": i, "Tags": {"role": role}}
         for i, role in enumerate(["node", "consul", "node", "node", "node"])
@@ -274,27 +274,27 @@ def test_the_roles_and_states_of_members() -> None:
     assert [m.role for m in found] == ["client", "server", "client", "client", "client"]
 
 
-def test_no_leader_is_empty_and_the_token_is_sent() -> None:
+def test_missing_leader_is_empty_and_token_is_sent() -> None:
     with http_server(b'""') as (port, seen):
         assert Consul("127.0.0.1", port, token="secret").leader() == ""
     assert seen[0]["token"] == "secret"
 
 
-def test_a_kept_connection_that_consul_closes_at_the_moment_of_a_request_is_made_anew() -> None:
+def test_dropped_keep_alive_connection_is_retried() -> None:
     with http_server(b'"127.0.0.1:8300"', drop=(1,)) as (port, seen):
         consul = Consul("127.0.0.1", port)
         assert consul.leader() == consul.leader() == "127.0.0.1:8300"
     assert len(seen) == 3
 
 
-def test_an_agent_that_closes_every_connection_is_asked_twice_and_is_unreachable() -> None:
+def test_agent_that_closes_every_connection_is_unreachable() -> None:
     with http_server(b"", drop=(0, 1)) as (port, seen), pytest.raises(Unreachable) as caught:
         Consul("127.0.0.1", port).leader()
     assert len(seen) == 2
     assert "closed" in caught.value.why
 
 
-def test_an_agent_that_is_slow_is_not_asked_twice() -> None:
+def test_slow_agent_gets_no_retry() -> None:
     with http_server(b'""', delay=0.3) as (port, seen):
         with pytest.raises(Unreachable, match="no answer in time"):
             Consul("127.0.0.1", port, timeout=0.1).leader()
@@ -305,24 +305,24 @@ def test_an_agent_that_is_slow_is_not_asked_twice() -> None:
     assert len(seen) == 1
 
 
-def test_newer_consuls_404_for_an_unknown_service_is_fine() -> None:
+def test_404_of_newer_versions_for_an_unknown_service_is_accepted() -> None:
     with http_server(b'Unknown service ID "w1"', code=404) as (port, _):
         Consul("127.0.0.1", port).deregister("w1")
 
 
-def test_any_other_refusal_of_a_deregistration_is_not() -> None:
+def test_other_errors_of_a_deregistration_are_raised() -> None:
     with http_server(b"Permission denied", code=403) as (port, _), pytest.raises(LabError) as caught:
         Consul("127.0.0.1", port).deregister("w1")
     assert caught.value.why == "403 Permission denied"
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b"3"])
-def test_what_is_not_consuls_answer_is_said_to_be_none(body: bytes) -> None:
+def test_foreign_answer_is_reported(body: bytes) -> None:
     with http_server(body) as (port, _), pytest.raises(LabError, match="isn't from Consul"):
         Consul("127.0.0.1", port).catalog()
 
 
-def test_where_nothing_listens_it_is_unreachable() -> None:
+def test_closed_port_is_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     with pytest.raises(Unreachable) as caught:
@@ -343,7 +343,7 @@ def test_silence_is_unreachable_within_the_timeout() -> None:
         assert 0.5 < time.monotonic() - started < 5
 
 
-def test_importing_it_loads_nothing_heavy() -> None:
+def test_import_is_light() -> None:
     script = "import sys, ecsconsul.consul; sys.exit(' '.join({'requests', 'consul', 'dns'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20)
     assert done.stderr.strip() == ""

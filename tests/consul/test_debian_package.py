@@ -33,16 +33,16 @@ $(ORIGIN)|$(LABEL)|main|bookworm|http://mirror.example/debian/
 """
 
 
-def test_lists_that_were_fetched_tell_debians_main_archive() -> None:
+def test_downloaded_lists_name_debians_main_archive() -> None:
     assert debian_mirrors(parse_targets(FETCHED), {}) == ["http://mirror.example/debian/"]
 
 
-def test_before_the_first_update_a_debian_machines_own_release_counts() -> None:
+def test_before_the_first_update_own_release_counts() -> None:
     assert debian_mirrors(parse_targets(UNFETCHED), BOOKWORM) == ["http://mirror.example/debian/"]
 
 
 @pytest.mark.parametrize("release", ["stable", "oldstable", "sid"])
-def test_a_moving_name_of_the_release_counts_too(release: str) -> None:
+def test_suite_names_of_the_release_count(release: str) -> None:
     targets = parse_targets(f"$(ORIGIN)|$(LABEL)|main|{release}|http://mirror.example/debian/\n")
     assert debian_mirrors(targets, BOOKWORM) == ["http://mirror.example/debian/"]
 
@@ -55,21 +55,21 @@ def test_a_moving_name_of_the_release_counts_too(release: str) -> None:
         "",
     ],
 )
-def test_a_machine_of_another_distribution_has_none(listed: str) -> None:
+def test_other_distributions_have_no_mirror(listed: str) -> None:
     assert debian_mirrors(parse_targets(listed), UBUNTU) == []
 
 
-def test_a_line_that_is_no_target_is_left_out() -> None:
+def test_other_lines_are_ignored() -> None:
     assert parse_targets("N: a note\n\n") == []
 
 
-def test_the_source_is_signed_by_debians_keys_and_one_list() -> None:
+def test_source_is_one_list_signed_by_debians_keys() -> None:
     line = source_line("http://mirror.example/debian/", Path("/keys.gpg"))
     options = "signed-by=/keys.gpg target=Packages lang=none"
     assert line == f"deb [{options}] http://mirror.example/debian/ bullseye main\n"
 
 
-def test_apt_reads_nothing_and_writes_nothing_of_the_machines_own(tmp_path: Path) -> None:
+def test_apt_uses_only_its_own_folder(tmp_path: Path) -> None:
     """apt-config prints what apt makes of the configuration, after all files of the machine."""
     if not shutil.which("apt-config"):
         pytest.skip("no apt-config here")
@@ -93,7 +93,7 @@ def test_apt_reads_nothing_and_writes_nothing_of_the_machines_own(tmp_path: Path
     assert {value for name, value in dumped.items() if name.startswith(hooks)} == {'""'}
 
 
-def test_without_debians_keys_nothing_is_fetched(tmp_path: Path) -> None:
+def test_missing_keys_prevent_the_download(tmp_path: Path) -> None:
     if not shutil.which("apt-get"):
         pytest.skip("apt-get is not installed")
     with pytest.raises(LabError, match=r"keys for Debian.*no-such\.gpg"):

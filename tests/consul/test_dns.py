@@ -81,14 +81,14 @@ def test_question_in_another_domain() -> None:
         ("weather", "SRV", "x" * 64),
     ],
 )
-def test_what_cannot_be_asked_is_wrong_usage_with_a_hint(name: str, rrtype: str, tag: str | None) -> None:
+def test_invalid_question_is_wrong_usage_with_a_hint(name: str, rrtype: str, tag: str | None) -> None:
     with pytest.raises(WrongUsage) as caught:
         question(name, rrtype=rrtype, tag=tag)
     assert caught.value.hint
 
 
 @given(st.text(max_size=80), st.sampled_from(RECORD_TYPES))
-def test_any_text_is_a_name_that_dns_takes_or_wrong_usage(text: str, rrtype: str) -> None:
+def test_any_text_is_a_dns_name_or_wrong_usage(text: str, rrtype: str) -> None:
     try:
         asked = question(text, rrtype=rrtype)
     except WrongUsage:
@@ -139,7 +139,7 @@ def data_of(name: str, server: ConsulServer, rrtype: str = "SRV", *, tcp: bool =
 
 @pytest.mark.parametrize("name", COUNTS)
 @pytest.mark.parametrize("tcp", [False, True])
-def test_it_finds_what_bind_finds(truncating: ConsulServer, name: str, tcp: bool) -> None:
+def test_lookup_agrees_with_bind(truncating: ConsulServer, name: str, tcp: bool) -> None:
     asked = question(name)
     found = data_of(asked, truncating, tcp=tcp)
     assert found == bind_dig(truncating, "-t", "SRV", asked)
@@ -147,7 +147,7 @@ def test_it_finds_what_bind_finds(truncating: ConsulServer, name: str, tcp: bool
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_answers_that_consul_cuts_silently_are_whole(silent_about_it: ConsulServer, name: str) -> None:
+def test_silently_truncated_answers_are_completed(silent_about_it: ConsulServer, name: str) -> None:
     asked = question(name)
     assert data_of(asked, silent_about_it) == bind_dig(silent_about_it, "+tcp", "-t", "SRV", asked)
 
@@ -158,7 +158,7 @@ def test_every_srv_record_has_its_targets_address(truncating: ConsulServer) -> N
     assert {(r.port, r.address) for r in answer.answers} == {(32768 + i, f"127.0.9.{i + 1}") for i in range(50)}
 
 
-def test_the_json_contract(truncating: ConsulServer) -> None:
+def test_answer_as_json(truncating: ConsulServer) -> None:
     found = lookup(NAME, "SRV", truncating.host, truncating.dns).to_json()
     milliseconds = found.pop("milliseconds")
     assert isinstance(milliseconds, float) and 0 <= milliseconds < 2000
@@ -194,7 +194,7 @@ def test_the_json_contract(truncating: ConsulServer) -> None:
         ("127.0.9.1", "PTR"),
     ],
 )
-def test_other_types_find_what_bind_finds(truncating: ConsulServer, name: str, rrtype: str) -> None:
+def test_other_types_agree_with_bind(truncating: ConsulServer, name: str, rrtype: str) -> None:
     asked = question(name, rrtype=rrtype)
     assert data_of(asked, truncating, rrtype) == bind_dig(truncating, "-t", rrtype, asked)
 
@@ -210,7 +210,7 @@ def test_typed_fields(truncating: ConsulServer) -> None:
     assert "port" not in record("weather", "A")
 
 
-def test_a_tag_selects(truncating: ConsulServer) -> None:
+def test_tag_selects_instances(truncating: ConsulServer) -> None:
     assert len(data_of(question("three", tag="http"), truncating)) == 4
     assert lookup(question("three", tag="tcp"), "SRV", truncating.host, truncating.dns).rcode == "NXDOMAIN"
 
@@ -273,7 +273,7 @@ def srv_reply(query: dns.message.Message, count: int = 1, *, target: str = "host
     return reply
 
 
-def test_a_truncated_answer_is_asked_again_over_tcp() -> None:
+def test_truncated_answer_is_retried_over_tcp() -> None:
     def behave(query: dns.message.Message, transport: str) -> bytes:
         if transport == "tcp":
             return srv_reply(query, 2).to_wire()
@@ -287,7 +287,7 @@ def test_a_truncated_answer_is_asked_again_over_tcp() -> None:
     assert {record.port for record in answer.answers} == {8000, 8001}
 
 
-def test_an_answer_cut_in_the_middle_of_a_record_is_asked_again_over_tcp() -> None:
+def test_answer_cut_within_a_record_is_retried_over_tcp() -> None:
     def behave(query: dns.message.Message, transport: str) -> bytes:
         reply = srv_reply(query)
         if transport == "udp":
@@ -299,7 +299,7 @@ def test_an_answer_cut_in_the_middle_of_a_record_is_asked_again_over_tcp() -> No
         assert lookup(NAME, "SRV", "127.0.0.1", port).transport == "tcp"
 
 
-def test_a_lost_datagram_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_datagram_is_resent(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
 
     def behave(query: dns.message.Message, transport: str) -> bytes | None:
@@ -315,7 +315,7 @@ def test_a_lost_datagram_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(set(seen)) == 1
 
 
-def test_an_srv_record_without_its_targets_address_has_none() -> None:
+def test_srv_record_without_additional_address() -> None:
     with dns_server(lambda query, _: srv_reply(query).to_wire()) as port:
         (record,) = lookup(NAME, "SRV", "127.0.0.1", port).answers
     assert record.address is None
@@ -323,7 +323,7 @@ def test_an_srv_record_without_its_targets_address_has_none() -> None:
 
 
 @pytest.mark.parametrize("rcode", ["SERVFAIL", "NXDOMAIN", "REFUSED"])
-def test_other_codes_are_answers(rcode: str) -> None:
+def test_other_statuses_are_answers(rcode: str) -> None:
     def behave(query: dns.message.Message, _: str) -> bytes:
         reply = dns.message.make_response(query)
         reply.set_rcode(dns.rcode.from_text(rcode))
@@ -347,7 +347,7 @@ def test_silence_is_unreachable_within_its_bound(tcp: bool) -> None:
 
 
 @pytest.mark.parametrize("tcp", [False, True])
-def test_where_nothing_listens_it_says_so_at_once(tcp: bool) -> None:
+def test_closed_port_fails_at_once(tcp: bool) -> None:
     with socket.socket(type=socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -359,12 +359,12 @@ def test_where_nothing_listens_it_says_so_at_once(tcp: bool) -> None:
 
 @pytest.mark.parametrize("tcp", [False, True])
 @pytest.mark.parametrize("garbage", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
-def test_what_is_no_dns_is_said_to_be_none(tcp: bool, garbage: bytes) -> None:
+def test_foreign_protocol_is_reported(tcp: bool, garbage: bytes) -> None:
     with dns_server(lambda *_: garbage) as port, pytest.raises(LabError, match="doesn't speak DNS"):
         lookup(NAME, "SRV", "127.0.0.1", port, tcp=tcp)
 
 
-def test_a_reply_to_another_query_is_dropped() -> None:
+def test_reply_to_another_query_is_dropped() -> None:
     def behave(query: dns.message.Message, _: str) -> bytes:
         reply = srv_reply(query)
         reply.id = query.id ^ 1
@@ -374,12 +374,12 @@ def test_a_reply_to_another_query_is_dropped() -> None:
         lookup(NAME, "SRV", "127.0.0.1", port, timeout=0.1)
 
 
-def test_each_address_of_the_server_is_tried() -> None:
+def test_every_address_of_the_server_is_tried() -> None:
     """localhost is ::1 as well where there is IPv6; nothing listens there."""
     with dns_server(lambda query, _: srv_reply(query).to_wire()) as port:
         assert lookup(NAME, "SRV", "localhost", port).server == f"localhost:{port}"
 
 
-def test_a_server_that_has_no_address_is_unreachable() -> None:
+def test_unknown_server_is_unreachable() -> None:
     with pytest.raises(Unreachable):
         lookup(NAME, "SRV", "x" * 64 + ".invalid", 53)

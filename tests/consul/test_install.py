@@ -63,7 +63,7 @@ class Nowhere:
         raise LabError("there is none", why="it is\nnowhere")
 
 
-def test_the_one_that_is_told_goes_first(machine: Ec2Instance, tmp_path: Path) -> None:
+def test_configured_binary_comes_first(machine: Ec2Instance, tmp_path: Path) -> None:
     script(machine.bin / "consul", 'echo "Consul v1.0.0"')
     told = script(tmp_path / "mine")
     machine.environ["ECSCONSUL_CONSUL_BIN"] = str(told)
@@ -72,7 +72,7 @@ def test_the_one_that_is_told_goes_first(machine: Ec2Instance, tmp_path: Path) -
     assert not machine.cache.exists()
 
 
-def test_a_relative_path_that_is_told_becomes_absolute(machine: Ec2Instance, tmp_path: Path) -> None:
+def test_configured_relative_path_becomes_absolute(machine: Ec2Instance, tmp_path: Path) -> None:
     told = script(tmp_path / "mine")
     machine.environ["ECSCONSUL_CONSUL_BIN"] = os.path.relpath(told)
     assert os.path.realpath(machine.find()) == os.path.realpath(told)
@@ -87,9 +87,7 @@ def test_a_relative_path_that_is_told_becomes_absolute(machine: Ec2Instance, tmp
         (None, "No such file"),
     ],
 )
-def test_one_that_is_told_and_does_not_run_is_an_error(
-    machine: Ec2Instance, tmp_path: Path, body: str | None, why: str
-) -> None:
+def test_configured_binary_must_run(machine: Ec2Instance, tmp_path: Path, body: str | None, why: str) -> None:
     script(machine.bin / "consul")
     told = script(tmp_path / "mine", body) if body else tmp_path / "mine"
     machine.environ["ECSCONSUL_CONSUL_BIN"] = str(told)
@@ -101,21 +99,21 @@ def test_one_that_is_told_and_does_not_run_is_an_error(
     assert "unset it" in raised.value.hint
 
 
-def test_path_goes_before_the_cache(machine: Ec2Instance, server: ReleaseServer) -> None:
+def test_path_comes_before_the_cache(machine: Ec2Instance, server: ReleaseServer) -> None:
     machine.find(server.way)
     on_path = script(machine.bin / "consul")
     assert machine.find() == str(on_path)
     assert machine.said[-1] == f"Consul 1.2.3 from PATH: {on_path}"
 
 
-def test_a_broken_one_on_path_is_skipped_and_named(machine: Ec2Instance, server: ReleaseServer) -> None:
+def test_broken_binary_on_path_is_skipped_and_reported(machine: Ec2Instance, server: ReleaseServer) -> None:
     broken = script(machine.bin / "consul", "exit 1")
     found = machine.find(server.way)
     assert found == str(cached(machine.environ))
     assert f"PATH: {broken} does not run: `version` ended with 1; the cache" in machine.said[-1]
 
 
-def test_a_binary_for_another_machine_is_told(tmp_path: Path) -> None:
+def test_binary_for_another_platform_is_reported(tmp_path: Path) -> None:
     foreign = tmp_path / "consul"
     foreign.write_bytes(b"\x7fELF for nobody")
     foreign.chmod(0o755)
@@ -123,12 +121,12 @@ def test_a_binary_for_another_machine_is_told(tmp_path: Path) -> None:
         version_of(foreign)
 
 
-def test_a_binary_that_hangs_is_given_up(tmp_path: Path) -> None:
+def test_hanging_binary_times_out(tmp_path: Path) -> None:
     with pytest.raises(LabError, match=r"no answer to `version` within 0\.2 s"):
         version_of(script(tmp_path / "consul", "exec sleep 30"), seconds=0.2)
 
 
-def test_what_was_fetched_is_kept_and_found_again(machine: Ec2Instance, server: ReleaseServer) -> None:
+def test_downloaded_binary_is_cached(machine: Ec2Instance, server: ReleaseServer) -> None:
     assert cached(machine.environ) is None
     first = machine.find(server.way)
     assert cached(machine.environ) == Path(first)
@@ -140,7 +138,7 @@ def test_what_was_fetched_is_kept_and_found_again(machine: Ec2Instance, server: 
     assert machine.left() == {"consul", "consul.lock"}
 
 
-def test_a_cached_one_that_ran_is_not_run_again(machine: Ec2Instance, server: ReleaseServer, tmp_path: Path) -> None:
+def test_verified_cached_binary_is_not_run_again(machine: Ec2Instance, server: ReleaseServer, tmp_path: Path) -> None:
     """A start must not pay for `consul version` each time."""
     runs = tmp_path / "runs"
     counting = f'#!/bin/sh\necho run >> {runs}\necho "Consul v9.9.9"\n'
@@ -150,7 +148,7 @@ def test_a_cached_one_that_ran_is_not_run_again(machine: Ec2Instance, server: Re
     assert runs.read_text() == "run\n"
 
 
-def test_a_cached_one_that_broke_is_removed_and_fetched_anew(machine: Ec2Instance, server: ReleaseServer) -> None:
+def test_broken_cached_binary_is_replaced(machine: Ec2Instance, server: ReleaseServer) -> None:
     found = Path(machine.find(server.way))
     found.write_bytes(b"half a binar")
     assert machine.find(server.way) == str(found)
@@ -158,9 +156,7 @@ def test_a_cached_one_that_broke_is_removed_and_fetched_anew(machine: Ec2Instanc
     assert f"the cache: {found} does not run" in machine.said[-1]
 
 
-def test_a_cached_one_that_broke_is_removed_though_none_is_to_be_had(
-    machine: Ec2Instance, server: ReleaseServer
-) -> None:
+def test_broken_cached_binary_is_removed_without_replacement(machine: Ec2Instance, server: ReleaseServer) -> None:
     found = Path(machine.find(server.way))
     found.chmod(0o644)
     with pytest.raises(LabError):
@@ -169,13 +165,13 @@ def test_a_cached_one_that_broke_is_removed_though_none_is_to_be_had(
     assert machine.left() == {"consul.lock"}
 
 
-def test_a_way_that_fails_gives_way_to_the_next(machine: Ec2Instance, server: ReleaseServer) -> None:
+def test_next_source_is_tried_after_a_failure(machine: Ec2Instance, server: ReleaseServer) -> None:
     found = find(machine.said.append, environ=machine.environ, ways=(Nowhere(), server.way))
     assert version_of(Path(found)) == VERSION
     assert machine.said[-1].endswith("; nowhere: there is none: it is nowhere)")
 
 
-def test_when_no_way_leads_to_one_each_is_told(machine: Ec2Instance, server: ReleaseServer) -> None:
+def test_every_failed_source_is_reported(machine: Ec2Instance, server: ReleaseServer) -> None:
     server.publish(zipped(), checksum="f" * 64)
     with pytest.raises(LabError) as raised:
         find(machine.said.append, environ=machine.environ, ways=(server.way, Nowhere()))
@@ -192,14 +188,14 @@ def test_when_no_way_leads_to_one_each_is_told(machine: Ec2Instance, server: Rel
     assert machine.left() == {"consul.lock"}
 
 
-def test_what_was_fetched_and_does_not_run_is_not_kept(machine: Ec2Instance, server: ReleaseServer) -> None:
+def test_downloaded_binary_that_fails_is_not_cached(machine: Ec2Instance, server: ReleaseServer) -> None:
     server.publish(zipped("#!/bin/sh\nexit 7\n"))
     with pytest.raises(LabError, match="ended with 7"):
         machine.find(server.way)
     assert machine.left() == {"consul.lock"}
 
 
-def test_a_cache_that_cannot_be_written_is_told(machine: Ec2Instance, tmp_path: Path) -> None:
+def test_unwritable_cache_is_reported(machine: Ec2Instance, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     machine.environ["ECSCONSUL_CACHE"] = str(tmp_path / "file" / "cache")
     with pytest.raises(LabError) as raised:
@@ -208,7 +204,7 @@ def test_a_cache_that_cannot_be_written_is_told(machine: Ec2Instance, tmp_path: 
     assert "ECSCONSUL_CACHE" in raised.value.hint
 
 
-def test_two_at_once_fetch_one(machine: Ec2Instance, server: ReleaseServer) -> None:
+def test_concurrent_runs_download_once(machine: Ec2Instance, server: ReleaseServer) -> None:
     server.held = ZIP_PATH
     waits = threading.Event()
     found: list[str] = []
@@ -233,9 +229,7 @@ def test_two_at_once_fetch_one(machine: Ec2Instance, server: ReleaseServer) -> N
     assert machine.left() == {"consul", "consul.lock"}
 
 
-def test_a_kill_in_the_middle_leaves_none_and_the_next_run_cleans_up(
-    machine: Ec2Instance, server: ReleaseServer
-) -> None:
+def test_killed_download_leaves_nothing_and_is_cleaned_up(machine: Ec2Instance, server: ReleaseServer) -> None:
     server.held = ZIP_PATH
     code = (
         "from ecsconsul.consul.install import find\n"

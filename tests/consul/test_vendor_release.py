@@ -25,7 +25,7 @@ def fetch(base: str, folder: Path, **limits: float) -> Path:
     return Release(base, VERSION, **{"answer_seconds": 60.0, **limits}).fetch(folder, lambda line: None)
 
 
-def test_the_release_is_fetched_by_name_checked_and_executable(server: ReleaseServer, tmp_path: Path) -> None:
+def test_release_is_downloaded_and_verified(server: ReleaseServer, tmp_path: Path) -> None:
     said: list[str] = []
     binary = server.way.fetch(tmp_path, said.append)
     assert subprocess.run([binary], capture_output=True, check=True).stdout.startswith(b"Consul v9.9.9")
@@ -33,7 +33,7 @@ def test_the_release_is_fetched_by_name_checked_and_executable(server: ReleaseSe
     assert said == ["downloading Consul 9.9.9 from 127.0.0.1"]
 
 
-def test_another_checksum_than_the_published_one_is_refused(server: ReleaseServer, tmp_path: Path) -> None:
+def test_wrong_checksum_is_rejected(server: ReleaseServer, tmp_path: Path) -> None:
     server.publish(zipped(), checksum="f" * 64)
     with pytest.raises(LabError, match=f"The checksum of {ZIP} is wrong.*but ffff") as raised:
         fetch(server.base, tmp_path)
@@ -41,25 +41,25 @@ def test_another_checksum_than_the_published_one_is_refused(server: ReleaseServe
     assert not (tmp_path / "consul").exists(), "what was not verified must not be unpacked"
 
 
-def test_a_download_that_breaks_off_says_so(server: ReleaseServer, tmp_path: Path) -> None:
+def test_interrupted_download_is_reported(server: ReleaseServer, tmp_path: Path) -> None:
     server.cut = ZIP_PATH
     size = len(server.files[ZIP_PATH])
     with pytest.raises(Unreachable, match=f"the connection closed with {size - size // 2} bytes missing"):
         fetch(server.base, tmp_path)
 
 
-def test_a_download_that_stalls_is_given_up(server: ReleaseServer, tmp_path: Path) -> None:
+def test_stalled_download_times_out(server: ReleaseServer, tmp_path: Path) -> None:
     server.held = ZIP_PATH
     with pytest.raises(Unreachable, match="timed out"):
         fetch(server.base, tmp_path, stall_seconds=0.2)
 
 
-def test_a_download_that_takes_too_long_is_given_up(server: ReleaseServer, tmp_path: Path) -> None:
+def test_slow_download_times_out(server: ReleaseServer, tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="the download takes too long"):
         fetch(server.base, tmp_path, download_seconds=0.0)
 
 
-def test_a_host_that_does_not_answer_is_given_up_fast(server: ReleaseServer, tmp_path: Path) -> None:
+def test_silent_host_times_out_quickly(server: ReleaseServer, tmp_path: Path) -> None:
     server.silent = SUMS_PATH
     begin = time.monotonic()
     with pytest.raises(Unreachable, match=r"SHA256SUMS.*(no answer within 0\.3 s|timed out)"):
@@ -67,7 +67,7 @@ def test_a_host_that_does_not_answer_is_given_up_fast(server: ReleaseServer, tmp
     assert time.monotonic() - begin < 10
 
 
-def test_a_host_that_drips_its_answer_is_given_up_too(server: ReleaseServer, tmp_path: Path) -> None:
+def test_slow_host_times_out(server: ReleaseServer, tmp_path: Path) -> None:
     """A timeout of the socket begins anew with each byte; the bound must be on the whole."""
     server.dripped = SUMS_PATH
     begin = time.monotonic()
@@ -76,7 +76,7 @@ def test_a_host_that_drips_its_answer_is_given_up_too(server: ReleaseServer, tmp
     assert time.monotonic() - begin < 10
 
 
-def test_a_host_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_host_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: refuses
@@ -86,13 +86,13 @@ def test_a_host_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("missing", [SUMS_PATH, ZIP_PATH])
-def test_a_release_that_is_gone_says_404(server: ReleaseServer, tmp_path: Path, missing: str) -> None:
+def test_missing_release_reports_404(server: ReleaseServer, tmp_path: Path, missing: str) -> None:
     del server.files[missing]
     with pytest.raises(Unreachable, match=f"{missing}.*404"):
         fetch(server.base, tmp_path)
 
 
-def test_a_platform_without_a_published_zip_is_told(server: ReleaseServer, tmp_path: Path) -> None:
+def test_unpublished_platform_is_reported(server: ReleaseServer, tmp_path: Path) -> None:
     server.files[SUMS_PATH] = b"<html>a hotel's login page</html>"
     with pytest.raises(LabError, match=f"checksums don't list {ZIP}"):
         fetch(server.base, tmp_path)
@@ -100,13 +100,13 @@ def test_a_platform_without_a_published_zip_is_told(server: ReleaseServer, tmp_p
 
 
 @pytest.mark.parametrize("archive", [b"no zip at all", zipped(name="bin/other")])
-def test_an_archive_without_consul_is_refused(server: ReleaseServer, tmp_path: Path, archive: bytes) -> None:
+def test_archive_without_consul_is_rejected(server: ReleaseServer, tmp_path: Path, archive: bytes) -> None:
     server.publish(archive)
     with pytest.raises(LabError, match="contains no consul"):
         fetch(server.base, tmp_path)
 
 
-def test_the_proxy_of_the_environment_is_used(
+def test_proxy_of_the_environment_is_used(
     server: ReleaseServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("no_proxy")
@@ -116,7 +116,7 @@ def test_the_proxy_of_the_environment_is_used(
     assert server.asked == [SUMS_PATH, ZIP_PATH]
 
 
-def test_the_vendor_is_asked_over_https() -> None:
+def test_vendor_url_is_https() -> None:
     assert Release().base == RELEASES
     assert RELEASES.startswith("https://")
 
@@ -135,12 +135,12 @@ def test_platforms_have_the_vendors_names(system: str, machine: str, name: str) 
 
 
 @pytest.mark.parametrize(("system", "machine"), [("linux", "riscv64"), ("win32", "amd64"), ("sunos5", "i86pc")])
-def test_other_platforms_are_told(system: str, machine: str) -> None:
+def test_unsupported_platforms_are_reported(system: str, machine: str) -> None:
     with pytest.raises(LabError, match=f"{system} on {machine}"):
         platform(system, machine)
 
 
-def test_a_checksum_is_that_of_the_very_name() -> None:
+def test_checksum_matches_the_exact_name() -> None:
     sums = "AA11  consul_1_linux_amd64.zip.sig\nBB22  consul_1_linux_amd64.zip\n"
     assert checksum(sums, "consul_1_linux_amd64.zip") == "bb22"
     with pytest.raises(LabError, match=r"don't list .*linux_arm64\.zip"):

@@ -14,7 +14,7 @@ FOLDERS = ("weather", "stock-price", "portal")
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_the_dockerfile_is_one_that_others_can_run_too(world: Any, folder: str) -> None:
+def test_dockerfile_is_portable(world: Any, folder: str) -> None:
     text = (world.SERVICES / folder / "Dockerfile").read_text()
     assert text.startswith("ARG BASE=python:3.12-slim\nFROM ${BASE}\n")
     assert re.search(r"^USER (?!root)", text, re.M)
@@ -26,7 +26,7 @@ def test_the_dockerfile_is_one_that_others_can_run_too(world: Any, folder: str) 
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_it_starts_answers_and_leaves_nothing_behind(start: Callable[..., Any], world: Any, folder: str) -> None:
+def test_service_starts_answers_and_cleans_up(start: Callable[..., Any], world: Any, folder: str) -> None:
     tasks = [start(folder, PROVIDER="demo", CONSUL_DNS="127.0.0.1:9") for _ in range(2)]
     with world.running(*tasks):
         before = sorted(path.name for path in tasks[0].folder.rglob("*"))
@@ -50,7 +50,7 @@ def test_it_starts_answers_and_leaves_nothing_behind(start: Callable[..., Any], 
         ("portal", "CONSUL_DNS", "nowhere:dns"),
     ],
 )
-def test_an_invalid_setting_ends_the_process_at_its_start(
+def test_invalid_setting_exits_at_start(
     start: Callable[..., Any], world: Any, folder: str, name: str, value: str
 ) -> None:
     task = start(folder, **{name: value})
@@ -62,7 +62,7 @@ def test_an_invalid_setting_ends_the_process_at_its_start(
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_a_sigterm_just_after_the_start_is_not_lost(start: Callable[..., Any], world: Any, folder: str) -> None:
+def test_sigterm_right_after_start_is_handled(start: Callable[..., Any], world: Any, folder: str) -> None:
     """gunicorn alone loses it, and then waits for all of graceful_timeout (10 s)."""
     task = start(folder, PROVIDER="demo", CONSUL_DNS="127.0.0.1:9")
     task.wait_until_up()
@@ -135,7 +135,7 @@ class Load:
 
 
 @pytest.mark.parametrize("leaves_catalog_first", [True, False], ids=["deregistered", "killed-while-listed"])
-def test_a_load_on_the_portal_survives_rolling_deploys(
+def test_rolling_deploys_lose_no_request(
     start: Callable[..., Any], world: Any, name_server: Any, leaves_catalog_first: bool
 ) -> None:
     """Weather is replaced three times, the way ECS does it and also without leaving the catalog first."""

@@ -8,25 +8,25 @@ from typing import Any
 import pytest
 
 
-def test_the_two_copies_are_one(world: Any) -> None:
+def test_both_copies_are_identical(world: Any) -> None:
     one, other = (world.SERVICES / name / "upstream.py" for name in ("weather", "stock-price"))
     assert one.read_bytes() == other.read_bytes()
 
 
-def test_a_call_that_takes_too_long_is_given_up(weather: Any) -> None:
+def test_slow_call_times_out(weather: Any) -> None:
     release = threading.Event()
     with pytest.raises(weather.upstream.ProviderAway, match=r"within 0\.05 s"):
         weather.upstream.within(0.05, release.wait)
     release.set()
 
 
-def test_results_and_errors_come_through(weather: Any) -> None:
+def test_results_and_errors_are_passed_on(weather: Any) -> None:
     assert weather.upstream.within(1, lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
         weather.upstream.within(1, lambda: 1 / 0)
 
 
-def test_after_an_outage_only_one_request_a_minute_asks(weather: Any, clock: Any) -> None:
+def test_only_one_request_per_minute_retries_after_an_outage(weather: Any, clock: Any) -> None:
     outage = weather.upstream.Outage(clock, 60)
     assert [outage.may_try() for _ in range(3)] == [True, True, True]
     outage.began()

@@ -19,7 +19,7 @@ def page(portal: Any, name_server: Any, web: Any) -> Any:
     return portal.app.create_app({"CONSUL_DNS": name_server.address}).test_client()
 
 
-def test_the_api_gives_data_and_discovery(page: Any, name_server: Any, web: Any) -> None:
+def test_api_returns_data_and_discovery(page: Any, name_server: Any, web: Any) -> None:
     response = page.get("/api/stock/AMZN")
     assert (response.status_code, response.json["data"]) == (200, AMZN)
     found = response.json["discovery"]
@@ -40,14 +40,14 @@ def test_the_api_gives_data_and_discovery(page: Any, name_server: Any, web: Any)
     assert 0 < found["milliseconds"]["lookup"] < found["milliseconds"]["total"]
 
 
-def test_the_refusing_record_is_told(page: Any, name_server: Any, gone: int) -> None:
+def test_refusing_instance_is_in_the_trace(page: Any, name_server: Any, gone: int) -> None:
     name_server.zone["weather.service.consul.", "SRV"] += [f"0 1 {gone} 7f000001.addr.dc1.consul."]
     found = page.get("/api/weather/London").json["discovery"]
     assert found["attempts"][0]["endpoint"] == f"127.0.0.1:{gone}"
     assert [(one["port"] == gone, one["chosen"]) for one in found["records"]].count((True, False)) == 1
 
 
-def test_the_plain_routes_give_the_services_own_json(page: Any) -> None:
+def test_plain_routes_return_the_services_json(page: Any) -> None:
     assert page.get("/weather/London").json == LONDON
     assert page.get("/stock/AMZN").json == AMZN
 
@@ -77,7 +77,7 @@ def test_errors_keep_their_reason_and_the_trace(page: Any, web: Any, answer: Any
     assert (plain.status_code, plain.json["reason"]) == (status, reason)
 
 
-def test_a_service_that_is_not_there_is_503_with_the_trace_so_far(page: Any, name_server: Any) -> None:
+def test_missing_service_is_503_with_a_trace(page: Any, name_server: Any) -> None:
     name_server.zone.clear()
     response = page.get("/api/stock/AMZN")
     assert (response.status_code, response.json["error"]) == (503, "unavailable")
@@ -85,19 +85,19 @@ def test_a_service_that_is_not_there_is_503_with_the_trace_so_far(page: Any, nam
     assert response.json["discovery"]["endpoint"] is None
 
 
-def test_what_users_type_is_quoted_into_the_path(page: Any, web: Any) -> None:
+def test_user_input_is_quoted_in_the_path(page: Any, web: Any) -> None:
     page.get("/weather/a%3Fb%23c%20%C3%BC%25")
     assert web.asked == ["/weather/a%3Fb%23c%20%C3%BC%25"]
 
 
 @pytest.mark.parametrize("path", ["/api/stock/%20", f"/stock/{'x' * 101}", "/api/other/x", "/nowhere"])
-def test_not_found_is_json_without_asking_anyone(page: Any, name_server: Any, path: str) -> None:
+def test_not_found_is_json_without_a_request(page: Any, name_server: Any, path: str) -> None:
     response = page.get(path)
     assert (response.status_code, response.json["error"]) == (404, "not found")
     assert name_server.queries == []
 
 
-def test_the_page_works_without_javascript(page: Any, web: Any) -> None:
+def test_page_works_without_javascript(page: Any, web: Any) -> None:
     text = page.get("/?stock=AMZN&weather=London").text
     assert "Amazon.com, Inc." in text
     assert "1,180.25" in text
@@ -107,7 +107,7 @@ def test_the_page_works_without_javascript(page: Any, web: Any) -> None:
     assert "7f000001.addr.dc1.consul." in text
 
 
-def test_the_page_shows_errors_beside_their_form(page: Any) -> None:
+def test_page_shows_errors_next_to_their_form(page: Any) -> None:
     text = page.get("/?stock=%3Cscript%3Ealert(1)%3C/script%3E").text
     assert "<script>alert" not in text
     assert 'value="&lt;script&gt;' in text
@@ -115,7 +115,7 @@ def test_the_page_shows_errors_beside_their_form(page: Any) -> None:
     assert "without a JSON object" in text
 
 
-def test_what_a_service_answers_is_escaped(page: Any, web: Any) -> None:
+def test_answers_are_escaped(page: Any, web: Any) -> None:
     web.answers["/stock/AMZN"] = (200, {**AMZN, "name": "<b>x</b>"})
     text = page.get("/?stock=AMZN").text
     assert "&lt;b&gt;x&lt;/b&gt;" in text
@@ -132,13 +132,13 @@ def test_nothing_is_stored_or_loaded_from_elsewhere(page: Any, path: str) -> Non
         assert "//" not in headers["Content-Security-Policy"]
 
 
-def test_services_may_have_other_names(portal: Any, name_server: Any, web: Any) -> None:
+def test_service_names_are_configurable(portal: Any, name_server: Any, web: Any) -> None:
     name_server.service("quotes", web.port)
     web.answers = {"/stock/AMZN": (200, AMZN)}
     environ = {"CONSUL_DNS": name_server.address, "STOCK_SERVICE": "quotes"}
     assert portal.app.create_app(environ).test_client().get("/stock/AMZN").json == AMZN
 
 
-def test_an_invalid_setting_ends_the_process(portal: Any) -> None:
+def test_invalid_setting_exits(portal: Any) -> None:
     with pytest.raises(SystemExit, match="portal: CONSUL_DNS is 'here:x'"):
         portal.app.create_app({"CONSUL_DNS": "here:x"})

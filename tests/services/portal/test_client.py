@@ -39,7 +39,7 @@ class Breaking:
         self._socket.close()
 
 
-def test_the_journey_tells_how(portal: Any, name_server: Any, web: Any) -> None:
+def test_journey_traces_the_request(portal: Any, name_server: Any, web: Any) -> None:
     name_server.service("weather", web.port)
     web.answers = {"/weather/London": (200, {"temp": 1})}
     reply, journey = client(portal, name_server).get("weather", "/weather/London")
@@ -49,7 +49,7 @@ def test_the_journey_tells_how(portal: Any, name_server: Any, web: Any) -> None:
     assert journey.milliseconds >= journey.attempts[0].milliseconds > 0
 
 
-def test_a_record_that_refuses_is_passed_over(portal: Any, name_server: Any, web: Any, gone: int) -> None:
+def test_refusing_instance_is_skipped(portal: Any, name_server: Any, web: Any, gone: int) -> None:
     name_server.service("weather", web.port)
     name_server.zone["weather.service.consul.", "SRV"] += [f"0 1 {gone} 7f000001.addr.dc1.consul."]
     reply, journey = client(portal, name_server).get("weather", "/x")
@@ -58,7 +58,7 @@ def test_a_record_that_refuses_is_passed_over(portal: Any, name_server: Any, web
 
 
 @pytest.mark.parametrize("data", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", b"nonsense\r\n\r\n"])
-def test_a_connection_that_breaks_is_no_answer(portal: Any, name_server: Any, web: Any, data: bytes) -> None:
+def test_broken_connection_is_skipped(portal: Any, name_server: Any, web: Any, data: bytes) -> None:
     breaking = Breaking(data)
     try:
         name_server.service("weather", web.port)
@@ -71,9 +71,7 @@ def test_a_connection_that_breaks_is_no_answer(portal: Any, name_server: Any, we
     assert len(journey.attempts) == 2
 
 
-def test_when_all_records_fail_the_catalog_is_looked_at_again(
-    portal: Any, name_server: Any, web: Any, gone: int
-) -> None:
+def test_lookup_is_repeated_if_all_instances_fail(portal: Any, name_server: Any, web: Any, gone: int) -> None:
     name_server.service("weather", gone)
 
     def deploy() -> None:
@@ -88,7 +86,7 @@ def test_when_all_records_fail_the_catalog_is_looked_at_again(
     assert pauses == [0, 0], "the second look is at once"
 
 
-def test_giving_up_says_what_was_tried(portal: Any, name_server: Any, gone: int) -> None:
+def test_failure_lists_attempts(portal: Any, name_server: Any, gone: int) -> None:
     name_server.service("weather", gone)
     with pytest.raises(portal.client.Unavailable, match=r"none of the 1 .* \(Connection refused\)") as caught:
         client(portal, name_server, pause=lambda seconds: None).get("weather", "/x")
@@ -96,13 +94,13 @@ def test_giving_up_says_what_was_tried(portal: Any, name_server: Any, gone: int)
     assert len(caught.value.journey.attempts) == len(portal.client.PAUSES)
 
 
-def test_a_service_that_is_not_there(portal: Any, name_server: Any) -> None:
+def test_missing_service(portal: Any, name_server: Any) -> None:
     with pytest.raises(portal.client.Unavailable, match="no healthy instance of weather") as caught:
         client(portal, name_server, pause=lambda seconds: None).get("weather", "/x")
     assert caught.value.status == 503
 
 
-def test_a_hanging_instance_is_504_at_the_deadline_and_not_later(
+def test_hanging_instance_is_504_at_the_deadline(
     portal: Any, name_server: Any, web: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(portal.client, "DEADLINE", 0.3)
@@ -117,7 +115,7 @@ def test_a_hanging_instance_is_504_at_the_deadline_and_not_later(
     assert caught.value.journey.milliseconds < 30_000
 
 
-def test_a_silent_dns_server_is_504(portal: Any, name_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_dns_server_is_504(portal: Any, name_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portal.client, "DEADLINE", 0.2)
     name_server.silent = True
     with pytest.raises(portal.client.Unavailable) as caught:

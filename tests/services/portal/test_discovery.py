@@ -33,7 +33,7 @@ def test_lower_priorities_come_first(portal: Any) -> None:
         assert [one.port for one in ordered] == [2, 1, 3]
 
 
-def test_within_a_priority_chance_follows_weight(portal: Any) -> None:
+def test_weights_decide_within_a_priority(portal: Any) -> None:
     records = [record(portal, 1, 1, 1), record(portal, 1, 3, 2)]
     rng = random.Random(7)
     first = Counter(portal.discovery.order(records, rng)[0].port for _ in range(4000))
@@ -41,7 +41,7 @@ def test_within_a_priority_chance_follows_weight(portal: Any) -> None:
     assert 2.0 < first[2] / first[1] < 3.5
 
 
-def test_weight_zero_is_chosen_seldom_but_not_never_and_equals_share(portal: Any) -> None:
+def test_weight_zero_is_rarely_chosen(portal: Any) -> None:
     rng = random.Random(7)
     mixed = [record(portal, 1, 99, 1), record(portal, 1, 0, 2)]
     seldom = sum(portal.discovery.order(mixed, rng)[0].port == 2 for _ in range(4000))
@@ -51,13 +51,13 @@ def test_weight_zero_is_chosen_seldom_but_not_never_and_equals_share(portal: Any
     assert min(first.values()) > 400
 
 
-def test_every_record_is_in_the_order_once(portal: Any) -> None:
+def test_each_record_is_ordered_once(portal: Any) -> None:
     records = [record(portal, port % 3, port % 4, port) for port in range(12)]
     ordered = portal.discovery.order(records, random.Random(1))
     assert sorted(one.port for one in ordered) == list(range(12))
 
 
-def test_the_additional_section_saves_asking_again(portal: Any, name_server: Any) -> None:
+def test_additional_section_saves_a_query(portal: Any, name_server: Any) -> None:
     name_server.service("weather", 32768)
     found, trace = find(portal, settings(portal, name_server))
     assert [one.endpoint for one in found] == ["127.0.0.1:32768"]
@@ -68,7 +68,7 @@ def test_the_additional_section_saves_asking_again(portal: Any, name_server: Any
     assert lookup.milliseconds > 0
 
 
-def test_a_target_without_address_is_resolved(portal: Any, name_server: Any) -> None:
+def test_target_without_address_is_resolved(portal: Any, name_server: Any) -> None:
     name_server.service("weather", 32768)
     name_server.additional = False
     found, trace = find(portal, settings(portal, name_server))
@@ -76,7 +76,7 @@ def test_a_target_without_address_is_resolved(portal: Any, name_server: Any) -> 
     assert [one.type for one in trace.lookups] == ["SRV", "A"]
 
 
-def test_an_ipv6_target(portal: Any, name_server: Any) -> None:
+def test_ipv6_target(portal: Any, name_server: Any) -> None:
     name_server.zone["weather.service.consul.", "SRV"] = ["1 1 80 six.consul."]
     name_server.zone["six.consul.", "AAAA"] = ["::1"]
     name_server.additional = False
@@ -84,7 +84,7 @@ def test_an_ipv6_target(portal: Any, name_server: Any) -> None:
     assert [one.endpoint for one in found] == ["[::1]:80"]
 
 
-def test_a_truncated_answer_is_asked_again_over_tcp(portal: Any, name_server: Any) -> None:
+def test_truncated_answer_is_retried_over_tcp(portal: Any, name_server: Any) -> None:
     ports = range(20000, 20060)
     name_server.service("weather", *ports)
     name_server.truncate = True
@@ -94,7 +94,7 @@ def test_a_truncated_answer_is_asked_again_over_tcp(portal: Any, name_server: An
     assert [query[2] for query in name_server.queries] == ["udp", "tcp"]
 
 
-def test_search_domains_first_then_consuls(portal: Any, name_server: Any) -> None:
+def test_search_domains_come_before_consuls_domain(portal: Any, name_server: Any) -> None:
     name_server.service("weather", 1)
     chosen = settings(portal, name_server, "corp.example", "service.consul")
     _, trace = find(portal, chosen)
@@ -103,9 +103,7 @@ def test_search_domains_first_then_consuls(portal: Any, name_server: Any) -> Non
     assert portal.discovery.names_for("w", ("service.consul", "service.consul.")) == ["w.service.consul."]
 
 
-def test_a_lost_datagram_costs_a_second_query_only(
-    portal: Any, name_server: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lost_datagram_costs_one_more_query(portal: Any, name_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portal.discovery, "QUERY_SECONDS", (0.5, 60.0))
     name_server.service("weather", 1)
     name_server.silent = True
@@ -118,7 +116,7 @@ def test_a_lost_datagram_costs_a_second_query_only(
     assert [one.rcode for one in trace.lookups] == ["timed out", "NOERROR"]
 
 
-def test_a_server_that_fails_is_passed_over(portal: Any, name_server: Any, world: Any) -> None:
+def test_failing_server_is_skipped(portal: Any, name_server: Any, world: Any) -> None:
     broken = world.Dns()
     try:
         broken.rcode = dns.rcode.SERVFAIL
@@ -130,13 +128,13 @@ def test_a_server_that_fails_is_passed_over(portal: Any, name_server: Any, world
     assert [one.rcode for one in trace.lookups] == ["SERVFAIL", "NOERROR"]
 
 
-def test_a_name_that_is_not_there(portal: Any, name_server: Any) -> None:
+def test_unknown_name(portal: Any, name_server: Any) -> None:
     with pytest.raises(portal.discovery.NotFound, match=r"weather\.service\.consul\. SRV: NXDOMAIN") as caught:
         find(portal, settings(portal, name_server))
     assert not caught.value.slow
 
 
-def test_a_target_of_dot_means_no(portal: Any, name_server: Any) -> None:
+def test_root_target_means_no_service(portal: Any, name_server: Any) -> None:
     name_server.zone["weather.service.consul.", "SRV"] = ["0 0 0 ."]
     with pytest.raises(portal.discovery.NotFound):
         find(portal, settings(portal, name_server))
@@ -163,12 +161,12 @@ def test_consul_dns(portal: Any, text: str, server: tuple[str, int]) -> None:
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:dns", "127.0.0.1:99999", ":"])
-def test_a_consul_dns_that_cannot_work(portal: Any, text: str) -> None:
+def test_invalid_consul_dns(portal: Any, text: str) -> None:
     with pytest.raises(portal.discovery.SettingInvalid, match="must be host:port"):
         portal.discovery.Settings.from_environ({"CONSUL_DNS": text})
 
 
-def test_without_consul_dns_the_systems_resolver_and_search_domains(portal: Any) -> None:
+def test_system_resolver_without_consul_dns(portal: Any) -> None:
     import dns.resolver
 
     system = dns.resolver.Resolver()

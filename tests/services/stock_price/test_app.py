@@ -11,7 +11,7 @@ def client(stock_price: Any, **environ: str) -> Any:
     return stock_price.app.create_app({"PROVIDER": "demo", **environ}).test_client()
 
 
-def test_the_labs_json(stock_price: Any) -> None:
+def test_json_of_the_labs_text(stock_price: Any) -> None:
     response = client(stock_price).get("/stock/amzn")
     expected = {"symbol": "AMZN", "name": "Amazon.com, Inc.", "price": 180.25, "source": "demo data"}
     assert (response.status_code, response.json) == (200, expected)
@@ -24,7 +24,7 @@ def test_health(stock_price: Any) -> None:
 
 
 @pytest.mark.parametrize("path", ["/stock/NOSUCH", f"/stock/{'x' * 21}", "/stock/a%20b", "/stock/..%2f", "/x"])
-def test_not_found_is_json_with_a_reason(stock_price: Any, path: str) -> None:
+def test_not_found_has_a_reason(stock_price: Any, path: str) -> None:
     response = client(stock_price).get(path)
     assert (response.status_code, response.json["error"]) == (404, "not found")
     assert response.json["reason"]
@@ -38,6 +38,6 @@ def test_provider_away_is_502(stock_price: Any, web: Any) -> None:
     assert response.json == expected
 
 
-def test_an_invalid_provider_ends_the_process_with_the_choices(stock_price: Any) -> None:
+def test_invalid_provider_exits_with_the_choices(stock_price: Any) -> None:
     with pytest.raises(SystemExit, match="stock-price: PROVIDER is 'magic'; it must be one of auto, yahoo, demo"):
         stock_price.app.create_app({"PROVIDER": "magic"})

@@ -49,7 +49,7 @@ def yahoo(stock_price: Any, web: Any, provider: str = "yahoo", **more: Any) -> A
     return stock_price.providers.provider_from({"PROVIDER": provider, "YAHOO_URL": web.url}, **more)
 
 
-def test_yahoo_gives_name_and_price(stock_price: Any, web: Any) -> None:
+def test_yahoo_returns_name_and_price(stock_price: Any, web: Any) -> None:
     web.answers = {"/v8/finance/chart/NFLX": (200, NFLX)}
     found = yahoo(stock_price, web).find("nflx")
     assert found == stock_price.providers.Stock("NFLX", "Netflix, Inc.", 100.24, "Yahoo Finance")
@@ -57,7 +57,7 @@ def test_yahoo_gives_name_and_price(stock_price: Any, web: Any) -> None:
     assert web.agents[0].startswith("Mozilla/5.0"), "Yahoo answers 429 to the names of HTTP libraries"
 
 
-def test_the_symbol_is_quoted_into_the_url(stock_price: Any, web: Any) -> None:
+def test_symbol_is_quoted_in_the_url(stock_price: Any, web: Any) -> None:
     web.answers = {"/v8/finance/chart/%5EGSPC": (200, NFLX)}
     yahoo(stock_price, web).find("^gspc")
     assert web.asked == ["/v8/finance/chart/%5EGSPC?interval=1d&range=1d"]
@@ -66,13 +66,13 @@ def test_the_symbol_is_quoted_into_the_url(stock_price: Any, web: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "name"), [({"shortName": "Short"}, "Short"), ({}, "X"), ({"longName": "Long"}, "Long")]
 )
-def test_a_name_of_some_kind_is_always_there(stock_price: Any, web: Any, fields: dict[str, object], name: str) -> None:
+def test_name_falls_back_to_the_symbol(stock_price: Any, web: Any, fields: dict[str, object], name: str) -> None:
     web.answers = {"/v8/finance/chart/X": (200, meta(regularMarketPrice=1, **fields))}
     assert yahoo(stock_price, web).find("X").name == name
 
 
 @pytest.mark.parametrize("answer", [(404, NOT_FOUND), (200, meta(currency=None))])
-def test_a_symbol_that_yahoo_does_not_know_or_price(stock_price: Any, web: Any, answer: Any) -> None:
+def test_symbol_without_price_is_unknown(stock_price: Any, web: Any, answer: Any) -> None:
     web.answers = {"/v8/finance/chart/X": answer}
     with pytest.raises(stock_price.upstream.UnknownName, match="'X'"):
         yahoo(stock_price, web).find("X")
@@ -87,13 +87,13 @@ def test_a_symbol_that_yahoo_does_not_know_or_price(stock_price: Any, web: Any, 
         ((200, {"chart": {"result": [], "error": None}}), "another form"),
     ],
 )
-def test_anything_else_is_an_outage(stock_price: Any, web: Any, answer: Any, reason: str) -> None:
+def test_other_answers_are_outages(stock_price: Any, web: Any, answer: Any, reason: str) -> None:
     web.answers = {"/v8/finance/chart/X": answer}
     with pytest.raises(stock_price.upstream.ProviderAway, match=reason):
         yahoo(stock_price, web).find("X")
 
 
-def test_auto_falls_back_for_a_minute_and_comes_back(stock_price: Any, web: Any, clock: Any) -> None:
+def test_auto_falls_back_for_a_minute(stock_price: Any, web: Any, clock: Any) -> None:
     provider = yahoo(stock_price, web, "auto", clock=clock)
     assert provider.find("nflx").source == "demo data"
     web.answers = {"/v8/finance/chart/NFLX": (200, NFLX)}
@@ -103,17 +103,17 @@ def test_auto_falls_back_for_a_minute_and_comes_back(stock_price: Any, web: Any,
     assert provider.find("nflx").source == "Yahoo Finance"
 
 
-def test_auto_passes_a_live_no_on(stock_price: Any, web: Any) -> None:
+def test_auto_passes_on_an_unknown_name(stock_price: Any, web: Any) -> None:
     web.answers = {"/v8/finance/chart/AMZN": (404, NOT_FOUND)}
     with pytest.raises(stock_price.upstream.UnknownName, match="Yahoo"):
         yahoo(stock_price, web, "auto").find("AMZN")
 
 
-def test_auto_names_both_when_neither_can_say(stock_price: Any, web: Any) -> None:
+def test_auto_reports_both_failures(stock_price: Any, web: Any) -> None:
     with pytest.raises(stock_price.upstream.ProviderAway, match=r"Yahoo Finance is away .* and the demo data"):
         yahoo(stock_price, web, "auto").find("NOSUCH")
 
 
-def test_the_demo_table_is_generous(stock_price: Any) -> None:
+def test_demo_symbols_ignore_case(stock_price: Any) -> None:
     assert len(stock_price.providers.DEMO) >= 20
     assert stock_price.providers.Demo().find("amzn").name == "Amazon.com, Inc."

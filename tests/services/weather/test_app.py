@@ -11,7 +11,7 @@ def client(weather: Any, **environ: str) -> Any:
     return weather.app.create_app({"PROVIDER": "demo", **environ}).test_client()
 
 
-def test_the_labs_json(weather: Any) -> None:
+def test_json_of_the_labs_text(weather: Any) -> None:
     response = client(weather).get("/weather/london")
     assert response.status_code == 200
     expected = {"city": "London", "country": "GB", "temp": 12.1, "format": "Celsius", "source": "demo data"}
@@ -30,7 +30,7 @@ def test_health(weather: Any) -> None:
 
 
 @pytest.mark.parametrize("path", ["/weather/Nowhere", f"/weather/{'x' * 101}", "/weather/%20", "/weather/a/b", "/"])
-def test_not_found_is_json_with_a_reason(weather: Any, path: str) -> None:
+def test_not_found_has_a_reason(weather: Any, path: str) -> None:
     response = client(weather).get(path)
     assert response.status_code == 404
     assert response.json["error"] == "not found"
@@ -47,6 +47,6 @@ def test_provider_away_is_502(weather: Any, web: Any) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("PROVIDER", "magic"), ("TEMP_SCALE", "K")])
-def test_an_invalid_setting_ends_the_process_with_its_name(weather: Any, name: str, value: str) -> None:
+def test_invalid_setting_exits_with_its_name(weather: Any, name: str, value: str) -> None:
     with pytest.raises(SystemExit, match=f"weather: {name} is '{value}'"):
         weather.app.create_app({name: value})

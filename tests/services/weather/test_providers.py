@@ -66,14 +66,14 @@ def environ(web: Any, provider: str, **more: str) -> dict[str, str]:
     return {"PROVIDER": provider, **urls, **more}
 
 
-def test_open_meteo_finds_the_place_and_then_its_temperature(weather: Any, web: Any) -> None:
+def test_open_meteo_geocodes_first(weather: Any, web: Any) -> None:
     web.answers = {"/v1/search": (200, LONDON), "/v1/forecast": (200, FORECAST)}
     found = weather.providers.provider_from(environ(web, "open-meteo")).find("London")
     assert found == weather.providers.Weather("London", "GB", 11.2, "Open-Meteo")
     assert web.asked[1] == "/v1/forecast?latitude=51.50853&longitude=-0.12574&current=temperature_2m"
 
 
-def test_what_users_type_is_quoted_into_the_url(weather: Any, web: Any) -> None:
+def test_user_input_is_quoted_in_the_url(weather: Any, web: Any) -> None:
     web.answers = {"/v1/search": (200, NO_MATCH)}
     with pytest.raises(weather.upstream.UnknownName):
         weather.providers.provider_from(environ(web, "open-meteo")).find("a&count=9#ü")
@@ -94,7 +94,7 @@ def test_openweathermap_sends_its_key(weather: Any, web: Any) -> None:
         ("openweathermap", {"/data/2.5/weather": (404, CITY_NOT_FOUND)}),
     ],
 )
-def test_a_city_that_the_provider_does_not_know(weather: Any, web: Any, provider: str, answers: Any) -> None:
+def test_unknown_city(weather: Any, web: Any, provider: str, answers: Any) -> None:
     web.answers = answers
     with pytest.raises(weather.upstream.UnknownName, match="'Nowhere'"):
         weather.providers.provider_from(environ(web, provider, API_KEY="k")).find("Nowhere")
@@ -115,13 +115,13 @@ def test_a_city_that_the_provider_does_not_know(weather: Any, web: Any, provider
         ("openweathermap", {"/data/2.5/weather": (200, {"cod": 200})}, "another form"),
     ],
 )
-def test_anything_else_is_an_outage(weather: Any, web: Any, provider: str, answers: Any, reason: str) -> None:
+def test_other_answers_are_outages(weather: Any, web: Any, provider: str, answers: Any, reason: str) -> None:
     web.answers = answers
     with pytest.raises(weather.upstream.ProviderAway, match=reason):
         weather.providers.provider_from(environ(web, provider, API_KEY="k")).find("London")
 
 
-def test_a_provider_that_hangs_is_given_up(weather: Any, web: Any) -> None:
+def test_hanging_provider_times_out(weather: Any, web: Any) -> None:
     release = threading.Event()
     web.answers = {"/v1/search": lambda: (release.wait(5), (200, NO_MATCH))[1]}
     with pytest.raises(weather.upstream.ProviderAway):
@@ -129,9 +129,7 @@ def test_a_provider_that_hangs_is_given_up(weather: Any, web: Any) -> None:
     release.set()
 
 
-def test_auto_labels_demo_data_and_remembers_the_outage_for_a_minute(
-    weather: Any, web: Any, clock: Any, gone: int
-) -> None:
+def test_auto_labels_demo_data_during_an_outage(weather: Any, web: Any, clock: Any, gone: int) -> None:
     away = f"http://127.0.0.1:{gone}"
     settings = environ(web, "auto", OPEN_METEO_GEOCODING_URL=away)
     provider = weather.providers.provider_from(settings, clock)
@@ -149,7 +147,7 @@ def test_auto_labels_demo_data_and_remembers_the_outage_for_a_minute(
     assert provider.find("London").source == "Open-Meteo"
 
 
-def test_autos_live_no_is_an_answer_and_not_an_outage(weather: Any, web: Any, clock: Any) -> None:
+def test_unknown_city_is_not_an_outage(weather: Any, web: Any, clock: Any) -> None:
     web.answers = {"/v1/search": (200, NO_MATCH)}
     provider = weather.providers.provider_from(environ(web, "auto"), clock)
     for _ in range(2):
@@ -158,22 +156,20 @@ def test_autos_live_no_is_an_answer_and_not_an_outage(weather: Any, web: Any, cl
     assert len(web.asked) == 2
 
 
-def test_auto_does_not_say_that_a_city_is_unknown_when_only_the_demo_table_was_asked(
-    weather: Any, web: Any, clock: Any
-) -> None:
+def test_auto_during_an_outage_reports_no_unknown_city(weather: Any, web: Any, clock: Any) -> None:
     web.answers = {"/v1/search": (500, "{}")}
     provider = weather.providers.provider_from(environ(web, "auto"), clock)
     with pytest.raises(weather.upstream.ProviderAway, match=r"Open-Meteo is away .* and the demo data has no"):
         provider.find("Nowhere")
 
 
-def test_auto_takes_openweathermap_when_it_has_a_key(weather: Any, web: Any) -> None:
+def test_auto_uses_openweathermap_with_a_key(weather: Any, web: Any) -> None:
     web.answers = {"/data/2.5/weather": (200, ZOCCA)}
     provider = weather.providers.provider_from(environ(web, "auto", API_KEY="k"))
     assert provider.find("Zocca").source == "OpenWeatherMap"
 
 
-def test_the_demo_table_ignores_case_accents_and_spaces(weather: Any) -> None:
+def test_demo_table_ignores_case_accents_and_spaces(weather: Any) -> None:
     demo = weather.providers.Demo()
     assert demo.find("  sao  PAULO ").city == "São Paulo"
     assert demo.find("Zürich") == demo.find("zurich")
@@ -186,6 +182,6 @@ def test_the_demo_table_ignores_case_accents_and_spaces(weather: Any) -> None:
     ("settings", "reason"),
     [({"PROVIDER": "magic"}, "auto, open-meteo"), ({"PROVIDER": "openweathermap"}, "API_KEY")],
 )
-def test_a_setting_that_cannot_work_is_refused(weather: Any, settings: dict[str, str], reason: str) -> None:
+def test_invalid_setting_is_rejected(weather: Any, settings: dict[str, str], reason: str) -> None:
     with pytest.raises(weather.providers.SettingInvalid, match=reason):
         weather.providers.provider_from(settings)
