@@ -1,4 +1,4 @@
-"""`up` where everything takes a thirtieth of what it takes in AWS, beside the longest path through it."""
+"""`up` in an account that takes a thirtieth of AWS's time, compared with its longest path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all targets share, and how one is opened."""
+"""Data types of targets, and how a target is opened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The local target beside a region that is only told of: which one it works with, and what it says of it."""
+"""The local target with a fake region: when it is usable, and what commands learn of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Tell = Callable[..., RegionInfo]
 
 
 class Answers(BaseHTTPRequestHandler):
-    """A region that answers when it is asked whether it does."""
+    """A region that answers pings."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -51,7 +51,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabDir:
 
 @pytest.fixture
 def tell(home: LabDir, endpoint: str) -> Iterator[Tell]:
-    """Let a region of the lab be told of, as long as the test lasts; it holds the lab's lock."""
+    """Describe a region in the lab's directory; it holds the lab's lock for the test."""
     with ExitStack() as stack:
 
         def tell(**more: object) -> RegionInfo:
@@ -117,7 +117,7 @@ def test_consul_address_comes_from_the_region(tell: Tell) -> None:
 
 
 def test_region_without_a_stack_has_no_consul(tell: Tell) -> None:
-    """An `up` that was killed left it so."""
+    """Left by an `up` that was killed."""
     tell(consul_http="", consul_dns="")
     with pytest.raises(TargetAbsent, match="Consul"), LocalTarget(Lab(name="blue")).consul():
         pass
