@@ -18,7 +18,8 @@ import pytest
 from ecsconsul import __version__
 from ecsconsul.cli.app import main
 from ecsconsul.consul.catalog import Consul
-from ecsconsul.region.runtimes.lab_dir import HOME_VARIABLE, LabDir, RegionInfo
+from ecsconsul.paths import HOME_VARIABLE
+from ecsconsul.region.runtimes.lab_dir import LabDir, RegionInfo
 from tests.consul_server import ConsulServer, consul_server
 from tests.deploy.world import REGION, Runtime
 

@@ -1,4 +1,4 @@
-"""A small CloudFormation of one stack: it takes time, fails as it is told, and refuses as AWS does."""
+"""A fake CloudFormation with one stack, which takes time, fails on demand, and refuses what AWS refuses."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PAGE = 100
 
 @dataclass(frozen=True)
 class Scene:
-    """A status of the stack, None when it is gone, and what has happened when it gets there."""
+    """A status of the stack (None when it is deleted) and the events that lead to it."""
 
     status: str | None
     events: tuple[dict[str, Any], ...] = ()
 
 
 def happened(resource: str, status: str, reason: str = "", kind: str = INSTANCE, **more: str) -> dict[str, Any]:
-    """An event, without what only its place in the story tells."""
+    """An event without its id and time."""
     found = {"LogicalResourceId": resource, "ResourceType": kind, "ResourceStatus": status, **more}
     return {**found, "ResourceStatusReason": reason} if reason else found
 
@@ -53,7 +53,7 @@ ROLLED_ON = (Scene("UPDATE_ROLLBACK_IN_PROGRESS"), Scene("UPDATE_ROLLBACK_COMPLE
 
 
 def not_created(*failures: dict[str, Any]) -> tuple[Scene, ...]:
-    """A creation that fails so, and is rolled back."""
+    """A creation with these failures, then rolled back."""
     return (
         CREATED[0],
         Scene("ROLLBACK_IN_PROGRESS", (*failures, happened("blue", "ROLLBACK_IN_PROGRESS", "failed to create", STACK))),
@@ -63,7 +63,7 @@ def not_created(*failures: dict[str, Any]) -> tuple[Scene, ...]:
 
 @dataclass
 class CloudFormation:
-    """What a boto3 client of it offers to the stack step.
+    """The part of a boto3 client that the stack step uses.
 
     Each look at a stack that changes takes it one scene further; with `seconds`, time does, so much for a scene.
     `plays` are what the next operations of a name become, and the usual course when there is none.

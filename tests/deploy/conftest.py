@@ -1,4 +1,4 @@
-"""The worlds in which each step is tried, empty at the begin of each test."""
+"""The regions on which steps are tested, empty at the start of each test."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.deploy.world import FakeTarget, RecordingReport, Runtime
 
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one look brings along stays fresh, however slow the machine of the tests is."""
+    """Keep prefetched descriptions fresh on a slow machine."""
     monkeypatch.setattr("ecsconsul.deploy.service_poller.FRESH", 60.0)
 
 
 @pytest.fixture(scope="module")
 def one_world() -> Iterator[Runtime]:
-    """For no longer than a module: others play AWS in this process as well, and moto forgets what was there before."""
+    """One per module: other tests use moto in this process as well, which resets its state."""
     world = Runtime()
     yield world
     world.close()
@@ -31,13 +31,13 @@ def world(one_world: Runtime) -> Runtime:
 
 @pytest.fixture(params=["plain", "region"])
 def target(world: Runtime, request: pytest.FixtureRequest) -> FakeTarget:
-    """Both worlds, one after the other."""
+    """A target on moto, then one on the local region."""
     return FakeTarget(world.endpoint(request.param))
 
 
 @pytest.fixture
 def region(world: Runtime) -> FakeTarget:
-    """The world that has ECS services that run."""
+    """A target on the local region, which runs ECS services."""
     return FakeTarget(world.endpoint("region"))
 
 

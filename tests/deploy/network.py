@@ -1,4 +1,4 @@
-"""An EC2 that knows the account's default network, and nothing else."""
+"""A fake EC2 with the account's default network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Network:
-    """The part of a boto3 client that a target asks for the stack's parameters."""
+    """The part of a boto3 client that stack parameters need."""
 
     def describe_vpcs(self) -> dict[str, Any]:
         return {"Vpcs": [{"VpcId": "vpc-1"}]}

@@ -1,4 +1,4 @@
-"""An AWS account in which making things takes time, as much less than in AWS as one wants."""
+"""A fake AWS account in which creating resources takes time, at a fraction of AWS's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCENES = 20
 
 @dataclass
 class SlowImages(MemoryImages):
-    """Builds and pushes of which any number go on at a time."""
+    """Images that take time to publish, any number at once."""
 
     seconds: float = 0.0
 
@@ -55,7 +55,7 @@ class SlowAccount(FakeTarget):
 
 
 def slow_account(world: Runtime, scale: float) -> SlowAccount:
-    """An empty one, with room for any number of tasks."""
+    """An empty account with room for any number of tasks."""
     world.reset()
     world.start_seconds = TASKS * scale
     world.add_instance("blue", cpu=1_000_000, memory=1_000_000)
@@ -63,10 +63,10 @@ def slow_account(world: Runtime, scale: float) -> SlowAccount:
 
 
 def lab_of(services: int, path: Path) -> Lab:
-    """So many services of the same source."""
+    """A lab with this many services of one source."""
     return Lab(name="blue", services=tuple(ServiceSpec(name=f"s{n}", path=str(path)) for n in range(services)))
 
 
 def all_but_consul(lab: Lab, target: FakeTarget) -> list[Step]:
-    """What is made in AWS; in this account no Consul runs, and no daemon."""
+    """The steps that this account supports: it runs no Consul and no daemons."""
     return [step for step in steps_for(lab, target) if step.name not in (DISCOVERY, "services/registrator")]

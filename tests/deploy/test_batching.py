@@ -1,4 +1,4 @@
-"""Steps that ask at the same time share a request, and nobody is answered by an older one."""
+"""Concurrent requests share a batch, and none gets a response from before it was made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATIENCE = 10.0
 
 
 class Asked:
-    """Answers each name with itself and the number of the request; the first request waits until it is let go."""
+    """Responds to each name with the name and the number of the request; the first request waits for `go_on`."""
 
     def __init__(self) -> None:
         self.requests: list[list[str]] = []
@@ -42,7 +42,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def crowd(pool: ThreadPoolExecutor, batcher: Batcher[str], asked: Asked, names: list[str]) -> list[Future[str | None]]:
-    """The names are asked while a request for `first` is under way."""
+    """Requests the names while a request for `first` is in flight."""
     first = pool.submit(batcher.get, "first")
     assert asked.begun.wait(PATIENCE)
     others = [pool.submit(batcher.get, name) for name in names]

@@ -1,4 +1,4 @@
-"""ECS's running tasks and Consul's instances, joined by the node and the port on it."""
+"""Joining ECS's running tasks with Consul's instances by node and port."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`up` and `down` that are killed at random moments: the next one ends where an undisturbed one does."""
+"""`up` and `down` killed at random moments: the next run completes the work."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ getattr(executor, verb)(steps(lab_in(Path(folder), kind), target), SilentObserve
 
 
 def account(kind: str, endpoint: str) -> FakeTarget:
-    """moto's own API as an account; the region runs no daemons, and so it registers tasks by itself."""
+    """moto's own API stands for an account. The region runs no daemons, so there it has no system services."""
     return FakeTarget(endpoint, system_services=() if kind == "region" else ("registrator",))
 
 
 def lab_in(folder: Path, kind: str) -> Lab:
-    """moto runs no task, so there none is wanted."""
+    """moto runs no tasks, so there the desired count is 0."""
     count = 2 if kind == "region" else 0
     return Lab(name="blue", services=tuple(ServiceSpec(name=f"s{n}", path=str(folder), count=count) for n in range(3)))
 
@@ -50,7 +50,7 @@ def steps(lab: Lab, target: FakeTarget) -> list[Step]:
 
 
 class Walks:
-    """Walks in processes of their own, in one world."""
+    """Runs in processes of their own."""
 
     def __init__(self, world: Runtime, kind: str, folder: Path) -> None:
         self.world, self.kind, self.folder = world, kind, folder
@@ -93,7 +93,7 @@ def walks(world: Runtime, request: pytest.FixtureRequest, tmp_path: Path) -> Wal
 
 
 def there(target: FakeTarget) -> dict[str, Any]:
-    """All that can be there of a lab, by kind."""
+    """Everything that exists of the lab, by kind."""
     ecs, cloudformation = target.client("ecs"), target.client("cloudformation")
     described = ecs.describe_clusters(clusters=ecs.list_clusters()["clusterArns"] or ["blue"])["clusters"]
     clusters = [cluster["clusterName"] for cluster in described if cluster["status"] == "ACTIVE"]

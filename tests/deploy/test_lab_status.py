@@ -1,4 +1,4 @@
-"""What `status` says: the steps, ECS and a real Consul joined, and in how many requests."""
+"""The document of `status`, from steps, ECS and a real Consul, and the requests that it needs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Json = dict[str, Any]
 
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one look brings along stays fresh, however slow the machine of the tests is."""
+    """Keep prefetched descriptions fresh on a slow machine."""
     monkeypatch.setattr("ecsconsul.deploy.service_poller.FRESH", 60.0)
 
 
@@ -55,7 +55,7 @@ def address_of(server: ConsulServer) -> ConsulAddress:
 
 @pytest.fixture
 def target(world: Runtime, server: ConsulServer, consul: Consul, lab: Lab) -> FakeTarget:
-    """The lab, made and seen by Consul."""
+    """The lab, created and registered in Consul."""
     world.reset()
     world.add_instance(lab.name)
     target = FakeTarget(world.endpoint("region"), address_of(server))
@@ -134,7 +134,7 @@ def test_unregistered_task_is_unhealthy(target: FakeTarget, lab: Lab, consul: Co
 
 
 def test_passing_ghost_is_unhealthy(target: FakeTarget, lab: Lab, consul: Consul) -> None:
-    """In Consul, and no task stands behind it."""
+    """Registered in Consul without a running task."""
     register(consul, "w3", "weather")
     found = collect(lab, target)
     assert found["healthy"] is False
@@ -181,7 +181,7 @@ def test_absent_target(lab: Lab) -> None:
 
 
 def test_nothing_is_a_ghost_while_ecs_is_absent(target: FakeTarget, lab: Lab) -> None:
-    """As when the region's process hangs: tasks and Consul go on."""
+    """As when the region's process hangs: tasks and Consul keep running."""
     found = collect(lab, FakeTarget(None, target.consul_address))
     assert (found["healthy"], found["aws"]["error"]) == (False, "there is no such target")
     weather = service(found, "weather")
@@ -193,7 +193,7 @@ def test_nothing_is_a_ghost_while_ecs_is_absent(target: FakeTarget, lab: Lab) ->
 
 @contextmanager
 def between(server: ConsulServer, leader: bool = True) -> Iterator[tuple[ConsulAddress, Counter[str]]]:
-    """Counts the requests that it hands on. Without a `leader` it is as a server that has lost the others.
+    """A proxy that counts requests. Without a `leader` it behaves like a server that has lost the others.
 
     Such a one says so, knows the members, and does not answer what needs a leader (Consul 1.8.7, for 10 s and more).
     """
@@ -245,7 +245,7 @@ def test_missing_leader_is_reported_with_the_members(target: FakeTarget, lab: La
 
 
 def fill(server: ConsulServer, services: int, instances: int) -> None:
-    """So many services with so many instances each, on ten nodes."""
+    """Services with this many instances each, on ten nodes."""
     nodes = [{"Node": {"Verb": "set", "Node": {"Node": f"n{n}", "Address": f"192.0.2.{n}"}}} for n in range(10)]
     entries = [
         {

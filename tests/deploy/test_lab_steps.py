@@ -1,4 +1,4 @@
-"""THE list of steps: in the lab's order, each with what it needs; and the ground that they stand on."""
+"""THE list of steps: their order, their needs, and the prerequisites."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_needs_come_first(lab: Lab) -> None:
 
 
 def needed_by(lab: Lab, name: str) -> set[str]:
-    """All that a step waits for, over as many others as it may be."""
+    """Everything a step needs, directly or indirectly."""
     by_name = {step.name: step for step in steps_for(lab, FakeTarget(None))}
     direct = set(by_name[name].needs)
     return direct.union(*(needed_by(lab, need) for need in direct))
@@ -80,7 +80,7 @@ def test_scaling_steps_cover_the_scaled_services(lab: Lab) -> None:
     assert steps[-1].desired() == {"passing": {"portal": 3}}
 
 
-# --- the ground
+# --- prerequisites
 
 
 def test_prerequisites_are_the_targets(lab: Lab, report: RecordingReport) -> None:

@@ -1,4 +1,4 @@
-"""The Registrator's steps: there where the target does not register tasks by itself, and made as a service's are."""
+"""The steps of the Registrator, for targets that have it as a system service."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOGS = {"logDriver": "awslogs", "options": {"awslogs-group": "/ecsconsul/blue", 
 
 
 class Account(FakeTarget):
-    """A target as an AWS account is: it registers nothing, and keeps logs where it is told."""
+    """A target like an AWS account, with a log configuration."""
 
     def log_configuration(self, service: str) -> dict[str, Any] | None:
         return {**LOGS, "options": {**LOGS["options"], "awslogs-stream-prefix": service}}

@@ -1,4 +1,4 @@
-"""A rollout that fails: found at once, and told with its root cause. ECS's answers are in the API's own shapes."""
+"""Rollouts that succeed, and rollouts that fail early with their root cause."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def task(minute: int, **more: Any) -> dict[str, Any]:
 
 
 class Answers:
-    """An ECS that gives the answers it was told, in that order, and takes no other question."""
+    """An ECS that gives these responses in order and refuses other requests."""
 
     def __init__(self) -> None:
         credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
@@ -57,7 +57,7 @@ class Answers:
         self.rollout = Rollout(Lab(name="blue"), SPEC, NEW, self.target, ServicePoller(self.target, "blue"))
 
     def shows(self, *services: dict[str, Any]) -> None:
-        """Each is the answer to one look."""
+        """Each is the response to one poll."""
         for one in services:
             self._stubber.add_response("describe_services", {"services": [one]})
 
@@ -129,13 +129,13 @@ def test_progress_is_reported_once_per_change(ecs: Answers) -> None:
 
 
 def test_first_failed_task_is_tolerated(ecs: Answers) -> None:
-    """It may have missed what comes up with it."""
+    """It may have needed something that wasn't up yet."""
     ecs.shows(service(deployment(running=0, rolloutState="IN_PROGRESS", failedTasks=1), running=0), service())
     assert ecs.rollout.await_stable(RecordingReport(), time.time()) == "1/1 running"
 
 
 def test_outdated_description_is_ignored(ecs: Answers) -> None:
-    """ECS is consistent only after a while: what ran before is stable, and no sign of the new one yet."""
+    """ECS is eventually consistent: at first it describes the old deployment, which is stable."""
     before = service(deployment(OLD, id="old"), taskDefinition=OLD)
     coming = service(deployment(running=0, rolloutState="IN_PROGRESS", id="new"), running=0)
     after = service(deployment(id="new"))
@@ -231,7 +231,7 @@ def test_circuit_breaker_ends_the_wait(ecs: Answers) -> None:
 
 
 def test_rolled_back_service_is_not_ready(ecs: Answers) -> None:
-    """It is stable, with what ran before."""
+    """It is stable, with the old task definition."""
     ecs.shows(service(deployment(OLD), taskDefinition=OLD))
     ecs.stopped(task(1))
     assert "exited with code 3" in ecs.failure().why
@@ -260,7 +260,7 @@ BEGINS = deployment(running=0, rolloutState="IN_PROGRESS")
 
 
 def test_joining_instances_are_awaited(ecs: Answers) -> None:
-    """Their ECS agents start when the boot scripts have ended: some seconds after the stack is complete."""
+    """Their ECS agents start after the boot scripts, some seconds after the stack is complete."""
     waiting = service(BEGINS, running=0, events=[happened(20, NO_INSTANCES)])
     ecs.shows(waiting)
     ecs.joined(0)
@@ -322,7 +322,7 @@ STARTED = "has started 1 tasks: (task 0123456789abcdef)."
 
 
 def test_brief_tasks_are_counted_by_events(ecs: Answers) -> None:
-    """ECS stops counting failures as soon as a task has run."""
+    """ECS resets its count of failures as soon as a task has run."""
     once = service(BEGINS, running=0, events=[happened(9, STARTED)])
     twice = service(BEGINS, running=0, events=[happened(1, STARTED), happened(9, STARTED)])
     ecs.shows(once)

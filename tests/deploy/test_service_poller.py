@@ -1,4 +1,4 @@
-"""Looks at many services in few requests; what one look brought along serves once, and not for long."""
+"""Many services are described in few requests, and a prefetched description is used once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = [f"s{number}" for number in range(25)]
 
 
 class Ecs:
-    """Services whose running count is the number of the request that asks for them."""
+    """Services whose running count is the number of the request."""
 
     class exceptions:
         class ClusterNotFoundException(Exception):
@@ -74,14 +74,14 @@ def test_inactive_service_is_absent(target: FakeTarget, ecs: Ecs) -> None:
 
 
 class Pausing(RecordingReport):
-    """A report whose pauses take time, in which the others come to the same point."""
+    """A report that waits long enough for the other threads to catch up."""
 
     def wait(self, seconds: float) -> None:
         threading.Event().wait(0.1)
 
 
 def test_concurrent_polls_share_requests(target: FakeTarget, ecs: Ecs) -> None:
-    """25 services that need three looks each: the second and the third are made for all, in tens."""
+    """25 services need three polls each; the second and third are shared, ten services in a request."""
     poller = ServicePoller(target, "blue")
     seen = dict.fromkeys(NAMES, 0)
 

@@ -1,4 +1,4 @@
-"""What a stack's events tell when the stack itself is no more."""
+"""The events of a stack that has just been deleted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ecsconsul.deploy.stack_events import StackEvents
 
 
 class Refusing:
-    """A CloudFormation that answers each question for events with this refusal."""
+    """A CloudFormation that refuses every request for events."""
 
     def __init__(self, words: str) -> None:
         self._words = words
@@ -25,7 +25,7 @@ class Refusing:
 
 
 def test_deleted_stack_has_no_events() -> None:
-    """Between the look at its status and the one at its events it may have gone."""
+    """The stack may be deleted between the requests for its status and for its events."""
     events = StackEvents(Refusing("Stack [blue] does not exist"), "blue")
     assert events.new() == []
     assert events.first_failure() is None

@@ -1,4 +1,4 @@
-"""What all steps share: tags in AWS's forms, and whose a resource is."""
+"""Tags in AWS's formats, and the ownership of a resource."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cluster, in both worlds."""
+"""The cluster step, on moto and on the local region."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_absent_created_kept_deleted(target: FakeTarget, report: RecordingReport
 
 
 class NewAccount:
-    """An ECS whose own role IAM does not know before it was asked so many times."""
+    """An ECS whose service-linked role appears after some requests."""
 
     def __init__(self, refusals: int, code: str = "InvalidParameterException", words: str = NO_ROLE) -> None:
         self._refusals = refusals
@@ -91,7 +91,7 @@ def test_foreign_cluster_is_refused(target: FakeTarget, report: RecordingReport,
 
 
 def test_cluster_with_a_foreign_service_is_not_deleted(region: FakeTarget, report: RecordingReport) -> None:
-    """ECS refuses, and names neither the service nor what to do; the step does."""
+    """ECS's error names neither the service nor a fix; the step's does."""
     step = ClusterStep(LAB, region)
     step.apply(None, report)
     ecs = region.client("ecs")
@@ -106,7 +106,7 @@ def test_cluster_with_a_foreign_service_is_not_deleted(region: FakeTarget, repor
 
 
 def test_leaving_instances_are_awaited(world: Runtime, region: FakeTarget, report: RecordingReport) -> None:
-    """They were terminated with the stack; ECS hears of it a little later."""
+    """They were terminated with the stack; ECS notices a little later."""
     step = ClusterStep(LAB, region)
     step.apply(None, report)
     world.add_instance("blue")

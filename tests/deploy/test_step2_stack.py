@@ -1,4 +1,4 @@
-"""The stack: in both worlds, and against CloudFormation's answers that neither of them gives."""
+"""The stack step, on moto, on the local region, and on a fake CloudFormation that fails."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Account(FakeTarget):
         return self.boot_logs.get(instance_id, [])[-lines:]
 
     def has(self, status: str, made_of: Lab = LAB) -> None:
-        """The stack is there, in that status."""
+        """The stack exists, in this status."""
         self.cloudformation.status = status
         tags = tags_for("blue", StackStep(made_of, self).desired())
         self.cloudformation.tags = as_items(tags, key="Key", value="Value")
@@ -181,7 +181,7 @@ def test_immediately_complete_stack_reports_no_events(aws: Account, step: StackS
 
 
 def test_known_events_are_not_read_again(aws: Account, step: StackStep, report: RecordingReport) -> None:
-    """However long the story becomes, a look at it is one request."""
+    """However many events there are, polling them takes one request."""
     many = [Scene("CREATE_IN_PROGRESS", (happened(f"R{n}", "CREATE_COMPLETE"),) * 30) for n in range(10)]
     aws.cloudformation.plays["create_stack"] = [(CREATED[0], *many, CREATED[-1])]
     step.apply(None, report)
@@ -256,13 +256,13 @@ def test_concurrent_foreign_creation_is_refused(aws: Account, step: StackStep, r
 
 
 def test_rolled_back_update_is_retried(aws: Account, step: StackStep, report: RecordingReport) -> None:
-    """It is a good stack of an older form."""
+    """It is a healthy stack of an older version."""
     aws.has("UPDATE_ROLLBACK_COMPLETE", OTHER)
     assert step.apply(step.inspect(), report) == "UPDATE_COMPLETE"
 
 
 def test_rolled_back_update_without_changes_is_kept(aws: Account, step: StackStep, report: RecordingReport) -> None:
-    """CloudFormation says that there is nothing to do, and the stack is as it was before the update: as wanted."""
+    """CloudFormation has no updates to perform, and the stack is as before the update: as desired."""
     aws.has("UPDATE_ROLLBACK_COMPLETE")
     assert step.apply(step.inspect(), report) == "UPDATE_ROLLBACK_COMPLETE"
 
@@ -362,7 +362,7 @@ def failure(aws: Account, step: StackStep, report: RecordingReport, *events: dic
 
 
 def test_failed_creation_names_the_first_failure(aws: Account, step: StackStep, report: RecordingReport) -> None:
-    """Not with its consequences; and the rollback, which takes its time, is not waited for."""
+    """Later failures are consequences, and the rollback isn't awaited."""
     told = failure(
         aws,
         step,

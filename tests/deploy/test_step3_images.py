@@ -25,7 +25,7 @@ def target() -> FakeTarget:
 
 
 def image(source: Path, target: FakeTarget) -> ImageStep:
-    """A step as a command of its own would make it: what a source was before is not remembered."""
+    """A new step, as each command creates it, which hashes the source again."""
     return ImageStep(ServiceSpec(name="weather", path=str(source)), target)
 
 

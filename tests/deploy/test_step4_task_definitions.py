@@ -1,4 +1,4 @@
-"""Task definitions: what the lab's text writes, and their life in both worlds."""
+"""Task definitions: the lab's text, and the step on moto and on the local region."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_edited_source_changes_the_desired_state(target: FakeTarget, service: Se
 
 
 def test_deregistered_revisions_are_deleted(target: FakeTarget, report: RecordingReport, service: ServiceSpec) -> None:
-    """A `down` that was killed between the two left it, and it would be there for ever."""
+    """Left by a `down` that was killed between deregistering and deleting."""
     step = step_of(service, target)
     step.apply(None, report)
     target.client("ecs").deregister_task_definition(taskDefinition=step.newest())
@@ -202,7 +202,7 @@ def test_labs_share_a_family(target: FakeTarget, report: RecordingReport, servic
 def test_just_registered_revision_is_the_newest(
     target: FakeTarget, report: RecordingReport, service: ServiceSpec
 ) -> None:
-    """Lists follow writes with some delay, and a service must not get the revision before."""
+    """Lists lag behind writes, and a service must not get the previous revision."""
     step = step_of(service, target)
     step.apply(None, report)
     target.requests.clear()

@@ -1,4 +1,4 @@
-"""ECS services in the region that runs them: their life, drift, whose they are, and how many requests they cost."""
+"""The service steps on the local region: lifecycle, drift, ownership, and the number of requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def lab(tmp_path: Path) -> Lab:
 
 @pytest.fixture
 def target(world: Runtime, lab: Lab) -> FakeTarget:
-    """A cluster with room, on which services can be walked."""
+    """A cluster with room for the services."""
     target = FakeTarget(world.endpoint("region"))
     ClusterStep(lab, target).apply(None, RecordingReport())
     world.add_instance(lab.name, cpu=100_000, memory=100_000)
@@ -46,7 +46,7 @@ def steps_of(lab: Lab, target: FakeTarget) -> tuple[TaskDefinitionStep, ServiceS
 
 
 def make(lab: Lab, target: FakeTarget) -> ServiceStep:
-    """The service as the lab wants it, by the steps that lead to it."""
+    """The service, created by its steps."""
     executor.up(steps_of(lab, target), SilentObserver())
     return steps_of(lab, target)[1]
 
@@ -188,7 +188,7 @@ def test_concurrent_foreign_creation_is_refused(target: FakeTarget, lab: Lab, re
 def test_tasks_of_a_dead_instance_do_not_block_the_stack(
     world: Runtime, target: FakeTarget, lab: Lab, report: RecordingReport
 ) -> None:
-    """They go with their instance, and that with the stack, which stands behind the services in `down`."""
+    """They end with their instance, which `down` deletes with the stack after the services."""
     made = make(lab, target)
     world.start_seconds = 1000.0
     try:
@@ -272,7 +272,7 @@ def test_missing_cluster_has_no_orphans(region: FakeTarget, lab: Lab) -> None:
 def test_down_deletes_an_orphan_before_the_cluster(
     world: Runtime, target: FakeTarget, lab: Lab, report: RecordingReport
 ) -> None:
-    """ECS deletes no cluster with services in it, and one that drains takes its time."""
+    """ECS doesn't delete a cluster with services, and draining takes time."""
     make(lab, target)
     empty = replace(lab, services=())
     (removed,) = orphaned_services(empty, target)
@@ -295,7 +295,7 @@ def test_down_deletes_an_orphan_before_the_cluster(
 
 
 def requests(target: FakeTarget, lab: Lab) -> dict[str, float]:
-    """The requests that a plan of all task definitions and services makes, for each service."""
+    """The requests of a plan of all task definitions and services, per service."""
     target.requests.clear()
     executor.plan([step for step in steps_for(lab, target) if step.name.startswith(("tasks/", "services/"))])
     return {name: count / len(lab.services) for name, count in target.counted().items()}

@@ -1,4 +1,4 @@
-"""DiscoveryStep, seen in a real Consul: every instance of every service passing, and what is said when not."""
+"""Discovery in a real Consul: success, and what a failure reports."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def register(consul: Consul, service_id: str, name: str, status: str = "passing"
 
 
 def seen(step: DiscoveryStep) -> tuple[str, str]:
-    """The decision, and what `status` says."""
+    """The decision and the detail."""
     found = step.inspect()
     assert found is not None
     return decide(step.desired(), found), found.detail

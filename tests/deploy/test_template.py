@@ -1,4 +1,4 @@
-"""The template as it is sent: scripts in the place of the lines that name them."""
+"""The template with its included scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long `up` takes in an account that takes its time, and how many requests it makes there."""
+"""How long `up` takes in a slow account, and how many requests it makes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def slow_world(world: Runtime) -> Iterator[Runtime]:
 
 
 def waits(world: Runtime, scale: float, path: Path) -> float:
-    """The seconds that `up` takes, in longest paths, without those in which it is at work itself."""
+    """How long `up` waits, in longest paths, without its own work."""
     at_work = seconds(slow_account(world, scale / 100), path)
     account = slow_account(world, scale)
     return (seconds(account, path) - at_work) / account.longest_path
@@ -33,12 +33,12 @@ def seconds(account: SlowAccount, path: Path) -> float:
 
 
 def test_up_takes_the_longest_path(slow_world: Runtime, tmp_path: Path) -> None:
-    """The limit is the benchmark's; a machine that is busy with other tests may need more than one try."""
+    """The limit is the benchmark's; a busy machine may need more than one try."""
     assert any(waits(slow_world, 0.02, tmp_path) <= 1.2 for _ in range(3))
 
 
 def cost(world: Runtime, services: int, path: Path) -> dict[str, float]:
-    """The requests of a whole `up` for each of its services."""
+    """The requests of an `up`, per service."""
     account = slow_account(world, scale=0.005)
     executor.up(all_but_consul(lab_of(services, path), account), SilentObserver())
     return {name: count / services for name, count in account.counted().items()}

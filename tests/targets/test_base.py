@@ -1,4 +1,4 @@
-"""What all targets share, and how one is opened."""
+"""Data types of targets, and how a target is opened."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from ecsconsul.cli.factory import open_target
 from ecsconsul.config.lab import Lab
 from ecsconsul.errors import LabError
-from ecsconsul.region.runtimes.lab_dir import HOME_VARIABLE
+from ecsconsul.paths import HOME_VARIABLE
 from ecsconsul.targets.base import ConsulAddress
 from ecsconsul.targets.commands import Finding, findings
 

@@ -1,4 +1,4 @@
-"""The AWS target, put together, in an account that moto plays."""
+"""The AWS target as a whole, in moto's account."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_stack_parameters(account: Account, target: AwsTarget, lab: Lab) -> None
 
 
 def test_an_emulator_without_awss_ami_gets_a_stand_in(account: Account, lab: Lab, report: RecordingReport) -> None:
-    """moto has no AMIs of this region; CloudFormation would refuse a parameter that it cannot resolve."""
+    """moto has no AMIs in this region, and CloudFormation refuses a parameter that it can't resolve."""
     target = AwsTarget(lab, region="mx-central-1")
     told = next(one for one in target.diagnostics() if one.name == "ami")
     assert (told.state, "a stand-in takes its place" in told.hint) == ("warning", True)

@@ -1,4 +1,4 @@
-"""Containers or processes: what is chosen, and what it says of why."""
+"""Which runtime is selected, and the reason it gives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HAS_BOTH = {**ENGINE, "/images/debian:12/json": {}, "/images/golang:1/json": {}}
 
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine of these tests may be as slow as the machine that they run on."""
+    """The fake engine may be slow on a busy machine."""
     monkeypatch.setattr(engine, "LOOK_TIMEOUT", 60.0)
 
 
@@ -29,7 +29,7 @@ def socket_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def lab(folder: Path, runtime: str, base_image: str | None = None) -> Lab:
-    """One service in two stages, and one that takes a base image."""
+    """One service with two build stages, and one with a base image."""
     texts = {"web": "FROM golang:1 AS build\nFROM debian:12\n", "api": "ARG BASE=debian:12\nFROM ${BASE}\n"}
     for name, text in texts.items():
         (folder / name).mkdir(exist_ok=True)
@@ -76,5 +76,5 @@ def test_base_image_of_the_config_is_included(tmp_path: Path) -> None:
 
 
 def test_base_of_the_first_service_comes_first(tmp_path: Path) -> None:
-    """Consul's agents run on it; the image that only builds has what a builder has."""
+    """Consul's agents run on it, and not on the image of a build stage."""
     assert bases_of(lab(tmp_path, "auto"))[0] == "debian:12"

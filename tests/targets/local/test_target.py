@@ -1,4 +1,4 @@
-"""The local target beside a region that is only told of: which one it works with, and what it says of it."""
+"""The local target with a fake region: when it is usable, and what commands learn of it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from ecsconsul import __version__
 from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.consul.install import BINARY_VARIABLE, CACHE_VARIABLE, at_hand
 from ecsconsul.errors import LabError, TargetAbsent
-from ecsconsul.region.runtimes.lab_dir import HOME_VARIABLE, LabDir, RegionInfo
+from ecsconsul.paths import HOME_VARIABLE
+from ecsconsul.region.runtimes.lab_dir import LabDir, RegionInfo
 from ecsconsul.targets.local.target import LocalTarget
 
 Tell = Callable[..., RegionInfo]
 
 
 class Answers(BaseHTTPRequestHandler):
-    """A region that answers when it is asked whether it does."""
+    """A region that answers pings."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -51,7 +52,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabDir:
 
 @pytest.fixture
 def tell(home: LabDir, endpoint: str) -> Iterator[Tell]:
-    """Let a region of the lab be told of, as long as the test lasts; it holds the lab's lock."""
+    """Describe a region in the lab's directory; it holds the lab's lock for the test."""
     with ExitStack() as stack:
 
         def tell(**more: object) -> RegionInfo:
@@ -117,7 +118,7 @@ def test_consul_address_comes_from_the_region(tell: Tell) -> None:
 
 
 def test_region_without_a_stack_has_no_consul(tell: Tell) -> None:
-    """An `up` that was killed left it so."""
+    """Left by an `up` that was killed."""
     tell(consul_http="", consul_dns="")
     with pytest.raises(TargetAbsent, match="Consul"), LocalTarget(Lab(name="blue")).consul():
         pass
