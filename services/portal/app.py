@@ -1,4 +1,4 @@
-"""The portal's routes: the page and its JSON; finding and calling a service is client.py's."""
+"""The portal's routes: the page and its JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What the portal found out: the service's data or an error, and how the service was found."""
+    """The service's data or an error, and how the portal found the service."""
 
     status: int
     data: dict[str, Any]
@@ -37,12 +37,12 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        """Whether `data` is the service's answer, and not an error."""
+        """Whether `data` is the service's answer instead of an error."""
         return self.status == 200
 
 
 class Portal:
-    """Answers for the two services of the lab; knows their names and what is wrong with an answer."""
+    """Queries the two services of the lab, and converts their errors."""
 
     def __init__(self, client: Client, services: Mapping[str, str]) -> None:
         self._client = client
@@ -78,7 +78,7 @@ def understood(service: str, status: int, body: bytes) -> tuple[int, dict[str, A
 
 
 def problem(error: str, reason: str) -> dict[str, Any]:
-    """An error of the portal's own."""
+    """An error from the portal itself."""
     return {"error": error, "reason": reason, "source": "portal"}
 
 
@@ -109,7 +109,7 @@ def recorded(record: Record, chosen: Record | None) -> dict[str, Any]:
 
 
 def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
-    """The WSGI application; ends the process with the reason when a setting is invalid."""
+    """The WSGI application. Exits with the reason if a setting is invalid."""
     try:
         settings = Settings.from_environ(environ)
     except SettingInvalid as error:
@@ -122,13 +122,13 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
 
 
 def build(portal: Portal) -> Flask:
-    """The application over a portal."""
+    """The application for a portal."""
     app = Flask(__name__, root_path=str(Path(__file__).resolve().parent))
     app.json.sort_keys = False  # type: ignore[attr-defined]
 
     @app.get("/")
     def page() -> str | tuple[str, int]:
-        """The page; without JavaScript its forms come back here as a query, and are answered in it."""
+        """The page. Without JavaScript, it also handles its forms, which arrive as a query."""
         asked = {kind: request.args.get(kind, "").strip() for kind in ("stock", "weather")}
         answers = {kind: portal.ask(kind, name) for kind, name in asked.items() if name}
         return render_template("index.html", asked=asked, answers=answers)

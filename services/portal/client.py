@@ -1,6 +1,6 @@
-"""GETs a path from whichever instance of a service answers; finding the instances is discovery.py's.
+"""GETs a path from the first instance of a service that answers.
 
-All requests are idempotent GETs, so one that broke before its answer was whole goes to the next instance.
+All requests are idempotent GETs, so an incomplete answer is retried on the next instance.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 
 from discovery import Discovery, NotFound, Record, Trace
 
-# Seconds for the whole of one request, for connecting to one instance, and for one instance's answer.
+# Timeouts in seconds: of a whole request, of connecting to an instance, and of its answer.
 DEADLINE, CONNECT, ANSWER = 5.0, 1.0, 3.0
-# Seconds before each look at the catalog: the second is at once, since a rolling deploy may just have moved
-# the instances; the later ones bridge the moment between an instance's death and its leaving the catalog.
+# Seconds before each lookup: the second is immediate, since a rolling deploy may just have moved the instances;
+# the later ones bridge the time between an instance's death and its removal from the catalog.
 PAUSES = (0.0, 0.0, 0.1, 0.3)
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One instance that was called, and what became of it: "HTTP 200" or why there was no answer."""
+    """A call to an instance, and its outcome: "HTTP 200" or why there was no answer."""
 
     endpoint: str
     outcome: str
@@ -30,7 +30,7 @@ class Attempt:
 
 @dataclass
 class Journey(Trace):
-    """The trace of a request: its lookups, the instances it called, and the one that answered."""
+    """The trace of a request: its lookups, its calls, and the instance that answered."""
 
     attempts: list[Attempt] = field(default_factory=list)
     chosen: Record | None = None
@@ -39,14 +39,14 @@ class Journey(Trace):
 
 @dataclass(frozen=True)
 class Reply:
-    """What an instance answered."""
+    """An instance's answer."""
 
     status: int
     body: bytes
 
 
 class Unavailable(Exception):
-    """No instance answered; `status` is 503, or 504 when time ran out, and `journey` how far it got."""
+    """No instance answered. `status` is 503, or 504 after the deadline; `journey` is the trace."""
 
     def __init__(self, reason: str, status: int, journey: Journey) -> None:
         super().__init__(reason)
@@ -55,7 +55,7 @@ class Unavailable(Exception):
 
 
 class Client:
-    """Finds, calls, and tries the next; `clock` and `pause` are in seconds."""
+    """Finds a service's instances and calls them in turn; `clock` and `pause` use seconds."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Client:
         self._pause = pause
 
     def get(self, service: str, path: str) -> tuple[Reply, Journey]:
-        """The first answer of any instance of the service; raises Unavailable."""
+        """The first answer of an instance of the service. Raises Unavailable."""
         began = self._clock()
         journey = Journey(service)
         try:
@@ -83,7 +83,7 @@ class Client:
         for pause in PAUSES:
             if self._clock() + pause >= deadline:
                 break
-            # DNS tells nobody when it changes, so there is no event to wait for.
+            # DNS doesn't notify about changes, so there is no event to wait for.
             self._pause(pause)
             try:
                 return self._round(path, deadline, journey)
@@ -92,7 +92,7 @@ class Client:
         raise Unavailable(str(failure), 504 if failure.slow else 503, journey)
 
     def _round(self, path: str, deadline: float, journey: Journey) -> Reply:
-        """One lookup and a call of each instance that it gave, those that did not fail before first."""
+        """Looks up the service, and calls its instances; those that failed before come last."""
         failed = {attempt.endpoint for attempt in journey.attempts}
         records = self._discovery.find(journey.service, deadline, journey)
         for record in sorted(records, key=lambda record: record.endpoint in failed):
@@ -114,7 +114,7 @@ class Client:
         return reply
 
     def _exchange(self, record: Record, path: str, deadline: float) -> tuple[Reply | None, str]:
-        """The answer of one instance, or None and why there is none."""
+        """The answer of an instance, or None and the reason."""
         left = deadline - self._clock()
         connection = http.client.HTTPConnection(record.address or "", record.port, timeout=min(CONNECT, left))
         try:

@@ -1,4 +1,4 @@
-"""Finds a service's endpoints through DNS SRV, in the order in which to try them; calling one is client.py's.
+"""Finds a service's endpoints through DNS SRV, in the order in which to try them.
 
 Deciding (`order`, `records_of`, `names_for`) is pure; `Discovery` is the thin part that sends queries.
 """
@@ -22,21 +22,21 @@ import dns.rdatatype
 
 Server = tuple[str, int]
 
-# Seconds to wait for each server in turn, as a stub resolver does: a lost datagram costs the first one.
+# Timeouts in seconds per round over all servers, as in a stub resolver: a lost datagram costs the first one.
 QUERY_SECONDS = (0.5, 1.5)
-# The size that crosses the internet unfragmented (DNS flag day 2020).
+# Crosses the internet without fragmentation (DNS flag day 2020).
 EDNS_PAYLOAD = 1232
-# What no other server would answer better: go on with the next name, not with the next server.
+# Another server would give the same answer, so the next name is tried instead.
 SETTLED = ("NOERROR", "NXDOMAIN")
 TIMED_OUT = "timed out"
 
 
 class SettingInvalid(ValueError):
-    """A setting in the environment that the portal cannot start with."""
+    """An invalid setting in the environment."""
 
 
 class NotFound(Exception):
-    """DNS gave no endpoint; the text says what was asked and answered, `slow` whether time ran out."""
+    """DNS has no endpoint. The text has the question and answer; `slow` says whether time ran out."""
 
     def __init__(self, reason: str, *, slow: bool = False) -> None:
         super().__init__(reason)
@@ -45,7 +45,7 @@ class NotFound(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """One SRV record and one address of its target; `address` is None while that is not known."""
+    """An SRV record and an address of its target, which is None until it's known."""
 
     priority: int
     weight: int
@@ -55,13 +55,13 @@ class Record:
 
     @property
     def endpoint(self) -> str:
-        """address:port, as a URL writes it."""
+        """address:port, as in a URL."""
         return hostport(self.address or self.target, self.port)
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """One DNS query and what came back; `rcode` is the server's, or why there is none."""
+    """A DNS query and its result; `rcode` is the server's, or why there is no answer."""
 
     name: str
     type: str
@@ -74,7 +74,7 @@ class Lookup:
 
 @dataclass
 class Trace:
-    """How one request found its service; filled on its way, so that a failure shows how far it got."""
+    """The lookups of a request, recorded as they happen, so that a failure shows how far it got."""
 
     service: str
     lookups: list[Lookup] = field(default_factory=list)
@@ -82,14 +82,14 @@ class Trace:
 
 @dataclass(frozen=True)
 class Settings:
-    """Which servers are asked, and how a service's name is completed."""
+    """The DNS servers, and the search domains of service names."""
 
     servers: tuple[Server, ...]
     suffixes: tuple[str, ...]
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
-        """CONSUL_DNS=host:port, else the system's resolver with its search domains; raises SettingInvalid.
+        """CONSUL_DNS=host:port, or the system's resolver and search domains. Raises SettingInvalid.
 
         CONSUL_DOMAIN completes a name that the search domains do not find.
         """
@@ -115,7 +115,7 @@ def parse_server(text: str) -> Server:
 
 def system_resolver() -> tuple[tuple[Server, ...], tuple[str, ...]]:
     """The servers and search domains of the system (resolv.conf); raises SettingInvalid."""
-    # Imported here: with CONSUL_DNS set it is not needed, and a start should not wait for it.
+    # Imported here to start faster: it isn't needed with CONSUL_DNS.
     import dns.resolver
 
     try:
@@ -128,12 +128,12 @@ def system_resolver() -> tuple[tuple[Server, ...], tuple[str, ...]]:
 
 
 def names_for(service: str, suffixes: Iterable[str]) -> list[str]:
-    """The full names to ask for, in order, each once."""
+    """The full names to query, in order and without duplicates."""
     return list(dict.fromkeys(f"{service}.{suffix.strip('.')}." for suffix in suffixes))
 
 
 def records_of(response: dns.message.Message) -> tuple[Record, ...]:
-    """The SRV records of an answer, with the addresses that its additional section gives their targets."""
+    """The SRV records of an answer, with their targets' addresses from its additional section."""
     addresses: dict[str, list[str]] = {}
     for rrset in response.additional:
         if rrset.rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
@@ -142,18 +142,18 @@ def records_of(response: dns.message.Message) -> tuple[Record, ...]:
     for rrset in response.answer:
         for item in rrset if rrset.rdtype == dns.rdatatype.SRV else ():
             target = item.target.to_text()
-            # A target of "." says that the service is decidedly not available (RFC 2782).
+            # A target of "." means that the service isn't available (RFC 2782).
             for address in addresses.get(target.lower(), [None]) if target != "." else ():
                 records.append(Record(item.priority, item.weight, item.port, target, address))
     return tuple(dict.fromkeys(records))
 
 
 def order(records: Iterable[Record], rng: random.Random) -> list[Record]:
-    """The records as RFC 2782 says to try them: lowest priority first, within it at random by weight."""
+    """The records in the order of RFC 2782: by priority, and at random by weight within it."""
     ordered: list[Record] = []
     remaining = list(records)
     rng.shuffle(remaining)
-    # Records of weight 0 stand first in the running sum, so that they keep a small chance.
+    # Records of weight 0 come first in the running sum, which gives them a small chance.
     remaining.sort(key=lambda record: (record.priority, record.weight > 0))
     while remaining:
         group = [record for record in remaining if record.priority == remaining[0].priority]
@@ -177,7 +177,7 @@ def hostport(host: str, port: int) -> str:
 
 
 class Discovery:
-    """Looks services up; keeps nothing, so that every request sees the catalog as it is."""
+    """Looks up services without a cache, so that every request sees the current catalog."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The lab's stock-price service: HTTP routes and JSON; where a price comes from is providers.py's."""
+"""The lab's stock-price service: HTTP routes and JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Answer = tuple[Response, int]
 
 
 def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
-    """The WSGI application; ends the process with the reason when a setting is invalid."""
+    """The WSGI application. Exits with the reason if a setting is invalid."""
     try:
         return build(provider_from(environ))
     except SettingInvalid as error:
@@ -27,7 +27,7 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
 
 
 def build(provider: Provider) -> Flask:
-    """The application over a provider."""
+    """The application for a provider."""
     app = Flask(__name__, root_path=str(Path(__file__).resolve().parent), static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
 
@@ -56,5 +56,5 @@ def build(provider: Provider) -> Flask:
 
 
 def problem(status: int, error: str, reason: str, source: str) -> Answer:
-    """An error as JSON: what, why, and who says so."""
+    """An error as JSON: what, why, and its source."""
     return jsonify(error=error, reason=reason, source=source), status

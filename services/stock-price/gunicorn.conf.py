@@ -1,4 +1,4 @@
-"""gunicorn's settings, read by it from the working folder; where to listen is PORT's and HOST's to say."""
+"""gunicorn's settings, which it reads from the working folder. It listens on HOST and PORT."""
 
 import os
 import signal
@@ -6,11 +6,11 @@ import signal
 _host, _port = os.environ.get("HOST", "0.0.0.0"), os.environ.get("PORT", "4567")
 bind = f"[{_host}]:{_port}" if ":" in _host else f"{_host}:{_port}"
 
-# One process is one task: more of them is the scheduler's to start.
+# One process per task: the scheduler starts more tasks.
 workers = 1
 worker_class = "gthread"
 threads = 8
-# The port opens once the application is loaded, and an invalid setting ends the process before it does.
+# The port opens after the application is loaded; an invalid setting exits before that.
 preload_app = True
 
 # Seconds for requests in flight after SIGTERM; a scheduler's SIGKILL comes after 30.
@@ -18,14 +18,14 @@ graceful_timeout = 10
 keepalive = 5
 
 accesslog = "-"
-# By default one socket file for all gunicorns of a user: several tasks would fight for it.
+# By default all gunicorns of a user share one socket file, on which several tasks would collide.
 control_socket_disable = True
-# The heartbeat file (unlinked at once) belongs in memory: a busy disk would stall the worker.
+# Keeps the heartbeat file (unlinked at once) in memory: a busy disk would stall the worker.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
-# gunicorn loses a SIGTERM that reaches a worker between its fork and its own signal handlers; the stop then
-# takes the whole graceful_timeout. So the signal waits meanwhile.
+# gunicorn loses a SIGTERM that reaches a worker between its fork and its signal handlers, and then takes the whole
+# graceful_timeout to stop. So the signal is blocked in between.
 def _hold() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 

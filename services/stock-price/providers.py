@@ -1,4 +1,4 @@
-"""Where the price of a stock comes from: Yahoo, demo data or `auto`; HTTP routes are app.py's."""
+"""The sources of stock prices: Yahoo, demo data, or `auto`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from urllib.parse import quote
 from upstream import Outage, ProviderAway, UnknownName, get_json, within
 
 CHOICES = ("auto", "yahoo", "demo")
-# The portal gives one endpoint 3 s.
+# The portal waits 3 s for an endpoint.
 LIVE_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
 
 class SettingInvalid(ValueError):
-    """A setting in the environment that the service cannot start with."""
+    """An invalid setting in the environment."""
 
 
 @dataclass(frozen=True)
 class Stock:
-    """The price of a stock now, in the currency of its exchange; `source` is who says so."""
+    """The current price of a stock, in the currency of its exchange, and its source."""
 
     symbol: str
     name: str
@@ -33,7 +33,7 @@ class Stock:
 
 
 class Provider(Protocol):
-    """`find` returns the stock of a symbol, or raises UnknownName or ProviderAway."""
+    """Finds the stock of a symbol; `find` raises UnknownName or ProviderAway."""
 
     source: str
 
@@ -41,7 +41,7 @@ class Provider(Protocol):
 
 
 class Yahoo:
-    """Yahoo Finance's v8 chart endpoint, which needs no key; its `meta` holds name and price."""
+    """Yahoo Finance's v8 chart endpoint, which needs no key; its `meta` has the name and price."""
 
     source = "Yahoo Finance"
 
@@ -76,7 +76,7 @@ class Yahoo:
 
 
 class Demo:
-    """A built-in table that claims nothing: its `source` says so."""
+    """A built-in table, labelled as demo data by its `source`."""
 
     source = "demo data"
 
@@ -88,7 +88,7 @@ class Demo:
 
 
 class Auto:
-    """The live provider, and demo data while that is away; an outage is remembered for a minute."""
+    """The live provider, or demo data during an outage, which is remembered for a minute."""
 
     def __init__(self, live: Provider, demo: Provider, outage: Outage) -> None:
         self._live = live
@@ -122,12 +122,12 @@ class Auto:
         try:
             return self._demo.find(symbol)
         except UnknownName as error:
-            # The demo table cannot know that a symbol does not exist, so this is no "not found".
+            # The demo table can't tell whether a symbol exists, so this isn't "not found".
             raise ProviderAway(f"{self._live.source} is away ({away}), and {error}") from None
 
 
 def provider_from(environ: Mapping[str, str], clock: Callable[[], float] = time.monotonic) -> Provider:
-    """The provider that PROVIDER names; raises SettingInvalid when it names none."""
+    """The provider named by PROVIDER. Raises SettingInvalid for an unknown name."""
     name = environ.get("PROVIDER", "auto")
     if name not in CHOICES:
         raise SettingInvalid(f"PROVIDER is {name!r}; it must be one of {', '.join(CHOICES)}")

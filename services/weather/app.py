@@ -1,4 +1,4 @@
-"""The lab's weather service: HTTP routes and JSON; where a temperature comes from is providers.py's."""
+"""The lab's weather service: HTTP routes and JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Answer = tuple[Response, int]
 
 
 def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
-    """The WSGI application; ends the process with the reason when a setting is invalid."""
+    """The WSGI application. Exits with the reason if a setting is invalid."""
     try:
         provider, scale = provider_from(environ), scale_from(environ)
     except SettingInvalid as error:
@@ -35,7 +35,7 @@ def scale_from(environ: Mapping[str, str]) -> str:
 
 
 def build(provider: Provider, scale: str) -> Flask:
-    """The application over a provider; `scale` is C or F."""
+    """The application for a provider; `scale` is C or F."""
     app = Flask(__name__, root_path=str(Path(__file__).resolve().parent), static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
 
@@ -75,5 +75,5 @@ def document(weather: Weather, scale: str) -> dict[str, object]:
 
 
 def problem(status: int, error: str, reason: str, source: str) -> Answer:
-    """An error as JSON: what, why, and who says so."""
+    """An error as JSON: what, why, and its source."""
     return jsonify(error=error, reason=reason, source=source), status

@@ -1,4 +1,4 @@
-"""Where the temperature of a city comes from: live, demo or `auto`; HTTP routes are app.py's."""
+"""The sources of temperatures: live providers, demo data, or `auto`."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from urllib.parse import urlencode
 from upstream import Outage, ProviderAway, UnknownName, get_json, within
 
 CHOICES = ("auto", "open-meteo", "openweathermap", "demo")
-# Both requests to Open-Meteo together; the portal gives one endpoint 3 s.
+# Both requests to Open-Meteo together; the portal waits 3 s for an endpoint.
 LIVE_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
 
 class SettingInvalid(ValueError):
-    """A setting in the environment that the service cannot start with."""
+    """An invalid setting in the environment."""
 
 
 @dataclass(frozen=True)
 class Weather:
-    """The temperature of a city now; `country` is its ISO 3166 code, `source` who says so."""
+    """The current temperature of a city. `country` is an ISO 3166 code."""
 
     city: str
     country: str
@@ -34,7 +34,7 @@ class Weather:
 
 
 class Provider(Protocol):
-    """`find` returns the weather of a city, or raises UnknownName or ProviderAway."""
+    """Finds the weather of a city; `find` raises UnknownName or ProviderAway."""
 
     source: str
 
@@ -71,7 +71,7 @@ class OpenMeteo:
     def _place(self, city: str) -> dict[str, Any]:
         query = {"name": city, "count": 1, "language": "en", "format": "json"}
         found = self._get(f"{self._geocoding_url}/v1/search", query)
-        # Without a match the document has no "results" at all.
+        # Without a match, the document has no "results".
         places = found.get("results") or []
         if not places:
             raise UnknownName(f"{self.source} knows no city named {city!r}")
@@ -103,7 +103,7 @@ class OpenWeatherMap:
         query = urlencode({"q": city, "units": "metric", "appid": self._key})
         status, document = get_json(f"{self._url}/data/2.5/weather?{query}", seconds=self._seconds)
         try:
-            # Its own 404 has "cod" as text; a 404 of something else on the way is no answer about the city.
+            # Its own 404 has "cod" as text; a 404 from a proxy says nothing about the city.
             if status == 404 and str(document["cod"]) == "404":
                 raise UnknownName(f"{self.source} knows no city named {city!r}")
             if status != 200:
@@ -119,7 +119,7 @@ class OpenWeatherMap:
 
 
 class Demo:
-    """A built-in table that claims nothing: its `source` says so."""
+    """A built-in table, labelled as demo data by its `source`."""
 
     source = "demo data"
 
@@ -131,7 +131,7 @@ class Demo:
 
 
 class Auto:
-    """The live provider, and demo data while that is away; an outage is remembered for a minute."""
+    """The live provider, or demo data during an outage, which is remembered for a minute."""
 
     def __init__(self, live: Provider, demo: Provider, outage: Outage) -> None:
         self._live = live
@@ -165,12 +165,12 @@ class Auto:
         try:
             return self._demo.find(city)
         except UnknownName as error:
-            # The demo table cannot know that a city does not exist, so this is no "not found".
+            # The demo table can't tell whether a city exists, so this isn't "not found".
             raise ProviderAway(f"{self._live.source} is away ({away}), and {error}") from None
 
 
 def provider_from(environ: Mapping[str, str], clock: Callable[[], float] = time.monotonic) -> Provider:
-    """The provider that PROVIDER names; raises SettingInvalid when it names none or lacks its key."""
+    """The provider named by PROVIDER. Raises SettingInvalid for an unknown name or a missing key."""
     name = environ.get("PROVIDER", "auto")
     if name not in CHOICES:
         raise SettingInvalid(f"PROVIDER is {name!r}; it must be one of {', '.join(CHOICES)}")
@@ -183,7 +183,7 @@ def provider_from(environ: Mapping[str, str], clock: Callable[[], float] = time.
 
 
 def _live(environ: Mapping[str, str], name: str) -> Provider:
-    """`auto` takes OpenWeatherMap when it was given a key."""
+    """`auto` uses OpenWeatherMap if it has a key."""
     if name == "openweathermap" or (name == "auto" and environ.get("API_KEY")):
         return OpenWeatherMap(environ.get("OPENWEATHERMAP_URL", "https://api.openweathermap.org"), environ["API_KEY"])
     return OpenMeteo(
@@ -193,7 +193,7 @@ def _live(environ: Mapping[str, str], name: str) -> Provider:
 
 
 def plain(name: str) -> str:
-    """A name as it is compared: without accents, case and doubled spaces."""
+    """A name for comparison: without accents, case and repeated spaces."""
     letters = unicodedata.normalize("NFKD", name)
     return " ".join("".join(c for c in letters if not unicodedata.combining(c)).casefold().split())
 

@@ -1,7 +1,7 @@
-"""Asks a live provider within a bounded time and remembers outages; what answers mean is providers.py's.
+"""Queries a live provider with a timeout, and remembers outages.
 
-The weather and stock-price folders are build contexts of their own, so this file stands in both; a test holds
-the two equal.
+The weather and stock-price folders are separate build contexts, so both have a copy of this file; a test keeps the
+copies identical.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 MAX_BYTES = 1_000_000
-# Yahoo answers 429 to the user agents of HTTP libraries, so we say who we are in a browser's form.
+# Yahoo returns 429 to the user agents of HTTP libraries, so this one looks like a browser's.
 USER_AGENT = "Mozilla/5.0 (compatible; ecsconsul-lab/1.0)"
 
 
 class ProviderAway(Exception):
-    """The provider could not be reached, or did not answer in its own form; the text says which."""
+    """The provider is unreachable, or its answer is invalid; the text says which."""
 
 
 class UnknownName(LookupError):
-    """The provider answered that there is no such city or symbol; the text is for the user."""
+    """The provider doesn't know the city or symbol; the text is for the user."""
 
 
 class Outage:
-    """Remembers for `seconds` that a provider was away, so that only one request in that time waits for it.
+    """Remembers for `seconds` that a provider is down, so that only one request waits for it in that time.
 
     `clock` gives monotonic seconds. Safe to share between threads.
     """
@@ -40,7 +40,7 @@ class Outage:
         self._lock = threading.Lock()
 
     def may_try(self) -> bool:
-        """Whether this request may ask the provider; after an outage only one request asks."""
+        """Whether this request may query the provider; after an outage, only one request does."""
         with self._lock:
             now = self._clock()
             if self._until is None:
@@ -51,7 +51,7 @@ class Outage:
             return True
 
     def began(self) -> None:
-        """The provider was away just now."""
+        """The provider is down."""
         with self._lock:
             self._until = self._clock() + self._seconds
 
@@ -62,10 +62,10 @@ class Outage:
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:
-    """The result of `call`, or ProviderAway when it takes longer than `seconds`.
+    """Returns the result of `call`, or raises ProviderAway after `seconds`.
 
-    A socket's timeout bounds neither a slow name lookup nor an answer that drips in, so the call has a daemon
-    thread of its own, which is left to end by itself.
+    A socket's timeout bounds neither a slow name lookup nor an answer that drips in, so the call
+    runs in its own daemon thread, which is abandoned after the timeout.
     """
     done: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
@@ -86,8 +86,8 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
 
 def get_json(url: str, *, seconds: float) -> tuple[int, Any]:
-    """The HTTP status and the JSON document of `url`; raises ProviderAway when there is no such answer."""
-    # Imported here: demo data needs no HTTP client, and a start should not wait for one.
+    """The HTTP status and JSON document of `url`. Raises ProviderAway without a valid answer."""
+    # Imported here to start faster: demo data needs no HTTP client.
     from http.client import HTTPException
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen

@@ -114,6 +114,6 @@ def test_auto_reports_both_failures(stock_price: Any, web: Any) -> None:
         yahoo(stock_price, web, "auto").find("NOSUCH")
 
 
-def test_demo_symbols_ignore_case(stock_price: Any) -> None:
+def test_demo_table_has_many_symbols(stock_price: Any) -> None:
     assert len(stock_price.providers.DEMO) >= 20
     assert stock_price.providers.Demo().find("amzn").name == "Amazon.com, Inc."
