@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -85,15 +85,23 @@ def test_yaml_blocks_are_configs(text: str, tmp_path: Path) -> None:
     assert {service.name for service in load(tmp_path / "config.yaml").services} == set(config["services"])
 
 
-def test_the_rooms_are_those_that_there_are() -> None:
-    """docs/architecture.md lists every module of the package, and none that is not there."""
+def test_architecture_opens_with_the_tree_that_exists() -> None:
+    """One line per room, drawn from the folders."""
     text = (ROOT / "docs" / "architecture.md").read_text()
-    rooms = text[text.index("## Rooms") : text.index("## Steps and walks")]
-    modules = {path.name for path in (ROOT / "ecsconsul").rglob("*.py") if path.name != "__init__.py"}
-    listed = {word for line in rooms.splitlines() for word in _modules_listed(line)}
-    assert listed == modules
+    tree = text[text.index("```") : text.index("```", text.index("```") + 3)]
+    package = tree[: tree.index("\ntemplates/")]
+    listed = re.findall(r"^ +([a-z]+)/ ", package, re.MULTILINE)
+    folders = {path.parent for path in (ROOT / "ecsconsul").rglob("*.py")} - {ROOT / "ecsconsul"}
+    assert sorted(listed) == sorted(folder.name for folder in folders)
+    loose = {path.name for path in (ROOT / "ecsconsul").glob("*.py")} - {"__init__.py", "__main__.py"}
+    assert set(re.findall(r"\b[a-z_]+\.py\b", package)) == loose
 
 
-def _modules_listed(line: str) -> list[str]:
-    """The file names with which a line of the listing begins."""
-    return list(itertools.takewhile(re.compile(r"[a-z0-9_]+\.py").fullmatch, line.split()))
+def test_files_that_architecture_names_exist_and_its_stories_name_each_once() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    named = re.findall(r"`([a-z0-9_]+/[a-z0-9_/]+\.py)`", text)
+    paths = {path.relative_to(ROOT / "ecsconsul").as_posix() for path in (ROOT / "ecsconsul").rglob("*.py")}
+    assert {name for name in named if not name.startswith("tests/")} <= paths
+    stories = text[text.index("## Three things") : text.index("## Steps and")]
+    twice = [name for name, number in Counter(re.findall(r"`([a-z0-9_/]+\.py)`", stories)).items() if number > 1]
+    assert twice == []

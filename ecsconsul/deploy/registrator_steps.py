@@ -90,7 +90,8 @@ RegistratorSteps = tuple[list[ImageStep], list[TaskDefinitionStep], list[Service
 
 def registrator_steps(lab: Lab, target: Target, poller: ServicePoller) -> RegistratorSteps:
     """The steps for its image, task definition and service; no image step where the config names an image."""
-    if REGISTRATOR not in target.system_services:
+    system_services = target.system_services
+    if REGISTRATOR not in system_services:
         return [], [], []
     spec = ServiceSpec(name=REGISTRATOR, path=str(registrator_source()))
     external = lab.aws.registrator.image

@@ -43,7 +43,6 @@ class Moto:
         _fix_group_updates()
         self.region = region
         self.lock = threading.RLock()
-        self._backends = {name: _backend(name, region) for name in ("ecs", "ec2")}
         self.application = DomainDispatcherApplication(create_backend_app)
         # Without a cache moto lists its folders for each request, which takes as long as most requests themselves.
         self.application.get_backend_for_host = functools.cache(  # type: ignore[method-assign]
@@ -59,13 +58,13 @@ class Moto:
         """Load what the first stack would otherwise wait for."""
         import moto.cloudformation.parsing  # noqa: F401
 
-        self._backends["ec2"]._create_default_encryption_key()
+        _backend("ec2", self.region)._create_default_encryption_key()
         _backend("ssm", self.region).get_parameter(_AMI_PARAMETER)
 
     def find(self, cluster: str, task_definition: str) -> tuple[bool, dict[str, Any] | None]:
         """Whether the cluster exists, and the task definition with this family, family:revision or ARN, if any."""
         with self.lock:
-            found = self._backends["ecs"].clusters.get(cluster)
+            found = _backend("ecs", self.region).clusters.get(cluster)
             definition = self._task_definition(task_definition) if task_definition else None
             return found is not None and found.status == "ACTIVE", definition
 
@@ -74,7 +73,7 @@ class Moto:
         from moto.ecs.exceptions import TaskDefinitionNotFoundException
 
         try:
-            found = self._backends["ecs"].describe_task_definition(name)
+            found = _backend("ecs", self.region).describe_task_definition(name)
         except (TaskDefinitionNotFoundException, ValueError):
             # ValueError: the revision isn't a number.
             return None
@@ -95,21 +94,20 @@ class Moto:
     def instances(self) -> list[MotoInstance]:
         """The running instances."""
         with self.lock:
-            return [self._instance(one) for one in self._backends["ec2"].all_running_instances()]
+            return [self._instance(one) for one in _backend("ec2", self.region).all_running_instances()]
 
     def default_network(self) -> tuple[str, tuple[str, ...]]:
         """The ids of the default VPC and of its subnets."""
         with self.lock:
-            vpc = next(
-                v for v in self._backends["ec2"].describe_vpcs() if v.is_default == "true" or v.is_default is True
-            )
-            subnets = [s.id for s in self._backends["ec2"].describe_subnets() if s.vpc_id == vpc.id]
+            vpcs = _backend("ec2", self.region).describe_vpcs()
+            vpc = next(one for one in vpcs if one.is_default in ("true", True))
+            subnets = [s.id for s in _backend("ec2", self.region).describe_subnets() if s.vpc_id == vpc.id]
             return vpc.id, tuple(subnets)
 
     def set_address(self, instance_id: str, address: str) -> None:
         """Make the EC2 API return the instance's real address."""
         with self.lock:
-            for one in self._backends["ec2"].all_running_instances():
+            for one in _backend("ec2", self.region).all_running_instances():
                 if one.id == instance_id:
                     for interface in one.nics.values():
                         interface.private_ip_address = address

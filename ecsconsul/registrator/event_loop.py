@@ -14,12 +14,15 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+CANCEL_ATTEMPTS, CANCEL_SECONDS = 10, 0.05
+
 
 class EventLoop:
     """Any thread may use `call`, `run` and `stop`; everything else belongs to the loop's own thread."""
 
     def __init__(self, name: str) -> None:
         self.ended = threading.Event()
+        self._ending = False
         self._loop: asyncio.AbstractEventLoop
         self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself keeps only weak references
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -71,6 +74,7 @@ class EventLoop:
     def _run(self) -> None:
         try:
             self._loop.run_forever()
+            self._ending = True
             self._loop.run_until_complete(_cancel_tasks())
         finally:
             self._loop.close()
@@ -83,11 +87,17 @@ class EventLoop:
 
     def _fail(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         log.critical("internal error: %s", context["message"], exc_info=context.get("exception"))
-        loop.stop()
+        # once it is ending, the loop only waits for its tasks
+        if not self._ending:
+            loop.stop()
 
 
 async def _cancel_tasks() -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    """Cancel until all tasks have ended: before Python 3.12 `wait_for` may swallow a cancellation."""
+    for _ in range(CANCEL_ATTEMPTS):
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        if not tasks:
+            return
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=CANCEL_SECONDS)

@@ -85,10 +85,10 @@ def test_scaling_steps_cover_the_scaled_services(lab: Lab) -> None:
 
 def test_prerequisites_are_the_targets(lab: Lab, report: RecordingReport) -> None:
     target = FakeTarget("http://127.0.0.1:9")
-    ground = PrerequisitesStep(target)
-    assert decide(ground.desired(), ground.inspect()) == "keep"
-    ground.destroy(report)
-    assert ground.inspect() is None
+    step = PrerequisitesStep(target)
+    assert decide(step.desired(), step.inspect()) == "keep"
+    step.destroy(report)
+    assert step.inspect() is None
 
 
 def test_blockers_of_the_target_are_collected(lab: Lab) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from ecsconsul.config.lab import Lab, RegistratorSpec, ServiceSpec
+from ecsconsul.config.lab import AwsSpec, Lab, RegistratorSpec, ServiceSpec
 from ecsconsul.deploy import executor
 from ecsconsul.deploy.lab_steps import steps_for
 from ecsconsul.deploy.orphans import orphaned_services
@@ -117,7 +117,7 @@ def test_registrator_image_is_built_from_this_package(lab: Lab, account: FakeTar
 
 
 def test_external_image_is_not_built(lab: Lab, account: FakeTarget) -> None:
-    given = replace(lab, registrator=RegistratorSpec(image="gliderlabs/registrator:master"))
+    given = replace(lab, aws=AwsSpec(registrator=RegistratorSpec(image="gliderlabs/registrator:master")))
     assert set(names(lab, account)) - set(names(given, account)) == {"images/registrator"}
     (container,) = definition(given, account)["containerDefinitions"]
     assert container["image"] == "gliderlabs/registrator:master"

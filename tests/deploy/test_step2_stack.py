@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from ecsconsul.deploy.throttling import is_throttled
 from msgspec.structs import replace
 
 from ecsconsul.config.lab import AwsSpec, ConsulSpec, Lab, ServiceSpec
@@ -19,6 +18,7 @@ from ecsconsul.deploy.step import (
 )
 from ecsconsul.deploy.step2_stack import StackStep
 from ecsconsul.errors import LabError, StepFailed
+from ecsconsul.targets.client_errors import is_throttled
 from tests.deploy.cloudformation import (
     CREATED,
     DELETED,

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -102,3 +103,21 @@ def test_failure_ends_the_loop(kind: str, caplog: pytest.LogCaptureFixture) -> N
         assert loop.ended.wait(TIMEOUT)
     loop.stop(TIMEOUT)
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_task_that_swallows_a_cancellation_is_cancelled_again() -> None:
+    """Before Python 3.12 `asyncio.wait_for` may do so."""
+    loop = EventLoop("test")
+    loop.start()
+    running = threading.Event()
+
+    async def stubborn() -> None:
+        running.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(TIMEOUT)
+        await asyncio.sleep(TIMEOUT)
+
+    loop.call(lambda: loop.spawn(stubborn()))
+    assert running.wait(TIMEOUT)
+    loop.stop(TIMEOUT)
+    assert loop.ended.is_set()

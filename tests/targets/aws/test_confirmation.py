@@ -24,7 +24,7 @@ def test_resources_place_and_cost_are_described(tmp_path: Path) -> None:
         f"`up` will create resources in AWS account {ME.account}, region eu-west-1 (as {ME.arn})",
         "1 Consul server and 2 ECS instances, t3.small: 3 instances",
         "security groups that open ports 80, 443 and 8080 to the internet",
-        "2 services and the Registrator, with their images in ECR",
+        "2 services and the Registrator; images in ECR",
         "ecsconsul down --target aws",
     ):
         assert words in text
@@ -38,7 +38,8 @@ def test_only_the_portals_port_is_opened(tmp_path: Path) -> None:
 
 
 def test_registry_in_the_config_is_named(tmp_path: Path) -> None:
-    lab = structs.replace(lab_of(tmp_path), registry="my_docker_hub_repo")
+    lab = lab_of(tmp_path)
+    lab = structs.replace(lab, aws=structs.replace(lab.aws, registry="my_docker_hub_repo"))
     assert "images in my_docker_hub_repo" in str(confirmation(lab, None, ME, "eu-west-1"))
 
 

@@ -16,14 +16,13 @@ import ecsconsul
 from ecsconsul.cli.changes import all_steps
 from ecsconsul.config.lab import ConsulSpec, Lab
 from ecsconsul.deploy import executor
-from ecsconsul.deploy.executor import NullObserver
 from ecsconsul.errors import LabError
 from ecsconsul.targets.aws.permissions import policy
 from ecsconsul.targets.aws.registry import RegistryImages
 from ecsconsul.targets.aws.target import AwsTarget
 from ecsconsul.targets.base import PollingPolicy
 from tests.aws_calls import RecordedCalls
-from tests.deploy.world import serve
+from tests.deploy.world import SilentObserver, serve
 from tests.moto_account import moto_application
 from tests.targets.aws.conftest import lab_of
 
@@ -96,21 +95,21 @@ def target_of(lab: Lab) -> AwsTarget:
 def up(lab: Lab) -> AwsTarget:
     """What the command does."""
     target = target_of(lab)
-    with target.exclusive():
+    with target.lock():
         steps = all_steps(lab, target)
         assert executor.blockers(steps) == []
-        target.confirmation(lab)
+        target.confirmation()
         # an emulator runs no Consul
-        executor.up([step for step in steps if step.name != "discovery"], NullObserver())
+        executor.up([step for step in steps if step.name != "discovery"], SilentObserver())
     target.portal_url(lab)
     return target
 
 
 def down(lab: Lab) -> list[str]:
     target = target_of(lab)
-    with target.exclusive():
-        executor.down(all_steps(lab, target), NullObserver())
-    return target.leftovers(lab)
+    with target.lock():
+        executor.down(all_steps(lab, target), SilentObserver())
+    return target.leftovers()
 
 
 def lab_with(folder: Path, **more: Any) -> Lab:

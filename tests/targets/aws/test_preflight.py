@@ -236,5 +236,5 @@ def test_missing_requirement_of_consul_access(
 
 
 def test_registry_in_the_config_is_named(account: Account, lab: Lab) -> None:
-    found = check(structs.replace(lab, registry="my_docker_hub_repo"))["docker"]
+    found = check(structs.replace(lab, aws=structs.replace(lab.aws, registry="my_docker_hub_repo")))["docker"]
     assert found.detail == "can build, and push to my_docker_hub_repo"

@@ -47,7 +47,7 @@ def test_bootstrap_repeats_the_warnings(account: Account, tmp_path: Path, report
     target = AwsTarget(lab)
     target.diagnostics()
     target.bootstrap(report.say)
-    assert report.texts[0].startswith("ssh range: the whole internet may open SSH; ")
+    assert report.texts[0].startswith("ssh range: the whole internet may use SSH; ")
     assert len(report.texts) == 2
 
 
@@ -69,7 +69,7 @@ def test_an_emulator_without_awss_ami_gets_a_stand_in(account: Account, lab: Lab
     """moto has no AMIs in this region, and CloudFormation refuses a parameter that it can't resolve."""
     target = AwsTarget(lab, region="mx-central-1")
     told = next(one for one in target.diagnostics() if one.name == "ami")
-    assert (told.state, "a stand-in takes its place" in told.hint) == ("warning", True)
+    assert (told.state, "a placeholder AMI is used" in told.hint) == ("warning", True)
     target.bootstrap(report.say)
     name = target.stack_parameters()["EcsAmi"]
     assert name == "/ecsconsul/blue/ecs-ami"

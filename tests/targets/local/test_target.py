@@ -59,7 +59,7 @@ def tell(home: LabDir, endpoint: str) -> Iterator[Tell]:
             known = {
                 "pid": 1, "version": __version__, "lab": "blue", "region": "eu-west-1", "endpoint": endpoint,
                 "consul_http": "127.0.9.1:8500", "consul_dns": "127.0.9.1:8600", "vpc_id": "vpc-1",
-                "subnet_ids": ("subnet-1", "subnet-2"), "doors": (8123,),
+                "subnet_ids": ("subnet-1", "subnet-2"), "forwarded_ports": (8123,),
             }  # fmt: skip
             facts = RegionInfo(**{**known, **more})  # type: ignore[arg-type]
             stack.enter_context(home.lock_region())
@@ -186,7 +186,7 @@ def test_taken_port_is_a_blocker_that_names_its_holder(home: LabDir, source: Pat
 def test_port_of_the_labs_own_region_is_not_taken(tell: Tell, source: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
-        tell(doors=(port,))
+        tell(forwarded_ports=(port,))
         assert LocalTarget(lab_of(source, host_port=port)).blockers() == []
 
 
