@@ -101,7 +101,7 @@ def up(lab: Lab) -> AwsTarget:
         target.confirmation()
         # an emulator runs no Consul
         executor.up([step for step in steps if step.name != "discovery"], SilentObserver())
-    target.portal_url(lab)
+    target.portal_url()
     return target
 
 
