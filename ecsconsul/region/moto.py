@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .botocore_models import decode_models_quickly
+
 ACCOUNT = "123456789012"
 # Loaded ahead, since each would delay its first request by up to a second.
 _SERVICES = ("ecs", "ec2", "cloudformation", "iam", "autoscaling", "ssm", "logs", "sts")
@@ -34,7 +36,7 @@ class Moto:
         """Import moto and the services that the lab uses; takes one to two seconds."""
         # The imports create millions of permanent objects; garbage collection would take a third of the time.
         gc.disable()
-        _decode_models_quickly()
+        decode_models_quickly()
         from moto.ec2.models import instances
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
@@ -120,22 +122,6 @@ class Moto:
         memory = int(kind["MemoryInfo"]["SizeInMiB"]) * 95 // 100
         tags = {tag["key"]: tag["value"] for tag in one.get_tags()}
         return MotoInstance(one.id, tags, int(kind["VCpuInfo"]["DefaultVCpus"]) * 1024, memory)
-
-
-def _decode_models_quickly() -> None:
-    """Decode botocore's service models, megabytes of JSON, with msgspec: it makes the region start a sixth faster."""
-    import msgspec
-    from botocore import loaders
-
-    class QuickFileLoader(loaders.JSONFileLoader):  # type: ignore[misc]
-        def _load_file(self, full_path: str, open_method: Callable[[str, str], Any]) -> Any:
-            try:
-                with open_method(full_path, "rb") as file:
-                    return msgspec.json.decode(file.read())
-            except FileNotFoundError:
-                return None
-
-    loaders.Loader.FILE_LOADER_CLASS = QuickFileLoader
 
 
 def _fix_group_updates() -> None:

@@ -1,6 +1,6 @@
 """One command at a time changes a lab: a lock on this machine for each lab, account and region.
 
-Who works on another machine is not kept out by it. There AWS does its part: CloudFormation refuses to update a stack
+It does not keep out other machines. There AWS does its part: CloudFormation refuses to update a stack
 that is being updated, ECS's calls can be repeated, and every step decides anew from what is there.
 """
 

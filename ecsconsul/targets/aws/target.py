@@ -14,8 +14,7 @@ from ..base import ConsulAddress, LogLine, Say
 from ..commands import Finding, RuntimeInfo
 from . import cloudwatch_logs as logs
 from . import ec2 as instances
-from . import host_keys
-from . import instance_type as machine
+from . import host_keys, instance_type
 from .consul_access import open_access
 from .gossip_key import gossip_key
 from .preflight import Preflight
@@ -101,7 +100,7 @@ class AwsTarget:
         if gossip_key(self.client("ssm"), self._lab.name).delete():
             say("deleted Consul's gossip key")
         if self.endpoint:
-            machine.stand_in_ami(self.client("ssm"), self._lab.name).delete()
+            instance_type.stand_in_ami(self.client("ssm"), self._lab.name).delete()
         host_keys.forget(self._lab.name)
 
     def _described(self) -> str:
@@ -123,7 +122,7 @@ class AwsTarget:
         """The parameter with AWS's own AMI; in an emulator without it, one that is created here for the stack."""
         if isinstance(self._preflight.ami, str) or not self.endpoint:
             return self._preflight.ami_parameter
-        stand_in = machine.stand_in_ami(self.client("ssm"), self._lab.name)
+        stand_in = instance_type.stand_in_ami(self.client("ssm"), self._lab.name)
         stand_in.make()
         return stand_in.name
 

@@ -14,6 +14,10 @@ def new_client(service: str, endpoint: str, region: str) -> Any:
     import boto3
     from botocore.config import Config
 
+    from ...region.botocore_models import decode_models_quickly
+
+    decode_models_quickly()
+
     # no proxy for loopback, and no retries when the region hangs
     config = Config(proxies={}, connect_timeout=2, read_timeout=60, retries={"total_max_attempts": 1})
     return boto3.client(

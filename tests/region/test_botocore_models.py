@@ -9,7 +9,7 @@ import botocore
 import pytest
 from botocore import loaders
 
-from ecsconsul.region import moto
+from ecsconsul.region.botocore_models import decode_models_quickly
 
 DATA = Path(botocore.__file__).parent / "data"
 
@@ -17,7 +17,7 @@ DATA = Path(botocore.__file__).parent / "data"
 @pytest.fixture
 def quick() -> Iterator[loaders.JSONFileLoader]:
     own = loaders.Loader.FILE_LOADER_CLASS
-    moto._decode_models_quickly()
+    decode_models_quickly()
     yield loaders.Loader().file_loader
     loaders.Loader.FILE_LOADER_CLASS = own
 
