@@ -181,7 +181,7 @@ class Reconciler:
 
     def _handle_connected(self, containers: frozenset[str]) -> None:
         if not self._engine_answers:
-            log.info("connected to Docker", extra={"containers": len(containers)})
+            log.info("connected to the container engine", extra={"containers": len(containers)})
         self._engine_answers = True
         if not self._catalog.complete:
             self._uninspected = set(containers)

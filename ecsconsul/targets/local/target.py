@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...config.lab import Lab
 from ...errors import LabError, TargetAbsent
 from ...polling import PollingPolicy
-from ...region import task_logs as log_files
 from ...region.runtimes.lab_dir import DOCKER, PROCESSES, LabDir, RegionInfo, RegionSpec
 from ..base import ConsulAddress, LogLine, Say
 from ..commands import Finding, RuntimeInfo, findings
 from .clients import CREDENTIALS, load_ahead, new_client
 from .lab_images import LabImages
-from .liveness import why_silent, why_useless
+from .liveness import why_useless
 
 if TYPE_CHECKING:
     from .runtime_selection import RuntimeSelection
 
 DEFAULT_REGION = "us-east-1"
-START_TIMEOUT = 60.0
-STOP_TIMEOUT = 60.0
 
 
 class LocalTarget:
@@ -38,7 +31,7 @@ class LocalTarget:
 
     name = "local"
     polling = PollingPolicy(delay=0.05, attempts=1200)
-    # the region registers tasks by itself
+    # each ECS instance has a Registrator inside the region
     system_services = ()
 
     def __init__(self, lab: Lab, *, region: str | None = None, runtime: str | None = None) -> None:
@@ -220,20 +213,15 @@ class LocalTarget:
         clear_left(engine_url(), self._lab.name, self._home.root, say, images=images)
 
     def _stop_region(self, say: Say) -> None:
-        """Stop the region, if there is one; a region that hangs is killed at once."""
-        from ...region.runtimes.lab_processes import stop_process
+        from .region_process import stop_region
 
-        info = self._home.info()
-        if info:
-            hangs = bool(why_silent(info))
-            say("killing the region, which does not answer" if hangs else "stopping the region")
-            stop_process(info.pid, 0.0 if hangs else STOP_TIMEOUT)
+        stop_region(self._home, say)
         self._clients.clear()
         self._usable, self._absent = None, ""
 
     def _start_region(self, binary: str, selection: RuntimeSelection, image: str) -> None:
         from ...region.runtimes.addresses import must_share_address
-        from ...region.runtimes.lab_processes import await_line, send_input
+        from .region_process import start_region
 
         spec = RegionSpec(
             self._lab.name,
@@ -247,38 +235,8 @@ class LocalTarget:
             engine=selection.engine,
             agent_image=image,
         )
-        self._home.logs.mkdir(parents=True, exist_ok=True)
-        log = self._home.region_log
-        with log.open("wb") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "ecsconsul.region"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=_region_environment(self._home),
-                cwd="/",
-                start_new_session=True,
-            )
-        send_input(process, json.dumps(asdict(spec)))
-        # boto3 loads here while the region starts, which takes longer
-        load_ahead(self._requested_region)
-        await_line(process, START_TIMEOUT)
-        if not (self._home.info() or self._await_other()):
-            raise LabError(
-                "The local region does not start",
-                where=str(log),
-                why="\n".join(log_files.tail(log, 8)) or f"no answer within {START_TIMEOUT:.0f} s",
-                hint="`ecsconsul down` removes what is left of it; then run `ecsconsul up` again",
-            )
-
-    def _await_other(self) -> bool:
-        """Whether another `up`, which started first (and may have been killed since), has started a region."""
-        end = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < end and self._home.is_alive():
-            if self._home.info():
-                return True
-            time.sleep(0.05)
-        return False
+        # boto3 loads while the region starts, which takes longer
+        start_region(self._home, spec, lambda: load_ahead(self._requested_region))
 
     def _info(self) -> RegionInfo | None:
         """What is known of the region, whether or not it can be used."""
@@ -313,10 +271,14 @@ class LocalTarget:
     # tasks
 
     def last_lines(self, service: str, lines: int, task: str | None = None) -> list[LogLine]:
-        return [LogLine(*line) for line in log_files.last_lines(self._home, service, lines, task)]
+        from ...region import task_logs
+
+        return [LogLine(*line) for line in task_logs.last_lines(self._home, service, lines, task)]
 
     def follow(self, service: str, lines: int) -> Iterator[LogLine]:
-        return (LogLine(*line) for line in log_files.follow(self._home, service, lines))
+        from ...region import task_logs
+
+        return (LogLine(*line) for line in task_logs.follow(self._home, service, lines))
 
     def execute(self, service: str, argv: Sequence[str], *, task: str | None) -> int:
         from ...region.runtimes.docker.task_command import run_in_container
@@ -365,14 +327,3 @@ class LocalTarget:
 
 def _described(info: RegionInfo) -> str:
     return f"region {info.region} at {info.endpoint}"
-
-
-def _region_environment(home: LabDir) -> dict[str, str]:
-    from ...paths import HOME_VARIABLE, state_folder
-    from ...region.runtimes.addresses import SHARED_ADDRESS_VARIABLE
-    from ...region.runtimes.lab_processes import environment
-
-    variables = {HOME_VARIABLE: str(state_folder())}
-    if SHARED_ADDRESS_VARIABLE in os.environ:
-        variables[SHARED_ADDRESS_VARIABLE] = os.environ[SHARED_ADDRESS_VARIABLE]
-    return environment(home.root, variables)

@@ -1,0 +1,75 @@
+"""Starts and stops the region's process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+from ...errors import LabError
+from ...paths import HOME_VARIABLE, state_folder
+from ...region import task_logs
+from ...region.runtimes.addresses import SHARED_ADDRESS_VARIABLE
+from ...region.runtimes.lab_dir import LabDir, RegionSpec
+from ...region.runtimes.lab_processes import await_line, environment, send_input, stop_process
+from ..base import Say
+from .liveness import why_silent
+
+START_TIMEOUT = 60.0
+STOP_TIMEOUT = 60.0
+
+
+def start_region(lab_dir: LabDir, spec: RegionSpec, meanwhile: Callable[[], None]) -> None:
+    """Start the region and wait until it answers; `meanwhile` is called while it starts. Raises LabError."""
+    lab_dir.logs.mkdir(parents=True, exist_ok=True)
+    log = lab_dir.region_log
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ecsconsul.region"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=environment(lab_dir.root, _variables()),
+            cwd="/",
+            start_new_session=True,
+        )
+    send_input(process, json.dumps(asdict(spec)))
+    meanwhile()
+    await_line(process, START_TIMEOUT)
+    if not (lab_dir.info() or _await_other(lab_dir)):
+        raise LabError(
+            "The local region does not start",
+            where=str(log),
+            why="\n".join(task_logs.tail(log, 8)) or f"no answer within {START_TIMEOUT:.0f} s",
+            hint="`ecsconsul down` removes what is left of it; then run `ecsconsul up` again",
+        )
+
+
+def stop_region(lab_dir: LabDir, say: Say) -> None:
+    """Stop the region, if there is one; a region that hangs is killed at once."""
+    info = lab_dir.info()
+    if info:
+        hangs = bool(why_silent(info))
+        say("killing the region, which does not answer" if hangs else "stopping the region")
+        stop_process(info.pid, 0.0 if hangs else STOP_TIMEOUT)
+
+
+def _await_other(lab_dir: LabDir) -> bool:
+    """Whether another `up`, which started first (and may have been killed since), has started a region."""
+    end = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < end and lab_dir.is_alive():
+        if lab_dir.info():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _variables() -> dict[str, str]:
+    variables = {HOME_VARIABLE: str(state_folder())}
+    if SHARED_ADDRESS_VARIABLE in os.environ:
+        variables[SHARED_ADDRESS_VARIABLE] = os.environ[SHARED_ADDRESS_VARIABLE]
+    return variables
