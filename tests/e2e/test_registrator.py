@@ -62,10 +62,10 @@ def start(tmp_path: Path, engine: str, containers: Containers, consul: ConsulAt)
     def start(*flags: str, hostname: str = HOST, docker_host: str = engine) -> RegistratorAt:
         options = ["-hostname", hostname, "-label", containers.label, "-ip", gateway(engine), *flags]
         one = RegistratorAt(tmp_path, docker_host, [*options, consul.uri])
-        already = one.log.count("connected to Docker") if (tmp_path / "registrator.log").exists() else 0
+        already = one.log.count("connected to the container engine") if (tmp_path / "registrator.log").exists() else 0
         one.start()
         started.append(one)
-        eventually(lambda: one.log.count("connected to Docker") > already)
+        eventually(lambda: one.log.count("connected to the container engine") > already)
         return one
 
     yield start
