@@ -184,7 +184,7 @@ def assert_nothing_left(lab: AwsLab) -> None:
     assert lab.client("iam").list_roles()["Roles"] == []
 
 
-@pytest.mark.parametrize("seen", ["ground", "stack", "images/weather .*building", "tasks/portal"])
+@pytest.mark.parametrize("seen", ["prerequisites", "stack", "images/weather .*building", "tasks/portal"])
 def test_killed_up_is_resumed_and_its_lab_removed(lab: AwsLab, seen: str) -> None:
     lab.up_until(seen, number=signal.SIGKILL)
     lab.up_until(*SERVICES)

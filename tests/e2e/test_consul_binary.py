@@ -120,7 +120,7 @@ def test_kill_ends_apt_and_the_next_run_cleans_up(tmp_path: Path) -> None:
     code = FIND.replace("lambda line: None", "lambda line: print(line, flush=True)")
     with subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE) as process:
         try:
-            assert process.stdout and process.stdout.readline().startswith(b"fetching")
+            assert process.stdout and process.stdout.readline().startswith(b"downloading")
             [apt] = eventually(lambda: updating(process.pid), lambda found: len(found) == 1)
         finally:
             process.kill()
