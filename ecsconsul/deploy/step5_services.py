@@ -11,7 +11,7 @@ from typing import Any
 from ..config.lab import Lab, ServiceSpec
 from ..errors import LabError
 from ..targets.base import Target
-from ..targets.client_errors import error_code
+from ..targets.client_errors import client_error, error_code
 from .rollout import Rollout, counts, has_failed, is_stable
 from .service_poller import ServicePoller
 from .step import (
@@ -122,12 +122,10 @@ class ServiceStep(BaseStep):
 
     def _create(self, request: dict[str, Any], tags: list[dict[str, str]]) -> dict[str, Any] | None:
         """The created service; None when another `up` created it first."""
-        from botocore.exceptions import ClientError
-
         extra = {"serviceName": self._service.name, "launchType": "EC2", "clientToken": uuid.uuid4().hex, "tags": tags}
         try:
             created = self._target.client("ecs").create_service(**request, **self.placement(), **extra)
-        except ClientError as error:
+        except client_error() as error:
             if error_code(error) != "InvalidParameterException" or self._poller.describe(self._service.name) is None:
                 raise
             return None

@@ -12,6 +12,13 @@ T = TypeVar("T")
 _THROTTLING = frozenset({"Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException"})
 
 
+def client_error() -> type[Exception]:
+    """boto3's ClientError. An `except` clause only calls this once something is raised, so botocore isn't imported."""
+    from botocore.exceptions import ClientError
+
+    return ClientError  # type: ignore[no-any-return]
+
+
 def error_code(error: Exception) -> str:
     """AWS's error code; empty for any other exception."""
     response = getattr(error, "response", None) or {}
@@ -27,11 +34,9 @@ def unless_throttled(poll: Callable[[], T | None]) -> Callable[[], T | None]:
     """The same poll, which returns None (nothing yet) when AWS throttles it, so that waiting goes on."""
 
     def patient() -> T | None:
-        from botocore.exceptions import ClientError
-
         try:
             return poll()
-        except ClientError as error:
+        except client_error() as error:
             if not is_throttled(error):
                 raise
             return None

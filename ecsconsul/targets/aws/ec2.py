@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import TargetAbsent, Unreachable
+from ..client_errors import client_error
 from .consul_server import ConsulServer
 from .stack_info import StackInfo
 
@@ -44,11 +45,9 @@ def find_consul_server(ec2: Any, stack: StackInfo | None, lab: str, *, keys: boo
 
 def address_of(ec2: Any, instance: str) -> str:
     """An instance's public DNS name, else its public address; empty if it has neither or is gone."""
-    from botocore.exceptions import ClientError
-
     try:
         found = _instances(ec2.describe_instances(InstanceIds=[instance]))
-    except ClientError:
+    except client_error():
         return ""
     return _name_of(found[0]) if found else ""
 
@@ -63,13 +62,11 @@ def _name_of(instance: Mapping[str, Any]) -> str:
 
 def console(ec2: Any, instance: str) -> str:
     """An instance's console output; empty if EC2 has none."""
-    from botocore.exceptions import ClientError
-
     for options in ({"Latest": True}, {}):
         try:
             # some instance types only have the output up to their last change of state
             found = ec2.get_console_output(InstanceId=instance, **options).get("Output") or ""
-        except ClientError:
+        except client_error():
             continue
         if found:
             return str(found)
@@ -91,8 +88,6 @@ def host_keys(output: str) -> tuple[str, ...]:
 
 def portal_address(ecs: Any, ec2: Any, cluster: str, service: str) -> str:
     """The public address of an instance that runs a task of the service; empty if there is none."""
-    from botocore.exceptions import ClientError
-
     try:
         arns = ecs.list_tasks(cluster=cluster, serviceName=service, desiredStatus="RUNNING")["taskArns"]
         tasks = ecs.describe_tasks(cluster=cluster, tasks=arns[:100])["tasks"] if arns else []
@@ -101,7 +96,7 @@ def portal_address(ecs: Any, ec2: Any, cluster: str, service: str) -> str:
             return ""
         arn = running[0]["containerInstanceArn"]
         found = ecs.describe_container_instances(cluster=cluster, containerInstances=[arn])["containerInstances"]
-    except ClientError:
+    except client_error():
         # the portal's address is only shown, never needed
         return ""
     return address_of(ec2, found[0]["ec2InstanceId"]) if found and found[0].get("ec2InstanceId") else ""

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from ...aws_tags import LAB_TAG, as_items, as_mapping, require_ownership
 from ...errors import LabError
-from ..client_errors import error_code
+from ..client_errors import client_error, error_code
 from .session import refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from botocore.exceptions import ClientError
 
     from ..base import Say
 
@@ -60,15 +58,13 @@ class EcrRepositories:
 
     def tags(self, service: str) -> list[str]:
         """The tags in a repository, oldest first. Raises LabError if it isn't the lab's."""
-        from botocore.exceptions import ClientError
-
         if self._owned(service) is None:
             return []
         pages = self._ecr.get_paginator("describe_images")
         request = {"repositoryName": self._path(service), "filter": {"tagStatus": "TAGGED"}}
         try:
             found = [image for page in pages.paginate(**request) for image in page["imageDetails"]]
-        except ClientError as error:
+        except client_error() as error:
             if error_code(error) == _ABSENT:
                 return []
             raise self._refused("ECR can't list the images in a repository", error, service) from error
@@ -78,8 +74,6 @@ class EcrRepositories:
 
     def prepare(self, service: str, say: Say) -> None:
         """Create a service's repository, unless the lab has it already. Raises LabError."""
-        from botocore.exceptions import ClientError
-
         if self._owned(service) is None:
             say(f"creating repository {self._path(service)}")
             try:
@@ -90,25 +84,23 @@ class EcrRepositories:
                     imageTagMutability="IMMUTABLE",
                     imageScanningConfiguration={"scanOnPush": True},
                 )
-            except ClientError as error:
+            except client_error() as error:
                 if error_code(error) != "RepositoryAlreadyExistsException":
                     raise self._refused("ECR can't create a repository", error, service) from error
                 self._owned(service)
         try:
             self._ecr.put_lifecycle_policy(repositoryName=self._path(service), lifecyclePolicyText=lifecycle())
-        except ClientError as error:
+        except client_error() as error:
             # old images then cost storage, but pushing still works
             say(f"repository {self._path(service)} has no lifecycle rule: {error}")
 
     def delete(self, service: str) -> list[str]:
         """Delete a service's repository and its images, if there are any; nothing is retained. Raises LabError."""
-        from botocore.exceptions import ClientError
-
         if self._owned(service) is None:
             return []
         try:
             self._ecr.delete_repository(repositoryName=self._path(service), force=True)
-        except ClientError as error:
+        except client_error() as error:
             if error_code(error) != _ABSENT:
                 raise self._refused("ECR can't delete a repository", error, service) from error
         return []
@@ -128,13 +120,11 @@ class EcrRepositories:
 
     def _login(self) -> _Login:
         """Requested once for all images."""
-        from botocore.exceptions import ClientError
-
         with self._lock:
             if self._known is None:
                 try:
                     found = self._ecr.get_authorization_token()["authorizationData"][0]
-                except ClientError as error:
+                except client_error() as error:
                     raise refused("ECR doesn't issue a login for pushing", error) from error
                 user, _, password = base64.b64decode(found["authorizationToken"]).decode().partition(":")
                 endpoint = found["proxyEndpoint"]
@@ -144,13 +134,11 @@ class EcrRepositories:
 
     def _owned(self, service: str) -> str | None:
         """The ARN of a service's repository; None if there is none. Raises LabError if it isn't the lab's."""
-        from botocore.exceptions import ClientError
-
         path = self._path(service)
         try:
             arn = self._ecr.describe_repositories(repositoryNames=[path])["repositories"][0]["repositoryArn"]
             tags = self._tags_of(arn)
-        except ClientError as error:
+        except client_error() as error:
             if error_code(error) == _ABSENT:
                 return None
             raise self._refused("ECR can't describe a repository", error, service) from error
@@ -161,7 +149,7 @@ class EcrRepositories:
         found = self._ecr.list_tags_for_resource(resourceArn=arn)
         return as_mapping(found.get("tags"), key="Key", value="Value")
 
-    def _refused(self, what: str, error: ClientError, service: str) -> LabError:
+    def _refused(self, what: str, error: Exception, service: str) -> LabError:
         return refused(what, error, where=f"ECR repository {self._path(service)}")
 
 

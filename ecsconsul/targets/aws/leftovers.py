@@ -10,6 +10,7 @@ from typing import Any
 
 from ...aws_tags import LAB_TAG, as_mapping
 from ...errors import LabError
+from ..client_errors import client_error
 from .cloudwatch_logs import group_of
 from .gossip_key import gossip_key
 from .session import is_denied, is_inconclusive
@@ -32,11 +33,9 @@ def leftovers(clients: Clients, lab: str, services: Iterable[str]) -> list[str]:
 
 def _found(search: Search, clients: Clients, lab: str) -> list[str]:
     """What a search finds. A failed one is a line too, as something may be left, but emulators lack some APIs."""
-    from botocore.exceptions import ClientError
-
     try:
         return list(search(clients, lab))
-    except ClientError as error:
+    except client_error() as error:
         unsupported = is_inconclusive(error) and not is_denied(error)
         return [] if unsupported else [f"unknown, because AWS doesn't say: {error}"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...config.lab import AwsSpec
 from ...errors import LabError
-from ..client_errors import error_code
+from ..client_errors import client_error, error_code
 from .session import is_inconclusive
 
 EVERYWHERE = "0.0.0.0/0"
@@ -55,14 +55,12 @@ def find_vpc(ec2: Any, spec: AwsSpec) -> Vpc:
 
 
 def _named_vpc(ec2: Any, spec: AwsSpec) -> dict[str, Any] | None:
-    from botocore.exceptions import ClientError
-
     vpc = spec.vpc or _vpc_of(ec2, spec.subnets)
     if vpc is None:
         return None
     try:
         found = ec2.describe_vpcs(VpcIds=[vpc])["Vpcs"]
-    except ClientError as error:
+    except client_error() as error:
         if not error_code(error).startswith("InvalidVpc"):
             raise
         found = []
@@ -94,11 +92,9 @@ def _default_vpc(ec2: Any) -> dict[str, Any]:
 
 
 def _attribute(ec2: Any, vpc: str, name: str) -> bool | None:
-    from botocore.exceptions import ClientError
-
     try:
         found = ec2.describe_vpc_attribute(VpcId=vpc, Attribute=name)
-    except ClientError as error:
+    except client_error() as error:
         if not is_inconclusive(error):
             raise
         return None
@@ -137,11 +133,9 @@ def find_subnets(ec2: Any, vpc: Vpc, spec: AwsSpec, zones: Collection[str] | Non
 
 def _route_tables(ec2: Any, vpc: Vpc) -> list[dict[str, Any]] | None:
     """The VPC's route tables; None if AWS doesn't say."""
-    from botocore.exceptions import ClientError
-
     try:
         return _pages(ec2, "describe_route_tables", "RouteTables", vpc.id)
-    except ClientError as error:
+    except client_error() as error:
         if not is_inconclusive(error):
             raise
         return None
@@ -171,13 +165,11 @@ def is_public(subnet: dict[str, Any], tables: Iterable[dict[str, Any]] | None) -
 
 def _named_subnets(ec2: Any, names: tuple[str, ...]) -> list[dict[str, Any]]:
     """The subnets with these ids, in this order. Raises LabError if one doesn't exist."""
-    from botocore.exceptions import ClientError
-
     if not names:
         return []
     try:
         found = {one["SubnetId"]: one for one in ec2.describe_subnets(SubnetIds=list(names))["Subnets"]}
-    except ClientError as error:
+    except client_error() as error:
         if not error_code(error).startswith("InvalidSubnet"):
             raise
         raise _no_subnet(str(error)) from error

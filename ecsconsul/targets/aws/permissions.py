@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import LabError, Unreachable
-from ..client_errors import error_code
+from ..client_errors import client_error, error_code
 from ..commands import Finding, failed
 from .session import Identity
 
@@ -47,8 +47,6 @@ def principal_of(identity: Identity) -> str | None:
 
 def diagnostics(iam: Any, identity: Identity, region: str, lab: str) -> Finding:
     """Ask IAM whether it would allow every action of `up` and `down`."""
-    from botocore.exceptions import ClientError
-
     if identity.arn.endswith(":root"):
         return Finding(
             _NAME, "warning", "the caller is the root user, which may do anything", "use an IAM user or role"
@@ -62,7 +60,7 @@ def diagnostics(iam: Any, identity: Identity, region: str, lab: str) -> Finding:
     try:
         with ThreadPoolExecutor(MAX_PARALLEL) as pool:
             answers = list(pool.map(lambda statement: _simulate(iam, principal, statement), statements))
-    except (ClientError, Unreachable) as error:
+    except (client_error(), Unreachable) as error:
         return _unknown(f"IAM doesn't say ({error_code(error) or type(error).__name__})")
     return _finding([one for some in answers for one in some], principal)
 
@@ -72,13 +70,11 @@ def _with_path(iam: Any, principal: str) -> str:
 
     If the caller may not read the role, the short ARN has to do.
     """
-    from botocore.exceptions import ClientError
-
     if ":role/" not in principal:
         return principal
     try:
         return str(iam.get_role(RoleName=principal.rpartition("/")[2])["Role"]["Arn"])
-    except (ClientError, Unreachable):
+    except (client_error(), Unreachable):
         return principal
 
 

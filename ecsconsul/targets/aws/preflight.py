@@ -15,7 +15,7 @@ from msgspec import structs
 
 from ...config.lab import AwsSpec, Lab
 from ...errors import LabError
-from ..client_errors import error_code
+from ..client_errors import client_error, error_code
 from ..commands import Finding, failed, findings
 from . import instance_type as instance_types
 from . import permissions
@@ -172,14 +172,12 @@ class Preflight:
         return [*found, failed("ami", self.ami)]
 
     def _key_pair(self) -> Finding:
-        from botocore.exceptions import ClientError
-
         name = self._spec.key_name
         if not name:
             return Finding("key pair", "ok", "none set, so nobody can log in through SSH")
         try:
             self._ec2.describe_key_pairs(KeyNames=[name])
-        except ClientError as error:
+        except client_error() as error:
             if error_code(error) != "InvalidKeyPair.NotFound":
                 raise
             return failed("key pair", self._no_key(name))
@@ -277,15 +275,13 @@ def _start(pool: ThreadPoolExecutor, checks: Sequence[tuple[str, Check]]) -> lis
 
 def _results(started: Sequence[tuple[str, Future[Any]]]) -> list[Finding]:
     """The findings. A check that fails is a finding too; one that AWS denies leaves its subject unknown."""
-    from botocore.exceptions import ClientError
-
     found: list[Finding] = []
     for name, future in started:
         try:
             result = future.result()
         except LabError as error:
             result = failed(name, error)
-        except ClientError as error:
+        except client_error() as error:
             what = f"AWS doesn't describe the {name}"
             result = (
                 Finding(name, "unknown", f"{what}: {error}", refused(what, error).hint)

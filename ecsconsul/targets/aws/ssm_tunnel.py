@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import Unreachable
 from ..base import ConsulAddress
-from ..client_errors import error_code
+from ..client_errors import client_error, error_code
 from .consul_server import ConsulServer, Ports, free_ports, leads_to_consul
 from .ecs_exec import PLUGIN, plugin_call
 from .helper_process import HelperProcess
@@ -56,17 +56,15 @@ def _request(server: ConsulServer, remote_port: int, local_port: int) -> dict[st
 @contextlib.contextmanager
 def _session(ssm: Any, server: ConsulServer, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Start a session, and terminate it at the end: an abandoned one lasts until its idle timeout."""
-    from botocore.exceptions import ClientError
-
     try:
         session = ssm.start_session(**request)
-    except ClientError as error:
+    except client_error() as error:
         raise _refusal(error, server) from error
     try:
         yield session
     finally:
         # the session may have ended already
-        with contextlib.suppress(ClientError):
+        with contextlib.suppress(client_error()):
             ssm.terminate_session(SessionId=session["SessionId"])
 
 
