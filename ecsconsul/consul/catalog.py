@@ -71,12 +71,9 @@ class _Check(msgspec.Struct, rename="pascal", gc=False):
     service_id: str = msgspec.field(name="ServiceID")
 
 
-class _Node(msgspec.Struct, rename="pascal", gc=False):
+class _NodeServices(msgspec.Struct, rename="pascal", gc=False):
     node: str
     address: str
-
-
-class _NodeServices(_Node):
     services: list[_Service] | None
     checks: list[_Check] | None
 
@@ -235,7 +232,7 @@ def worst(checks: tuple[CheckState, ...]) -> str:
     return max((check.status for check in checks), key=SEVERITY.index, default="passing")
 
 
-def _instance(service: _Service, node: _Node, checks: tuple[CheckState, ...]) -> Instance:
+def _instance(service: _Service, node: _NodeServices, checks: tuple[CheckState, ...]) -> Instance:
     return Instance(
         id=service.id,
         node=node.node,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from ..aws_tags import FINGERPRINT_TAG, as_items, as_mapping, require_ownership
 from ..config.lab import Lab
 from ..errors import StepFailed
 from ..polling import poll_until
@@ -12,21 +13,17 @@ from ..targets.base import Target
 from ..targets.client_errors import client_error, error_code, unless_throttled
 from .prerequisites import PREREQUISITES
 from .service_poller import is_of, services_of
-from .step import FINGERPRINT_TAG, Actual, BaseStep, Report, as_items, as_mapping, require_ownership, tags_for
+from .step import Actual, BaseStep, Report, tags_for
 
 # An account's first cluster also creates ECS's service-linked role. ECS refuses requests until IAM has propagated it.
 ROLE_SECONDS = 60.0
 _ROLE_MISSING = "service linked role"
 
 # ECS refuses to delete a cluster for a while after the stack has terminated its instances
-_BUSY = frozenset(
-    {
-        "ClusterContainsContainerInstancesException",
-        "ClusterContainsServicesException",
-        "ClusterContainsTasksException",
-        "UpdateInProgressException",
-    }
-)
+_BUSY = {
+    "ClusterContainsContainerInstancesException", "ClusterContainsServicesException", "ClusterContainsTasksException",
+    "UpdateInProgressException",
+}  # fmt: skip
 
 
 class ClusterStep(BaseStep):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+from ..aws_tags import FINGERPRINT_TAG, as_items, as_mapping, require_ownership
 from ..config.lab import Lab
 from ..errors import StepFailed
 from ..polling import poll_until
@@ -14,7 +15,7 @@ from ..targets.base import Target
 from ..targets.client_errors import client_error, error_code, unless_throttled
 from ..targets.stack_states import StackState, state_of
 from .stack_events import StackEvents, as_subresources, describe_failure, is_of_group
-from .step import FINGERPRINT_TAG, Actual, BaseStep, Report, as_items, as_mapping, require_ownership, tags_for
+from .step import Actual, BaseStep, Report, tags_for
 from .template import stack_template
 
 STARTED, CHANGED = "started", "changed"

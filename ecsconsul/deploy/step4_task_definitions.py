@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, Protocol
 
+from ..aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping
 from ..config.lab import LAB_PORT, Check, Lab, ServiceSpec
 from ..targets.base import Target
+from ..targets.client_errors import items_of
 from .batching import DELETE_TASK_DEFINITIONS_MAX, in_chunks
-from .step import FINGERPRINT_TAG, LAB_TAG, Actual, BaseStep, Report, as_items, as_mapping, tags_for
+from .step import Actual, BaseStep, Report, tags_for
 
 
 class Image(Protocol):
@@ -197,9 +199,8 @@ def _check(check: Check) -> dict[str, str]:
 
 def _revisions(ecs: Any, family: str, status: str) -> list[str]:
     """The ARNs of a family's revisions in that status, newest first."""
-    paginator = ecs.get_paginator("list_task_definitions")
-    pages = paginator.paginate(familyPrefix=family, status=status, sort="DESC")
-    return _newest_first((arn for page in pages for arn in page["taskDefinitionArns"]), family)
+    request = {"familyPrefix": family, "status": status, "sort": "DESC"}
+    return _newest_first(items_of(ecs, "list_task_definitions", "taskDefinitionArns", **request), family)
 
 
 def _newest_first(arns: Iterable[str], family: str) -> list[str]:

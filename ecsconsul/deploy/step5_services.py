@@ -8,23 +8,14 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+from ..aws_tags import FINGERPRINT_TAG, as_items, as_mapping, require_ownership
 from ..config.lab import Lab, ServiceSpec
 from ..errors import LabError
 from ..targets.base import Target
 from ..targets.client_errors import client_error, error_code
 from .rollout import Rollout, counts, has_failed, is_stable
 from .service_poller import ServicePoller
-from .step import (
-    FINGERPRINT_TAG,
-    Actual,
-    BaseStep,
-    Report,
-    as_items,
-    as_mapping,
-    fingerprint,
-    require_ownership,
-    tags_for,
-)
+from .step import Actual, BaseStep, Report, fingerprint, tags_for
 from .step4_task_definitions import TaskDefinitionStep
 
 # records the task definition that the lab deployed: any other one was deployed by someone else

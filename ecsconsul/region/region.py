@@ -77,13 +77,8 @@ class Region:
             server.serve_forever(poll_interval=0.1)
         finally:
             server.server_close()
-            self._close()
-
-    def _close(self) -> None:
-        self._control_loop.close()
-        self._forwarder.close()
-        self._instances.close()
-        self._runtime.close()
+            for part in (self._control_loop, self._forwarder, self._instances, self._runtime):
+                part.close()
 
     def _initial_info(self, port: int) -> RegionInfo:
         vpc, subnets = self._moto.default_network()

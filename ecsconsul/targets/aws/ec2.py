@@ -28,10 +28,7 @@ def find_consul_server(ec2: Any, stack: StackInfo | None, lab: str, *, keys: boo
         why = f"its stack is in {stack.status}" if stack else "it has no stack"
         hint = "create it with `ecsconsul up --target aws`"
         raise TargetAbsent(f"The lab {lab} has no Consul yet", where=f"stack {lab}", why=why, hint=hint)
-    alive = [
-        {"Name": f"tag:{SERVER_TAG}", "Values": [lab]},
-        {"Name": "instance-state-name", "Values": ["running"]},
-    ]
+    alive = [{"Name": f"tag:{SERVER_TAG}", "Values": [lab]}, {"Name": "instance-state-name", "Values": ["running"]}]
     # a lab never has more servers than fit on one page
     servers = _instances(ec2.describe_instances(Filters=alive))
     if not servers:

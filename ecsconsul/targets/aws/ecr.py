@@ -5,30 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from ...aws_tags import LAB_TAG, as_items, as_mapping, require_ownership
 from ...errors import LabError
-from ..client_errors import client_error, error_code
+from ..base import Say
+from ..client_errors import client_error, error_code, items_of
 from .session import refused
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ..base import Say
 
 # a repository keeps this many of its newest images; older ones expire
 KEPT_IMAGES = 20
 _ABSENT = "RepositoryNotFoundException"
-
-
-@dataclass(frozen=True)
-class _Login:
-    """The registry's host and the login to push with. Valid for twelve hours, longer than any command runs."""
-
-    host: str
-    auth_config: dict[str, str] = field(repr=False)
 
 
 class EcrRepositories:
@@ -38,20 +26,32 @@ class EcrRepositories:
         self._lab = lab
         self._clients = clients
         self._lock = threading.Lock()
-        self._known: _Login | None = None
+        self._login: dict[str, str] = {}
 
     def name(self, service: str) -> str:
         """The beginning of an image's name, before its tag. Raises LabError."""
-        return f"{self._login().host}/{self._lab}/{service}"
+        host = self.login()["serveraddress"].partition("://")[2].strip("/")
+        return f"{host}/{self._path(service)}"
 
     def login(self) -> dict[str, str]:
-        """The login in the form that the Docker engine takes. Raises LabError."""
-        return self._login().auth_config
+        """The login in the form that the Docker engine takes. Raises LabError.
+
+        Requested once for all images: it is valid for twelve hours, longer than any command runs.
+        """
+        with self._lock:
+            if not self._login:
+                try:
+                    found = self._ecr.get_authorization_token()["authorizationData"][0]
+                except client_error() as error:
+                    raise refused("ECR doesn't issue a login for pushing", error) from error
+                user, _, password = base64.b64decode(found["authorizationToken"]).decode().partition(":")
+                self._login = {"username": user, "password": password, "serveraddress": found["proxyEndpoint"]}
+            return self._login
 
     def blockers(self) -> list[LabError]:
         """What prevents a push."""
         try:
-            self._login()
+            self.login()
         except LabError as error:
             return [error]
         return []
@@ -60,10 +60,9 @@ class EcrRepositories:
         """The tags in a repository, oldest first. Raises LabError if it isn't the lab's."""
         if self._owned(service) is None:
             return []
-        pages = self._ecr.get_paginator("describe_images")
         request = {"repositoryName": self._path(service), "filter": {"tagStatus": "TAGGED"}}
         try:
-            found = [image for page in pages.paginate(**request) for image in page["imageDetails"]]
+            found = items_of(self._ecr, "describe_images", "imageDetails", **request)
         except client_error() as error:
             if error_code(error) == _ABSENT:
                 return []
@@ -118,36 +117,18 @@ class EcrRepositories:
     def _path(self, service: str) -> str:
         return f"{self._lab}/{service}"
 
-    def _login(self) -> _Login:
-        """Requested once for all images."""
-        with self._lock:
-            if self._known is None:
-                try:
-                    found = self._ecr.get_authorization_token()["authorizationData"][0]
-                except client_error() as error:
-                    raise refused("ECR doesn't issue a login for pushing", error) from error
-                user, _, password = base64.b64decode(found["authorizationToken"]).decode().partition(":")
-                endpoint = found["proxyEndpoint"]
-                auth_config = {"username": user, "password": password, "serveraddress": endpoint}
-                self._known = _Login(endpoint.partition("://")[2].strip("/"), auth_config)
-            return self._known
-
     def _owned(self, service: str) -> str | None:
         """The ARN of a service's repository; None if there is none. Raises LabError if it isn't the lab's."""
         path = self._path(service)
         try:
             arn = self._ecr.describe_repositories(repositoryNames=[path])["repositories"][0]["repositoryArn"]
-            tags = self._tags_of(arn)
+            tags = as_mapping(self._ecr.list_tags_for_resource(resourceArn=arn).get("tags"), key="Key", value="Value")
         except client_error() as error:
             if error_code(error) == _ABSENT:
                 return None
             raise self._refused("ECR can't describe a repository", error, service) from error
         require_ownership("ECR repository", path, self._lab, tags)
         return str(arn)
-
-    def _tags_of(self, arn: str) -> dict[str, str]:
-        found = self._ecr.list_tags_for_resource(resourceArn=arn)
-        return as_mapping(found.get("tags"), key="Key", value="Value")
 
     def _refused(self, what: str, error: Exception, service: str) -> LabError:
         return refused(what, error, where=f"ECR repository {self._path(service)}")

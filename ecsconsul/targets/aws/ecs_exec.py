@@ -63,11 +63,7 @@ def execute(
 
 def _with_ecs_exec(clients: Callable[[str], Any], cluster: str, running: Running, argv: Sequence[str]) -> Opened:
     found = clients("ecs").execute_command(
-        cluster=cluster,
-        task=running.task_arn,
-        container=running.container,
-        command=shlex.join(argv),
-        interactive=True,
+        cluster=cluster, task=running.task_arn, container=running.container, command=shlex.join(argv), interactive=True
     )
     # SSM's API spells these keys with a capital
     session = {key[0].upper() + key[1:]: value for key, value in found["session"].items()}
