@@ -106,9 +106,8 @@ class TaskDefinitionStep(BaseStep):
 
     def _list(self) -> list[str]:
         """The ARNs of the family's newest active revisions, newest first."""
-        listed = self._target.client("ecs").list_task_definitions(
-            familyPrefix=self.family, status="ACTIVE", sort="DESC"
-        )
+        request = {"familyPrefix": self.family, "status": "ACTIVE", "sort": "DESC"}
+        listed = self._target.client("ecs").list_task_definitions(**request)
         return _newest_first(listed["taskDefinitionArns"], self.family)
 
 
@@ -126,10 +125,8 @@ def _essence(definition: Mapping[str, Any]) -> dict[str, Any]:
 
 def _essence_of_container(container: Mapping[str, Any]) -> dict[str, Any]:
     keys = ("name", "image", "cpu", "memory", "command", "entryPoint")
-    ports = [
-        (m["containerPort"], m.get("hostPort") or 0, m.get("protocol", "tcp"))
-        for m in container.get("portMappings") or ()
-    ]
+    mappings = container.get("portMappings") or ()
+    ports = [(m["containerPort"], m.get("hostPort") or 0, m.get("protocol", "tcp")) for m in mappings]
     mounts = [(m["sourceVolume"], m["containerPath"]) for m in container.get("mountPoints") or ()]
     logs = container.get("logConfiguration") or {}
     return {

@@ -164,9 +164,8 @@ class ScaleStep(BaseStep):
         service, since = self._describe(), time.time()
         rollout = Rollout(self._lab, self._service, service["taskDefinition"], self._target, self._poller)
         if service["desiredCount"] != self.desired()["desiredCount"]:
-            updated = self._target.client("ecs").update_service(
-                cluster=self._lab.name, service=self._service.name, **self.desired()
-            )
+            own = {"cluster": self._lab.name, "service": self._service.name}
+            updated = self._target.client("ecs").update_service(**own, **self.desired())
             rollout.started_as(updated["service"])
         return rollout.await_stable(report, since)
 

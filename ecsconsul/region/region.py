@@ -63,9 +63,8 @@ class Region:
         self._control_loop.start()
         api = AwsApi(self._moto, self._ecs, self._reconcile_instances)
         with _listen() as listening:
-            server = make_server(
-                LOOPBACK, 0, api, threaded=True, request_handler=_quiet_handler(), fd=listening.fileno()
-            )
+            handler, fd = _quiet_handler(), listening.fileno()
+            server = make_server(LOOPBACK, 0, api, threaded=True, request_handler=handler, fd=fd)
         self._info = self._initial_info(server.port)
         self._publish_info()
         with contextlib.suppress(BrokenPipeError):

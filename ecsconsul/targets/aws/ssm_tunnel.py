@@ -35,7 +35,9 @@ def ssm_tunnel(server: ConsulServer, ssm: Any, profile: str, remote: ConsulAddre
     with contextlib.ExitStack() as stack:
         plugins = []
         for remote_port, local_port in ((remote.http_port, ports.http), (remote.dns_port, ports.dns)):
-            request = _request(server, remote_port, local_port)
+            # the arguments of StartSession, which the plugin needs too
+            parameters = {"portNumber": [str(remote_port)], "localPortNumber": [str(local_port)]}
+            request = {"Target": server.instance_id, "DocumentName": DOCUMENT, "Parameters": parameters}
             session = stack.enter_context(_session(ssm, server, request))
             plugins.append(stack.enter_context(_forwarding(plugin, session, request, ssm, profile)))
         _check(plugins, ports, server)
@@ -45,12 +47,6 @@ def ssm_tunnel(server: ConsulServer, ssm: Any, profile: str, remote: ConsulAddre
             if any(one.ended() for one in plugins):
                 raise _failure("The Session Manager tunnel broke", server, plugins) from error
             raise
-
-
-def _request(server: ConsulServer, remote_port: int, local_port: int) -> dict[str, Any]:
-    """The arguments of StartSession, which the plugin needs too."""
-    parameters = {"portNumber": [str(remote_port)], "localPortNumber": [str(local_port)]}
-    return {"Target": server.instance_id, "DocumentName": DOCUMENT, "Parameters": parameters}
 
 
 @contextlib.contextmanager
