@@ -41,9 +41,7 @@ UDP_PAYLOAD = 1232
 TRUSTED_OVER_UDP = 2
 
 UDP_TRIES = 3
-UNREACHABLE_HINT = (
-    "check that the lab is up (ecsconsul status), and that UDP and TCP are open; @server and -p ask elsewhere"
-)
+REACH_HINT = "check that the lab is up (ecsconsul status), and that UDP and TCP are open; @server and -p ask elsewhere"
 
 
 class Record(Struct, frozen=True):
@@ -162,7 +160,7 @@ def lookup(name: str, rrtype: str, server: str, port: int, *, tcp: bool = False,
         raise LabError("The server doesn't speak DNS", where=where, why=why) from error
     except OSError as error:
         why = error.strerror or str(error)
-        raise Unreachable("No DNS server answers", where=where, why=why, hint=UNREACHABLE_HINT) from error
+        raise Unreachable("No DNS server answers", where=where, why=why, hint=REACH_HINT) from error
     return _answer(name, rrtype, reply, where, transport, (time.perf_counter() - started) * 1000)
 
 

@@ -12,6 +12,7 @@ from ...aws_tags import LAB_TAG, as_items, as_mapping, require_ownership
 from ...errors import LabError
 from ..base import Say
 from ..client_errors import client_error, error_code, items_of
+from .docker_login import DockerLogin
 from .session import refused
 
 # a repository keeps this many of its newest images; older ones expire
@@ -26,32 +27,22 @@ class EcrRepositories:
         self._lab = lab
         self._clients = clients
         self._lock = threading.Lock()
-        self._login: dict[str, str] = {}
+        self._known: tuple[str, DockerLogin] | None = None
 
     def name(self, service: str) -> str:
         """The beginning of an image's name, before its tag. Raises LabError."""
-        host = self.login()["serveraddress"].partition("://")[2].strip("/")
-        return f"{host}/{self._path(service)}"
+        url, _ = self._login()
+        return f"{url.partition('://')[2].strip('/')}/{self._path(service)}"
 
     def login(self) -> dict[str, str]:
-        """The login in the form that the Docker engine takes. Raises LabError.
-
-        Requested once for all images: it is valid for twelve hours, longer than any command runs.
-        """
-        with self._lock:
-            if not self._login:
-                try:
-                    found = self._ecr.get_authorization_token()["authorizationData"][0]
-                except client_error() as error:
-                    raise refused("ECR doesn't issue a login for pushing", error) from error
-                user, _, password = base64.b64decode(found["authorizationToken"]).decode().partition(":")
-                self._login = {"username": user, "password": password, "serveraddress": found["proxyEndpoint"]}
-            return self._login
+        """The login in the form that the Docker engine takes. Raises LabError."""
+        url, login = self._login()
+        return login.auth_config(url)
 
     def blockers(self) -> list[LabError]:
         """What prevents a push."""
         try:
-            self.login()
+            self._login()
         except LabError as error:
             return [error]
         return []
@@ -116,6 +107,18 @@ class EcrRepositories:
 
     def _path(self, service: str) -> str:
         return f"{self._lab}/{service}"
+
+    def _login(self) -> tuple[str, DockerLogin]:
+        """The registry's URL and its login, requested once: it is valid for longer than any command, twelve hours."""
+        with self._lock:
+            if self._known is None:
+                try:
+                    found = self._ecr.get_authorization_token()["authorizationData"][0]
+                except client_error() as error:
+                    raise refused("ECR doesn't issue a login for pushing", error) from error
+                user, _, password = base64.b64decode(found["authorizationToken"]).decode().partition(":")
+                self._known = found["proxyEndpoint"], DockerLogin(user, password)
+            return self._known
 
     def _owned(self, service: str) -> str | None:
         """The ARN of a service's repository; None if there is none. Raises LabError if it isn't the lab's."""
