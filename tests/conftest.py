@@ -10,10 +10,9 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from ecsconsul.consul.catalog import Consul
 from ecsconsul.consul.install import BINARY_VARIABLE, find
 from ecsconsul.errors import LabError
-from tests.consul_server import ConsulServer, consul_server
+from tests.consul_server import AgentClient, ConsulServer, consul_server
 
 MESSAGES: list[str] = []
 END_TO_END = "tests/e2e/"
@@ -74,9 +73,9 @@ def server() -> Iterator[ConsulServer]:
 
 
 @pytest.fixture
-def consul(server: ConsulServer) -> Iterator[Consul]:
+def consul(server: ConsulServer) -> Iterator[AgentClient]:
     """A client of the module's Consul agent; services that a test registers are removed after it."""
-    client = Consul(server.host, server.http)
+    client = AgentClient(server.host, server.http)
     yield client
-    for service_id in client.agent_services():
+    for service_id in client.service_ids():
         client.deregister(service_id)

@@ -1,4 +1,4 @@
-"""Runs a real Consul dev agent on an address of its own."""
+"""Runs a real Consul dev agent on an address of its own, and registers services with it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
 
+import requests
+
+from ecsconsul.consul.catalog import Consul, Instance
 from tests.listening import tcp_and_udp
 from tests.require import require
 
@@ -29,6 +35,48 @@ class ConsulServer:
     dns: int
     node: str
     process: subprocess.Popen[str]
+
+
+class AgentClient(Consul):
+    """A client that also registers services with its agent, and waits for them."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(host, port)
+        self._agent = f"http://{host}:{port}/v1/agent"
+
+    def register(self, payload: dict[str, Any]) -> None:
+        """Register a service, and replace its checks by the payload's."""
+        self._put("service/register?replace-existing-checks=true", payload)
+
+    def deregister(self, service_id: str) -> None:
+        """Remove a service."""
+        self._put(f"service/deregister/{quote(service_id, safe='')}")
+
+    def service_ids(self) -> list[str]:
+        """The IDs of the agent's services."""
+        answer = requests.get(f"{self._agent}/services", timeout=10)
+        answer.raise_for_status()
+        return list(answer.json())
+
+    def passing(self, service: str) -> list[Instance]:
+        """The instances of a service that pass all their checks."""
+        return _passing(self.catalog().get(service, []))
+
+    def wait_for(self, service: str, seconds: float) -> bool:
+        """Whether an instance of the service passes within this time."""
+        until = time.monotonic() + seconds
+        index, catalog = self.next_catalog()
+        while not _passing(catalog.get(service, [])) and (left := until - time.monotonic()) > 0:
+            index, catalog = self.next_catalog(index, left)
+        return bool(_passing(catalog.get(service, [])))
+
+    def _put(self, path: str, payload: dict[str, Any] | None = None) -> None:
+        answer = requests.put(f"{self._agent}/{path}", json=payload, timeout=10)
+        assert answer.ok, f"{answer.status_code} {answer.text}"
+
+
+def _passing(instances: list[Instance]) -> list[Instance]:
+    return [one for one in instances if one.status == "passing"]
 
 
 def consul_binary() -> str:

@@ -27,7 +27,7 @@ def render(error: BaseException, given: Settings) -> int:
     if os.environ.get("ECSCONSUL_DEBUG"):
         traceback.print_exception(error)
     if isinstance(error, KeyboardInterrupt | click.Abort | Interrupted):
-        _print("Interrupted." + (given.with_options(CONTINUES) if given.changing else ""))
+        click.echo("Interrupted." + (given.with_options(CONTINUES) if given.changing else ""), err=True)
         return ExitCode.INTERRUPTED
     if isinstance(error, BrokenPipeError):
         # the reader is gone, so there is nobody to tell
@@ -50,9 +50,7 @@ def _translate(error: BaseException) -> LabError:
         )
     if isinstance(error, OSError):
         return LabError(
-            "The operating system reported an error",
-            where=str(error.filename or ""),
-            why=error.strerror or str(error),
+            "The operating system reported an error", where=str(error.filename or ""), why=error.strerror or str(error)
         )
     return LabError(
         f"Unexpected {type(error).__name__}",
@@ -73,7 +71,3 @@ def _print_block(error: LabError, given: Settings) -> None:
             console.print(Text.assemble((f"  {label + ':':7}", "dim"), first))
             for line in rest:
                 console.print(Text(f"         {line}"))
-
-
-def _print(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201 - the only output of an interrupted command

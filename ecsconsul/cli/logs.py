@@ -46,7 +46,4 @@ def _print_json(lines: Iterable[LogLine]) -> None:
 
 def _print(lines: Iterable[LogLine]) -> None:
     for line in lines:
-        click.echo(
-            f"{click.style(line.task, dim=True)} {line.text}",
-            color=False if settings().colourless else None,
-        )
+        click.echo(f"{click.style(line.task, dim=True)} {line.text}", color=False if settings().colourless else None)

@@ -278,18 +278,14 @@ def _heading(document: Json) -> Text:
 
 def _members(consul: Json) -> Table:
     table = _table("consul member", "address", "role", "status")
+    address = consul["leader"].split(":")[0]
+    # servers may share the leader's address; then nobody knows which of them leads
+    leaders = [m["name"] for m in consul["members"] if m["role"] == "server" and m["address"] == address]
     for member in sorted(consul["members"], key=lambda m: (m["role"] != "server", m["name"])):
-        leads = member["role"] == "server" and consul["leader"].split(":")[0] == member["address"]
-        role = f"{member['role']}, leader" if leads and _is_only_leader(consul) else member["role"]
+        role = f"{member['role']}, leader" if leaders == [member["name"]] else member["role"]
         status = Text(member["status"], HEALTH.get(member["status"], "red"))
         table.add_row(member["name"], member["address"], role, status)
     return table
-
-
-def _is_only_leader(consul: Json) -> bool:
-    """Whether exactly one server has the leader's address: servers may share one."""
-    leader = consul["leader"].split(":")[0]
-    return [m["role"] == "server" and m["address"] == leader for m in consul["members"]].count(True) == 1
 
 
 def _services(services: list[Json], *, answered: bool) -> Table:

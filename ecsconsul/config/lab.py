@@ -95,8 +95,7 @@ class Check(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ttl: Annotated[Duration | None, Meta(description="passes while the task reports at least this often")] = None
     interval: Annotated[Duration, Meta(description="time between two checks; not for ttl")] = "10s"
     timeout: Annotated[
-        Duration | None,
-        Meta(description="time limit of one check, by default Consul's 10s; not for ttl"),
+        Duration | None, Meta(description="time limit of one check, by default Consul's 10s; not for ttl")
     ] = None
 
 
@@ -116,21 +115,18 @@ class ServiceSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         LAB_PORT
     )
     host_port: Annotated[
-        Port | None,
-        Meta(description="fixed port on the instance; by default each task gets a free one (dynamic)"),
+        Port | None, Meta(description="fixed port on the instance; by default each task gets a free one (dynamic)")
     ] = None
     count: Annotated[int, Meta(ge=0, le=MAX_TASKS, description="number of tasks")] = 1
     # ECS's maximum for a task is 196608 CPU units (192 vCPUs), its minimum for a container 4 MiB
     cpu: Annotated[int, Meta(ge=1, le=196608, description="CPU units per task; 1024 units are one vCPU")] = 100
     memory: Annotated[int, Meta(ge=4, description="hard memory limit per task in MiB")] = 200
     environment: Annotated[
-        dict[str, str],
-        Meta(description="environment variables of the container; numbers and booleans become text"),
+        dict[str, str], Meta(description="environment variables of the container; numbers and booleans become text")
     ] = {}
     tags: Annotated[tuple[Tag, ...], Meta(description="Consul tags: a list, or one tag")] = ()
     check: Annotated[
-        Check | None,
-        Meta(description='health check, by default none; "/health" is short for {http: /health}'),
+        Check | None, Meta(description='health check, by default none; "/health" is short for {http: /health}')
     ] = None
 
 
@@ -138,8 +134,7 @@ class ConsulSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The Consul servers of the lab."""
 
     servers: Annotated[
-        Literal[1, 3, 5],
-        Meta(description="number of servers; 3 survive the loss of one, 5 the loss of two"),
+        Literal[1, 3, 5], Meta(description="number of servers; 3 survive the loss of one, 5 the loss of two")
     ] = 1
 
 
@@ -162,8 +157,7 @@ class SshSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description="private key file: relative to this file, absolute or ~/...; by default ssh chooses"),
     ] = None
     host: Annotated[
-        Word | None,
-        Meta(description="host to connect to instead of the public name, such as an alias in ssh_config"),
+        Word | None, Meta(description="host to connect to instead of the public name, such as an alias in ssh_config")
     ] = None
 
 
@@ -172,8 +166,7 @@ class AwsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     vpc: Annotated[VpcId | None, Meta(description="VPC, by default the region's default VPC")] = None
     subnets: Annotated[
-        tuple[SubnetId, ...],
-        Meta(description="public subnets of the VPC, a list or just one; by default all of them"),
+        tuple[SubnetId, ...], Meta(description="public subnets of the VPC, a list or just one; by default all of them")
     ] = ()
     instance_type: Annotated[
         InstanceType,
@@ -181,12 +174,10 @@ class AwsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "t3.small"
     key_name: Annotated[KeyName | None, Meta(description="EC2 key pair for SSH, by default none")] = None
     ssh_cidr: Annotated[
-        Cidr | None,
-        Meta(description="range that may connect by SSH; with a key_name, by default your own address"),
+        Cidr | None, Meta(description="range that may connect by SSH; with a key_name, by default your own address")
     ] = None
     consul_access: Annotated[
-        Access,
-        Meta(description="how status and dig reach Consul: through ssh, Session Manager (ssm), or directly"),
+        Access, Meta(description="how status and dig reach Consul: through ssh, Session Manager (ssm), or directly")
     ] = "ssh"
     ssh: Annotated[SshSpec, Meta(description="how SSH reaches the Consul server")] = SshSpec()
     consul_image: Annotated[ImageName, Meta(description="image of the Consul servers and agents")] = (
@@ -217,8 +208,7 @@ class Lab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=
         ),
     ] = "auto"
     base_image: Annotated[
-        ImageName | None,
-        Meta(description="base image that replaces the Dockerfiles' own: the build argument BASE"),
+        ImageName | None, Meta(description="base image that replaces the Dockerfiles' own: the build argument BASE")
     ] = None
     instances: Annotated[int, Meta(ge=1, le=20, description="ECS instances that run the tasks")] = 2
     consul: Annotated[ConsulSpec, Meta(description="the Consul servers")] = ConsulSpec()

@@ -115,7 +115,8 @@ def parse(data: bytes, name: str, folder: Path, *, sources: bool = True, warn: W
         raise ConfigMistakes(name, mistakes)
     if config.deprecated and warn:
         warn(_deprecation(name, config.reader, config.deprecated))
-    return _lab(values)
+    services = tuple(ServiceSpec(name=service, **fields) for service, fields in values.pop("services").items())
+    return Lab(name=values.pop("lab"), services=services, **values)
 
 
 def _deprecation(name: str, reader: Reader, keys: list[str]) -> str:
@@ -344,11 +345,6 @@ def _no_source(folder: Path) -> str:
     if not folder.is_dir():
         return f"there is no folder {folder}"
     return "" if (folder / "Dockerfile").is_file() else f"there is no Dockerfile in {folder}"
-
-
-def _lab(values: Values) -> Lab:
-    services = tuple(ServiceSpec(name=name, **fields) for name, fields in values.pop("services").items())
-    return Lab(name=values.pop("lab"), services=services, **values)
 
 
 def init_text(folder: Path | None) -> str:

@@ -7,7 +7,6 @@ its host and port: a shell that ran `ecsconsul env` for one lab would send comma
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -72,20 +71,11 @@ class _Check(msgspec.Struct, rename="pascal", gc=False):
     service_id: str = msgspec.field(name="ServiceID")
 
 
-class _Node(msgspec.Struct, rename="pascal", gc=False):
+class _NodeServices(msgspec.Struct, rename="pascal", gc=False):
     node: str
     address: str
-
-
-class _NodeServices(_Node):
     services: list[_Service] | None
     checks: list[_Check] | None
-
-
-class _Health(msgspec.Struct, rename="pascal", gc=False):
-    node: _Node
-    service: _Service
-    checks: list[_Check]
 
 
 class _Member(msgspec.Struct, rename="pascal", gc=False):
@@ -132,10 +122,6 @@ class Catalog(Mapping[str, list[Instance]]):
 
 class Refused(LabError):
     """Consul rejected a request; `why` is its HTTP status and message."""
-
-    def __init__(self, code: int, where: str, words: str) -> None:
-        super().__init__("Consul rejected the request", where=where, why=f"{code} {words}")
-        self.code = code
 
 
 class Consul:
@@ -184,85 +170,33 @@ class Consul:
         return self.next_catalog()[1]
 
     def next_catalog(self, index: int = 0, wait: float = 0.0) -> tuple[int, Catalog]:
-        """The next index and the catalog. Blocks like `passing`, until any service changes."""
-        response = self._get("/v1/internal/ui/nodes", _blocking(index, wait), wait if index else 0.0)
-        return _index_of(index, response), Catalog(self._decode(response, list[_NodeServices]))
+        """The next index and the catalog.
 
-    def passing(self, service: str, index: int = 0, wait: float = 0.0) -> tuple[int, list[Instance]]:
-        """The next index, and the instances of a service that pass all their checks.
-
-        Returns at once for index 0, otherwise when something has changed since that index, or after `wait` seconds (up
-        to 600): https://developer.hashicorp.com/consul/api-docs/features/blocking
+        Returns at once for index 0, otherwise when any service has changed since that index, or after `wait` seconds
+        (up to 600): https://developer.hashicorp.com/consul/api-docs/features/blocking
         """
-        params = {"passing": "1", **_blocking(index, wait)}
-        response = self._get(f"/v1/health/service/{service}", params, wait if index else 0.0)
-        found = self._decode(response, list[_Health])
-        instances = [_instance(h.service, h.node, _of_services(h.checks) + _of_node(h.checks)) for h in found]
-        return _index_of(index, response), instances
-
-    def wait_for(self, service: str, enough: Callable[[list[Instance]], bool], seconds: float) -> list[Instance]:
-        """Waits up to `seconds` until the passing instances are `enough`, and returns the latest ones."""
-        until = time.monotonic() + seconds
-        index, instances = self.passing(service)
-        while not enough(instances) and (left := until - time.monotonic()) > 0:
-            index, instances = self.passing(service, index, left)
-        return instances
-
-    def register(self, payload: dict[str, Any]) -> None:
-        """Registers a service with this agent, and replaces its checks by the payload's.
-
-        The payload is described at https://developer.hashicorp.com/consul/api-docs/agent/service#register-service.
-        """
-        body = msgspec.json.encode(payload)
-        self._put("/v1/agent/service/register", {"replace-existing-checks": "true"}, body)
-
-    def deregister(self, service_id: str) -> None:
-        """Removes a service from this agent and the catalog. Does nothing if it doesn't exist."""
-        try:
-            self._put(f"/v1/agent/service/deregister/{service_id}")
-        except Refused as refusal:
-            if refusal.code != 404:  # newer versions of Consul; 1.8 returns 200
-                raise
-
-    def has_service(self, service_id: str) -> bool:
-        """Whether a service is registered with this agent."""
-        try:
-            self._get(f"/v1/agent/service/{service_id}")
-        except Refused as refusal:
-            if refusal.code != 404:
-                raise
-            return False
-        return True
-
-    def agent_services(self) -> dict[str, dict[str, Any]]:
-        """This agent's services by ID, as returned by /v1/agent/services."""
-        return self._decode(self._get("/v1/agent/services"), dict[str, dict[str, Any]])
+        params = {"index": str(index), "wait": f"{wait * 1000:.0f}ms"} if index else {}
+        response = self._get("/v1/internal/ui/nodes", params, wait if index else 0.0)
+        # without an index, Consul answers at once
+        index = next_index(index, int(response.headers.get("X-Consul-Index", 0)))
+        return index, Catalog(self._decode(response, list[_NodeServices]))
 
     def _get(self, path: str, params: Mapping[str, str] | None = None, wait: float = 0.0) -> Any:
-        return self._send(path, lambda http: http.get(_as_it_is, path, params, self._headers), wait)
-
-    def _put(self, path: str, params: Mapping[str, str] | None = None, body: bytes = b"") -> None:
-        self._send(path, lambda http: http.put(_as_it_is, path, params, body, self._headers))
-
-    def _send(self, path: str, call: Callable[[Any], Any], wait: float = 0.0) -> Any:
         """python-consul2's Response (code, headers, body, content) of a successful request."""
         from requests import RequestException
 
         where = self._http.base_uri + path
+        # Consul adds up to 1/16 to a query's wait
+        http = copy.copy(self._http)
+        http.timeout = (CONNECT_SECONDS, self._timeout + wait * 17 / 16)
         try:
-            response = _retry_if_dropped(call, self._with_timeout(wait) if wait else self._http)
+            response = _retry_if_dropped(lambda: http.get(lambda answer: answer, path, params, self._headers))
         except RequestException as error:
             hint = "is the lab up (ecsconsul status)?"
             raise Unreachable("Consul does not answer", where=where, why=_reason(error), hint=hint) from error
         if response.code >= 400:
-            raise Refused(response.code, where, response.body.strip())
+            raise Refused("Consul rejected the request", where=where, why=f"{response.code} {response.body.strip()}")
         return response
-
-    def _with_timeout(self, wait: float) -> Any:
-        """The adapter with a longer timeout and the same session; Consul adds up to 1/16 to a query's wait."""
-        http = copy.copy(self._http)
-        http.timeout = (CONNECT_SECONDS, self._timeout + wait * 17 / 16)
-        return http
 
     def _decode(self, response: Any, kind: type[T]) -> T:
         try:
@@ -272,35 +206,20 @@ class Consul:
             raise LabError("The answer isn't from Consul's API", where=where, why=str(error)) from error
 
 
-def _blocking(index: int, wait: float) -> dict[str, str]:
-    """The parameters that make a query block until something changes after the index; none for index 0."""
-    return {"index": str(index), "wait": f"{wait * 1000:.0f}ms"} if index else {}
-
-
-def _index_of(before: int, response: Any) -> int:
-    # without an index, Consul answers at once
-    return next_index(before, int(response.headers.get("X-Consul-Index", 0)))
-
-
-def _retry_if_dropped(call: Callable[[Any], Any], http: Any) -> Any:
+def _retry_if_dropped(call: Callable[[], T]) -> T:
     """Returns the call's result, and retries once if the connection was closed before an answer.
 
-    The server may close a kept-alive connection just as it gets a request (RFC 9112, 9.3.1 and 9.5). All requests here
-    are safe to repeat.
+    The server may close a kept-alive connection just as it gets a request (RFC 9112, 9.3.1 and 9.5).
     """
     from requests import ConnectionError
     from urllib3.exceptions import ProtocolError
 
     try:
-        return call(http)
+        return call()
     except ConnectionError as error:
         if not (error.args and isinstance(error.args[0], ProtocolError)):
             raise
-    return call(http)
-
-
-def _as_it_is(response: T) -> T:
-    return response
+    return call()
 
 
 def next_index(before: int, after: int) -> int:
@@ -313,7 +232,7 @@ def worst(checks: tuple[CheckState, ...]) -> str:
     return max((check.status for check in checks), key=SEVERITY.index, default="passing")
 
 
-def _instance(service: _Service, node: _Node, checks: tuple[CheckState, ...]) -> Instance:
+def _instance(service: _Service, node: _NodeServices, checks: tuple[CheckState, ...]) -> Instance:
     return Instance(
         id=service.id,
         node=node.node,
@@ -323,14 +242,6 @@ def _instance(service: _Service, node: _Node, checks: tuple[CheckState, ...]) ->
         tags=service.tags or (),
         checks=checks,
     )
-
-
-def _of_services(checks: list[_Check]) -> tuple[CheckState, ...]:
-    return tuple(_state(check) for check in checks if check.service_id)
-
-
-def _of_node(checks: list[_Check]) -> tuple[CheckState, ...]:
-    return tuple(_state(check) for check in checks if not check.service_id)
 
 
 def _state(check: _Check) -> CheckState:

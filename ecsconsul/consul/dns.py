@@ -41,6 +41,7 @@ UDP_PAYLOAD = 1232
 TRUSTED_OVER_UDP = 2
 
 UDP_TRIES = 3
+REACH_HINT = "check that the lab is up (ecsconsul status), and that UDP and TCP are open; @server and -p ask elsewhere"
 
 
 class Record(Struct, frozen=True):
@@ -80,12 +81,7 @@ class Answer(Struct, frozen=True):
 
     def to_json(self) -> dict[str, Any]:
         """The JSON document of `ecsconsul dig --output json`."""
-        return {
-            "name": self.name,
-            "type": self.type,
-            "rcode": self.rcode,
-            "server": self.server,
-            "transport": self.transport,
+        return asdict(self) | {
             "milliseconds": round(self.milliseconds, 1),
             "answers": [record.to_json() for record in self.answers],
             "additional": [record.to_json() for record in self.additional],
@@ -160,19 +156,12 @@ def lookup(name: str, rrtype: str, server: str, port: int, *, tcp: bool = False,
     try:
         reply, transport = _ask(query, server, port, tcp, timeout)
     except (dns.exception.DNSException, EOFError) as error:
-        raise LabError("The server doesn't speak DNS", where=where, why=_words(error)) from error
+        why = str(error) or type(error).__name__
+        raise LabError("The server doesn't speak DNS", where=where, why=why) from error
     except OSError as error:
-        raise _unreachable(where, error.strerror or str(error)) from error
+        why = error.strerror or str(error)
+        raise Unreachable("No DNS server answers", where=where, why=why, hint=REACH_HINT) from error
     return _answer(name, rrtype, reply, where, transport, (time.perf_counter() - started) * 1000)
-
-
-def _unreachable(where: str, why: str) -> Unreachable:
-    hint = "check that the lab is up (ecsconsul status), and that UDP and TCP are open; @server and -p ask elsewhere"
-    return Unreachable("No DNS server answers", where=where, why=why, hint=hint)
-
-
-def _words(error: Exception) -> str:
-    return str(error) or type(error).__name__
 
 
 def _ask(
@@ -201,13 +190,9 @@ def _ask_address(
     query: dns.message.Message, family: socket.AddressFamily, address: Any, tcp: bool, timeout: float
 ) -> tuple[dns.message.Message, str]:
     reply = None if tcp else _ask_udp(query, family, address, timeout)
-    if reply is not None and _is_whole(reply):
+    if reply is not None and sum(map(len, reply.answer)) <= TRUSTED_OVER_UDP:
         return reply, "udp"
     return _ask_tcp(query, address, timeout), "tcp"
-
-
-def _is_whole(reply: dns.message.Message) -> bool:
-    return sum(len(rrset) for rrset in reply.answer) <= TRUSTED_OVER_UDP
 
 
 def _ask_udp(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..consul.catalog import Instance
+from ..targets.client_errors import items_of
 from .batching import DESCRIBE_TASKS_MAX, in_chunks
 
 
@@ -24,8 +25,7 @@ class Endpoint:
 def endpoints_of(ecs: Any, cluster: str) -> list[Endpoint]:
     """The endpoints of all running tasks: three requests for each hundred tasks, however many services they have."""
     try:
-        pages = ecs.get_paginator("list_tasks").paginate(cluster=cluster, desiredStatus="RUNNING")
-        arns = [arn for page in pages for arn in page["taskArns"]]
+        arns = items_of(ecs, "list_tasks", "taskArns", cluster=cluster, desiredStatus="RUNNING")
     except ecs.exceptions.ClusterNotFoundException:
         return []
     chunks = in_chunks(arns, DESCRIBE_TASKS_MAX)

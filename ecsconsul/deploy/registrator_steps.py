@@ -39,10 +39,7 @@ class RegistratorTaskDefinitionStep(TaskDefinitionStep):
     """Its task definition: in the instance's network, with access to the socket of the Docker engine."""
 
     def task(self) -> dict[str, Any]:
-        return {
-            "networkMode": "host",
-            "volumes": [{"name": "docker", "host": {"sourcePath": SOCKET}}],
-        }
+        return {"networkMode": "host", "volumes": [{"name": "docker", "host": {"sourcePath": SOCKET}}]}
 
     def container(self) -> dict[str, Any]:
         # ours can leave the catalog untouched when it is replaced; other Registrators have no such option

@@ -84,7 +84,9 @@ class Rollout:
     def _fail_fast(self, service: dict[str, Any], since: float) -> None:
         """Raise as soon as the deployment can't succeed, without waiting for the circuit breaker."""
         if service["taskDefinition"] != self._arn or has_failed(service):
-            raise self._failure("does not start", self._root_cause())
+            task = self._last_failed()
+            why = self._explain(task) if task else "ECS lists no stopped task that would show why"
+            raise self._failure("does not start", why)
         self._check_lost_tasks(service, since)
         self._check_placement(service, since)
 
@@ -123,10 +125,6 @@ class Rollout:
         found = self._target.client("ecs").describe_clusters(clusters=[self._lab.name])["clusters"]
         return sum(int(cluster.get("registeredContainerInstancesCount") or 0) for cluster in found)
 
-    def _root_cause(self) -> str:
-        task = self._last_failed()
-        return self._explain(task) if task else "ECS lists no stopped task that would show why"
-
     def _explain(self, task: dict[str, Any]) -> str:
         """The stop reason and exit codes of a task, and the last lines of its log."""
         task_id = task["taskArn"].rpartition("/")[2]
@@ -163,12 +161,8 @@ class Rollout:
                 instances = Consul(address.http_host, address.http_port).catalog().get(self._service.name, [])
         except LabError as error:
             return str(error)
-        failing = [
-            f"  {i.id}: {check.status}: {check.output}"
-            for i in instances
-            for check in i.checks
-            if check.status != "passing"
-        ]
+        checks = [(instance.id, check) for instance in instances for check in instance.checks]
+        failing = [f"  {name}: {one.status}: {one.output}" for name, one in checks if one.status != "passing"]
         return "\n".join(["Consul's checks:", *failing]) if failing else "Consul has no failing instance of it"
 
     def _failure(self, what: str, why: str) -> StepFailed:

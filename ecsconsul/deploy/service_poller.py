@@ -8,11 +8,12 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from ..aws_tags import LAB_TAG, as_mapping
 from ..polling import poll_until
 from ..targets.base import Target
-from ..targets.client_errors import unless_throttled
+from ..targets.client_errors import items_of, unless_throttled
 from .batching import DESCRIBE_SERVICES_MAX, LIST_SERVICES_MAX, Batcher, in_chunks
-from .step import LAB_TAG, Report, as_mapping
+from .step import Report
 
 T = TypeVar("T")
 Service = dict[str, Any]
@@ -94,11 +95,10 @@ def services_of(target: Target, cluster: str, *, but: Container[str] = ()) -> li
     ecs = target.client("ecs")
     page = {"PageSize": LIST_SERVICES_MAX}
     try:
-        pages = ecs.get_paginator("list_services").paginate(cluster=cluster, PaginationConfig=page)
-        names = [arn.rpartition("/")[2] for page in pages for arn in page["serviceArns"]]
+        arns = items_of(ecs, "list_services", "serviceArns", cluster=cluster, PaginationConfig=page)
     except ecs.exceptions.ClusterNotFoundException:
         return []
-    names = [name for name in names if name not in but]
+    names = [name for name in (arn.rpartition("/")[2] for arn in arns) if name not in but]
     chunks = in_chunks(names, DESCRIBE_SERVICES_MAX)
     return [service for chunk in chunks for service in _describe(target, cluster, chunk)]
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from ..targets.client_errors import client_error
 from .step import SubResource
 
 Event = dict[str, Any]
@@ -25,11 +26,9 @@ class StackEvents:
 
     def new(self) -> list[Event]:
         """The events since the last call, oldest first; none when the stack has just been deleted."""
-        from botocore.exceptions import ClientError
-
         try:
             found = list(self._until_known())[::-1]
-        except ClientError as error:
+        except client_error() as error:
             # a deleted stack has no events under its name
             if "does not exist" not in str(error):
                 raise

@@ -9,26 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
-from ..aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping, require_ownership
+from ..aws_tags import FINGERPRINT_TAG, LAB_TAG
 from ..errors import LabError
-
-__all__ = [
-    "FINGERPRINT_TAG",
-    "LAB_TAG",
-    "Actual",
-    "BaseStep",
-    "Change",
-    "Op",
-    "Report",
-    "Step",
-    "SubResource",
-    "as_items",
-    "as_mapping",
-    "decide",
-    "fingerprint",
-    "require_ownership",
-    "tags_for",
-]  # fmt: skip
 
 Op = Literal["create", "update", "wait", "keep", "destroy"]
 Desired = Mapping[str, Any]

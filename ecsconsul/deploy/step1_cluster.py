@@ -5,28 +5,25 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from ..aws_tags import FINGERPRINT_TAG, as_items, as_mapping, require_ownership
 from ..config.lab import Lab
 from ..errors import StepFailed
 from ..polling import poll_until
 from ..targets.base import Target
-from ..targets.client_errors import error_code, unless_throttled
+from ..targets.client_errors import client_error, error_code, unless_throttled
 from .prerequisites import PREREQUISITES
 from .service_poller import is_of, services_of
-from .step import FINGERPRINT_TAG, Actual, BaseStep, Report, as_items, as_mapping, require_ownership, tags_for
+from .step import Actual, BaseStep, Report, tags_for
 
 # An account's first cluster also creates ECS's service-linked role. ECS refuses requests until IAM has propagated it.
 ROLE_SECONDS = 60.0
 _ROLE_MISSING = "service linked role"
 
 # ECS refuses to delete a cluster for a while after the stack has terminated its instances
-_BUSY = frozenset(
-    {
-        "ClusterContainsContainerInstancesException",
-        "ClusterContainsServicesException",
-        "ClusterContainsTasksException",
-        "UpdateInProgressException",
-    }
-)
+_BUSY = {
+    "ClusterContainsContainerInstancesException", "ClusterContainsServicesException", "ClusterContainsTasksException",
+    "UpdateInProgressException",
+}  # fmt: skip
 
 
 class ClusterStep(BaseStep):
@@ -67,12 +64,10 @@ class ClusterStep(BaseStep):
 
     def _create(self, report: Report) -> str | None:
         """The cluster's status; None while ECS can't assume its own role yet."""
-        from botocore.exceptions import ClientError
-
         tags = as_items(tags_for(self._lab.name, self.desired()))
         try:
             created = self._target.client("ecs").create_cluster(clusterName=self._lab.name, tags=tags)
-        except ClientError as error:
+        except client_error() as error:
             if _ROLE_MISSING not in str(error):
                 raise
             if not self._refusal:
@@ -97,12 +92,10 @@ class ClusterStep(BaseStep):
 
     def _delete(self, report: Report) -> bool | None:
         """True when the cluster is deleted; None while ECS still deregisters the stack's tasks and instances."""
-        from botocore.exceptions import ClientError
-
         ecs = self._target.client("ecs")
         try:
             ecs.delete_cluster(cluster=self._lab.name)
-        except ClientError as error:
+        except client_error() as error:
             code = error_code(error)
             if code == "ClusterNotFoundException":
                 return True

@@ -7,14 +7,15 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+from ..aws_tags import FINGERPRINT_TAG, as_items, as_mapping, require_ownership
 from ..config.lab import Lab
 from ..errors import StepFailed
 from ..polling import poll_until
 from ..targets.base import Target
-from ..targets.client_errors import error_code, unless_throttled
+from ..targets.client_errors import client_error, error_code, unless_throttled
 from ..targets.stack_states import StackState, state_of
 from .stack_events import StackEvents, as_subresources, describe_failure, is_of_group
-from .step import FINGERPRINT_TAG, Actual, BaseStep, Report, as_items, as_mapping, require_ownership, tags_for
+from .step import Actual, BaseStep, Report, tags_for
 from .template import stack_template
 
 STARTED, CHANGED = "started", "changed"
@@ -105,12 +106,10 @@ class StackStep(BaseStep):
 
         A failed operation is rolled back, as by default: its events and the console output of instances survive that.
         """
-        from botocore.exceptions import ClientError
-
         cloudformation = self._client()
         try:
             (cloudformation.update_stack if actual else cloudformation.create_stack)(**self._request())
-        except ClientError as error:
+        except client_error() as error:
             if NO_UPDATES in str(error):
                 # after a rollback the stack is what the last successful operation made
                 return NO_UPDATES
@@ -146,11 +145,9 @@ class StackStep(BaseStep):
         raise self._failed("The stack can't be deleted", why)
 
     def _request_deletion(self, report: Report) -> None:
-        from botocore.exceptions import ClientError
-
         try:
             self._client().delete_stack(StackName=self._lab.name)
-        except ClientError as error:
+        except client_error() as error:
             if "_IN_PROGRESS" not in str(error):
                 raise
             # CloudFormation doesn't delete a stack during an update
@@ -220,11 +217,9 @@ class StackStep(BaseStep):
         return status
 
     def _describe(self) -> dict[str, Any] | None:
-        from botocore.exceptions import ClientError
-
         try:
             stacks = self._client().describe_stacks(StackName=self._lab.name)["Stacks"]
-        except ClientError as error:
+        except client_error() as error:
             if "does not exist" in str(error):
                 return None
             raise

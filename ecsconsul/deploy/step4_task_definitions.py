@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, Protocol
 
+from ..aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping
 from ..config.lab import LAB_PORT, Check, Lab, ServiceSpec
 from ..targets.base import Target
+from ..targets.client_errors import items_of
 from .batching import DELETE_TASK_DEFINITIONS_MAX, in_chunks
-from .step import FINGERPRINT_TAG, LAB_TAG, Actual, BaseStep, Report, as_items, as_mapping, tags_for
+from .step import Actual, BaseStep, Report, tags_for
 
 
 class Image(Protocol):
@@ -104,9 +106,8 @@ class TaskDefinitionStep(BaseStep):
 
     def _list(self) -> list[str]:
         """The ARNs of the family's newest active revisions, newest first."""
-        listed = self._target.client("ecs").list_task_definitions(
-            familyPrefix=self.family, status="ACTIVE", sort="DESC"
-        )
+        request = {"familyPrefix": self.family, "status": "ACTIVE", "sort": "DESC"}
+        listed = self._target.client("ecs").list_task_definitions(**request)
         return _newest_first(listed["taskDefinitionArns"], self.family)
 
 
@@ -124,10 +125,8 @@ def _essence(definition: Mapping[str, Any]) -> dict[str, Any]:
 
 def _essence_of_container(container: Mapping[str, Any]) -> dict[str, Any]:
     keys = ("name", "image", "cpu", "memory", "command", "entryPoint")
-    ports = [
-        (m["containerPort"], m.get("hostPort") or 0, m.get("protocol", "tcp"))
-        for m in container.get("portMappings") or ()
-    ]
+    mappings = container.get("portMappings") or ()
+    ports = [(m["containerPort"], m.get("hostPort") or 0, m.get("protocol", "tcp")) for m in mappings]
     mounts = [(m["sourceVolume"], m["containerPath"]) for m in container.get("mountPoints") or ()]
     logs = container.get("logConfiguration") or {}
     return {
@@ -197,9 +196,8 @@ def _check(check: Check) -> dict[str, str]:
 
 def _revisions(ecs: Any, family: str, status: str) -> list[str]:
     """The ARNs of a family's revisions in that status, newest first."""
-    paginator = ecs.get_paginator("list_task_definitions")
-    pages = paginator.paginate(familyPrefix=family, status=status, sort="DESC")
-    return _newest_first((arn for page in pages for arn in page["taskDefinitionArns"]), family)
+    request = {"familyPrefix": family, "status": status, "sort": "DESC"}
+    return _newest_first(items_of(ecs, "list_task_definitions", "taskDefinitionArns", **request), family)
 
 
 def _newest_first(arns: Iterable[str], family: str) -> list[str]:

@@ -8,23 +8,14 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+from ..aws_tags import FINGERPRINT_TAG, as_items, as_mapping, require_ownership
 from ..config.lab import Lab, ServiceSpec
 from ..errors import LabError
 from ..targets.base import Target
-from ..targets.client_errors import error_code
+from ..targets.client_errors import client_error, error_code
 from .rollout import Rollout, counts, has_failed, is_stable
 from .service_poller import ServicePoller
-from .step import (
-    FINGERPRINT_TAG,
-    Actual,
-    BaseStep,
-    Report,
-    as_items,
-    as_mapping,
-    fingerprint,
-    require_ownership,
-    tags_for,
-)
+from .step import Actual, BaseStep, Report, fingerprint, tags_for
 from .step4_task_definitions import TaskDefinitionStep
 
 # records the task definition that the lab deployed: any other one was deployed by someone else
@@ -122,12 +113,10 @@ class ServiceStep(BaseStep):
 
     def _create(self, request: dict[str, Any], tags: list[dict[str, str]]) -> dict[str, Any] | None:
         """The created service; None when another `up` created it first."""
-        from botocore.exceptions import ClientError
-
         extra = {"serviceName": self._service.name, "launchType": "EC2", "clientToken": uuid.uuid4().hex, "tags": tags}
         try:
             created = self._target.client("ecs").create_service(**request, **self.placement(), **extra)
-        except ClientError as error:
+        except client_error() as error:
             if error_code(error) != "InvalidParameterException" or self._poller.describe(self._service.name) is None:
                 raise
             return None
@@ -175,9 +164,8 @@ class ScaleStep(BaseStep):
         service, since = self._describe(), time.time()
         rollout = Rollout(self._lab, self._service, service["taskDefinition"], self._target, self._poller)
         if service["desiredCount"] != self.desired()["desiredCount"]:
-            updated = self._target.client("ecs").update_service(
-                cluster=self._lab.name, service=self._service.name, **self.desired()
-            )
+            own = {"cluster": self._lab.name, "service": self._service.name}
+            updated = self._target.client("ecs").update_service(**own, **self.desired())
             rollout.started_as(updated["service"])
         return rollout.await_stable(report, since)
 

@@ -143,10 +143,9 @@ class _Watch:
         self.error: LabError | None = None
 
     def has_time(self) -> bool:
-        steady = time.monotonic() - self._changed_at
-        return (
-            self.seconds() < self._timeout and self.seconds_unreachable() < ACCESS_TIMEOUT and steady < STEADY_TIMEOUT
-        )
+        if time.monotonic() - self._changed_at >= STEADY_TIMEOUT:
+            return False
+        return self.seconds() < self._timeout and self.seconds_unreachable() < ACCESS_TIMEOUT
 
     def seconds(self) -> float:
         return time.monotonic() - self._started

@@ -15,17 +15,7 @@ from ..errors import LabError
 HASH_LENGTH = 12
 # What Python, git and editors leave behind would change the hash without a change to the source.
 _NOISE = frozenset(
-    {
-        "__pycache__",
-        ".git",
-        ".hg",
-        ".svn",
-        ".venv",
-        ".mypy_cache",
-        ".pytest_cache",
-        ".ruff_cache",
-        ".DS_Store",
-    }
+    {"__pycache__", ".git", ".hg", ".svn", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".DS_Store"}
 )
 
 

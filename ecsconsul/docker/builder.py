@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,6 @@ from .build import build, emulation_hint, remove
 from .engine import DEFAULT_CONTEXT, LAB_LABEL, Engine, EngineUnusable, context_name, engine_url, unreadable_context
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from docker import APIClient
 
 __all__ = ["LAB_LABEL", "REGISTRY_LABEL", "DockerEngine", "PushRefused", "platform_of"]

@@ -134,18 +134,13 @@ class ControlLoop:
             self._ecs.retire(service)
 
     def _start_task(self, service: Service) -> Task | None:
-        definition = service.primary.task_definition
-        placed = self._ecs.add_task(
-            service.cluster, definition, f"service:{service.name}", overrides={}, service=service
-        )
-        if isinstance(placed, Unplaceable):
-            self._ecs.event(
-                service,
-                "was unable to place a task because no container instance met all of its requirements. "
-                f"Reason: {placed.reason}.",
-            )
-            return None
-        return placed
+        definition, group = service.primary.task_definition, f"service:{service.name}"
+        placed = self._ecs.add_task(service.cluster, definition, group, overrides={}, service=service)
+        if not isinstance(placed, Unplaceable):
+            return placed
+        unable = "was unable to place a task because no container instance met all of its requirements."
+        self._ecs.event(service, f"{unable} Reason: {placed.reason}.")
+        return None
 
     def _count_failures(self, service: Service, tasks: Iterable[Task]) -> None:
         """Delay the next start after a task has failed; the more fail in a row, the longer the delay."""

@@ -63,9 +63,8 @@ class Region:
         self._control_loop.start()
         api = AwsApi(self._moto, self._ecs, self._reconcile_instances)
         with _listen() as listening:
-            server = make_server(
-                LOOPBACK, 0, api, threaded=True, request_handler=_quiet_handler(), fd=listening.fileno()
-            )
+            handler, fd = _quiet_handler(), listening.fileno()
+            server = make_server(LOOPBACK, 0, api, threaded=True, request_handler=handler, fd=fd)
         self._info = self._initial_info(server.port)
         self._publish_info()
         with contextlib.suppress(BrokenPipeError):
@@ -77,13 +76,8 @@ class Region:
             server.serve_forever(poll_interval=0.1)
         finally:
             server.server_close()
-            self._close()
-
-    def _close(self) -> None:
-        self._control_loop.close()
-        self._forwarder.close()
-        self._instances.close()
-        self._runtime.close()
+            for part in (self._control_loop, self._forwarder, self._instances, self._runtime):
+                part.close()
 
     def _initial_info(self, port: int) -> RegionInfo:
         vpc, subnets = self._moto.default_network()

@@ -40,11 +40,7 @@ class Flag:
 
     def value(self, text: str) -> str | int | bool:
         """The text converted to this flag's type. Raises BadFlags."""
-        convert: Callable[[str], Any] = str
-        if self.is_boolean:
-            convert = _boolean
-        elif isinstance(self.default, int):
-            convert = _integer
+        convert = _CONVERTERS[type(self.default)]
         try:
             value: str | int | bool = convert(text)
         except ValueError as error:
@@ -118,3 +114,6 @@ def _integer(text: str) -> int:
         return int(text, 8)  # a leading zero, which Python's base 0 rejects
     except ValueError:
         raise ValueError("parse error") from None
+
+
+_CONVERTERS: dict[type, Callable[[str], Any]] = {bool: _boolean, int: _integer, str: str}

@@ -6,12 +6,10 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from ..errors import LabError
 from ..polling import PollingPolicy
-
-if TYPE_CHECKING:
-    from ..errors import LabError
 
 Say = Callable[[str], None]
 

@@ -1,15 +1,27 @@
-"""Reads the errors of boto3's clients: AWS's error code, and whether it means throttling."""
+"""Reads the answers of boto3's clients: lists that span several pages, and AWS's error codes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 # botocore has retried by the time we see one of these:
 # https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 _THROTTLING = frozenset({"Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException"})
+
+
+def items_of(client: Any, operation: str, key: str, **request: Any) -> list[Any]:
+    """The items under `key` in all pages of an operation's answer."""
+    return [item for page in client.get_paginator(operation).paginate(**request) for item in page[key]]
+
+
+def client_error() -> type[Exception]:
+    """boto3's ClientError. An `except` clause only calls this once something is raised, so botocore isn't imported."""
+    from botocore.exceptions import ClientError
+
+    return ClientError  # type: ignore[no-any-return]
 
 
 def error_code(error: Exception) -> str:
@@ -27,11 +39,9 @@ def unless_throttled(poll: Callable[[], T | None]) -> Callable[[], T | None]:
     """The same poll, which returns None (nothing yet) when AWS throttles it, so that waiting goes on."""
 
     def patient() -> T | None:
-        from botocore.exceptions import ClientError
-
         try:
             return poll()
-        except ClientError as error:
+        except client_error() as error:
             if not is_throttled(error):
                 raise
             return None

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
+from ..errors import LabError
 from .base import LogLine, Target
-
-if TYPE_CHECKING:
-    from ..errors import LabError
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,9 @@ import pytest
 
 from ecsconsul import __version__
 from ecsconsul.cli.app import main
-from ecsconsul.consul.catalog import Consul
 from ecsconsul.paths import HOME_VARIABLE
 from ecsconsul.region.runtimes.lab_dir import LabDir, RegionInfo
-from tests.consul_server import ConsulServer, consul_server
+from tests.consul_server import AgentClient, ConsulServer, consul_server
 from tests.deploy.world import REGION, Runtime
 
 PATIENCE = 60.0
@@ -120,7 +119,7 @@ def _shell(folder: Path) -> Shell:
 class Running(Shell):
     """A lab on a region that is served by the tests, so that commands find it, and Consul's real answers."""
 
-    consul: Consul | None = None
+    consul: AgentClient | None = None
     world: Runtime | None = None
 
     def register(self, service_id: str, name: str, status: str = "passing", output: str = "") -> None:
@@ -149,7 +148,7 @@ def running(tmp_path: Path, region_and_consul: tuple[Runtime, ConsulServer], mon
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
     home = LabDir("cli-lab")
     vpc, subnets = world.moto.default_network()
-    consul = Consul(server.host, server.http)
+    consul = AgentClient(server.host, server.http)
     with home.lock_region():
         home.write_info(
             RegionInfo(
@@ -168,5 +167,5 @@ def running(tmp_path: Path, region_and_consul: tuple[Runtime, ConsulServer], mon
         for service_id, name in (("w1", "weather"), ("w2", "weather"), ("p1", "portal")):
             found.register(service_id, name)
         yield found
-    for service_id in consul.agent_services():
+    for service_id in consul.service_ids():
         consul.deregister(service_id)

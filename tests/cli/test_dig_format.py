@@ -9,9 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from ecsconsul.cli.dig_format import dig_text, short_text
-from ecsconsul.consul.catalog import Consul
 from ecsconsul.consul.dns import Answer, Record, lookup, question
-from tests.consul_server import ConsulServer, consul_server
+from tests.consul_server import AgentClient, ConsulServer, consul_server
 
 LONG = "a-service-with-a-name-that-is-far-longer-than-the-column-it-goes-in"[:60]
 
@@ -19,7 +18,7 @@ LONG = "a-service-with-a-name-that-is-far-longer-than-the-column-it-goes-in"[:60
 @pytest.fixture(scope="module")
 def consul() -> Iterator[ConsulServer]:
     with consul_server('dns_config { service_ttl { web = "3600s" } }') as server:
-        api = Consul(server.host, server.http)
+        api = AgentClient(server.host, server.http)
         for name in ("web", "weather", LONG):
             api.register({"Name": name, "ID": name, "Port": 32768, "Address": "127.0.9.2"})
         api.register({"Name": "weather", "ID": "second", "Port": 8080})

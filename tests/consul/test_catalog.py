@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import requests
 
-from ecsconsul.consul.catalog import CheckState, Consul, Instance, Member, next_index, worst
+from ecsconsul.consul.catalog import CheckState, Consul, Instance, Member, Refused, next_index, worst
 from ecsconsul.errors import LabError, Unreachable
-from tests.consul_server import ConsulServer
+from tests.consul_server import AgentClient, ConsulServer
 
 SERF = CheckState("Serf Health Status", "passing", "Agent alive and reachable")
 
@@ -47,12 +47,12 @@ def test_index_that_goes_backwards_starts_over() -> None:
 # --- a real agent
 
 
-def test_leader_and_members(server: ConsulServer, consul: Consul) -> None:
+def test_leader_and_members(server: ConsulServer, consul: AgentClient) -> None:
     assert consul.leader().startswith(f"{server.host}:")
     assert consul.members() == [Member(server.node, server.host, "server", "alive")]
 
 
-def test_an_instance_in_the_catalog(server: ConsulServer, consul: Consul) -> None:
+def test_an_instance_in_the_catalog(server: ConsulServer, consul: AgentClient) -> None:
     check = {"Name": "answers", "TTL": "60s", "Status": "warning", "Notes": "n"}
     consul.register(
         {
@@ -77,13 +77,13 @@ def test_an_instance_in_the_catalog(server: ConsulServer, consul: Consul) -> Non
     ]
 
 
-def test_instance_inherits_address_and_checks_of_its_node(server: ConsulServer, consul: Consul) -> None:
+def test_instance_inherits_address_and_checks_of_its_node(server: ConsulServer, consul: AgentClient) -> None:
     consul.register({"ID": "w1", "Name": "weather", "Port": 80})
     (found,) = consul.catalog()["weather"]
     assert (found.address, found.tags, found.checks, found.status) == (server.host, (), (SERF,), "passing")
 
 
-def test_checks_belong_to_their_own_instance(consul: Consul) -> None:
+def test_checks_belong_to_their_own_instance(consul: AgentClient) -> None:
     for name, status in (("a", "critical"), ("b", "passing")):
         check = {"Name": f"check {name}", "TTL": "60s", "Status": status}
         consul.register({"ID": name, "Name": "twins", "Port": 80, "Check": check})
@@ -91,12 +91,11 @@ def test_checks_belong_to_their_own_instance(consul: Consul) -> None:
     assert found == {"a": ("critical", "check a"), "b": ("passing", "check b")}
 
 
-def test_a_critical_node_makes_its_instances_critical(server: ConsulServer, consul: Consul) -> None:
+def test_a_critical_node_makes_its_instances_critical(server: ConsulServer, consul: AgentClient) -> None:
     with away_node(server):
         (found,) = consul.catalog()["elsewhere"]
         assert (found.node, found.address, found.status) == ("away", "192.0.2.1", "critical")
         assert found.checks == (CheckState("alive", "critical", "gone"),)
-        assert consul.passing("elsewhere")[1] == []
 
 
 @contextmanager
@@ -113,7 +112,7 @@ def away_node(server: ConsulServer) -> Iterator[None]:
         requests.put(f"{api}/deregister", json={"Node": "away"}, timeout=5).raise_for_status()
 
 
-def test_second_registration_replaces_checks(consul: Consul) -> None:
+def test_second_registration_replaces_checks(consul: AgentClient) -> None:
     check = {"Name": "old", "TTL": "60s", "Status": "critical"}
     consul.register({"ID": "w1", "Name": "weather", "Port": 80, "Check": check})
     consul.register({"ID": "w1", "Name": "weather", "Port": 81})
@@ -122,65 +121,41 @@ def test_second_registration_replaces_checks(consul: Consul) -> None:
 
 
 @pytest.mark.parametrize("service_id", ["w1", "i-0a1b:ecs-weather-1:80", "a/b c?d=e#f%20"])
-def test_register_and_deregister(consul: Consul, service_id: str) -> None:
+def test_deregistered_service_is_gone(consul: AgentClient, service_id: str) -> None:
     consul.register({"ID": service_id, "Name": "weather", "Port": 80})
-    assert consul.agent_services()[service_id]["Port"] == 80
+    assert [instance.id for instance in consul.catalog()["weather"]] == [service_id]
     consul.deregister(service_id)
-    assert service_id not in consul.agent_services()
     assert "weather" not in consul.catalog()
 
 
-def test_deregistering_an_unknown_service_succeeds(consul: Consul) -> None:
-    consul.deregister("never-was")
-
-
-def test_rejection_has_consuls_message(consul: Consul) -> None:
-    with pytest.raises(LabError) as caught:
-        consul.register({"ID": "w1"})
-    assert "400 Missing service name" in caught.value.why
-    assert caught.value.where.endswith("/v1/agent/service/register")
-
-
-def test_blocking_query_returns_on_a_change(consul: Consul) -> None:
-    index, before = consul.passing("weather")
-    assert before == []
+def test_blocking_query_returns_on_a_change(consul: AgentClient) -> None:
+    index, before = consul.next_catalog()
+    assert "weather" not in before
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(consul.passing, "weather", index, 20)
+        waiting = pool.submit(consul.next_catalog, index, 20)
         consul.register({"ID": "w1", "Name": "weather", "Port": 80})
         later, found = waiting.result(10)
-    assert [instance.id for instance in found] == ["w1"]
+    assert [instance.id for instance in found["weather"]] == ["w1"]
     assert later > index
 
 
-def test_blocking_query_returns_after_its_wait(consul: Consul) -> None:
+def test_blocking_query_returns_after_its_wait(consul: AgentClient) -> None:
     consul.register({"ID": "w1", "Name": "weather", "Port": 80})
-    index, _ = consul.passing("weather")
+    index, _ = consul.next_catalog()
     started = time.monotonic()
-    again, found = consul.passing("weather", index, 0.2)
+    again, found = consul.next_catalog(index, 0.2)
     assert 0.15 < time.monotonic() - started < 5
-    assert (again, len(found)) == (index, 1)
+    assert (again, len(found["weather"])) == (index, 1)
 
 
-def test_wait_for_returns_enough_instances(consul: Consul) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(consul.wait_for, "weather", lambda found: len(found) == 3, 20)
-        for i in range(3):
-            consul.register({"ID": f"w{i}", "Name": "weather", "Port": 80 + i})
-        assert sorted(instance.port for instance in waiting.result(10)) == [80, 81, 82]
-
-
-def test_wait_for_returns_latest_instances_after_timeout(consul: Consul) -> None:
-    consul.register({"ID": "w1", "Name": "weather", "Port": 80})
-    assert [i.id for i in consul.wait_for("weather", lambda found: len(found) == 2, 0.2)] == ["w1"]
-
-
-def test_threads_share_one_client(consul: Consul) -> None:
+def test_threads_share_one_client(consul: AgentClient) -> None:
     ids = [f"t{i}" for i in range(60)]
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda i: consul.register({"ID": i, "Name": "many", "Port": 80, "Tags": [i]}), ids))
-        services = list(pool.map(lambda _: consul.agent_services(), ids))[-1]
+        catalogs = list(pool.map(lambda _: consul.catalog(), ids))
         list(pool.map(consul.deregister, ids))
-    assert {i: services[i]["Tags"] for i in ids} == {i: [i] for i in ids}
+    for catalog in catalogs:
+        assert {instance.id: instance.tags for instance in catalog["many"]} == {i: (i,) for i in ids}
 
 
 def test_environment_does_not_redirect_the_client(server: ConsulServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,8 +190,6 @@ def http_server(
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
-
-        do_PUT = do_GET
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -305,15 +278,11 @@ def test_slow_agent_gets_no_retry() -> None:
     assert len(seen) == 1
 
 
-def test_404_of_newer_versions_for_an_unknown_service_is_accepted() -> None:
-    with http_server(b'Unknown service ID "w1"', code=404) as (port, _):
-        Consul("127.0.0.1", port).deregister("w1")
-
-
-def test_other_errors_of_a_deregistration_are_raised() -> None:
-    with http_server(b"Permission denied", code=403) as (port, _), pytest.raises(LabError) as caught:
-        Consul("127.0.0.1", port).deregister("w1")
+def test_rejection_has_consuls_message() -> None:
+    with http_server(b"Permission denied", code=403) as (port, _), pytest.raises(Refused) as caught:
+        Consul("127.0.0.1", port).leader()
     assert caught.value.why == "403 Permission denied"
+    assert caught.value.where.endswith("/v1/status/leader")
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b"3"])
@@ -339,7 +308,7 @@ def test_silence_is_unreachable_within_the_timeout() -> None:
         with pytest.raises(Unreachable, match="no answer in time"):
             consul.leader()
         with pytest.raises(Unreachable, match="no answer in time"):
-            consul.passing("weather", 5, 0.2)
+            consul.next_catalog(5, 0.2)
         assert 0.5 < time.monotonic() - started < 5
 
 

@@ -19,10 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecsconsul.consul import RECORD_TYPES
-from ecsconsul.consul.catalog import Consul
 from ecsconsul.consul.dns import lookup, question
 from ecsconsul.errors import LabError, Unreachable, WrongUsage
-from tests.consul_server import ConsulServer, consul_server
+from tests.consul_server import AgentClient, ConsulServer, consul_server
 from tests.listening import tcp_and_udp
 
 NAME = "weather.service.consul."
@@ -100,7 +99,7 @@ def test_any_text_is_a_dns_name_or_wrong_usage(text: str, rrtype: str) -> None:
 
 
 def register_all(server: ConsulServer) -> None:
-    consul = Consul(server.host, server.http)
+    consul = AgentClient(server.host, server.http)
     for name, count in COUNTS.items():
         for i in range(count):
             address = f"127.0.9.{i + 1}"

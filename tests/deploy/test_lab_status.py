@@ -16,12 +16,11 @@ import pytest
 from msgspec.structs import replace
 
 from ecsconsul.config.lab import Lab, ServiceSpec
-from ecsconsul.consul.catalog import Consul
 from ecsconsul.deploy import executor
 from ecsconsul.deploy.lab_status import collect
 from ecsconsul.deploy.lab_steps import steps_for
 from ecsconsul.targets.base import ConsulAddress
-from tests.consul_server import ConsulServer
+from tests.consul_server import AgentClient, ConsulServer
 from tests.deploy.world import FakeTarget, Runtime, SilentObserver
 
 Json = dict[str, Any]
@@ -54,7 +53,7 @@ def address_of(server: ConsulServer) -> ConsulAddress:
 
 
 @pytest.fixture
-def target(world: Runtime, server: ConsulServer, consul: Consul, lab: Lab) -> FakeTarget:
+def target(world: Runtime, server: ConsulServer, consul: AgentClient, lab: Lab) -> FakeTarget:
     """The lab, created and registered in Consul."""
     world.reset()
     world.add_instance(lab.name)
@@ -66,7 +65,7 @@ def target(world: Runtime, server: ConsulServer, consul: Consul, lab: Lab) -> Fa
     return target
 
 
-def register(consul: Consul, service_id: str, name: str, status: str = "passing") -> None:
+def register(consul: AgentClient, service_id: str, name: str, status: str = "passing") -> None:
     check = {"Name": "HTTP", "TTL": "600s", "Status": status}
     consul.register({"ID": service_id, "Name": name, "Address": "127.0.9.2", "Port": 32768, "Check": check})
 
@@ -101,13 +100,13 @@ def test_lab_as_desired_is_healthy(target: FakeTarget, lab: Lab, server: ConsulS
     json.dumps(found)
 
 
-def test_other_services_in_consul_are_listed(target: FakeTarget, lab: Lab, consul: Consul) -> None:
+def test_other_services_in_consul_are_listed(target: FakeTarget, lab: Lab, consul: AgentClient) -> None:
     register(consul, "x1", "theirs", "critical")
     found = collect(lab, target)
     assert (found["others"], found["healthy"]) == (["theirs"], True)
 
 
-def test_scaled_count_is_desired(target: FakeTarget, lab: Lab, consul: Consul) -> None:
+def test_scaled_count_is_desired(target: FakeTarget, lab: Lab, consul: AgentClient) -> None:
     target.client("ecs").update_service(cluster="blue", service="weather", desiredCount=3)
     register(consul, "w3", "weather")
     found = collect(lab, target)
@@ -119,7 +118,7 @@ def test_scaled_count_is_desired(target: FakeTarget, lab: Lab, consul: Consul) -
 # --- not healthy
 
 
-def test_critical_instance_is_unhealthy(target: FakeTarget, lab: Lab, consul: Consul) -> None:
+def test_critical_instance_is_unhealthy(target: FakeTarget, lab: Lab, consul: AgentClient) -> None:
     consul.deregister("w2")
     register(consul, "w3", "weather", "critical")
     found = collect(lab, target)
@@ -127,13 +126,13 @@ def test_critical_instance_is_unhealthy(target: FakeTarget, lab: Lab, consul: Co
     assert (service(found, "weather")["running"], service(found, "weather")["passing"]) == (2, 1)
 
 
-def test_unregistered_task_is_unhealthy(target: FakeTarget, lab: Lab, consul: Consul) -> None:
+def test_unregistered_task_is_unhealthy(target: FakeTarget, lab: Lab, consul: AgentClient) -> None:
     consul.deregister("p1")
     found = collect(lab, target)
     assert (found["healthy"], service(found, "portal")["instances"]) == (False, [])
 
 
-def test_passing_ghost_is_unhealthy(target: FakeTarget, lab: Lab, consul: Consul) -> None:
+def test_passing_ghost_is_unhealthy(target: FakeTarget, lab: Lab, consul: AgentClient) -> None:
     """Registered in Consul without a running task."""
     register(consul, "w3", "weather")
     found = collect(lab, target)

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from ecsconsul.aws_tags import LAB_TAG, as_mapping
 from ecsconsul.config.lab import AwsSpec, Lab, RegistratorSpec, ServiceSpec
 from ecsconsul.deploy import executor
 from ecsconsul.deploy.lab_steps import steps_for
 from ecsconsul.deploy.orphans import orphaned_services
-from ecsconsul.deploy.step import LAB_TAG, Step, as_mapping
+from ecsconsul.deploy.step import Step
 from ecsconsul.paths import registrator_source
 from tests.deploy.world import FakeTarget, RecordingReport, Runtime, SilentObserver
 

@@ -12,12 +12,11 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from ecsconsul.config.lab import Lab, ServiceSpec
-from ecsconsul.consul.catalog import Consul
 from ecsconsul.deploy.rollout import Rollout, counts, is_stable
 from ecsconsul.deploy.service_poller import ServicePoller
 from ecsconsul.errors import StepFailed
 from ecsconsul.targets.base import ConsulAddress, LogLine
-from tests.consul_server import ConsulServer
+from tests.consul_server import AgentClient, ConsulServer
 from tests.deploy.world import FakeTarget, RecordingReport
 
 OLD, NEW = "arn:aws:ecs:us-east-1:1:task-definition/weather:1", "arn:aws:ecs:us-east-1:1:task-definition/weather:2"
@@ -382,7 +381,7 @@ def test_deleted_service_fails_the_rollout(ecs: Answers) -> None:
 def test_timeout_shows_failing_checks(ecs: Answers, server: ConsulServer) -> None:
     ecs.target.consul_address = ConsulAddress(server.host, server.http, server.host, server.dns)
     check = {"Name": "HTTP", "TTL": "60s", "Status": "critical", "Notes": ""}
-    Consul(server.host, server.http).register({"ID": "w:1", "Name": "weather", "Port": 80, "Check": check})
+    AgentClient(server.host, server.http).register({"ID": "w:1", "Name": "weather", "Port": 80, "Check": check})
     waiting = service(deployment(rolloutState="IN_PROGRESS"), events=[{"id": "1", "createdAt": NOW, "message": "(hm)"}])
     ecs.shows(*[waiting] * ecs.target.polling.attempts)
     failure = ecs.failure()

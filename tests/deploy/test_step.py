@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ecsconsul.deploy.step import (
-    FINGERPRINT_TAG,
-    LAB_TAG,
-    as_items,
-    as_mapping,
-    fingerprint,
-    require_ownership,
-    tags_for,
-)
+from ecsconsul.aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping, require_ownership
+from ecsconsul.deploy.step import fingerprint, tags_for
 from ecsconsul.errors import LabError
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError
 
+from ecsconsul.aws_tags import FINGERPRINT_TAG, LAB_TAG, as_mapping
 from ecsconsul.config.lab import Lab
-from ecsconsul.deploy.step import FINGERPRINT_TAG, LAB_TAG, as_mapping, decide, fingerprint
+from ecsconsul.deploy.step import decide, fingerprint
 from ecsconsul.deploy.step1_cluster import ClusterStep
 from ecsconsul.errors import LabError, StepFailed
 from tests.deploy.world import FakeTarget, RecordingReport, Runtime

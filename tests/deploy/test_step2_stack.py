@@ -5,17 +5,9 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from ecsconsul.aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping
 from ecsconsul.config.lab import AwsSpec, ConsulSpec, Lab, ServiceSpec
-from ecsconsul.deploy.step import (
-    FINGERPRINT_TAG,
-    LAB_TAG,
-    SubResource,
-    as_items,
-    as_mapping,
-    decide,
-    fingerprint,
-    tags_for,
-)
+from ecsconsul.deploy.step import SubResource, decide, fingerprint, tags_for
 from ecsconsul.deploy.step2_stack import StackStep
 from ecsconsul.errors import LabError, StepFailed
 from ecsconsul.targets.client_errors import is_throttled

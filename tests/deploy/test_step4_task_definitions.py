@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from ecsconsul.aws_tags import FINGERPRINT_TAG, LAB_TAG, as_mapping
 from ecsconsul.config.lab import Check, Lab, ServiceSpec
 from ecsconsul.config.loader import load
-from ecsconsul.deploy.step import FINGERPRINT_TAG, LAB_TAG, as_mapping, decide, fingerprint
+from ecsconsul.deploy.step import decide, fingerprint
 from ecsconsul.deploy.step3_images import ImageStep
 from ecsconsul.deploy.step4_task_definitions import TaskDefinitionStep, container_definition, registrator_metadata
 from tests.deploy.world import FakeTarget, RecordingReport

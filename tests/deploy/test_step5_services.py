@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from ecsconsul.aws_tags import LAB_TAG
 from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.deploy import executor
 from ecsconsul.deploy.lab_steps import scaling_steps, steps_for
 from ecsconsul.deploy.orphans import orphaned_services
 from ecsconsul.deploy.service_poller import ServicePoller
-from ecsconsul.deploy.step import LAB_TAG, Change, Step, decide
+from ecsconsul.deploy.step import Change, Step, decide
 from ecsconsul.deploy.step1_cluster import ClusterStep
 from ecsconsul.deploy.step3_images import ImageStep
 from ecsconsul.deploy.step4_task_definitions import TaskDefinitionStep

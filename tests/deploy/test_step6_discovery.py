@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from ecsconsul.consul.catalog import Consul
 from ecsconsul.deploy import step6_discovery
 from ecsconsul.deploy.endpoints import Endpoint
 from ecsconsul.deploy.step import decide
@@ -15,7 +14,7 @@ from ecsconsul.deploy.step6_discovery import DiscoveryStep
 from ecsconsul.errors import StepFailed, TargetAbsent
 from ecsconsul.polling import PollingPolicy
 from ecsconsul.targets.base import ConsulAddress, LogLine
-from tests.consul_server import ConsulServer
+from tests.consul_server import AgentClient, ConsulServer
 from tests.deploy.world import FakeTarget, RecordingReport
 
 PASSING = {"weather": 2, "portal": 1}
@@ -32,7 +31,7 @@ def step(target: FakeTarget) -> DiscoveryStep:
     return DiscoveryStep("blue", PASSING, target, ())
 
 
-def register(consul: Consul, service_id: str, name: str, status: str = "passing", port: int = 80) -> None:
+def register(consul: AgentClient, service_id: str, name: str, status: str = "passing", port: int = 80) -> None:
     check = {"Name": "HTTP", "TTL": "60s", "Status": status}
     consul.register({"ID": service_id, "Name": name, "Port": port, "Check": check})
 
@@ -44,7 +43,7 @@ def seen(step: DiscoveryStep) -> tuple[str, str]:
     return decide(step.desired(), found), found.detail
 
 
-def test_all_instances_must_pass(step: DiscoveryStep, consul: Consul) -> None:
+def test_all_instances_must_pass(step: DiscoveryStep, consul: AgentClient) -> None:
     assert seen(step) == ("wait", "weather 0/2, portal 0/1 passing")
     register(consul, "w1", "weather")
     register(consul, "w2", "weather", "critical")
@@ -55,14 +54,16 @@ def test_all_instances_must_pass(step: DiscoveryStep, consul: Consul) -> None:
     assert seen(step) == ("keep", "3 of 3 instances passing")
 
 
-def test_extra_instance_is_not_as_desired(step: DiscoveryStep, consul: Consul) -> None:
+def test_extra_instance_is_not_as_desired(step: DiscoveryStep, consul: AgentClient) -> None:
     for service_id in ("w1", "w2", "w3"):
         register(consul, service_id, "weather")
     register(consul, "p1", "portal")
     assert seen(step) == ("wait", "weather 3/2 passing")
 
 
-def test_discovery_ends_with_the_last_instance(step: DiscoveryStep, consul: Consul, report: RecordingReport) -> None:
+def test_discovery_ends_with_the_last_instance(
+    step: DiscoveryStep, consul: AgentClient, report: RecordingReport
+) -> None:
     register(consul, "w1", "weather")
     register(consul, "p1", "portal")
     later = threading.Timer(0.1, register, (consul, "w2", "weather"))
@@ -73,7 +74,7 @@ def test_discovery_ends_with_the_last_instance(step: DiscoveryStep, consul: Cons
         later.join()
 
 
-def test_timeout_lists_failing_checks(target: FakeTarget, consul: Consul, report: RecordingReport) -> None:
+def test_timeout_lists_failing_checks(target: FakeTarget, consul: AgentClient, report: RecordingReport) -> None:
     target.polling = PollingPolicy(delay=0.05, attempts=4)
     step = DiscoveryStep("blue", PASSING, target, ())
     register(consul, "w1", "weather")
@@ -87,7 +88,7 @@ def test_timeout_lists_failing_checks(target: FakeTarget, consul: Consul, report
 
 
 def test_timeout_lists_ghosts_unregistered_tasks_and_logs(
-    target: FakeTarget, consul: Consul, report: RecordingReport, monkeypatch: pytest.MonkeyPatch
+    target: FakeTarget, consul: AgentClient, report: RecordingReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks = [
         Endpoint("0123456789", "weather", "i-0a1b", frozenset({80})),
@@ -115,7 +116,7 @@ def test_timeout_lists_ghosts_unregistered_tasks_and_logs(
 
 
 def test_steady_catalog_fails_early(
-    target: FakeTarget, consul: Consul, report: RecordingReport, monkeypatch: pytest.MonkeyPatch
+    target: FakeTarget, consul: AgentClient, report: RecordingReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(step6_discovery, "STEADY_TIMEOUT", 0.3)
     target.polling = PollingPolicy(delay=0.05, attempts=100_000)

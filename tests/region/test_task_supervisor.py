@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ecsconsul.consul.catalog import Consul, Instance
+from ecsconsul.consul.catalog import Instance
 from ecsconsul.region.ecs.model import RUNNING, STOPPED, Task
 from ecsconsul.region.port_forwarder import PortForwarder
 from ecsconsul.region.registrators import Registrators
@@ -25,7 +25,7 @@ from ecsconsul.region.runtimes.processes.images import ImageStore
 from ecsconsul.region.task_supervisor import DRAIN_SECONDS, TaskSupervisor
 from ecsconsul.registrator.consul_client import ConsulClient
 from ecsconsul.registrator.settings import Server
-from tests.consul_server import ConsulServer, consul_server
+from tests.consul_server import AgentClient, ConsulServer, consul_server
 from tests.region.ecs import factories
 from tests.region.fakes import FakeContainers, ec2_instance
 
@@ -40,8 +40,8 @@ def server() -> Iterator[ConsulServer]:
 
 
 @pytest.fixture
-def consul(server: ConsulServer) -> Consul:
-    return Consul(server.host, server.http)
+def consul(server: ConsulServer) -> AgentClient:
+    return AgentClient(server.host, server.http)
 
 
 @pytest.fixture
@@ -104,8 +104,8 @@ def app(name: str, port: int, check: str = "TCP", **more: Any) -> dict[str, Any]
     return factories.container(environment=environment, portMappings=[{"containerPort": port}], **more)
 
 
-def listed(consul: Consul, name: str) -> list[Instance]:
-    return consul.passing(name)[1]
+def listed(consul: AgentClient, name: str) -> list[Instance]:
+    return consul.passing(name)
 
 
 class ConsulProxy:
@@ -151,7 +151,7 @@ http.server.HTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).s
 
 
 def test_task_is_listed_once_passing_and_unlisted_before_sigterm(
-    lab_dir: LabDir, server: ConsulServer, consul: Consul, tmp_path: Path, until: Until, name: str
+    lab_dir: LabDir, server: ConsulServer, consul: AgentClient, tmp_path: Path, until: Until, name: str
 ) -> None:
     source = tmp_path / "source"
     source.mkdir()
@@ -182,7 +182,7 @@ def test_task_is_listed_once_passing_and_unlisted_before_sigterm(
 
 
 def test_service_without_a_check_passes_once_its_port_listens(
-    tasks: Tasks, server: ConsulServer, consul: Consul, tmp_path: Path, until: Until, name: str
+    tasks: Tasks, server: ConsulServer, consul: AgentClient, tmp_path: Path, until: Until, name: str
 ) -> None:
     with socket.socket() as later:
         later.bind((server.host, 0))
@@ -199,7 +199,7 @@ def test_service_without_a_check_passes_once_its_port_listens(
 
 
 def test_service_that_never_passes_is_registered_as_critical(
-    tasks: Tasks, server: ConsulServer, consul: Consul, tmp_path: Path, until: Until, name: str
+    tasks: Tasks, server: ConsulServer, consul: AgentClient, tmp_path: Path, until: Until, name: str
 ) -> None:
     with socket.socket() as silent:
         silent.bind((server.host, 0))
@@ -213,7 +213,7 @@ def test_service_that_never_passes_is_registered_as_critical(
 
 
 def test_override_changes_the_service_name(
-    tasks: Tasks, consul: Consul, port: int, server: ConsulServer, tmp_path: Path, until: Until, name: str
+    tasks: Tasks, consul: AgentClient, port: int, server: ConsulServer, tmp_path: Path, until: Until, name: str
 ) -> None:
     environment = [{"name": "SERVICE_NAME", "value": f"{name}-other"}]
     overrides = {"containerOverrides": [{"name": "app", "environment": environment}]}
@@ -281,7 +281,7 @@ def create_indexes(server: ConsulServer, name: str) -> list[int]:
 
 def test_service_deregistered_by_someone_else_is_registered_again(
     tasks: Tasks,
-    consul: Consul,
+    consul: AgentClient,
     server: ConsulServer,
     port: int,
     tmp_path: Path,
@@ -343,7 +343,7 @@ def test_draining_ends_when_the_task_exits(tasks: Tasks, tmp_path: Path, until: 
 
 
 def test_non_essential_container_exits_and_its_service_is_deregistered(
-    tasks: Tasks, consul: Consul, server: ConsulServer, port: int, tmp_path: Path, until: Until, name: str
+    tasks: Tasks, consul: AgentClient, server: ConsulServer, port: int, tmp_path: Path, until: Until, name: str
 ) -> None:
     with proxy_to(server) as proxy, socket.create_server(("127.0.0.1", 0)) as other:
         proxy.is_open = True

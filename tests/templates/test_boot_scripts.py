@@ -22,7 +22,7 @@ from moto import mock_aws
 from ecsconsul.consul.catalog import Consul
 from ecsconsul.paths import services_dir
 from ecsconsul.registrator.rules import Container, Options, PortBinding, registrations
-from tests.consul_server import consul_binary
+from tests.consul_server import AgentClient, consul_binary
 from tests.docker_engine import docker
 from tests.require import require
 from tests.templates.machine import Machine, consul_image, machine
@@ -305,9 +305,9 @@ def _register_weather(lab: Lab) -> int:
     check["Interval"] = "1s"
 
     def register() -> None:
-        consul = Consul("127.0.0.1", 8500)
+        consul = AgentClient("127.0.0.1", 8500)
         consul.register(payload)
-        assert consul.wait_for("weather", bool, seconds=20)
+        assert consul.wait_for("weather", seconds=20)
 
     inside(lab.ecs.namespace, register)
     return port

@@ -161,7 +161,11 @@ class EcsApi:
         return _page(request, "containerInstanceArns", arns, ITEMS_PER_PAGE)
 
     def describe_container_instances(self, request: Json) -> Json:
-        return self._instances(request)
+        cluster = self._cluster(request)
+        known = {_last(i.arn): i for i in self._ecs.instances_of(cluster)}
+        instances = {name: known.get(name) for name in _names(request, "containerInstances", ITEMS_PER_PAGE)}
+        found = [shapes.container_instance(i, self._ecs.tasks_on(i.instance_id)) for i in instances.values() if i]
+        return {"containerInstances": found, "failures": self._missing("container-instance", cluster, instances)}
 
     def update_container_instances_state(self, request: Json) -> Json:
         if request.get("status") not in (ACTIVE, DRAINING):
@@ -169,14 +173,7 @@ class EcsApi:
         for instance in self._ecs.instances_of(self._cluster(request)):
             if _last(instance.arn) in {_last(arn) for arn in request["containerInstances"]}:
                 self._ecs.set_instance_status(instance, request["status"])
-        return self._instances(request)
-
-    def _instances(self, request: Json) -> Json:
-        cluster = self._cluster(request)
-        known = {_last(i.arn): i for i in self._ecs.instances_of(cluster)}
-        instances = {name: known.get(name) for name in _names(request, "containerInstances", ITEMS_PER_PAGE)}
-        found = [shapes.container_instance(i, self._ecs.tasks_on(i.instance_id)) for i in instances.values() if i]
-        return {"containerInstances": found, "failures": self._missing("container-instance", cluster, instances)}
+        return self.describe_container_instances(request)
 
     # tags
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import weakref
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -126,7 +126,8 @@ class Addresses:
         """An address that no other instance of the lab has, unless all share one."""
         if self.shared:
             return LOOPBACK
-        address = next(a for a in self._all() if a not in self._taken)
+        block = (f"{self._block}.{host}" for host in range(1, 255))
+        address = next(one for one in block if one not in self._taken)
         self._taken.add(address)
         return address
 
@@ -137,9 +138,6 @@ class Addresses:
     def ports(self, address: str) -> Ports:
         """The ports of an instance's address; instances that share an address share its ports."""
         return self._shared_ports if self.shared else Ports(address)
-
-    def _all(self) -> Iterator[str]:
-        return (f"{self._block}.{host}" for host in range(1, 255))
 
 
 def _free_block(lab: str) -> str:

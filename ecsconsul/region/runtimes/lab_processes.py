@@ -12,10 +12,8 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import psutil
+import psutil
 
 OWNER_VARIABLE = "ECSCONSUL_LAB_HOME"
 # What a child inherits: the search path, the user's locale, certificate authorities, and proxies.
@@ -67,8 +65,6 @@ def stop(process: subprocess.Popen[bytes], timeout: float) -> int:
 
 def find_leftovers(root: Path) -> list[psutil.Process]:
     """Every other process on this machine that belongs to the lab at `root`."""
-    import psutil
-
     found = []
     for process in psutil.process_iter():
         try:
@@ -85,8 +81,6 @@ def kill_leftovers(root: Path, timeout: float = 5.0) -> list[str]:
 
     Raises TimeoutError when some still run after `timeout` seconds.
     """
-    import psutil
-
     killed: list[str] = []
     for _ in range(5):
         processes = find_leftovers(root)
@@ -121,8 +115,6 @@ def await_line(process: subprocess.Popen[bytes], timeout: float) -> None:
 
 def stop_process(pid: int, timeout: float, kill_timeout: float = 5.0) -> None:
     """Send SIGTERM, and SIGKILL after `timeout` seconds."""
-    import psutil
-
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         process.terminate()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..base import LogLine
+from ..client_errors import items_of
 
 # seconds between requests for new lines; CloudWatch needs a second or two to show a line
 DELAY = 2.0
@@ -58,13 +59,9 @@ def follow(logs: Any, lab: str, service: str, lines: int, pause: Pause | None = 
 def _streams(logs: Any, lab: str, service: str, task: str | None) -> list[str]:
     """The streams of a service's newest tasks, oldest first."""
     prefix = f"{service}/{service}/{task or ''}"
-    pages = logs.get_paginator("describe_log_streams")
+    request = {"logGroupName": group_of(lab), "logStreamNamePrefix": prefix}
     try:
-        found = [
-            stream
-            for page in pages.paginate(logGroupName=group_of(lab), logStreamNamePrefix=prefix)
-            for stream in page["logStreams"]
-        ]
+        found = items_of(logs, "describe_log_streams", "logStreams", **request)
     except logs.exceptions.ResourceNotFoundException:
         return []
     found.sort(key=lambda stream: stream.get("creationTime", 0))
@@ -78,11 +75,10 @@ def _last_events(logs: Any, lab: str, stream: str, lines: int) -> list[dict[str,
 
 def _since(logs: Any, lab: str, service: str, begin: int) -> list[dict[str, Any]]:
     """Everything logged since `begin` (ms since the epoch), oldest first."""
-    pages = logs.get_paginator("filter_log_events")
     prefix = f"{service}/{service}/"
     request = {"logGroupName": group_of(lab), "logStreamNamePrefix": prefix, "startTime": begin}
     try:
-        found = [event for page in pages.paginate(**request) for event in page["events"]]
+        found = items_of(logs, "filter_log_events", "events", **request)
     except logs.exceptions.ResourceNotFoundException:
         return []
     # an emulator that ignores the prefix also returns other services' lines

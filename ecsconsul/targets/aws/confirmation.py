@@ -31,10 +31,10 @@ def confirmation(lab: Lab, stack: StackInfo | None, identity: Identity, region: 
 def _grows(lab: Lab, stack: StackInfo) -> bool:
     """Whether the lab needs more instances than the stack has, or another instance type."""
     known = stack.parameters
-    more = lab.instances > _number(known.get("InstanceCount")) or lab.consul.servers > _number(
-        known.get("ConsulServers")
-    )
-    return more or known.get("InstanceType") != lab.aws.instance_type
+    if known.get("InstanceType") != lab.aws.instance_type:
+        return True
+    counts = {"InstanceCount": lab.instances, "ConsulServers": lab.consul.servers}
+    return any(count > _number(known.get(name)) for name, count in counts.items())
 
 
 def _number(text: str | None) -> int:

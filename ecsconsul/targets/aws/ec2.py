@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import TargetAbsent, Unreachable
+from ..client_errors import client_error
 from .consul_server import ConsulServer
 from .stack_info import StackInfo
 
@@ -27,10 +28,7 @@ def find_consul_server(ec2: Any, stack: StackInfo | None, lab: str, *, keys: boo
         why = f"its stack is in {stack.status}" if stack else "it has no stack"
         hint = "create it with `ecsconsul up --target aws`"
         raise TargetAbsent(f"The lab {lab} has no Consul yet", where=f"stack {lab}", why=why, hint=hint)
-    alive = [
-        {"Name": f"tag:{SERVER_TAG}", "Values": [lab]},
-        {"Name": "instance-state-name", "Values": ["running"]},
-    ]
+    alive = [{"Name": f"tag:{SERVER_TAG}", "Values": [lab]}, {"Name": "instance-state-name", "Values": ["running"]}]
     # a lab never has more servers than fit on one page
     servers = _instances(ec2.describe_instances(Filters=alive))
     if not servers:
@@ -44,11 +42,9 @@ def find_consul_server(ec2: Any, stack: StackInfo | None, lab: str, *, keys: boo
 
 def address_of(ec2: Any, instance: str) -> str:
     """An instance's public DNS name, else its public address; empty if it has neither or is gone."""
-    from botocore.exceptions import ClientError
-
     try:
         found = _instances(ec2.describe_instances(InstanceIds=[instance]))
-    except ClientError:
+    except client_error():
         return ""
     return _name_of(found[0]) if found else ""
 
@@ -63,13 +59,11 @@ def _name_of(instance: Mapping[str, Any]) -> str:
 
 def console(ec2: Any, instance: str) -> str:
     """An instance's console output; empty if EC2 has none."""
-    from botocore.exceptions import ClientError
-
     for options in ({"Latest": True}, {}):
         try:
             # some instance types only have the output up to their last change of state
             found = ec2.get_console_output(InstanceId=instance, **options).get("Output") or ""
-        except ClientError:
+        except client_error():
             continue
         if found:
             return str(found)
@@ -91,8 +85,6 @@ def host_keys(output: str) -> tuple[str, ...]:
 
 def portal_address(ecs: Any, ec2: Any, cluster: str, service: str) -> str:
     """The public address of an instance that runs a task of the service; empty if there is none."""
-    from botocore.exceptions import ClientError
-
     try:
         arns = ecs.list_tasks(cluster=cluster, serviceName=service, desiredStatus="RUNNING")["taskArns"]
         tasks = ecs.describe_tasks(cluster=cluster, tasks=arns[:100])["tasks"] if arns else []
@@ -101,7 +93,7 @@ def portal_address(ecs: Any, ec2: Any, cluster: str, service: str) -> str:
             return ""
         arn = running[0]["containerInstanceArn"]
         found = ecs.describe_container_instances(cluster=cluster, containerInstances=[arn])["containerInstances"]
-    except ClientError:
+    except client_error():
         # the portal's address is only shown, never needed
         return ""
     return address_of(ec2, found[0]["ec2InstanceId"]) if found and found[0].get("ec2InstanceId") else ""

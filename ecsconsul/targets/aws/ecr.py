@@ -5,32 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from ...aws_tags import LAB_TAG, as_items, as_mapping, require_ownership
 from ...errors import LabError
-from ..client_errors import error_code
+from ..base import Say
+from ..client_errors import client_error, error_code, items_of
+from .docker_login import DockerLogin
 from .session import refused
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from botocore.exceptions import ClientError
-
-    from ..base import Say
 
 # a repository keeps this many of its newest images; older ones expire
 KEPT_IMAGES = 20
 _ABSENT = "RepositoryNotFoundException"
-
-
-@dataclass(frozen=True)
-class _Login:
-    """The registry's host and the login to push with. Valid for twelve hours, longer than any command runs."""
-
-    host: str
-    auth_config: dict[str, str] = field(repr=False)
 
 
 class EcrRepositories:
@@ -40,15 +27,17 @@ class EcrRepositories:
         self._lab = lab
         self._clients = clients
         self._lock = threading.Lock()
-        self._known: _Login | None = None
+        self._known: tuple[str, DockerLogin] | None = None
 
     def name(self, service: str) -> str:
         """The beginning of an image's name, before its tag. Raises LabError."""
-        return f"{self._login().host}/{self._lab}/{service}"
+        url, _ = self._login()
+        return f"{url.partition('://')[2].strip('/')}/{self._path(service)}"
 
     def login(self) -> dict[str, str]:
         """The login in the form that the Docker engine takes. Raises LabError."""
-        return self._login().auth_config
+        url, login = self._login()
+        return login.auth_config(url)
 
     def blockers(self) -> list[LabError]:
         """What prevents a push."""
@@ -60,15 +49,12 @@ class EcrRepositories:
 
     def tags(self, service: str) -> list[str]:
         """The tags in a repository, oldest first. Raises LabError if it isn't the lab's."""
-        from botocore.exceptions import ClientError
-
         if self._owned(service) is None:
             return []
-        pages = self._ecr.get_paginator("describe_images")
         request = {"repositoryName": self._path(service), "filter": {"tagStatus": "TAGGED"}}
         try:
-            found = [image for page in pages.paginate(**request) for image in page["imageDetails"]]
-        except ClientError as error:
+            found = items_of(self._ecr, "describe_images", "imageDetails", **request)
+        except client_error() as error:
             if error_code(error) == _ABSENT:
                 return []
             raise self._refused("ECR can't list the images in a repository", error, service) from error
@@ -78,8 +64,6 @@ class EcrRepositories:
 
     def prepare(self, service: str, say: Say) -> None:
         """Create a service's repository, unless the lab has it already. Raises LabError."""
-        from botocore.exceptions import ClientError
-
         if self._owned(service) is None:
             say(f"creating repository {self._path(service)}")
             try:
@@ -90,25 +74,23 @@ class EcrRepositories:
                     imageTagMutability="IMMUTABLE",
                     imageScanningConfiguration={"scanOnPush": True},
                 )
-            except ClientError as error:
+            except client_error() as error:
                 if error_code(error) != "RepositoryAlreadyExistsException":
                     raise self._refused("ECR can't create a repository", error, service) from error
                 self._owned(service)
         try:
             self._ecr.put_lifecycle_policy(repositoryName=self._path(service), lifecyclePolicyText=lifecycle())
-        except ClientError as error:
+        except client_error() as error:
             # old images then cost storage, but pushing still works
             say(f"repository {self._path(service)} has no lifecycle rule: {error}")
 
     def delete(self, service: str) -> list[str]:
         """Delete a service's repository and its images, if there are any; nothing is retained. Raises LabError."""
-        from botocore.exceptions import ClientError
-
         if self._owned(service) is None:
             return []
         try:
             self._ecr.delete_repository(repositoryName=self._path(service), force=True)
-        except ClientError as error:
+        except client_error() as error:
             if error_code(error) != _ABSENT:
                 raise self._refused("ECR can't delete a repository", error, service) from error
         return []
@@ -126,42 +108,32 @@ class EcrRepositories:
     def _path(self, service: str) -> str:
         return f"{self._lab}/{service}"
 
-    def _login(self) -> _Login:
-        """Requested once for all images."""
-        from botocore.exceptions import ClientError
-
+    def _login(self) -> tuple[str, DockerLogin]:
+        """The registry's URL and its login, requested once: it is valid for longer than any command, twelve hours."""
         with self._lock:
             if self._known is None:
                 try:
                     found = self._ecr.get_authorization_token()["authorizationData"][0]
-                except ClientError as error:
+                except client_error() as error:
                     raise refused("ECR doesn't issue a login for pushing", error) from error
                 user, _, password = base64.b64decode(found["authorizationToken"]).decode().partition(":")
-                endpoint = found["proxyEndpoint"]
-                auth_config = {"username": user, "password": password, "serveraddress": endpoint}
-                self._known = _Login(endpoint.partition("://")[2].strip("/"), auth_config)
+                self._known = found["proxyEndpoint"], DockerLogin(user, password)
             return self._known
 
     def _owned(self, service: str) -> str | None:
         """The ARN of a service's repository; None if there is none. Raises LabError if it isn't the lab's."""
-        from botocore.exceptions import ClientError
-
         path = self._path(service)
         try:
             arn = self._ecr.describe_repositories(repositoryNames=[path])["repositories"][0]["repositoryArn"]
-            tags = self._tags_of(arn)
-        except ClientError as error:
+            tags = as_mapping(self._ecr.list_tags_for_resource(resourceArn=arn).get("tags"), key="Key", value="Value")
+        except client_error() as error:
             if error_code(error) == _ABSENT:
                 return None
             raise self._refused("ECR can't describe a repository", error, service) from error
         require_ownership("ECR repository", path, self._lab, tags)
         return str(arn)
 
-    def _tags_of(self, arn: str) -> dict[str, str]:
-        found = self._ecr.list_tags_for_resource(resourceArn=arn)
-        return as_mapping(found.get("tags"), key="Key", value="Value")
-
-    def _refused(self, what: str, error: ClientError, service: str) -> LabError:
+    def _refused(self, what: str, error: Exception, service: str) -> LabError:
         return refused(what, error, where=f"ECR repository {self._path(service)}")
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...errors import LabError
-from ..client_errors import error_code
+from ..client_errors import client_error, error_code
 from ..running_container import Running
 from .session import refused
 
@@ -46,8 +46,6 @@ def execute(
     run: Run | None = None,
 ) -> int:
     """Run a command in a container, connected to this terminal; the session's exit code. Raises LabError."""
-    from botocore.exceptions import ClientError
-
     plugin = shutil.which(PLUGIN)
     if plugin is None:
         raise LabError(
@@ -58,18 +56,14 @@ def execute(
     open_session = _with_ecs_exec if running.takes_commands else _on_instance
     try:
         session, request = open_session(clients, cluster, running, argv)
-    except ClientError as error:
+    except client_error() as error:
         raise _no_session(error, running) from error
     return (run or run_in_foreground)(*plugin_call(plugin, session, request, clients("ssm"), profile))
 
 
 def _with_ecs_exec(clients: Callable[[str], Any], cluster: str, running: Running, argv: Sequence[str]) -> Opened:
     found = clients("ecs").execute_command(
-        cluster=cluster,
-        task=running.task_arn,
-        container=running.container,
-        command=shlex.join(argv),
-        interactive=True,
+        cluster=cluster, task=running.task_arn, container=running.container, command=shlex.join(argv), interactive=True
     )
     # SSM's API spells these keys with a capital
     session = {key[0].upper() + key[1:]: value for key, value in found["session"].items()}

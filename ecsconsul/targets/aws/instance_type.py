@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from ...errors import LabError
-from ..client_errors import error_code
+from ..client_errors import client_error, error_code, items_of
 from .ssm_parameter import LabParameter
 
 X86, ARM = "x86_64", "arm64"
@@ -24,11 +24,9 @@ def ami_parameter(architecture: str) -> str:
 
 def architecture_of(ec2: Any, instance_type: str) -> str:
     """x86_64 or arm64. Raises LabError if the region doesn't have the type."""
-    from botocore.exceptions import ClientError
-
     try:
         found = ec2.describe_instance_types(InstanceTypes=[instance_type])["InstanceTypes"]
-    except ClientError as error:
+    except client_error() as error:
         if error_code(error) != "InvalidInstanceType":
             # the caller may not ask, or the emulator can't answer: go by the name
             return by_name(instance_type)
@@ -52,19 +50,15 @@ def by_name(instance_type: str) -> str:
 
 def zones_with(ec2: Any, instance_type: str) -> set[str] | None:
     """The Availability Zones that offer an instance type; None if AWS doesn't say."""
-    from botocore.exceptions import ClientError
-
-    filters = [{"Name": "instance-type", "Values": [instance_type]}]
-    pages = ec2.get_paginator("describe_instance_type_offerings")
+    request = {
+        "LocationType": "availability-zone",
+        "Filters": [{"Name": "instance-type", "Values": [instance_type]}],
+    }
     try:
-        found = [
-            offer["Location"]
-            for page in pages.paginate(LocationType="availability-zone", Filters=filters)
-            for offer in page["InstanceTypeOfferings"]
-        ]
-    except ClientError:
+        found = items_of(ec2, "describe_instance_type_offerings", "InstanceTypeOfferings", **request)
+    except client_error():
         return None
-    return set(found) or None
+    return {offer["Location"] for offer in found} or None
 
 
 def ami(ssm: Any, parameter: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...aws_tags import LAB_TAG, as_mapping
 from ...errors import LabError
+from ..client_errors import client_error, items_of
 from .cloudwatch_logs import group_of
 from .gossip_key import gossip_key
 from .session import is_denied, is_inconclusive
@@ -32,11 +33,9 @@ def leftovers(clients: Clients, lab: str, services: Iterable[str]) -> list[str]:
 
 def _found(search: Search, clients: Clients, lab: str) -> list[str]:
     """What a search finds. A failed one is a line too, as something may be left, but emulators lack some APIs."""
-    from botocore.exceptions import ClientError
-
     try:
         return list(search(clients, lab))
-    except ClientError as error:
+    except client_error() as error:
         unsupported = is_inconclusive(error) and not is_denied(error)
         return [] if unsupported else [f"unknown, because AWS doesn't say: {error}"]
 
@@ -57,24 +56,18 @@ def _cluster(clients: Clients, lab: str) -> Iterator[str]:
 def _repositories(clients: Clients, lab: str) -> Iterator[str]:
     """A repository whose name starts with the lab's can still be someone else's."""
     ecr = clients("ecr")
-    for page in ecr.get_paginator("describe_repositories").paginate():
-        for repository in page["repositories"]:
-            if repository["repositoryName"].startswith(f"{lab}/") and _tags_of(ecr, repository).get(LAB_TAG) == lab:
+    for repository in items_of(ecr, "describe_repositories", "repositories"):
+        if repository["repositoryName"].startswith(f"{lab}/"):
+            found = ecr.list_tags_for_resource(resourceArn=repository["repositoryArn"])
+            if _is_labs(found.get("tags"), lab):
                 yield f"ECR repository {repository['repositoryName']}"
 
 
-def _tags_of(ecr: Any, repository: dict[str, Any]) -> dict[str, str]:
-    found = ecr.list_tags_for_resource(resourceArn=repository["repositoryArn"])
-    return as_mapping(found.get("tags"), key="Key", value="Value")
-
-
 def _log_groups(clients: Clients, lab: str) -> Iterator[str]:
-    pages = clients("logs").get_paginator("describe_log_groups")
-    for page in pages.paginate(logGroupNamePrefix=group_of(lab)):
-        for group in page["logGroups"]:
-            name = group["logGroupName"]
-            if name == group_of(lab) or name.startswith(f"{group_of(lab)}/"):
-                yield f"log group {name}"
+    for group in items_of(clients("logs"), "describe_log_groups", "logGroups", logGroupNamePrefix=group_of(lab)):
+        name = group["logGroupName"]
+        if name == group_of(lab) or name.startswith(f"{group_of(lab)}/"):
+            yield f"log group {name}"
 
 
 def _parameter(clients: Clients, lab: str) -> Iterator[str]:
@@ -85,39 +78,34 @@ def _parameter(clients: Clients, lab: str) -> Iterator[str]:
 
 
 def _instances(clients: Clients, lab: str) -> Iterator[str]:
-    pages = clients("ec2").get_paginator("describe_instances").paginate(Filters=_filter(lab))
-    for page in pages:
-        for instance in (one for reservation in page["Reservations"] for one in reservation["Instances"]):
+    for reservation in _in_ec2(clients, lab, "describe_instances", "Reservations"):
+        for instance in _owned(reservation["Instances"], lab):
             state = instance["State"]["Name"]
-            if state not in GONE and _owned(instance, lab):
+            if state not in GONE:
                 yield f"instance {instance['InstanceId']}: {state}"
 
 
 def _volumes(clients: Clients, lab: str) -> Iterator[str]:
-    for page in clients("ec2").get_paginator("describe_volumes").paginate(Filters=_filter(lab)):
-        for volume in page["Volumes"]:
-            # an attached volume goes with its instance, which is listed
-            if volume["State"] == "available" and _owned(volume, lab):
-                yield f"volume {volume['VolumeId']}: {volume['State']}"
+    found = _owned(_in_ec2(clients, lab, "describe_volumes", "Volumes"), lab)
+    # an attached volume goes with its instance, which is listed
+    return (f"volume {one['VolumeId']}: {one['State']}" for one in found if one["State"] == "available")
 
 
 def _security_groups(clients: Clients, lab: str) -> Iterator[str]:
-    for page in clients("ec2").get_paginator("describe_security_groups").paginate(Filters=_filter(lab)):
-        yield from (f"security group {one['GroupId']}" for one in page["SecurityGroups"] if _owned(one, lab))
+    found = _owned(_in_ec2(clients, lab, "describe_security_groups", "SecurityGroups"), lab)
+    return (f"security group {one['GroupId']}" for one in found)
 
 
 def _launch_templates(clients: Clients, lab: str) -> Iterator[str]:
-    for page in clients("ec2").get_paginator("describe_launch_templates").paginate(Filters=_filter(lab)):
-        found = [one for one in page["LaunchTemplates"] if _owned(one, lab)]
-        yield from (f"launch template {one['LaunchTemplateId']}" for one in found)
+    found = _owned(_in_ec2(clients, lab, "describe_launch_templates", "LaunchTemplates"), lab)
+    return (f"launch template {one['LaunchTemplateId']}" for one in found)
 
 
 def _task_definitions(clients: Clients, lab: str, families: Iterable[str]) -> Iterator[str]:
     """Revisions with the lab's tag, both active and deregistered but not deleted."""
     ecs = clients("ecs")
     for family, status in itertools.product(families, ("ACTIVE", "INACTIVE")):
-        pages = ecs.get_paginator("list_task_definitions").paginate(familyPrefix=family, status=status)
-        for arn in (arn for page in pages for arn in page["taskDefinitionArns"]):
+        for arn in items_of(ecs, "list_task_definitions", "taskDefinitionArns", familyPrefix=family, status=status):
             described = ecs.describe_task_definition(taskDefinition=arn, include=["TAGS"])
             if as_mapping(described.get("tags")).get(LAB_TAG) == lab:
                 yield f"task definition {arn.rpartition('/')[2]}: {status}"
@@ -125,11 +113,10 @@ def _task_definitions(clients: Clients, lab: str, families: Iterable[str]) -> It
 
 def _tagged(clients: Clients, lab: str) -> Iterator[str]:
     """Tagged resources of the services that no other search covers. The tagging API lists deleted ones for a while."""
-    pages = clients("resourcegroupstaggingapi").get_paginator("get_resources")
-    for page in pages.paginate(TagFilters=[{"Key": LAB_TAG, "Values": [lab]}]):
-        arns = [one["ResourceARN"] for one in page["ResourceTagMappingList"]]
-        # arn:partition:service:region:account:resource
-        yield from (arn for arn in arns if arn.split(":")[2] not in SEARCHED)
+    api, filters = clients("resourcegroupstaggingapi"), [{"Key": LAB_TAG, "Values": [lab]}]
+    found = items_of(api, "get_resources", "ResourceTagMappingList", TagFilters=filters)
+    # arn:partition:service:region:account:resource
+    return (one["ResourceARN"] for one in found if one["ResourceARN"].split(":")[2] not in SEARCHED)
 
 
 _SEARCHES: tuple[Search, ...] = (
@@ -138,10 +125,14 @@ _SEARCHES: tuple[Search, ...] = (
 )  # fmt: skip
 
 
-def _filter(lab: str) -> list[dict[str, Any]]:
-    return [{"Name": f"tag:{LAB_TAG}", "Values": [lab]}]
+def _in_ec2(clients: Clients, lab: str, operation: str, key: str) -> list[dict[str, Any]]:
+    return items_of(clients("ec2"), operation, key, Filters=[{"Name": f"tag:{LAB_TAG}", "Values": [lab]}])
 
 
-def _owned(found: dict[str, Any], lab: str) -> bool:
+def _owned(found: list[dict[str, Any]], lab: str) -> list[dict[str, Any]]:
     """Checks the tag again, for emulators that ignore the filter."""
-    return as_mapping(found.get("Tags"), key="Key", value="Value").get(LAB_TAG) == lab
+    return [one for one in found if _is_labs(one.get("Tags"), lab)]
+
+
+def _is_labs(tags: list[dict[str, str]] | None, lab: str) -> bool:
+    return as_mapping(tags, key="Key", value="Value").get(LAB_TAG) == lab

@@ -10,8 +10,8 @@ from typing import Any
 
 from ...config.lab import AwsSpec
 from ...errors import LabError
-from ..client_errors import error_code
-from .session import is_inconclusive
+from ..client_errors import client_error, error_code, items_of
+from .session import unless_inconclusive
 
 EVERYWHERE = "0.0.0.0/0"
 
@@ -55,14 +55,14 @@ def find_vpc(ec2: Any, spec: AwsSpec) -> Vpc:
 
 
 def _named_vpc(ec2: Any, spec: AwsSpec) -> dict[str, Any] | None:
-    from botocore.exceptions import ClientError
-
-    vpc = spec.vpc or _vpc_of(ec2, spec.subnets)
+    vpc = spec.vpc
+    if vpc is None and spec.subnets:
+        vpc = _named_subnets(ec2, spec.subnets)[0]["VpcId"]
     if vpc is None:
         return None
     try:
         found = ec2.describe_vpcs(VpcIds=[vpc])["Vpcs"]
-    except ClientError as error:
+    except client_error() as error:
         if not error_code(error).startswith("InvalidVpc"):
             raise
         found = []
@@ -74,10 +74,6 @@ def _named_vpc(ec2: Any, spec: AwsSpec) -> dict[str, Any] | None:
             hint="choose one that `aws ec2 describe-vpcs` lists, or leave aws.vpc out to use the default VPC",
         )
     return dict(found[0])
-
-
-def _vpc_of(ec2: Any, subnets: tuple[str, ...]) -> str | None:
-    return str(_named_subnets(ec2, subnets)[0]["VpcId"]) if subnets else None
 
 
 def _default_vpc(ec2: Any) -> dict[str, Any]:
@@ -94,14 +90,7 @@ def _default_vpc(ec2: Any) -> dict[str, Any]:
 
 
 def _attribute(ec2: Any, vpc: str, name: str) -> bool | None:
-    from botocore.exceptions import ClientError
-
-    try:
-        found = ec2.describe_vpc_attribute(VpcId=vpc, Attribute=name)
-    except ClientError as error:
-        if not is_inconclusive(error):
-            raise
-        return None
+    found = unless_inconclusive(lambda: ec2.describe_vpc_attribute(VpcId=vpc, Attribute=name)) or {}
     value = found.get(name[0].upper() + name[1:], {}).get("Value")
     return None if value is None else bool(value)
 
@@ -114,7 +103,7 @@ def find_subnets(ec2: Any, vpc: Vpc, spec: AwsSpec, zones: Collection[str] | Non
     every = _pages(ec2, "describe_subnets", "Subnets", vpc.id)
     named = _named_subnets(ec2, spec.subnets)
     _require_same_vpc(named, vpc)
-    tables = _route_tables(ec2, vpc)
+    tables = unless_inconclusive(lambda: _pages(ec2, "describe_route_tables", "RouteTables", vpc.id))
     public = [_subnet(one) for one in (named or every) if is_public(one, tables)]
     _require_public(named, public)
     if not public:
@@ -133,18 +122,6 @@ def find_subnets(ec2: Any, vpc: Vpc, spec: AwsSpec, zones: Collection[str] | Non
             hint="set another aws.instance_type, or create a public subnet in one of those zones",
         )
     return sorted(fitting, key=lambda one: (one.zone, one.id))
-
-
-def _route_tables(ec2: Any, vpc: Vpc) -> list[dict[str, Any]] | None:
-    """The VPC's route tables; None if AWS doesn't say."""
-    from botocore.exceptions import ClientError
-
-    try:
-        return _pages(ec2, "describe_route_tables", "RouteTables", vpc.id)
-    except ClientError as error:
-        if not is_inconclusive(error):
-            raise
-        return None
 
 
 def is_public(subnet: dict[str, Any], tables: Iterable[dict[str, Any]] | None) -> bool:
@@ -171,13 +148,11 @@ def is_public(subnet: dict[str, Any], tables: Iterable[dict[str, Any]] | None) -
 
 def _named_subnets(ec2: Any, names: tuple[str, ...]) -> list[dict[str, Any]]:
     """The subnets with these ids, in this order. Raises LabError if one doesn't exist."""
-    from botocore.exceptions import ClientError
-
     if not names:
         return []
     try:
         found = {one["SubnetId"]: one for one in ec2.describe_subnets(SubnetIds=list(names))["Subnets"]}
-    except ClientError as error:
+    except client_error() as error:
         if not error_code(error).startswith("InvalidSubnet"):
             raise
         raise _no_subnet(str(error)) from error
@@ -223,9 +198,9 @@ def _subnet(found: dict[str, Any]) -> Subnet:
 
 
 def _pages(ec2: Any, operation: str, key: str, vpc: str) -> list[dict[str, Any]]:
-    pages = ec2.get_paginator(operation).paginate(Filters=[{"Name": "vpc-id", "Values": [vpc]}])
+    found = items_of(ec2, operation, key, Filters=[{"Name": "vpc-id", "Values": [vpc]}])
     # an emulator that ignores the filter also returns other VPCs' resources
-    return [one for page in pages for one in page[key] if one.get("VpcId", vpc) == vpc]
+    return [one for one in found if one.get("VpcId", vpc) == vpc]
 
 
 def _words(names: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import LabError, Unreachable
-from ..client_errors import error_code
+from ..client_errors import client_error, error_code, items_of
 from ..commands import Finding, failed
 from .session import Identity
 
@@ -47,12 +47,9 @@ def principal_of(identity: Identity) -> str | None:
 
 def diagnostics(iam: Any, identity: Identity, region: str, lab: str) -> Finding:
     """Ask IAM whether it would allow every action of `up` and `down`."""
-    from botocore.exceptions import ClientError
-
     if identity.arn.endswith(":root"):
-        return Finding(
-            _NAME, "warning", "the caller is the root user, which may do anything", "use an IAM user or role"
-        )
+        root = "the caller is the root user, which may do anything"
+        return Finding(_NAME, "warning", root, "use an IAM user or role")
     principal = principal_of(identity)
     if principal is None:
         return _unknown(f"{identity.arn} is neither a user nor a role")
@@ -62,7 +59,7 @@ def diagnostics(iam: Any, identity: Identity, region: str, lab: str) -> Finding:
     try:
         with ThreadPoolExecutor(MAX_PARALLEL) as pool:
             answers = list(pool.map(lambda statement: _simulate(iam, principal, statement), statements))
-    except (ClientError, Unreachable) as error:
+    except (client_error(), Unreachable) as error:
         return _unknown(f"IAM doesn't say ({error_code(error) or type(error).__name__})")
     return _finding([one for some in answers for one in some], principal)
 
@@ -72,26 +69,26 @@ def _with_path(iam: Any, principal: str) -> str:
 
     If the caller may not read the role, the short ARN has to do.
     """
-    from botocore.exceptions import ClientError
-
     if ":role/" not in principal:
         return principal
     try:
         return str(iam.get_role(RoleName=principal.rpartition("/")[2])["Role"]["Arn"])
-    except (ClientError, Unreachable):
+    except (client_error(), Unreachable):
         return principal
 
 
 def _simulate(iam: Any, principal: str, statement: Statement) -> list[dict[str, Any]]:
     """IAM's decision on each action of a statement, for the statement's resources."""
     resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
-    pages = iam.get_paginator("simulate_principal_policy").paginate(
+    return items_of(
+        iam,
+        "simulate_principal_policy",
+        "EvaluationResults",
         PolicySourceArn=principal,
         ActionNames=statement["Action"],
         ResourceArns=resources,
         ContextEntries=_context(statement.get("Condition") or {}),
     )
-    return [result for page in pages for result in page["EvaluationResults"]]
 
 
 def _context(condition: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -9,17 +9,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import structs
 
 from ...config.lab import AwsSpec, Lab
 from ...errors import LabError
-from ..client_errors import error_code
+from ..client_errors import client_error, error_code
 from ..commands import Finding, failed, findings
 from . import instance_type as instance_types
 from . import permissions
 from .network import Subnet, Vpc, find_subnets, find_vpc
+from .registry import RegistryImages
 from .session import Identity, Session, is_inconclusive, refused
 from .stack_info import stack_info
 
@@ -34,17 +35,10 @@ _SUBNET = re.compile(r"subnet-[0-9A-Za-z-]+")
 Check = Callable[[], "Finding | list[Finding]"]
 
 
-class Registry(Protocol):
-    """What the checks need from the registry."""
-
-    def blockers(self) -> list[LabError]:
-        """What prevents building and pushing."""
-
-
 class Preflight:
     """The checks of one lab's account. Their results also become the stack's parameters."""
 
-    def __init__(self, session: Session, lab: Lab, registry: Registry, *, check_ip: str = CHECK_IP) -> None:
+    def __init__(self, session: Session, lab: Lab, registry: RegistryImages, *, check_ip: str = CHECK_IP) -> None:
         self._session = session
         self._lab = lab
         self._registry = registry
@@ -172,14 +166,12 @@ class Preflight:
         return [*found, failed("ami", self.ami)]
 
     def _key_pair(self) -> Finding:
-        from botocore.exceptions import ClientError
-
         name = self._spec.key_name
         if not name:
             return Finding("key pair", "ok", "none set, so nobody can log in through SSH")
         try:
             self._ec2.describe_key_pairs(KeyNames=[name])
-        except ClientError as error:
+        except client_error() as error:
             if error_code(error) != "InvalidKeyPair.NotFound":
                 raise
             return failed("key pair", self._no_key(name))
@@ -277,20 +269,16 @@ def _start(pool: ThreadPoolExecutor, checks: Sequence[tuple[str, Check]]) -> lis
 
 def _results(started: Sequence[tuple[str, Future[Any]]]) -> list[Finding]:
     """The findings. A check that fails is a finding too; one that AWS denies leaves its subject unknown."""
-    from botocore.exceptions import ClientError
-
     found: list[Finding] = []
     for name, future in started:
         try:
             result = future.result()
         except LabError as error:
             result = failed(name, error)
-        except ClientError as error:
+        except client_error() as error:
             what = f"AWS doesn't describe the {name}"
-            result = (
-                Finding(name, "unknown", f"{what}: {error}", refused(what, error).hint)
-                if is_inconclusive(error)
-                else failed(name, refused(what, error))
-            )
+            result = failed(name, refused(what, error))
+            if is_inconclusive(error):
+                result = Finding(name, "unknown", f"{what}: {error}", result.hint)
         found += result if isinstance(result, list) else [result]
     return found

@@ -116,9 +116,8 @@ class RegistryImages:
         except PushRefused as refusal:
             # someone else pushed the same source first
             if _TAG_EXISTS not in refusal.why or tag not in self.tags(service):
-                raise PushRefused(
-                    refusal.what, where=refusal.where, why=refusal.why, hint=self._repositories.hint()
-                ) from refusal
+                refusal.hint = self._repositories.hint()
+                raise
 
     @cached_property
     def _platform(self) -> str:

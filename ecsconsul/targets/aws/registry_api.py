@@ -14,24 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import LabError, Unreachable
+from .docker_login import DockerLogin
 
 if TYPE_CHECKING:
     from requests import Response
-
-    from .docker_login import DockerLogin
 
 DOCKER_HUB = "docker.io"
 _HUB_HOSTS = (DOCKER_HUB, f"index.{DOCKER_HUB}", f"registry-1.{DOCKER_HUB}")
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 # the most pages of a list to read, with 100 or 1000 tags each
 PAGES = 100
-_MANIFESTS = ", ".join(
-    (
-        "application/vnd.docker.distribution.manifest.v2+json",
-        "application/vnd.oci.image.manifest.v1+json",
-        "application/vnd.docker.distribution.manifest.list.v2+json",
-        "application/vnd.oci.image.index.v1+json",
-    )
+_MANIFESTS = (
+    "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json, "
+    "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.index.v1+json"
 )
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 # where the engine looks for a registry's certificate authority
@@ -179,8 +174,7 @@ class RegistryApi:
             if authority.is_file():
                 session.verify = str(authority)
             # the login is `docker login`'s, never one from ~/.netrc
-            options.setdefault("auth", _no_auth)
-            options["auth"] = options["auth"] or _no_auth
+            options["auth"] = options.get("auth") or (lambda request: request)
             try:
                 return session.request(method, url, timeout=(CONNECT_SECONDS, READ_SECONDS), **options)
             except requests.exceptions.RequestException as error:
@@ -224,10 +218,6 @@ def _is_loopback(address: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def _no_auth(request: Any) -> Any:
-    return request
 
 
 def _words(answer: Response) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ...errors import LabError, Unreachable
-from ..client_errors import error_code
+from ..client_errors import client_error, error_code
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 5, 60
 # attempts for each request, with the backoff of botocore's standard mode; they wait out throttling
@@ -31,6 +32,8 @@ _UNSUPPORTED = {
 _LOG_IN = "log in again (`aws sso login` or `aws configure`), or choose another profile with --profile or AWS_PROFILE"
 _POLICY = "attach the policies in docs/aws.md; `ecsconsul doctor` checks each of their permissions"
 _DEBUG = "run the command again with --debug to see the request"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -174,18 +177,14 @@ def _translated(error: Exception) -> LabError:
     if isinstance(error, exceptions.NoRegionError):
         return LabError("No AWS region is set", hint="pass --region (for example eu-central-1), or set AWS_REGION")
     why = f"{type(error).__name__}: {error}"
-    if isinstance(error, _credential_errors()):
+    unusable = (
+        exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.CredentialRetrievalError,
+        exceptions.TokenRetrievalError, exceptions.RefreshWithMFAUnsupportedError, exceptions.UnknownCredentialError,
+        exceptions.InvalidConfigError, exceptions.SSOError,
+    )  # fmt: skip
+    if isinstance(error, unusable):
         return LabError("The AWS credentials can't be used", why=why, hint=_LOG_IN)
     return LabError("The request to AWS failed", why=why, hint=_DEBUG)
-
-
-def _credential_errors() -> tuple[type[Exception], ...]:
-    from botocore import exceptions as e
-
-    return (
-        e.NoCredentialsError, e.PartialCredentialsError, e.CredentialRetrievalError, e.TokenRetrievalError,
-        e.RefreshWithMFAUnsupportedError, e.UnknownCredentialError, e.InvalidConfigError, e.SSOError,
-    )  # fmt: skip
 
 
 def is_denied(error: Exception) -> bool:
@@ -196,6 +195,16 @@ def is_denied(error: Exception) -> bool:
 def is_inconclusive(error: Exception) -> bool:
     """Whether an error says nothing about the resource: the caller may not ask, or an emulator lacks the operation."""
     return is_denied(error) or error_code(error) in _UNSUPPORTED
+
+
+def unless_inconclusive(request: Callable[[], T]) -> T | None:
+    """What a request returns; None if its error is inconclusive."""
+    try:
+        return request()
+    except client_error() as error:
+        if not is_inconclusive(error):
+            raise
+        return None
 
 
 def refused(what: str, error: Exception, *, where: str = "") -> LabError:

@@ -70,7 +70,11 @@ def ssh_tunnel(lab: Lab, server: ConsulServer, say: Say, remote: ConsulAddress) 
     route = Route(spec, spec.host or server.public_name, server.instance_id, remote)
     with _connected(route, keys, is_known) as (ssh, ports):
         if not is_known:
-            say(_first_use(server, keys))
+            # EC2 publishes an instance's console output late, and keeps it only for a while
+            say(
+                f"EC2 hasn't published the host key of {server.instance_id} yet."
+                f" Trusting the key it presented on first use: {', '.join(keys.fingerprints())}"
+            )
         try:
             yield ports.address()
         except Unreachable as error:
@@ -78,15 +82,6 @@ def ssh_tunnel(lab: Lab, server: ConsulServer, say: Say, remote: ConsulAddress) 
             if ssh.ended(within=EXIT_SECONDS):
                 raise _failure("The SSH tunnel broke", route, ssh, keys) from error
             raise
-
-
-def _first_use(server: ConsulServer, keys: HostKeys) -> str:
-    """EC2 publishes an instance's console output late, and keeps it only for a while."""
-    fingerprints = ", ".join(keys.fingerprints())
-    return (
-        f"EC2 hasn't published the host key of {server.instance_id} yet."
-        f" Trusting the key it presented on first use: {fingerprints}"
-    )
 
 
 @dataclass(frozen=True)

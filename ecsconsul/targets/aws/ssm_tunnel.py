@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import Unreachable
 from ..base import ConsulAddress
-from ..client_errors import error_code
+from ..client_errors import client_error, error_code
 from .consul_server import ConsulServer, Ports, free_ports, leads_to_consul
 from .ecs_exec import PLUGIN, plugin_call
 from .helper_process import HelperProcess
@@ -35,7 +35,9 @@ def ssm_tunnel(server: ConsulServer, ssm: Any, profile: str, remote: ConsulAddre
     with contextlib.ExitStack() as stack:
         plugins = []
         for remote_port, local_port in ((remote.http_port, ports.http), (remote.dns_port, ports.dns)):
-            request = _request(server, remote_port, local_port)
+            # the arguments of StartSession, which the plugin needs too
+            parameters = {"portNumber": [str(remote_port)], "localPortNumber": [str(local_port)]}
+            request = {"Target": server.instance_id, "DocumentName": DOCUMENT, "Parameters": parameters}
             session = stack.enter_context(_session(ssm, server, request))
             plugins.append(stack.enter_context(_forwarding(plugin, session, request, ssm, profile)))
         _check(plugins, ports, server)
@@ -47,26 +49,18 @@ def ssm_tunnel(server: ConsulServer, ssm: Any, profile: str, remote: ConsulAddre
             raise
 
 
-def _request(server: ConsulServer, remote_port: int, local_port: int) -> dict[str, Any]:
-    """The arguments of StartSession, which the plugin needs too."""
-    parameters = {"portNumber": [str(remote_port)], "localPortNumber": [str(local_port)]}
-    return {"Target": server.instance_id, "DocumentName": DOCUMENT, "Parameters": parameters}
-
-
 @contextlib.contextmanager
 def _session(ssm: Any, server: ConsulServer, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Start a session, and terminate it at the end: an abandoned one lasts until its idle timeout."""
-    from botocore.exceptions import ClientError
-
     try:
         session = ssm.start_session(**request)
-    except ClientError as error:
+    except client_error() as error:
         raise _refusal(error, server) from error
     try:
         yield session
     finally:
         # the session may have ended already
-        with contextlib.suppress(ClientError):
+        with contextlib.suppress(client_error()):
             ssm.terminate_session(SessionId=session["SessionId"])
 
 

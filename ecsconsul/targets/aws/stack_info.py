@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...aws_tags import LAB_TAG, as_mapping
+from ..client_errors import client_error
 from ..stack_states import StackState, state_of
 
 
@@ -25,11 +26,9 @@ class StackInfo:
 
 def stack_info(cloudformation: Any, lab: str) -> StackInfo | None:
     """The lab's stack; None if there is none, or if a stack of that name isn't tagged as the lab's."""
-    from botocore.exceptions import ClientError
-
     try:
         found = cloudformation.describe_stacks(StackName=lab)["Stacks"]
-    except ClientError as error:
+    except client_error() as error:
         if "does not exist" in str(error):
             return None
         raise

@@ -33,16 +33,11 @@ class AwsTarget:
     runtime_info: RuntimeInfo | None = None
 
     def __init__(
-        self,
-        lab: Lab,
-        *,
-        region: str | None = None,
-        profile: str | None = None,
-        images: RegistryImages | None = None,
+        self, lab: Lab, *, region: str | None = None, profile: str | None = None, images: RegistryImages | None = None
     ) -> None:
         self._lab = lab
         self._session = Session(region, profile)
-        self.images = images or RegistryImages(lab, lab.aws.registry, self.client, self._architecture)
+        self.images = images or RegistryImages(lab, lab.aws.registry, self.client, lambda: self._preflight.architecture)
         self._preflight = Preflight(self._session, lab, self.images)
         self._warnings: list[Finding] = []
 
@@ -56,9 +51,6 @@ class AwsTarget:
 
     def client(self, service: str) -> Any:
         return self._session.client(service)
-
-    def _architecture(self) -> str:
-        return self._preflight.architecture
 
     # checks
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from ....docker.engine import Engine, client, labels
 from ....errors import LabError
-from .consul_agents import check_binary
 
 PULL_TIMEOUT = 900
 
 
 def agent_image(url: str, bases: tuple[str, ...], binary: str, lab: str, root: Path, say: Callable[[str], None]) -> str:
     """A base image of the lab that can run the consul binary; pulls missing base images. Raises LabError."""
+    from .consul_agents import check_binary  # with Docker's SDK, which `clear_left` rarely needs
+
     docker = client(url)
     engine = Engine(url)
     for image in bases:

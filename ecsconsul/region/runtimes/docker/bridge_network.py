@@ -10,10 +10,11 @@ import ipaddress
 import secrets
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from docker import APIClient
+from docker import APIClient
+from docker.errors import APIError
+from docker.types import IPAMConfig, IPAMPool
 
 # Another network may take the subnet between the two requests that are needed.
 MAX_ATTEMPTS = 5
@@ -56,8 +57,6 @@ def task_range(subnet: ipaddress.IPv4Network) -> str:
 
 def create_network(docker: APIClient, lab: str, labels: dict[str, str]) -> LabNetwork:
     """Create a lab's network. Raises docker.errors.APIError."""
-    from docker.errors import APIError
-
     for attempt in range(MAX_ATTEMPTS):
         name = f"{lab}-{secrets.token_hex(3)}"
         subnet, gateway = _automatic_subnet(docker, name, labels)
@@ -82,6 +81,4 @@ def _automatic_subnet(docker: APIClient, name: str, labels: dict[str, str]) -> t
 
 
 def _ipam(subnet: ipaddress.IPv4Network, gateway: str) -> Any:
-    from docker.types import IPAMConfig, IPAMPool
-
     return IPAMConfig(pool_configs=[IPAMPool(str(subnet), iprange=task_range(subnet), gateway=gateway)])

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from docker import APIClient
+from docker.errors import APIError, ContainerError
+from requests.exceptions import RequestException
 
 from ....consul.agent_config import ConsulPorts
 from ....docker.engine import INSTANCE_LABEL
@@ -20,9 +24,6 @@ from .engine_container import EngineContainer
 from .log_copy import LOG_CONFIG, LogCopy
 from .security import SECURITY
 
-if TYPE_CHECKING:
-    from docker import APIClient
-
 DNS_PORT = 53
 BINARY, CONFIG, DATA = "/ecsconsul/consul", "/ecsconsul/consul.json", "/ecsconsul/data"
 # As in Docker: systemd-resolved's own file first, whose name servers a container can reach.
@@ -34,13 +35,7 @@ class ConsulAgentContainers:
     """The Consul agents of one lab, as containers."""
 
     def __init__(
-        self,
-        docker: APIClient,
-        network: LabNetwork,
-        lab_dir: LabDir,
-        image: str,
-        binary: str,
-        labels: dict[str, str],
+        self, docker: APIClient, network: LabNetwork, lab_dir: LabDir, image: str, binary: str, labels: dict[str, str]
     ) -> None:
         self._docker = docker
         self._network = network
@@ -77,9 +72,6 @@ class ConsulAgentContainers:
         return {"client_addr": "0.0.0.0", "data_dir": DATA, "recursors": self._recursors}
 
     def start(self, instance: Ec2Instance) -> EngineContainer:
-        from docker.errors import APIError
-        from requests.exceptions import RequestException
-
         try:
             container = self._containers.get(instance.instance_id) or self._create(instance)
             self._docker.start(container.id)
@@ -141,8 +133,6 @@ def name_servers(files: tuple[Path, ...]) -> list[str]:
 
 def check_binary(docker: APIClient, image: str, binary: str, labels: dict[str, str]) -> None:
     """Raise LabError unless the consul binary runs on the image: a dynamically linked one needs the right libc."""
-    from docker.errors import APIError, ContainerError
-
     container = ""
     try:
         host = docker.create_host_config(binds=[f"{binary}:{BINARY}:ro"], network_mode="none", log_config=LOG_CONFIG)

@@ -7,7 +7,11 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from docker import APIClient
+from docker.errors import APIError, DockerException, ImageNotFound
+from requests.exceptions import RequestException
 
 from ....docker.engine import INSTANCE_LABEL
 from ....registrator.container_snapshot import parse_container
@@ -20,9 +24,6 @@ from .bridge_network import LabNetwork
 from .engine_container import EngineContainer
 from .log_copy import LOG_CONFIG, LogCopy
 from .security import SECURITY
-
-if TYPE_CHECKING:
-    from docker import APIClient
 
 MIB = 1024 * 1024
 # Docker's minimums.
@@ -177,9 +178,6 @@ def bindings(definition: Mapping[str, Any], inspected: Mapping[str, Any]) -> tup
 @contextlib.contextmanager
 def _ecs_errors(kind: str) -> Iterator[None]:
     """Raise Docker's errors as CannotStart, worded as the ECS agent does in a stop reason."""
-    from docker.errors import APIError, DockerException, ImageNotFound
-    from requests.exceptions import RequestException
-
     try:
         yield
     except ImageNotFound as error:

@@ -6,10 +6,11 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from docker import APIClient
+from docker import APIClient
+from docker.errors import APIError, NotFound
+from requests.exceptions import RequestException
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +32,6 @@ class EngineContainer:
 
         While the engine is down, keep asking: with live-restore, containers outlive their engine.
         """
-        from docker.errors import APIError, NotFound
-        from requests.exceptions import RequestException
-
         while True:
             try:
                 return int(self.docker.wait(self.id, timeout=WAIT_TIMEOUT)["StatusCode"])
@@ -61,8 +59,6 @@ class EngineContainer:
 
     def remove(self) -> bool:
         """Kill it, and remove it with its volumes; False when the engine does not answer."""
-        from requests.exceptions import RequestException
-
         try:
             with ignore_gone():
                 self.docker.remove_container(self.id, v=True, force=True)
@@ -79,8 +75,6 @@ class EngineContainer:
 @contextmanager
 def ignore_gone() -> Iterator[None]:
     """Ignore that a container doesn't exist, doesn't run, or is being removed; log any other error."""
-    from docker.errors import APIError
-
     try:
         yield
     except APIError as error:
@@ -90,8 +84,6 @@ def ignore_gone() -> Iterator[None]:
 
 @contextmanager
 def _log_unreachable() -> Iterator[None]:
-    from requests.exceptions import RequestException
-
     try:
         yield
     except RequestException as error:

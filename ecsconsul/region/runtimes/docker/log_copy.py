@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from docker import APIClient
+from docker import APIClient
+from docker.errors import DockerException
+from requests.exceptions import RequestException
+from urllib3.exceptions import HTTPError
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +33,6 @@ class LogCopy:
         self._thread.join(seconds)
 
     def _copy(self) -> None:
-        from docker.errors import DockerException
-        from requests.exceptions import RequestException
-        from urllib3.exceptions import HTTPError
-
         self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with self._path.open("ab", buffering=0) as file:

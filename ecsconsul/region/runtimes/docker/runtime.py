@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+
+from docker import APIClient
 
 from ....docker.build import remove
 from ....docker.engine import Engine, Left, client, labels
@@ -12,9 +13,6 @@ from .bridge_network import create_network
 from .consul_agents import ConsulAgentContainers
 from .containers import DockerContainers
 from .engine_container import EngineContainer, ignore_gone
-
-if TYPE_CHECKING:
-    from docker import APIClient
 
 MAX_REMOVALS = 8
 

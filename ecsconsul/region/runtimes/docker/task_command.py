@@ -11,12 +11,13 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from docker import APIClient
+from docker.errors import APIError
+from docker.utils.socket import frames_iter_no_tty
 
 from ....docker.engine import client
-
-if TYPE_CHECKING:
-    from docker import APIClient
 
 CHUNK = 65536
 # The number of this stream in Docker's multiplexed frames.
@@ -52,8 +53,6 @@ def _copy_output(output: Any, connection: socket.socket, *, tty: bool) -> None:
         while chunk := connection.recv(CHUNK):
             _write(1, chunk)
         return
-    from docker.utils.socket import frames_iter_no_tty
-
     for stream, chunk in frames_iter_no_tty(output):
         _write(2 if stream == STDERR else 1, chunk)
 
@@ -89,8 +88,6 @@ def _follow_size(sizes: queue.SimpleQueue[bool], docker: APIClient, exec_id: str
 
 
 def _resize(docker: APIClient, exec_id: str) -> None:
-    from docker.errors import APIError
-
     size = shutil.get_terminal_size()
     # A command that has just exited no longer has a terminal.
     with contextlib.suppress(APIError):

@@ -103,14 +103,7 @@ class ImageStore:
         remove(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         _run([sys.executable, "-m", "venv", str(target)], requirements)
-        pip = [
-            str(target / "bin" / "python"),
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ]
+        pip = [str(target / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         _run([*pip, "-r", str(requirements)], requirements)
         (target / "ready").touch()
         return target
