@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class PollingPolicy:
+class PollingPolicy(NamedTuple):
     """How often to poll: `attempts` times, `delay` seconds apart."""
 
     delay: float

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from importlib import import_module
 
 import click
 
@@ -34,6 +36,8 @@ def command(yes: bool) -> int:
                 return ExitCode.FAILED
             begun = time.monotonic()  # excludes the time spent at the prompt
         settings().changing = True
+        # discovery is the last step: its HTTP library loads while the others wait for AWS
+        threading.Thread(target=import_module, args=("consul.std",), daemon=True).start()
         with view.progress() as observer:
             changes = executor.up(steps, observer)
     found = document(lab, target, changes, time.monotonic() - begun)

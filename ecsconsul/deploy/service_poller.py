@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Container, Iterable
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..aws_tags import LAB_TAG, as_mapping
@@ -58,7 +57,7 @@ class ServicePoller:
         if result is not None:
             return result
         # the leader of the batch waits for all, so there is no delay here
-        policy = replace(policy, attempts=policy.attempts - 1)
+        policy = policy._replace(attempts=policy.attempts - 1)
         return poll_until(unless_throttled(judge_delayed), policy, lambda _: None)
 
     def _describe_batch(self, names: list[str]) -> dict[str, Service]:

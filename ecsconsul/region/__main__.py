@@ -6,11 +6,12 @@ output when it is ready. Exits on SIGTERM, and leaves nothing but logs.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import time
 from typing import IO
+
+import msgspec
 
 from .region import Region
 from .runtimes import lab_processes
@@ -23,7 +24,7 @@ LOCK_TIMEOUT = 2.0
 
 def main() -> int:
     """Run the region, and clean up before and after it; the exit code."""
-    spec = RegionSpec(**json.load(sys.stdin))
+    spec = msgspec.json.decode(sys.stdin.buffer.read(), type=RegionSpec)
     lab_dir = LabDir(spec.lab)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(threadName)s %(message)s")
     logging.getLogger("botocore").setLevel(logging.WARNING)

@@ -10,10 +10,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import IO
+
+from msgspec.structs import replace
 
 from .. import __version__
 from ..consul.install import version_of

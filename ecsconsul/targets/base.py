@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..errors import LabError
 from ..polling import PollingPolicy
@@ -14,8 +13,7 @@ from ..polling import PollingPolicy
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class ConsulAddress:
+class ConsulAddress(NamedTuple):
     """Where this machine reaches the lab's Consul."""
 
     http_host: str
@@ -34,8 +32,7 @@ class ConsulAddress:
         return f"{self.dns_host}:{self.dns_port}"
 
 
-@dataclass(frozen=True)
-class LogLine:
+class LogLine(NamedTuple):
     """One line of a task's log."""
 
     task: str

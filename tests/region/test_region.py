@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 
 import boto3
+import msgspec
 import pytest
 from botocore.config import Config
 
@@ -37,7 +36,7 @@ def region(lab_dir: LabDir) -> Iterator[subprocess.Popen[str]]:
         text=True,
     )
     assert process.stdin
-    process.stdin.write(json.dumps(asdict(spec)))
+    process.stdin.write(msgspec.json.encode(spec).decode())
     process.stdin.close()
     process.stdin = None
     try:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import shutil
 import sys
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
+
+import msgspec
 
 from ...paths import lock_file, state_folder
 
@@ -16,8 +16,7 @@ DOCKER, PROCESSES = "docker", "processes"
 _REGION_LOG = "region.log"
 
 
-@dataclass(frozen=True)
-class RegionSpec:
+class RegionSpec(msgspec.Struct, frozen=True):
     """The arguments of a region, which it reads as JSON."""
 
     lab: str
@@ -32,17 +31,16 @@ class RegionSpec:
     agent_image: str = ""
 
 
-@dataclass(frozen=True)
-class RegionInfo:
+class RegionInfo(msgspec.Struct, frozen=True):
     """Describes a running region. Addresses are host:port, `endpoint` is a URL."""
 
     pid: int
-    version: str
-    lab: str
-    region: str
     endpoint: str
-    consul_http: str
-    consul_dns: str
+    version: str = ""
+    lab: str = ""
+    region: str = ""
+    consul_http: str = ""
+    consul_dns: str = ""
     runtime: str = PROCESSES
     runtime_why: str = ""
     engine: str = ""
@@ -79,16 +77,16 @@ class LabDir:
         """Write the region's info atomically, so that readers never see half a file."""
         self.root.mkdir(parents=True, exist_ok=True)
         draft = self._info.with_suffix(".new")
-        draft.write_text(json.dumps(asdict(info)))
+        draft.write_bytes(msgspec.json.encode(info))
         draft.replace(self._info)
 
     def info(self) -> RegionInfo | None:
         """The running region's info; None when no region runs, even if a crashed one left its file behind."""
         try:
-            found = json.loads(self._info.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+            info = msgspec.json.decode(self._info.read_bytes(), type=RegionInfo)
+        except (FileNotFoundError, msgspec.DecodeError):
             return None
-        return _region_info(found) if self.is_alive() else None
+        return info if self.is_alive() else None
 
     def is_alive(self) -> bool:
         """Whether a region holds its lock, which the kernel releases however the region exits."""
@@ -151,11 +149,3 @@ def remove(path: Path) -> None:
 def _unless_gone(function: object, path: str, error: BaseException) -> None:
     if not isinstance(error, FileNotFoundError):
         raise error
-
-
-def _region_info(found: dict[str, Any]) -> RegionInfo:
-    # An older version of ecsconsul may not have written all fields.
-    known = {"version": "", **found}
-    known = {name: known[name] for name in RegionInfo.__dataclass_fields__ if name in known}
-    known |= {name: tuple(known[name]) for name in ("forwarded_ports", "subnet_ids") if name in known}
-    return RegionInfo(**known)

@@ -97,11 +97,11 @@ def kill_leftovers(root: Path, timeout: float = 5.0) -> list[str]:
     return killed
 
 
-def send_input(process: subprocess.Popen[bytes], text: str) -> None:
-    """Write `text` to a process's standard input, and close it."""
+def send_input(process: subprocess.Popen[bytes], content: bytes) -> None:
+    """Write `content` to a process's standard input, and close it."""
     assert process.stdin
     with process.stdin as pipe, contextlib.suppress(BrokenPipeError):
-        pipe.write(text.encode())
+        pipe.write(content)
 
 
 def await_line(process: subprocess.Popen[bytes], timeout: float) -> None:

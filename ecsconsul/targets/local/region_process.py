@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+
+import msgspec
 
 from ...errors import LabError
 from ...paths import HOME_VARIABLE, state_folder
@@ -37,7 +37,7 @@ def start_region(lab_dir: LabDir, spec: RegionSpec, meanwhile: Callable[[], None
             cwd="/",
             start_new_session=True,
         )
-    send_input(process, json.dumps(asdict(spec)))
+    send_input(process, msgspec.json.encode(spec))
     meanwhile()
     await_line(process, START_TIMEOUT)
     if not (lab_dir.info() or _await_other(lab_dir)):

@@ -6,10 +6,10 @@ import json
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from ecsconsul.region.runtimes.lab_dir import LabDir, RegionInfo, remove, state_folder
 
