@@ -67,20 +67,24 @@ class Moto:
         """Whether the cluster exists, and the task definition with this family, family:revision or ARN, if any."""
         with self.lock:
             found = _backend("ecs", self.region).clusters.get(cluster)
-            definition = self._task_definition(task_definition) if task_definition else None
-            return found is not None and found.status == "ACTIVE", definition
+            definition = self.task_definition(task_definition) if task_definition else None
+            return found is not None and found.status == "ACTIVE", copy.deepcopy(definition[0]) if definition else None
 
-    def _task_definition(self, name: str) -> dict[str, Any] | None:
-        """The task definition as the API returns it."""
+    def task_definition(self, name: str) -> tuple[dict[str, Any], list[dict[str, str]]] | None:
+        """A task definition as the API describes it, and its tags; None when there is none.
+
+        Read from moto's state, not through its API: a lab of many services describes many of them.
+        """
         from moto.ecs.exceptions import TaskDefinitionNotFoundException
 
-        try:
-            found = _backend("ecs", self.region).describe_task_definition(name)
-        except (TaskDefinitionNotFoundException, ValueError):
-            # ValueError: the revision isn't a number.
-            return None
-        shown = {key: getattr(found, attribute) for key, attribute in _DEFINITION_FIELDS.items()}
-        return copy.deepcopy({key: value for key, value in shown.items() if value is not None})
+        with self.lock:
+            try:
+                found = _backend("ecs", self.region).describe_task_definition(name)
+            except (TaskDefinitionNotFoundException, ValueError):
+                # ValueError: the revision isn't a number.
+                return None
+            shown = {key: getattr(found, attribute, None) for key, attribute in _definition_fields().items()}
+            return {key: value for key, value in shown.items() if value is not None}, list(found.tags)
 
     def validation_errors(self, operation: str, request: dict[str, Any]) -> str:
         """What is missing, unknown or of the wrong type in an ECS request, one error per line; "" for a valid request.
@@ -154,18 +158,6 @@ def _fix_group_updates() -> None:
     FakeAutoScalingGroup.update_from_cloudformation_json = classmethod(update)  # type: ignore[assignment, method-assign]
 
 
-# The fields of a task definition that the region reads, and moto's attributes for them.
-_DEFINITION_FIELDS = {
-    "taskDefinitionArn": "arn",
-    "family": "family",
-    "revision": "revision",
-    "status": "status",
-    "containerDefinitions": "container_definitions",
-    "cpu": "cpu",
-    "memory": "memory",
-    "networkMode": "network_mode",
-    "volumes": "volumes",
-}
 _AMI_PARAMETER = "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id"
 _BARE = {
     "HTTP_HOST": "127.0.0.1",
@@ -185,3 +177,13 @@ def _backend(service: str, region: str) -> Any:
 def _authorization(region: str, service: str) -> str:
     scope = f"local/20200101/{region}/{service}/aws4_request"
     return f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"
+
+
+@functools.cache
+def _definition_fields() -> dict[str, str]:
+    """The fields of a task definition in AWS's model, and moto's attributes for them."""
+    from botocore import xform_name
+    from moto.core.utils import get_service_model
+
+    fields = get_service_model("ecs").shape_for("TaskDefinition").members
+    return {field: "arn" if field == "taskDefinitionArn" else xform_name(field) for field in fields}

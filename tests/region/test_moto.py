@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any
+
+import pytest
+from werkzeug.test import Client
 
 from ecsconsul.region.instances import new_instance_id
 from ecsconsul.region.moto import Moto
@@ -34,6 +38,48 @@ def test_task_definition_is_found_by_family_revision_or_arn(moto: Moto, api: Api
     ecs.deregister_task_definition(taskDefinition=second["taskDefinitionArn"])
     gone = moto.find("any", second["taskDefinitionArn"])[1]
     assert gone is None or gone["status"] == "INACTIVE"
+
+
+def test_task_definition_is_described_as_moto_itself_describes_it(moto: Moto, api: ApiRegion) -> None:
+    """The region answers from moto's state, which takes a tenth of the time."""
+    ecs = api.client("ecs")
+    registered = ecs.register_task_definition(
+        family="moto-full",
+        taskRoleArn="arn:aws:iam::123456789012:role/task",
+        executionRoleArn="arn:aws:iam::123456789012:role/execution",
+        networkMode="host",
+        containerDefinitions=[{"name": "app", "image": "x", "memory": 8, "environment": [{"name": "A", "value": "1"}]}],
+        volumes=[{"name": "docker", "host": {"sourcePath": "/var/run/docker.sock"}}],
+        placementConstraints=[{"type": "memberOf", "expression": "attribute:ecs.os-type == linux"}],
+        requiresCompatibilities=["EC2"],
+        cpu="256",
+        memory="512",
+        pidMode="host",
+        tags=[{"key": "ecsconsul:lab", "value": "moto"}],
+    )["taskDefinition"]
+    ecs.tag_resource(resourceArn=registered["taskDefinitionArn"], tags=[{"key": "later", "value": "yes"}])
+    described = ecs.describe_task_definition(taskDefinition="moto-full", include=["TAGS"])
+    own = _described_by_moto(moto, "moto-full")
+    assert described["taskDefinition"] == own["taskDefinition"]
+    assert described["tags"] == own["tags"]
+    assert "tags" not in ecs.describe_task_definition(taskDefinition="moto-full")
+    with pytest.raises(ecs.exceptions.ClientException, match="Unable to describe task definition"):
+        ecs.describe_task_definition(taskDefinition="moto-full:7")
+
+
+def _described_by_moto(moto: Moto, family: str) -> dict[str, Any]:
+    """moto's own answer to DescribeTaskDefinition."""
+    headers = {
+        "Authorization": "AWS4-HMAC-SHA256 Credential=a/20200101/us-east-1/ecs/aws4_request",
+        "X-Amz-Target": "AmazonEC2ContainerServiceV20141113.DescribeTaskDefinition",
+    }
+    body = json.dumps({"taskDefinition": family, "include": ["TAGS"]})
+    with moto.lock:
+        answer = Client(moto.application).post(
+            "/", data=body, content_type="application/x-amz-json-1.1", headers=headers
+        )
+    found: dict[str, Any] = json.loads(answer.data)
+    return found
 
 
 def test_instance_has_our_id_and_the_resources_of_its_type(moto: Moto, api: ApiRegion) -> None:

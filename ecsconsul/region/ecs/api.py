@@ -47,6 +47,7 @@ class EcsApi:
             "ListContainerInstances": self.list_container_instances,
             "DescribeContainerInstances": self.describe_container_instances,
             "UpdateContainerInstancesState": self.update_container_instances_state,
+            "DescribeTaskDefinition": self.describe_task_definition,
         }
         self.by_resource: dict[str, Callable[[Json], Json]] = {
             "TagResource": self.tag_resource,
@@ -153,6 +154,13 @@ class EcsApi:
         return {"tasks": found, "failures": self._missing("task", cluster, tasks)}
 
     # container instances
+
+    def describe_task_definition(self, request: Json) -> Json:
+        found = self._ecs.moto.task_definition(request["taskDefinition"])
+        if found is None:
+            raise ApiError("ClientException", "Unable to describe task definition.")
+        definition, tags = found
+        return {"taskDefinition": definition, **({"tags": tags} if "TAGS" in (request.get("include") or ()) else {})}
 
     def list_container_instances(self, request: Json) -> Json:
         status = request.get("status")

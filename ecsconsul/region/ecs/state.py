@@ -36,6 +36,9 @@ class Moto(Protocol):
     def find(self, cluster: str, task_definition: str) -> tuple[bool, Json | None]:
         """Whether the cluster exists, and the task definition of that name, if any."""
 
+    def task_definition(self, name: str) -> tuple[Json, list[dict[str, str]]] | None:
+        """A task definition and its tags; None when there is none."""
+
 
 class Ecs:
     """Services, tasks and container instances of one region. Hold `lock` around every call."""

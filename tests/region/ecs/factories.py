@@ -24,6 +24,10 @@ class FakeMoto:
     def find(self, cluster: str, task_definition: str) -> tuple[bool, dict[str, Any] | None]:
         return cluster == CLUSTER, self.definitions.get(task_definition)
 
+    def task_definition(self, name: str) -> tuple[dict[str, Any], list[dict[str, str]]] | None:
+        found = self.definitions.get(name)
+        return (found, []) if found else None
+
 
 def container(name: str = "app", image: str = "steady", **more: Any) -> dict[str, Any]:
     return {"name": name, "image": image, "cpu": 100, "memory": 200, "essential": True, **more}
