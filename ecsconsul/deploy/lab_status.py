@@ -14,7 +14,9 @@ from ..targets.commands import CommandTarget
 from .endpoints import Endpoint, by_service, endpoints_of, ghosts_and_missing
 from .executor import inspect_all
 from .lab_steps import DISCOVERY, discovery_step, poller_for, steps_for
-from .step import Change, decide
+from .service_poller import ServicePoller
+from .step import Change, Step, decide
+from .step4_task_definitions import TaskDefinitionStep, revision_of
 from .step5_services import desired_count
 from .step6_discovery import DiscoveryStep
 
@@ -30,7 +32,7 @@ def collect(lab: Lab, target: CommandTarget) -> dict[str, Any]:
     with ThreadPoolExecutor(3) as pool:
         # the catalog first: it takes the longest
         consul_future = pool.submit(_consul, target)
-        steps_future = pool.submit(inspect_all, steps)
+        steps_future = pool.submit(_inspect, steps, poller)
         endpoints_future = pool.submit(_endpoints, lab, target)
         changes, (consul, catalog, error) = steps_future.result(), consul_future.result()
     counts = {spec.name: _counts(spec, poller.seen.get(spec.name)) for spec in lab.services}
@@ -53,6 +55,23 @@ def collect(lab: Lab, target: CommandTarget) -> dict[str, Any]:
         "services": services,
         "others": sorted(set(catalog) - {"consul"} - {spec.name for spec in lab.services}),
     }
+
+
+def _inspect(steps: Sequence[Step], poller: ServicePoller) -> list[Change]:
+    """Inspect the steps; a task definition only if its service isn't as desired, or else by the service that runs it.
+
+    A service's fingerprint includes its task definition's, and ECS describes ten services in one request.
+    """
+    changes = {one.name: one for one in inspect_all([s for s in steps if not isinstance(s, TaskDefinitionStep)])}
+    definitions = [step for step in steps if isinstance(step, TaskDefinitionStep)]
+    for step in definitions:
+        service = poller.seen.get(step.family)
+        if service and changes[f"services/{step.family}"].op == "keep":
+            changes[step.name] = Change(step.name, "keep", revision_of(service["taskDefinition"]))
+    # the prerequisites go first, as for all steps: without them there is nothing to inspect
+    others = [step for step in definitions if step.name not in changes]
+    changes |= {change.name: change for change in inspect_all([steps[0], *others])}
+    return [changes[step.name] for step in steps]
 
 
 def runtime_of(target: CommandTarget) -> dict[str, Any]:

@@ -70,13 +70,13 @@ class TaskDefinitionStep(BaseStep):
         definition, tags = newest
         is_ours = tags.get(LAB_TAG) == self._lab.name and matches(definition, self.desired())
         arn = definition["taskDefinitionArn"]
-        return Actual(tags.get(FINGERPRINT_TAG) if is_ours else None, True, _revision(arn))
+        return Actual(tags.get(FINGERPRINT_TAG) if is_ours else None, True, revision_of(arn))
 
     def apply(self, actual: Actual | None, report: Report) -> str:
         tags = as_items(tags_for(self._lab.name, self.desired()))
         registered = self._target.client("ecs").register_task_definition(**self.desired(), tags=tags)
         self._registered = str(registered["taskDefinition"]["taskDefinitionArn"])
-        return _revision(self._registered)
+        return revision_of(self._registered)
 
     def destroy(self, report: Report) -> str:
         return delete_family(self._target, self._lab.name, self.family)
@@ -202,11 +202,12 @@ def _revisions(ecs: Any, family: str, status: str) -> list[str]:
 
 def _newest_first(arns: Iterable[str], family: str) -> list[str]:
     # emulators may ignore `sort`, and match any family that starts with the prefix
-    own = (arn for arn in arns if _revision(arn).rpartition(":")[0] == family)
+    own = (arn for arn in arns if revision_of(arn).rpartition(":")[0] == family)
     return sorted(own, key=lambda arn: int(arn.rpartition(":")[2]), reverse=True)
 
 
-def _revision(arn: str) -> str:
+def revision_of(arn: str) -> str:
+    """FAMILY:REVISION of a task definition's ARN."""
     return arn.rpartition("/")[2]
 
 
