@@ -12,9 +12,7 @@ from ...errors import LabError
 from ...polling import PollingPolicy
 from ..base import ConsulAddress, LogLine, Say
 from ..commands import Finding, RuntimeInfo
-from . import cloudwatch_logs as logs
-from . import ec2 as instances
-from . import host_keys, instance_type
+from . import cloudwatch_logs, ec2, host_keys, instance_type
 from .consul_access import open_access
 from .gossip_key import gossip_key
 from .preflight import Preflight
@@ -124,31 +122,31 @@ class AwsTarget:
     # instances
 
     def boot_log(self, instance_id: str, lines: int) -> list[str]:
-        return instances.boot_lines(instances.console(self.client("ec2"), instance_id), lines)
+        return ec2.boot_lines(ec2.console(self.client("ec2"), instance_id), lines)
 
     def consul(self) -> AbstractContextManager[ConsulAddress]:
         keys = self._lab.aws.consul_access == "ssh"
-        server = instances.find_consul_server(self.client("ec2"), self._stack(), self._lab.name, keys=keys)
+        server = ec2.find_consul_server(self.client("ec2"), self._stack(), self._lab.name, keys=keys)
         return open_access(self._lab, server, self.client, profile=self._session.profile or "")
 
     def portal_url(self) -> str | None:
         portal = self._lab.portal
         if portal is None:
             return None
-        host = instances.portal_address(self.client("ecs"), self.client("ec2"), self._lab.name, portal.name)
+        host = ec2.portal_address(self.client("ecs"), self.client("ec2"), self._lab.name, portal.name)
         port = "" if portal.host_port == 80 else f":{portal.host_port}"
         return f"http://{host}{port}/" if host else None
 
     # tasks
 
     def log_configuration(self, service: str) -> dict[str, Any] | None:
-        return logs.configuration(self._lab.name, self.region, service)
+        return cloudwatch_logs.configuration(self._lab.name, self.region, service)
 
     def last_lines(self, service: str, lines: int, task: str | None = None) -> list[LogLine]:
-        return logs.last_lines(self.client("logs"), self._lab.name, service, lines, task)
+        return cloudwatch_logs.last_lines(self.client("logs"), self._lab.name, service, lines, task)
 
     def follow(self, service: str, lines: int) -> Iterator[LogLine]:
-        return logs.follow(self.client("logs"), self._lab.name, service, lines)
+        return cloudwatch_logs.follow(self.client("logs"), self._lab.name, service, lines)
 
     def execute(self, service: str, argv: Sequence[str], *, task: str | None) -> int:
         from ..running_container import running_container
