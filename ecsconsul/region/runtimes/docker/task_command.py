@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import shutil
 import signal
 import socket
@@ -69,22 +68,27 @@ def _raw_terminal(docker: APIClient, exec_id: str) -> Iterator[None]:
     import tty
 
     before = termios.tcgetattr(0)
-    # The handler only queues the change: a request could wait for a lock that the interrupted thread holds.
-    sizes: queue.SimpleQueue[bool] = queue.SimpleQueue()
-    previous = signal.signal(signal.SIGWINCH, lambda *_: sizes.put(True))
-    threading.Thread(target=_follow_size, args=(sizes, docker, exec_id), daemon=True).start()
+    # Python runs a handler only once the main thread wakes up; the wakeup descriptor is written as the signal arrives.
+    signals, wakeup = socket.socketpair()
+    wakeup.setblocking(False)
+    previous = signal.signal(signal.SIGWINCH, lambda *_: None)
+    previous_wakeup = signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=_follow_size, args=(signals, docker, exec_id), daemon=True).start()
     tty.setraw(0)
     try:
         yield
     finally:
         termios.tcsetattr(0, termios.TCSADRAIN, before)
+        signal.set_wakeup_fd(previous_wakeup)
         signal.signal(signal.SIGWINCH, previous)
-        sizes.put(False)
+        wakeup.close()
 
 
-def _follow_size(sizes: queue.SimpleQueue[bool], docker: APIClient, exec_id: str) -> None:
-    while sizes.get():
-        _resize(docker, exec_id)
+def _follow_size(signals: socket.socket, docker: APIClient, exec_id: str) -> None:
+    with signals:
+        while arrived := signals.recv(CHUNK):
+            if signal.SIGWINCH in arrived:
+                _resize(docker, exec_id)
 
 
 def _resize(docker: APIClient, exec_id: str) -> None:
