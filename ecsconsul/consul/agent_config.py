@@ -1,4 +1,4 @@
-"""The configuration of a Consul agent in the local region."""
+"""The configuration of Consul agents, and the option names that differ between Consul's versions."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .lab_secrets import AGENT, MANAGEMENT, LabSecrets
+
+# Since 1.11 acl.tokens.master is called initial_management. https://developer.hashicorp.com/consul/docs/upgrade/version-specific
+INITIAL_MANAGEMENT_SINCE = (1, 11)
+# Since 1.12 the TLS options are in a `tls` block.
+TLS_BLOCK_SINCE = (1, 12)
 # Since 1.14 every server opens one more port unless told not to; earlier versions reject the key.
 GRPC_TLS_SINCE = (1, 14)
+
+CA_FILE, SERVER_CERTIFICATE_FILE, SERVER_KEY_FILE = "ca.pem", "server.pem", "server-key.pem"
+OFF = -1
 
 
 @dataclass(frozen=True)
@@ -18,20 +27,26 @@ class ConsulPorts:
     dns: int = 8600
     server: int = 8300
     serf_lan: int = 8301
+    https: int = OFF
 
 
 @dataclass(frozen=True)
 class AgentSpec:
-    """One agent: its node name, its address and ports, and where it keeps its data.
+    """One agent: its node name, its address and ports, and its folders.
 
-    `client_addresses` are where its HTTP API and DNS listen.
+    `dns_addresses`, `http_addresses` and `https_addresses` are where its DNS and its API listen; an API may also listen
+    at a Unix socket, `unix:///path`. `files` is the folder with its certificates, as the agent sees it.
     """
 
     node: str
     address: str
-    client_addresses: tuple[str, ...]
+    dns_addresses: tuple[str, ...]
+    http_addresses: tuple[str, ...]
     ports: ConsulPorts
     data_dir: str
+    files: str
+    https_addresses: tuple[str, ...] = ()
+    recursors: tuple[str, ...] = ()
 
     @property
     def serf(self) -> str:
@@ -39,17 +54,75 @@ class AgentSpec:
         return f"{self.address}:{self.ports.serf_lan}"
 
 
-def client_config(agent: AgentSpec, *, join: Sequence[str], version: str) -> dict[str, Any]:
+def client_config(agent: AgentSpec, lab_secrets: LabSecrets, *, join: Sequence[str], version: str) -> dict[str, Any]:
     """The configuration of an agent in client mode; `join` are the servers' gossip addresses.
 
     https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file
     """
+    security = security_config(lab_secrets, server=False, files=agent.files, version=version)
+    return {**_config(agent, join, version), **security}
+
+
+def server_config(
+    agent: AgentSpec, lab_secrets: LabSecrets, *, join: Sequence[str], expect: int, version: str
+) -> dict[str, Any]:
+    """The configuration of a server; the first `expect` servers bootstrap the quorum, later ones join it."""
+    security = security_config(lab_secrets, server=True, files=agent.files, version=version)
+    config = {**_config(agent, join, version), **security, "server": True}
+    return {**config, "bootstrap_expect": expect} if len(join) <= expect else config
+
+
+def security_config(
+    lab_secrets: LabSecrets, *, server: bool, files: str, version: str, transition: bool = False
+) -> dict[str, Any]:
+    """Gossip encryption, ACLs and TLS of an agent, which both worlds configure alike.
+
+    Servers have a certificate of the lab's CA in the folder `files`; agents get theirs from the servers (auto-encrypt).
+    With `transition`, servers also accept who has no certificate and no token, as long as others of the lab are still
+    without them. https://developer.hashicorp.com/consul/docs/secure/encryption/tls/enable/existing/builtin
+    """
+    return {
+        "encrypt": lab_secrets.gossip_key,
+        "acl": _acl(lab_secrets, server, version, transition),
+        "auto_encrypt": {"allow_tls": True} if server else {"tls": True},
+        **_tls(server, files, version, transition),
+    }
+
+
+def _acl(lab_secrets: LabSecrets, server: bool, version: str, transition: bool) -> dict[str, Any]:
+    tokens = {"agent": lab_secrets.token(AGENT)}
+    if server:
+        new = _numbers(version) >= INITIAL_MANAGEMENT_SINCE
+        tokens["initial_management" if new else "master"] = lab_secrets.token(MANAGEMENT)
+    policy = "allow" if transition else "deny"
+    # An agent whose servers do not answer goes on with what it knows.
+    return {"enabled": True, "default_policy": policy, "down_policy": "extend-cache", "tokens": tokens}
+
+
+def _tls(server: bool, files: str, version: str, transition: bool) -> dict[str, Any]:
+    """HTTPS asks for no certificate: a token says who may do what."""
+    strict = not (server and transition)
+    pair = {"cert_file": f"{files}/{SERVER_CERTIFICATE_FILE}", "key_file": f"{files}/{SERVER_KEY_FILE}"}
+    certificates = {"ca_file": f"{files}/{CA_FILE}", **(pair if server else {})}
+    if _numbers(version) < TLS_BLOCK_SINCE:
+        rules = {"verify_outgoing": strict, "verify_server_hostname": strict, "verify_incoming_rpc": strict}
+        return {**certificates, **rules}
+    rpc = {"verify_incoming": strict, "verify_server_hostname": strict}
+    return {"tls": {"defaults": {**certificates, "verify_outgoing": strict}, "internal_rpc": rpc}}
+
+
+def _config(agent: AgentSpec, join: Sequence[str], version: str) -> dict[str, Any]:
     return {
         "node_name": agent.node,
         "data_dir": agent.data_dir,
         "bind_addr": agent.address,
-        "client_addr": " ".join(agent.client_addresses),
+        "addresses": {
+            "dns": " ".join(agent.dns_addresses),
+            "http": " ".join(agent.http_addresses),
+            **({"https": " ".join(agent.https_addresses)} if agent.https_addresses else {}),
+        },
         "ports": _ports(agent.ports, version),
+        **({"recursors": list(agent.recursors)} if agent.recursors else {}),
         "retry_join": [address for address in join if address != agent.serf],
         "retry_interval": "200ms",
         # The fastest election that Consul allows: all servers are on this machine.
@@ -65,16 +138,11 @@ def client_config(agent: AgentSpec, *, join: Sequence[str], version: str) -> dic
     }
 
 
-def server_config(agent: AgentSpec, *, join: Sequence[str], expect: int, version: str) -> dict[str, Any]:
-    """The configuration of a server; the first `expect` servers bootstrap the quorum, later ones join it."""
-    config = {**client_config(agent, join=join, version=version), "server": True}
-    return {**config, "bootstrap_expect": expect} if len(join) <= expect else config
-
-
 def _ports(ports: ConsulPorts, version: str) -> dict[str, int]:
-    listening = {"http": ports.http, "dns": ports.dns, "server": ports.server, "serf_lan": ports.serf_lan}
+    listening = {"http": ports.http, "https": ports.https, "dns": ports.dns}
+    cluster = {"server": ports.server, "serf_lan": ports.serf_lan}
     unused = ["serf_wan", "grpc", *(["grpc_tls"] if _numbers(version) >= GRPC_TLS_SINCE else [])]
-    return {**listening, **dict.fromkeys(unused, -1)}
+    return {**listening, **cluster, **dict.fromkeys(unused, OFF)}
 
 
 def _numbers(version: str) -> tuple[int, ...]:

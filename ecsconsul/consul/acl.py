@@ -1,0 +1,89 @@
+"""The lab's ACL policies and tokens, as the requests that create them.
+
+Both worlds send the same requests: the local region by itself, in AWS the boot script of a Consul server. Sending them
+again changes nothing. https://developer.hashicorp.com/consul/docs/reference/acl/rule
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from .lab_secrets import AGENT, MANAGEMENT, REGISTRATOR, LabSecrets, service_holder
+
+ANONYMOUS_ACCESSOR = "00000000-0000-0000-0000-000000000002"
+GLOBAL_MANAGEMENT = {"ID": "00000000-0000-0000-0000-000000000001"}
+# Consul's answers to a policy or a token that is there: "already exists" and "already in use".
+ALREADY_THERE = "already"
+# Every node of a lab is named after its EC2 instance.
+NODES = "i-"
+
+# Who has no token may see who is where: `dig`, `consul members` and the services need no more. No KV, no agent API.
+_ANONYMOUS_RULES = 'node_prefix "" { policy = "read" } service_prefix "" { policy = "read" }'
+# An agent registers its own node and signs in for its certificate. It reads services to compare them with its own.
+_AGENT_RULES = f'node_prefix "{NODES}" {{ policy = "write" }} service_prefix "" {{ policy = "read" }}'
+# The Registrator asks its agent for its address, registers any service there, and nothing else.
+_REGISTRATOR_RULES = (
+    f'agent_prefix "{NODES}" {{ policy = "read" }} node_prefix "" {{ policy = "read" }} '
+    'service_prefix "" { policy = "write" }'
+)
+
+
+class AclRequest(NamedTuple):
+    """A PUT to Consul's HTTP API. An answer that says ALREADY_THERE is as good as success."""
+
+    path: str
+    body: dict[str, Any]
+
+
+def acl_requests(lab_secrets: LabSecrets) -> list[AclRequest]:
+    """The requests for the tokens that every lab has, in their order."""
+    return [
+        _policy("anonymous", _ANONYMOUS_RULES),
+        AclRequest(f"/v1/acl/token/{ANONYMOUS_ACCESSOR}", _token_body("anonymous", _ANONYMOUS_RULES)),
+        *_holder_requests(lab_secrets, AGENT, AGENT, _AGENT_RULES),
+        *_holder_requests(lab_secrets, REGISTRATOR, REGISTRATOR, _REGISTRATOR_RULES),
+    ]
+
+
+def service_requests(lab_secrets: LabSecrets, services: Iterable[str]) -> list[AclRequest]:
+    """The requests for the tokens of services with a `ttl` check; each may write its own service and no other."""
+    return [
+        request
+        for service in services
+        for request in _holder_requests(
+            lab_secrets, service_holder(service), f"service-{service}", f'service "{service}" {{ policy = "write" }}'
+        )
+    ]
+
+
+def management_request(lab_secrets: LabSecrets) -> AclRequest:
+    """The request for a further management token; a new cluster makes its first one from its configuration."""
+    body = {**_identity(lab_secrets, MANAGEMENT), "Description": "ecsconsul management"}
+    return AclRequest("/v1/acl/token", {**body, "Policies": [GLOBAL_MANAGEMENT]})
+
+
+def _holder_requests(lab_secrets: LabSecrets, holder: str, name: str, rules: str) -> list[AclRequest]:
+    """Create the policy and the token; the last request updates a token from an earlier version's policy."""
+    identity = _identity(lab_secrets, holder)
+    body = {**identity, **_token_body(name, rules)}
+    token = AclRequest("/v1/acl/token", body)
+    return [_policy(name, rules), token, AclRequest(f"/v1/acl/token/{identity['AccessorID']}", body)]
+
+
+def _identity(lab_secrets: LabSecrets, holder: str) -> dict[str, str]:
+    return {"AccessorID": lab_secrets.accessor(holder), "SecretID": lab_secrets.token(holder)}
+
+
+def _policy(name: str, rules: str) -> AclRequest:
+    return AclRequest("/v1/acl/policy", {"Name": _policy_name(name, rules), "Rules": rules})
+
+
+def _token_body(name: str, rules: str) -> dict[str, Any]:
+    return {"Description": f"ecsconsul {name}", "Policies": [{"Name": _policy_name(name, rules)}]}
+
+
+def _policy_name(name: str, rules: str) -> str:
+    """Named after its rules too: a policy that exists is then known to have the right ones."""
+    return f"ecsconsul-{name}-{hashlib.sha256(rules.encode()).hexdigest()[:8]}"

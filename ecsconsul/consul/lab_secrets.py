@@ -1,0 +1,68 @@
+"""The secrets of a lab's Consul: its certificate authority, gossip key and ACL tokens.
+
+Made once per lab by the prerequisites step. Locally they are a file that only its user may read, in AWS SecureStrings.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import secrets
+import uuid
+
+import msgspec
+
+GOSSIP_KEY_BYTES = 32
+SEED_BYTES = 32
+# Who holds a token; a service with a `ttl` check holds `service_holder(name)`.
+MANAGEMENT, AGENT, REGISTRATOR = "management", "agent", "registrator"
+
+
+class LabSecrets(msgspec.Struct, frozen=True):
+    """Everything that must not be read by others; certificates and keys are PEM."""
+
+    gossip_key: str
+    token_seed: str
+    ca_certificate: str
+    ca_key: str
+    server_certificate: str
+    server_key: str
+
+    def token(self, holder: str) -> str:
+        """The holder's ACL token (its SecretID), a UUID. Derived from the seed, so that none has to be stored."""
+        return self._uuid("secret", holder)
+
+    def accessor(self, holder: str) -> str:
+        """The public name (AccessorID) of the holder's token, a UUID that does not tell its SecretID."""
+        return self._uuid("accessor", holder)
+
+    def _uuid(self, kind: str, holder: str) -> str:
+        digest = hmac.digest(self.token_seed.encode(), f"{kind}:{holder}".encode(), "sha256")
+        return str(uuid.UUID(bytes=digest[:16], version=4))
+
+    def __repr__(self) -> str:
+        return "LabSecrets(...)"
+
+
+def service_holder(service: str) -> str:
+    """The holder of the token with which a service reports to its own `ttl` check."""
+    return f"service:{service}"
+
+
+def new_secrets(lab: str, gossip_key: str = "") -> LabSecrets:
+    """Fresh secrets; an earlier version's gossip key is kept, because running agents use it."""
+    from .pki import new_ca, server_certificate
+
+    ca = new_ca(lab)
+    server = server_certificate(ca)
+    return LabSecrets(gossip_key or new_gossip_key(), new_seed(), ca.certificate, ca.key, *server)
+
+
+def new_gossip_key() -> str:
+    """A key for Consul's `encrypt`: 32 random bytes, base64."""
+    return base64.b64encode(secrets.token_bytes(GOSSIP_KEY_BYTES)).decode()
+
+
+def new_seed() -> str:
+    """What a lab's tokens are derived from: 32 random bytes, hexadecimal."""
+    return secrets.token_hex(SEED_BYTES)
