@@ -61,6 +61,15 @@ def lock_file(path: Path, *, blocking: bool = False) -> IO[str]:
         file.close()
 
 
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only this user may read, atomically: readers see the old content or the new, never a part."""
+    draft = path.with_name(f".{path.name}.new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+    draft.replace(path)
+
+
 def _shipped(name: str) -> Path:
     # an installed package contains the folder (setup.cfg), a checkout has it next to the package
     inside = _PACKAGE / name

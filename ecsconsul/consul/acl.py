@@ -7,6 +7,7 @@ again changes nothing. https://developer.hashicorp.com/consul/docs/reference/acl
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -19,15 +20,19 @@ ALREADY_THERE = "already"
 # Every node of a lab is named after its EC2 instance.
 NODES = "i-"
 
+_READ, _WRITE = {"policy": "read"}, {"policy": "write"}
 # Who has no token may see who is where: `dig`, `consul members` and the services need no more. No KV, no agent API.
-_ANONYMOUS_RULES = 'node_prefix "" { policy = "read" } service_prefix "" { policy = "read" }'
+_ANONYMOUS_RULES = {"node_prefix": {"": _READ}, "service_prefix": {"": _READ}}
 # An agent registers its own node and signs in for its certificate. It reads services to compare them with its own.
-_AGENT_RULES = f'node_prefix "{NODES}" {{ policy = "write" }} service_prefix "" {{ policy = "read" }}'
+_AGENT_RULES = {"node_prefix": {NODES: _WRITE}, "service_prefix": {"": _READ}}
 # The Registrator asks its agent for its address, registers any service there, and nothing else.
-_REGISTRATOR_RULES = (
-    f'agent_prefix "{NODES}" {{ policy = "read" }} node_prefix "" {{ policy = "read" }} '
-    'service_prefix "" { policy = "write" }'
-)
+_REGISTRATOR_RULES = {
+    "agent_prefix": {NODES: _READ},
+    "node_prefix": {"": _READ},
+    "service_prefix": {"": _WRITE},
+}
+
+Rules = dict[str, dict[str, dict[str, str]]]
 
 
 class AclRequest(NamedTuple):
@@ -52,9 +57,7 @@ def service_requests(lab_secrets: LabSecrets, services: Iterable[str]) -> list[A
     return [
         request
         for service in services
-        for request in _holder_requests(
-            lab_secrets, service_holder(service), f"service-{service}", f'service "{service}" {{ policy = "write" }}'
-        )
+        for request in _holder_requests(lab_secrets, service_holder(service), "service", {"service": {service: _WRITE}})
     ]
 
 
@@ -64,7 +67,7 @@ def management_request(lab_secrets: LabSecrets) -> AclRequest:
     return AclRequest("/v1/acl/token", {**body, "Policies": [GLOBAL_MANAGEMENT]})
 
 
-def _holder_requests(lab_secrets: LabSecrets, holder: str, name: str, rules: str) -> list[AclRequest]:
+def _holder_requests(lab_secrets: LabSecrets, holder: str, name: str, rules: Rules) -> list[AclRequest]:
     """Create the policy and the token; the last request updates a token from an earlier version's policy."""
     identity = _identity(lab_secrets, holder)
     body = {**identity, **_token_body(name, rules)}
@@ -76,14 +79,14 @@ def _identity(lab_secrets: LabSecrets, holder: str) -> dict[str, str]:
     return {"AccessorID": lab_secrets.accessor(holder), "SecretID": lab_secrets.token(holder)}
 
 
-def _policy(name: str, rules: str) -> AclRequest:
-    return AclRequest("/v1/acl/policy", {"Name": _policy_name(name, rules), "Rules": rules})
+def _policy(name: str, rules: Rules) -> AclRequest:
+    return AclRequest("/v1/acl/policy", {"Name": _policy_name(name, rules), "Rules": json.dumps(rules)})
 
 
-def _token_body(name: str, rules: str) -> dict[str, Any]:
+def _token_body(name: str, rules: Rules) -> dict[str, Any]:
     return {"Description": f"ecsconsul {name}", "Policies": [{"Name": _policy_name(name, rules)}]}
 
 
-def _policy_name(name: str, rules: str) -> str:
+def _policy_name(name: str, rules: Rules) -> str:
     """Named after its rules too: a policy that exists is then known to have the right ones."""
-    return f"ecsconsul-{name}-{hashlib.sha256(rules.encode()).hexdigest()[:8]}"
+    return f"ecsconsul-{name}-{hashlib.sha256(json.dumps(rules).encode()).hexdigest()[:12]}"

@@ -122,6 +122,8 @@ def _config(agent: AgentSpec, join: Sequence[str], version: str) -> dict[str, An
             **({"https": " ".join(agent.https_addresses)} if agent.https_addresses else {}),
         },
         "ports": _ports(agent.ports, version),
+        # The folder of a Unix socket decides who may connect.
+        "unix_sockets": {"mode": "0666"},
         **({"recursors": list(agent.recursors)} if agent.recursors else {}),
         "retry_join": [address for address in join if address != agent.serf],
         "retry_interval": "200ms",

@@ -64,9 +64,7 @@ def server_certificate(ca: KeyPair) -> KeyPair:
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.timezone.utc)
-    return x509.CertificateBuilder(
-        issuer, subject, key, x509.random_serial_number(), now - CLOCK_SKEW, now + LIFETIME
-    )
+    return x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number(), now - CLOCK_SKEW, now + LIFETIME)
 
 
 def _name(common_name: str) -> x509.Name:

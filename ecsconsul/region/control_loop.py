@@ -10,7 +10,7 @@ from contextlib import closing
 
 from ..errors import Unreachable
 from ..registrator.consul_client import ConsulClient
-from ..registrator.settings import Server
+from .consul_acl import ConsulAcl
 from .ecs import scheduler
 from .ecs.model import DRAINING, STOPPED, ContainerInstance, Service, Task
 from .ecs.placement import Unplaceable
@@ -31,11 +31,13 @@ RETRY_DELAY = 1.0
 class ControlLoop:
     """One thread that advances all services, and a supervisor for each running task."""
 
-    def __init__(self, ecs: Ecs, containers: Containers, lab_dir: LabDir) -> None:
+    def __init__(self, ecs: Ecs, containers: Containers, lab_dir: LabDir, acl: ConsulAcl, token: str) -> None:
+        """`token` is the Consul token of the instances' Registrators."""
         self._ecs = ecs
         self._containers = containers
         self._lab_dir = lab_dir
-        self._registrators = Registrators(containers.engine)
+        self._acl = acl
+        self._registrators = Registrators(containers.engine, token)
         self._instances: dict[str, Ec2Instance] = {}
         self._supervisors: dict[str, TaskSupervisor] = {}
         self._closing = threading.Event()
@@ -77,13 +79,13 @@ class ControlLoop:
     def await_agent(self, instance: Ec2Instance) -> bool:
         """Wait until the instance's Consul agent answers; False when it does not, or the lab is closing."""
         end = time.monotonic() + AGENT_TIMEOUT
-        with closing(ConsulClient(Server(instance.address, instance.consul.http))) as consul:
+        with closing(ConsulClient(instance.http)) as consul:
             while time.monotonic() < end and not self._closing.is_set():
                 try:
                     consul.services()
                 except Unreachable:
                     # Nothing tells when a process begins to listen.
-                    if instance.stopping.wait(0.1):
+                    if instance.stopping.wait(0.02):
                         return False
                 else:
                     return True
@@ -207,7 +209,13 @@ class ControlLoop:
             self._ecs.end_unstarted(task)
             return
         supervisor = TaskSupervisor(
-            task, instance, self._containers, self._registrators, self._lab_dir, self._ecs.changed.set
+            task,
+            instance,
+            self._containers,
+            self._registrators,
+            self._lab_dir,
+            self._ecs.changed.set,
+            self._acl.task_environment,
         )
         self._supervisors[task.id] = supervisor
         supervisor.start()

@@ -9,13 +9,21 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
-from ..consul.agent_config import AgentSpec, client_config, server_config
+from ..consul.agent_config import (
+    CA_FILE,
+    SERVER_CERTIFICATE_FILE,
+    SERVER_KEY_FILE,
+    client_config,
+    server_config,
+)
+from ..consul.lab_secrets import LabSecrets
 from ..errors import LabError
+from ..paths import write_private
 from ..registrator.consul_client import ConsulClient
-from ..registrator.settings import Server
-from .runtimes.addresses import LOOPBACK
+from .consul_acl import ConsulAcl
 from .runtimes.interface import CannotRun, ConsulAgents, Ec2Instance, Role
 from .runtimes.lab_dir import LabDir, remove
 
@@ -24,17 +32,28 @@ log = logging.getLogger(__name__)
 # Docker's restart policy waits 100 ms, doubles that up to a minute, and starts over after 10 s of uptime.
 FIRST_RESTART_DELAY, MAX_RESTART_DELAY, STABLE_AFTER = 0.1, 60.0, 10.0
 LEAVE_TIMEOUT = 15.0
+ACL_TIMEOUT = 60.0
 LEADER_TIMEOUT = 10.0
 
 
 class Ec2Instances:
     """The lab's running instances: boots them, restarts their Consul agents, and terminates them."""
 
-    def __init__(self, lab_dir: LabDir, agents: ConsulAgents, consul_version: str, expect: int) -> None:
+    def __init__(
+        self,
+        lab_dir: LabDir,
+        agents: ConsulAgents,
+        consul_version: str,
+        expect: int,
+        lab_secrets: LabSecrets,
+        acl: ConsulAcl,
+    ) -> None:
         self._lab_dir = lab_dir
         self._agents = agents
         self._version = consul_version
         self._expect = expect
+        self._secrets = lab_secrets
+        self._acl = acl
         self._running: dict[str, Ec2Instance] = {}
         self._warm: list[Ec2Instance] = []
         self._claimed: set[str] = set()
@@ -112,27 +131,38 @@ class Ec2Instances:
         return self._agents.create(instance_id, role, self._lab_dir.instances / instance_id, lead=lead)
 
     def _boot(self, instance: Ec2Instance) -> None:
-        instance.folder.mkdir(parents=True, exist_ok=True)
-        config = {**self._config(instance), **self._agents.overrides(instance)}
-        (instance.folder / "consul.json").write_text(json.dumps(config, indent=2))
-        instance.agent = self._agents.start(instance)
+        self._write_files(instance)
+        if instance.role == "consul-server":
+            instance.agent = self._agents.start(instance)
+            threading.Thread(target=self._acl.create, args=(instance,), name="consul-acl", daemon=True).start()
         threading.Thread(target=self._supervise, args=(instance,), name=instance.instance_id, daemon=True).start()
 
+    def _write_files(self, instance: Ec2Instance) -> None:
+        """The agent's configuration and certificates, which hold secrets of the lab."""
+        instance.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files = {"consul.json": json.dumps(self._config(instance), indent=2), CA_FILE: self._secrets.ca_certificate}
+        if instance.role == "consul-server":
+            files[SERVER_CERTIFICATE_FILE] = self._secrets.server_certificate
+            files[SERVER_KEY_FILE] = self._secrets.server_key
+        for name, content in files.items():
+            write_private(instance.folder / name, content.encode())
+
     def _config(self, instance: Ec2Instance) -> dict[str, Any]:
-        loopback = (LOOPBACK,) if instance.also_on_loopback else ()
-        listening = (instance.address, *loopback)
-        data_dir = str(instance.folder / "data")
-        agent = AgentSpec(instance.instance_id, instance.address, listening, instance.consul, data_dir)
+        agent, version = self._agents.spec(instance), self._version
         if instance.role != "consul-server":
-            return client_config(agent, join=[one.serf for one in self.servers()], version=self._version)
+            # An agent asks for its certificate at its own `server` port, before gossip tells it another one.
+            server_port = next((one.consul.server for one in self.servers()), agent.ports.server)
+            agent = replace(agent, ports=replace(agent.ports, server=server_port))
+            return client_config(agent, self._secrets, join=[one.serf for one in self.servers()], version=version)
         join = list(dict.fromkeys(one.serf for one in (*self.servers(), instance)))
-        return server_config(agent, join=join, expect=self._expect, version=self._version)
+        return server_config(agent, self._secrets, join=join, expect=self._expect, version=version)
 
     def _supervise(self, instance: Ec2Instance) -> None:
         """Restart the instance's agent whenever it exits, with Docker's own delays."""
+        if instance.agent is None:
+            self._start_client(instance)
         delay = FIRST_RESTART_DELAY
-        while True:
-            assert instance.agent
+        while instance.agent:
             started = time.monotonic()
             code = instance.agent.wait()
             if time.monotonic() - started > STABLE_AFTER:
@@ -142,6 +172,12 @@ class Ec2Instances:
             log.warning("Consul on %s exited with %s; restarting it", instance.instance_id, code)
             delay = min(delay * 2, MAX_RESTART_DELAY)
             self._restart(instance)
+
+    def _start_client(self, instance: Ec2Instance) -> None:
+        """Start an agent once the servers know its token: one that they refuse at first tries again much later."""
+        if not self._acl.ready.wait(ACL_TIMEOUT):
+            log.error("Consul's ACLs are not there yet; %s may join late", instance.instance_id)
+        self._restart(instance)
 
     def _restart(self, instance: Ec2Instance) -> None:
         with self._lock:
@@ -173,7 +209,7 @@ class Ec2Instances:
 def _await_leader(instance: Ec2Instance) -> None:
     """Wait briefly until the instance's agent knows a leader; there may be no server left to become one."""
     end = time.monotonic() + LEADER_TIMEOUT
-    with closing(ConsulClient(Server(instance.address, instance.consul.http))) as consul:
+    with closing(ConsulClient(instance.http)) as consul:
         while time.monotonic() < end:
             try:
                 if consul.leader():

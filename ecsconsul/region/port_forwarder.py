@@ -14,11 +14,13 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from ..registrator.http_transport import unix_address
 from .runtimes.addresses import LOOPBACK
 
 log = logging.getLogger(__name__)
 
-Endpoint = tuple[str, int]
+# Host and port, or the path of a Unix socket.
+Endpoint = tuple[str, int] | str
 CONNECT_TIMEOUT = 2.0
 CALL_TIMEOUT = 5.0
 CHUNK = 65536
@@ -32,6 +34,7 @@ class PortForwarder:
         self._servers: dict[int, asyncio.Server] = {}
         self._taken: set[int] = set()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._changing = asyncio.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="port-forwarder", daemon=True)
         self._thread.start()
@@ -53,6 +56,10 @@ class PortForwarder:
         self._loop.close()
 
     async def _forward(self, ports: set[int]) -> None:
+        async with self._changing:
+            await self._listen_at(ports)
+
+    async def _listen_at(self, ports: set[int]) -> None:
         for port in set(self._servers) - ports:
             self._servers.pop(port).close()
         for port in ports - set(self._servers):
@@ -97,10 +104,17 @@ class PortForwarder:
 
     async def _connect(self, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         # Looking the endpoints up may wait for a lock, which must not block this loop.
-        for address, real_port in await asyncio.to_thread(self._endpoints_of, port):
+        for endpoint in await asyncio.to_thread(self._endpoints_of, port):
             with contextlib.suppress(OSError, TimeoutError, asyncio.TimeoutError):
-                return await asyncio.wait_for(asyncio.open_connection(address, real_port), CONNECT_TIMEOUT)
+                return await asyncio.wait_for(_open(endpoint), CONNECT_TIMEOUT)
         return None
+
+
+async def _open(endpoint: Endpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if not isinstance(endpoint, str):
+        return await asyncio.open_connection(*endpoint)
+    with unix_address(endpoint) as path:
+        return await asyncio.open_unix_connection(path)
 
 
 async def _yield_to_loop() -> None:

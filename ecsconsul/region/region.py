@@ -18,13 +18,15 @@ from msgspec.structs import replace
 
 from .. import __version__
 from ..consul.install import version_of
+from ..consul.lab_secrets import REGISTRATOR
 from .aws_api import AwsApi
+from .consul_acl import ConsulAcl
 from .control_loop import ControlLoop
 from .ecs.model import RUNNING, ContainerInstance, Task, fixed_ports
 from .ecs.state import Ecs
 from .instances import Ec2Instances
 from .moto import Moto, MotoInstance
-from .port_forwarder import PortForwarder
+from .port_forwarder import Endpoint, PortForwarder
 from .runtimes.addresses import LOOPBACK
 from .runtimes.interface import ROLES, Ec2Instance, Role, Runtime
 from .runtimes.lab_dir import DOCKER, LabDir, RegionInfo, RegionSpec
@@ -45,7 +47,10 @@ class Region:
         self._lab_dir = lab_dir
         self._runtime = _runtime(spec, lab_dir)
         version = version_of(Path(spec.consul_binary))
-        self._instances = Ec2Instances(lab_dir, self._runtime.consul_agents, version, spec.consul_servers)
+        self._secrets = lab_dir.consul_secrets()
+        self._acl = ConsulAcl(self._secrets)
+        agents, servers = self._runtime.consul_agents, spec.consul_servers
+        self._instances = Ec2Instances(lab_dir, agents, version, servers, self._secrets, self._acl)
         self._instances_lock = threading.Lock()
         self._info_lock = threading.Lock()
         self._info: RegionInfo | None = None
@@ -58,9 +63,10 @@ class Region:
         self._instances.warm_up(self._spec.ecs_instances)
         self._moto = Moto(self._spec.region, self._instances.next_instance_id)
         self._ecs = Ecs(self._moto)
-        self._control_loop = ControlLoop(self._ecs, self._runtime.containers, self._lab_dir)
+        token = self._secrets.token(REGISTRATOR)
+        self._control_loop = ControlLoop(self._ecs, self._runtime.containers, self._lab_dir, self._acl, token)
         self._forwarder = PortForwarder(self._endpoints_of_port)
-        self._control_loop.on_pass = self._forward_fixed_ports
+        self._control_loop.on_pass = self._forward_ports
         self._control_loop.start()
         api = AwsApi(self._moto, self._ecs, self._reconcile_instances)
         with _listen() as listening:
@@ -122,6 +128,7 @@ class Region:
                 self._terminate(known[instance_id])
             new = [one for one in desired.values() if one.id not in known]
             joining = [self._launch(one) for one in sorted(new, key=lambda one: one.tags[ROLE_TAG])]
+        self._forward_ports()
         self._publish_info()
         # A stack completes once its instances have signalled; so wait, and let tasks spread over all of them.
         end = time.monotonic() + JOIN_TIMEOUT
@@ -155,22 +162,30 @@ class Region:
         self._control_loop.remove_instance(instance)
         self._instances.terminate(instance.instance_id)
 
-    def _forward_fixed_ports(self) -> None:
-        """Forward each fixed host port that an active service asks for."""
+    def _forward_ports(self) -> None:
+        """Forward each fixed host port that an active service asks for, and that of a Consul behind a Unix socket."""
         definitions = [s.primary.task_definition for s in self._ecs.services() if s.status == "ACTIVE"]
-        desired = {port for definition in definitions for port in fixed_ports(definition)}
+        desired = {port for definition in definitions for port in fixed_ports(definition)} | set(self._consul_ports())
         if desired != set(self._forwarder.ports()):
             self._forwarder.forward(desired)
             self._publish_info()
 
-    def _endpoints_of_port(self, port: int) -> list[tuple[str, int]]:
-        """The endpoints of the tasks with a fixed host port, passing ones first, then the newest."""
+    def _consul_ports(self) -> dict[int, Ec2Instance]:
+        """The ports of 127.0.0.1 that must lead to an instance's Consul, whose API listens at a Unix socket."""
+        return {
+            one.loopback_ports.http: one for one in self._instances.servers() if one.http_socket and one.loopback_ports
+        }
+
+    def _endpoints_of_port(self, port: int) -> list[Endpoint]:
+        """The endpoints of the tasks with a fixed host port, passing ones first, then the newest; or Consul."""
+        if consul := self._consul_ports().get(port):
+            return [consul.http_socket]
         with self._ecs.lock:
             tasks = [task for task in self._ecs.tasks() if task.last_status == RUNNING]
             tasks.sort(key=lambda task: (not task.passing, -task.created_at))
             return [endpoint for task in tasks for endpoint in self._endpoints(task, port)]
 
-    def _endpoints(self, task: Task, port: int) -> list[tuple[str, int]]:
+    def _endpoints(self, task: Task, port: int) -> list[Endpoint]:
         address = self._ecs.instance_address(task.instance_id)
         bindings = [binding for container in task.containers for binding in container.bindings]
         return [(address, binding.host_port) for binding in bindings if binding.requested_port == port]

@@ -16,7 +16,6 @@ from ..registrator.consul_client import ConsulClient
 from ..registrator.container_engine import Engine
 from ..registrator.reconciler import Reconciler, ReconcilerOptions
 from ..registrator.rules import Options
-from ..registrator.settings import Server
 from .runtimes.interface import Ec2Instance
 
 CLOSE_TIMEOUT = 2.0
@@ -29,6 +28,7 @@ class Registrators:
     """One Registrator per instance, started with its first task; safe to share between threads."""
 
     engine_of: Callable[[Ec2Instance], Engine]
+    token: str = ""
     _running: dict[str, Reconciler] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -57,7 +57,7 @@ class Registrators:
         for container in ids:
             registrator.leave(container, seconds)
         if seconds:
-            with closing(_consul(instance)) as consul:
+            with closing(self._consul(instance)) as consul:
                 for one in leaving:
                     consul.wait_until_unlisted(one.name, one.id, seconds)
 
@@ -87,7 +87,7 @@ class Registrators:
         rules = Options(hostname=instance.instance_id, host_address=instance.host_address)
         registrator = Reconciler(
             self.engine_of(instance),
-            _consul(instance),
+            self._consul(instance),
             ReconcilerOptions(rules, stop_timeout=STOP_TIMEOUT, wait_for_port=True),
         )
         try:
@@ -97,6 +97,5 @@ class Registrators:
             raise
         return registrator
 
-
-def _consul(instance: Ec2Instance) -> ConsulClient:
-    return ConsulClient(Server(instance.address, instance.consul.http))
+    def _consul(self, instance: Ec2Instance) -> ConsulClient:
+        return ConsulClient(instance.http, self.token)

@@ -10,13 +10,14 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..errors import LabError
 from ..registrator.rules import Options, registrations
-from .ecs.model import DEPROVISIONING, RUNNING, STOPPED, ContainerState, Task
+from .ecs.model import DEPROVISIONING, RUNNING, STOPPED, ContainerState, Task, environment_of
 from .registrators import Registrators
 from .runtimes.interface import CannotStart, Containers, Ec2Instance, RunningContainer
 from .runtimes.lab_dir import LabDir
@@ -52,7 +53,10 @@ Event = Exited | StopRequested
 
 @dataclass
 class TaskSupervisor:
-    """Runs one task in a thread of its own. `changed` is called, without any lock, on each change of its state."""
+    """Runs one task in a thread of its own. `changed` is called, without any lock, on each change of its state.
+
+    `consul_variables` gives the variables with which a container reports to Consul; it raises CannotStart.
+    """
 
     task: Task
     instance: Ec2Instance
@@ -60,6 +64,7 @@ class TaskSupervisor:
     registrators: Registrators
     lab_dir: LabDir
     changed: Callable[[], None]
+    consul_variables: Callable[[Mapping[str, str], Ec2Instance], dict[str, str]]
     drain_seconds: float = DRAIN_SECONDS
     _events: queue.Queue[Event] = field(default_factory=queue.Queue)
     _running: dict[str, RunningContainer] = field(default_factory=dict)
@@ -110,13 +115,21 @@ class TaskSupervisor:
 
     def _start_containers(self) -> None:
         for state in self.task.containers:
-            override = _override(self.task, state.name)
+            override = self._override(state)
             running = self.containers.start(self.task, state.definition, self.instance, self._log(state), override)
             self._running[state.name] = running
             state.bindings, state.runtime_id, state.status = running.bindings, running.runtime_id, RUNNING
             threading.Thread(target=self._await_exit, args=(state, running), daemon=True).start()
         self.task.last_status, self.task.started_at = RUNNING, time.time()
         self.changed()
+
+    def _override(self, state: ContainerState) -> dict[str, Any]:
+        """The container's override, with variables for Consul that the container doesn't set itself."""
+        override = _override(self.task, state.name)
+        given = environment_of(state.definition, override)
+        own = self.consul_variables(given, self.instance)
+        added = [{"name": name, "value": value} for name, value in own.items() if name not in given]
+        return {**override, "environment": [*(override.get("environment") or ()), *added]}
 
     def _await_exit(self, state: ContainerState, running: RunningContainer) -> None:
         self._events.put(Exited(state, running.wait()))
@@ -266,6 +279,6 @@ class TaskSupervisor:
         return folder / (f"{self.task.id}.log" if alone else f"{self.task.id}-{state.name}.log")
 
 
-def _override(task: Task, container: str) -> dict[str, object]:
+def _override(task: Task, container: str) -> dict[str, Any]:
     overrides = task.overrides.get("containerOverrides") or ()
     return next((dict(o) for o in overrides if o.get("name") == container), {})

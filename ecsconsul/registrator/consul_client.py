@@ -78,8 +78,7 @@ class ConsulClient:
 
     def register(self, payload: Mapping[str, object]) -> None:
         """Register a service with exactly the payload's checks. Raises ConsulRefused."""
-        body = json.dumps(payload).encode()
-        self._put("/v1/agent/service/register?replace-existing-checks=true", body)
+        self.put("/v1/agent/service/register?replace-existing-checks=true", payload)
 
     def deregister(self, service_id: str) -> None:
         """Deregister a service; does nothing if the agent doesn't have it. Raises ConsulRefused."""
@@ -88,6 +87,10 @@ class ConsulClient:
         except ConsulRefused as refusal:
             if refusal.code != 404 and "Unknown service" not in refusal.why:
                 raise
+
+    def put(self, path: str, payload: Mapping[str, object]) -> None:
+        """A PUT of a JSON object. Raises ConsulRefused."""
+        self._put(path, json.dumps(payload).encode())
 
     def close(self) -> None:
         self._http.close()

@@ -6,6 +6,7 @@ with a full-featured client, which matters when a thousand services are register
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import threading
@@ -13,12 +14,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from email.message import Message
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import LabError, Unreachable
 from .settings import Server, Tls
 
 CONNECT_SECONDS = 3.0
+MAX_UNIX_PATH = 107
 MAX_IDLE = 32
 
 
@@ -159,7 +162,24 @@ class _UnixConnection(HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(CONNECT_SECONDS)
-        self.sock.connect(self._path)
+        with unix_address(self._path) as path:
+            self.sock.connect(path)
+
+
+@contextmanager
+def unix_address(path: str) -> Iterator[str]:
+    """A path to a Unix socket that fits into an address: one through an open folder where its own is too long.
+
+    https://man7.org/linux/man-pages/man7/unix.7.html: 108 bytes with the final null. Raises OSError.
+    """
+    if len(os.fsencode(path)) <= MAX_UNIX_PATH:
+        yield path
+        return
+    folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{Path(path).name}"
+    finally:
+        os.close(folder)
 
 
 def _context(tls: Tls) -> ssl.SSLContext:

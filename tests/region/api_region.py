@@ -10,7 +10,9 @@ import boto3
 from botocore.config import Config
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from ecsconsul.consul.lab_secrets import new_secrets
 from ecsconsul.region.aws_api import AwsApi
+from ecsconsul.region.consul_acl import ConsulAcl
 from ecsconsul.region.control_loop import ControlLoop
 from ecsconsul.region.ecs.model import ContainerInstance
 from ecsconsul.region.ecs.state import Ecs
@@ -32,7 +34,7 @@ class ApiRegion:
         self.moto = moto
         self.ecs = Ecs(moto)
         self.runtime = FakeContainers()
-        self.loop = ControlLoop(self.ecs, self.runtime, lab_dir)
+        self.loop = ControlLoop(self.ecs, self.runtime, lab_dir, ConsulAcl(new_secrets("lab")), "")
         self.loop.start()
         self.instances_changed = 0
         self.instances: dict[str, Ec2Instance] = {}

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from ecsconsul.consul.lab_secrets import new_secrets
+from ecsconsul.region.consul_acl import ConsulAcl
 from ecsconsul.region.control_loop import ControlLoop
 from ecsconsul.region.ecs.model import DRAINING, INACTIVE, RUNNING, STOPPED, Service, Task
 from ecsconsul.region.ecs.state import Ecs
@@ -33,7 +35,7 @@ class LoopRegion:
     def __init__(self, lab_dir: LabDir, folder: Path) -> None:
         self.ecs: Ecs = new_ecs()
         self.runtime = FakeContainers()
-        self.loop = ControlLoop(self.ecs, self.runtime, lab_dir)
+        self.loop = ControlLoop(self.ecs, self.runtime, lab_dir, ConsulAcl(new_secrets("lab")), "")
         self.folder = folder
         self.loop.start()
         self.instances = {f"i-{number}": ec2_instance(folder, f"i-{number}") for number in (1, 2)}

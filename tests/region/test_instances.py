@@ -8,17 +8,18 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ecsconsul.consul.agent_config import ConsulPorts
-from ecsconsul.consul.catalog import Consul
+from ecsconsul.consul.agent_config import AgentSpec, ConsulPorts
+from ecsconsul.consul.catalog import Consul, Refused
+from ecsconsul.consul.lab_secrets import new_secrets
 from ecsconsul.errors import Unreachable
+from ecsconsul.region.consul_acl import ConsulAcl
 from ecsconsul.region.instances import Ec2Instances, new_instance_id
 from ecsconsul.region.runtimes import lab_processes
 from ecsconsul.region.runtimes.addresses import Addresses, Ports, must_share_address
-from ecsconsul.region.runtimes.interface import CannotRun, Ec2Instance, Role
+from ecsconsul.region.runtimes.interface import CannotRun, ConsulAgents, Ec2Instance, Role
 from ecsconsul.region.runtimes.lab_dir import LabDir
 from ecsconsul.region.runtimes.processes.consul_agents import ConsulAgentProcesses
 from tests.consul_server import consul_binary
@@ -59,8 +60,9 @@ class FakeAgents:
         address = f"127.77.0.{next(self._hosts)}"
         return Ec2Instance(instance_id, role, address, ConsulPorts(), Ports(address), folder, also_on_loopback=lead)
 
-    def overrides(self, instance: Ec2Instance) -> dict[str, Any]:
-        return {"log_level": "debug"}
+    def spec(self, instance: Ec2Instance) -> AgentSpec:
+        own = (instance.address,)
+        return AgentSpec(instance.instance_id, instance.address, own, own, instance.consul, "/data", "/files")
 
     def start(self, instance: Ec2Instance) -> FakeAgent:
         if self.broken:
@@ -73,6 +75,15 @@ class FakeAgents:
         self.forgotten.append(instance.instance_id)
 
 
+def ec2_instances(lab_dir: LabDir, agents: ConsulAgents, servers: int, *, ready: bool = True) -> Ec2Instances:
+    """Instances of a lab; fake servers have no ACLs, so they are `ready` for agents at once."""
+    lab_secrets = new_secrets("lab")
+    acl = ConsulAcl(lab_secrets)
+    if ready:
+        acl.ready.set()
+    return Ec2Instances(lab_dir, agents, "1.8.7", servers, lab_secrets, acl)
+
+
 @pytest.fixture
 def agents() -> FakeAgents:
     return FakeAgents()
@@ -80,7 +91,7 @@ def agents() -> FakeAgents:
 
 @pytest.fixture
 def instances(lab_dir: LabDir, agents: FakeAgents) -> Iterator[Ec2Instances]:
-    instances = Ec2Instances(lab_dir, agents, "1.8.7", 3)
+    instances = ec2_instances(lab_dir, agents, 3)
     yield instances
     agents.broken = False
     instances.close()
@@ -113,7 +124,9 @@ def test_warm_instances_are_claimed_after_the_servers(instances: Ec2Instances, a
     assert claimed[:3] == servers
     for instance_id in claimed[3:]:
         assert instances.launch(instance_id, "ecs-instance").instance_id == instance_id
-    assert agents.started.qsize() == 5, "none was booted twice"
+    started = [agents.started.get(timeout=TIMEOUT) for _ in range(5)]
+    assert len(started) == 5
+    assert agents.started.empty(), "none was booted twice"
     assert agents.forgotten == []
 
 
@@ -162,12 +175,12 @@ def test_agent_of_a_terminated_instance_is_not_restarted(
 
 
 def test_close_kills_all_agents(lab_dir: LabDir, agents: FakeAgents) -> None:
-    instances = Ec2Instances(lab_dir, agents, "1.8.7", 1)
+    instances = ec2_instances(lab_dir, agents, 1)
     instances.warm_up()
     instances.launch("i-1", "ecs-instance")
+    started = [agents.started.get(timeout=TIMEOUT) for _ in "12"]
     instances.close()
-    agents = [agents.started.get(timeout=TIMEOUT) for _ in "12"]
-    assert all(agent.ended.is_set() and agent.stopped_within is None for agent in agents)
+    assert all(agent.ended.is_set() and agent.stopped_within is None for agent in started)
     assert instances.all() == instances.servers() == []
 
 
@@ -177,7 +190,7 @@ def test_real_agents_join_and_are_restarted(lab_dir: LabDir, until: Until, share
     if must_share_address() and not shared:
         pytest.skip("all instances share one address")
     agents = ConsulAgentProcesses(lab_dir, consul_binary(), Addresses("instances-test", shared))
-    instances = Ec2Instances(lab_dir, agents, "1.8.7", 1)
+    instances = ec2_instances(lab_dir, agents, 1, ready=False)
     try:
         instances.warm_up()
         server = instances.launch(instances.next_instance_id(), "consul-server")
@@ -188,7 +201,8 @@ def test_real_agents_join_and_are_restarted(lab_dir: LabDir, until: Until, share
         def members(consul: Consul, status: str = "alive") -> set[str]:
             try:
                 return {one.name for one in consul.members() if one.status == status}
-            except Unreachable:
+            except (Unreachable, Refused):
+                # It has no ACLs yet.
                 return set()
 
         until(lambda: members(consul) == members(there) == both)

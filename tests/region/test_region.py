@@ -28,6 +28,7 @@ def region(lab_dir: LabDir) -> Iterator[subprocess.Popen[str]]:
     spec = RegionSpec(
         lab=lab_dir.lab, region="eu-west-1", consul_binary=consul_binary(), consul_servers=1, shared_address=True
     )
+    lab_dir.make_consul_secrets()
     process = subprocess.Popen(
         [sys.executable, "-m", "ecsconsul.region"],
         stdin=subprocess.PIPE,
@@ -90,7 +91,9 @@ def test_region_serves_and_cleans_up(cleared: LabDir, until: Until) -> None:
         process.terminate()
         assert process.wait(TIMEOUT) == 0
         assert lab_processes.find_leftovers(lab_dir.root) == []
-        assert [path.name for path in lab_dir.leftovers()] == ["region.lock"], "`down` removes it"
+        assert [path.name for path in lab_dir.leftovers()] == ["consul-secrets.json", "region.lock"], (
+            "`down` removes them"
+        )
         assert lab_dir.info() is None
 
 

@@ -31,7 +31,7 @@ class KnownServices:
 
 
 def registrators(known: tuple[Any, ...] | None) -> Registrators:
-    return Registrators(FakeContainers().engine, {"i-1": KnownServices(known)})  # type: ignore[dict-item]
+    return Registrators(FakeContainers().engine, _running={"i-1": KnownServices(known)})  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize(

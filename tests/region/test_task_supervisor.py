@@ -65,7 +65,14 @@ class Tasks:
         task = factories.task(task_definition=definition, last_status="PENDING", created_at=time.time(), **more)
         task.instance_id = instance.instance_id
         supervisor = TaskSupervisor(
-            task, instance, self.runtime, self.registrators, self.lab_dir, lambda: None, drain_seconds
+            task,
+            instance,
+            self.runtime,
+            self.registrators,
+            self.lab_dir,
+            lambda: None,
+            lambda environment, instance: {},
+            drain_seconds,
         )
         self.all.append(supervisor)
         supervisor.start()

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
-from ...consul.agent_config import ConsulPorts
+from ...consul.agent_config import AgentSpec, ConsulPorts
 from ...registrator.container_engine import Engine
 from ...registrator.rules import Container
+from ...registrator.settings import Server
 from ..ecs.model import Binding, Task
 from .addresses import Ports
 
@@ -44,7 +45,8 @@ class Ec2Instance:
     """An EC2 instance: its address, and the Consul agent on it.
 
     Its tasks' host ports belong to `host_address`, which instances may share. With `also_on_loopback` Consul answers
-    at 127.0.0.1 as well, at `loopback_ports` where those differ from its own.
+    at 127.0.0.1 as well, at `loopback_ports` where those differ from its own. An agent whose address is not this
+    machine's listens for this user at `http_socket`.
     """
 
     instance_id: str
@@ -56,6 +58,7 @@ class Ec2Instance:
     own_address: bool = True
     also_on_loopback: bool = False
     loopback_ports: ConsulPorts | None = None
+    http_socket: str = ""
     agent: AgentHandle | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -68,6 +71,17 @@ class Ec2Instance:
         return f"{self.address}:{self.consul.serf_lan}"
 
     @property
+    def http(self) -> Server:
+        """Where its agent's HTTP API listens for this user."""
+        return Server(socket=self.http_socket) if self.http_socket else Server(self.address, self.consul.http)
+
+    @property
+    def http_url(self) -> str:
+        """The URL of its agent's HTTP API, as its tasks reach it."""
+        secure = self.consul.https > 0
+        return f"https://{self.address}:{self.consul.https}" if secure else f"http://{self.address}:{self.consul.http}"
+
+    @property
     def dns(self) -> str:
         return f"{self.address}:{self.consul.dns}"
 
@@ -78,8 +92,8 @@ class ConsulAgents(Protocol):
     def create(self, instance_id: str, role: Role, folder: Path, *, lead: bool) -> Ec2Instance:
         """An instance with an address of its own; with `lead` it may also answer at 127.0.0.1."""
 
-    def overrides(self, instance: Ec2Instance) -> dict[str, Any]:
-        """The configuration keys of its agent that differ in this runtime."""
+    def spec(self, instance: Ec2Instance) -> AgentSpec:
+        """Its agent, as the agent sees its own addresses and folders."""
 
     def start(self, instance: Ec2Instance) -> AgentHandle:
         """Start its agent, for the first time or again. Raises CannotRun."""

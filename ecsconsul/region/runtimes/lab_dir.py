@@ -10,7 +10,8 @@ from typing import IO
 
 import msgspec
 
-from ...paths import lock_file, state_folder
+from ...consul.lab_secrets import LabSecrets, new_secrets
+from ...paths import lock_file, state_folder, write_private
 
 DOCKER, PROCESSES = "docker", "processes"
 _REGION_LOG = "region.log"
@@ -66,6 +67,7 @@ class LabDir:
         self.instances = self.root / "instances"
         self.tasks = self.root / "tasks"
         self._info = self.root / "region.json"
+        self._consul_secrets = self.root / "consul-secrets.json"
         self._region_lock = self.root / "region.lock"
         self._change_lock = self.root / "change.lock"
 
@@ -87,6 +89,22 @@ class LabDir:
         except (FileNotFoundError, msgspec.DecodeError):
             return None
         return info if self.is_alive() else None
+
+    def consul_secrets(self) -> LabSecrets:
+        """The secrets of the lab's Consul. Raises FileNotFoundError before `make_consul_secrets`."""
+        return msgspec.json.decode(self._consul_secrets.read_bytes(), type=LabSecrets)
+
+    def make_consul_secrets(self) -> None:
+        """Create the secrets of the lab's Consul, unless it has some."""
+        try:
+            self.consul_secrets()
+        except (FileNotFoundError, msgspec.DecodeError):
+            self.write_consul_secrets(new_secrets(self.lab))
+
+    def write_consul_secrets(self, lab_secrets: LabSecrets) -> None:
+        """Replace the secrets of the lab's Consul."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(self._consul_secrets, msgspec.json.encode(lab_secrets))
 
     def is_alive(self) -> bool:
         """Whether a region holds its lock, which the kernel releases however the region exits."""

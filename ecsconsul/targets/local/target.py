@@ -192,6 +192,7 @@ class LocalTarget:
         selection, image = with_agent_image(self._lab, selection, binary, self._home.root, say)
         self._stop_region(say)
         self._clear_engine(say, images=False)
+        self._home.make_consul_secrets()
         say(f"starting the region; tasks run as {selection.name}: {selection.why}")
         self._start_region(binary, selection, image)
         return _described(self._running())
@@ -305,8 +306,15 @@ class LocalTarget:
             "AWS_REGION": info.region,
             "AWS_DEFAULT_REGION": info.region,
             **CREDENTIALS,
-            **({"CONSUL_HTTP_ADDR": f"http://{info.consul_http}"} if info.consul_http else {}),
+            **(self._consul_environment(info) if info.consul_http else {}),
         }
+
+    def _consul_environment(self, info: RegionInfo) -> dict[str, str]:
+        """Who can read the lab's folder owns the lab, and may do everything in its Consul."""
+        from ...consul.lab_secrets import MANAGEMENT
+
+        token = self._home.consul_secrets().token(MANAGEMENT)
+        return {"CONSUL_HTTP_ADDR": f"http://{info.consul_http}", "CONSUL_HTTP_TOKEN": token}
 
     def leftovers(self) -> list[str]:
         from ...docker.engine import Engine, engine_url

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any
 
 from docker import APIClient
 from docker.errors import APIError, ContainerError
 from requests.exceptions import RequestException
 
-from ....consul.agent_config import ConsulPorts
+from ....consul.agent_config import AgentSpec, ConsulPorts
 from ....docker.engine import INSTANCE_LABEL
 from ....errors import LabError
 from ..addresses import LOOPBACK, Ports, claim_consul_ports
@@ -24,8 +23,9 @@ from .engine_container import EngineContainer
 from .log_copy import LOG_CONFIG, LogCopy
 from .security import SECURITY
 
-DNS_PORT = 53
-BINARY, CONFIG, DATA = "/ecsconsul/consul", "/ecsconsul/consul.json", "/ecsconsul/data"
+DNS_PORT, HTTPS_PORT = 53, 8501
+BINARY, FOLDER, DATA = "/ecsconsul/consul", "/ecsconsul/instance", "/ecsconsul/data"
+SOCKET = "http.sock"
 # As in Docker: systemd-resolved's own file first, whose name servers a container can reach.
 RESOLV_CONFS = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
 CHECK_TIMEOUT = 30.0
@@ -52,12 +52,13 @@ class ConsulAgentContainers:
             instance_id,
             role,
             self._network.take(),
-            ConsulPorts(dns=DNS_PORT),
+            ConsulPorts(dns=DNS_PORT, https=HTTPS_PORT),
             self._ports,
             folder,
             own_address=False,
             also_on_loopback=lead,
             loopback_ports=self._loopback_ports() if lead else None,
+            http_socket=str(folder / SOCKET),
         )
 
     def _loopback_ports(self) -> ConsulPorts:
@@ -67,9 +68,22 @@ class ConsulAgentContainers:
         free = Ports(LOOPBACK)
         return ConsulPorts(http=free.take(), dns=free.take())
 
-    def overrides(self, instance: Ec2Instance) -> dict[str, Any]:
-        # An agent forwards other domains than its own to the host's name servers.
-        return {"client_addr": "0.0.0.0", "data_dir": DATA, "recursors": self._recursors}
+    def spec(self, instance: Ec2Instance) -> AgentSpec:
+        """Tasks reach its API over HTTPS only, and this user, who owns the folder, at a Unix socket.
+
+        It forwards other domains than its own to the host's name servers.
+        """
+        return AgentSpec(
+            instance.instance_id,
+            instance.address,
+            dns_addresses=(LOOPBACK, instance.address),
+            http_addresses=(LOOPBACK, f"unix://{FOLDER}/{SOCKET}"),
+            https_addresses=(instance.address,),
+            ports=instance.consul,
+            data_dir=DATA,
+            files=FOLDER,
+            recursors=tuple(self._recursors),
+        )
 
     def start(self, instance: Ec2Instance) -> EngineContainer:
         try:
@@ -91,10 +105,9 @@ class ConsulAgentContainers:
     def _create(self, instance: Ec2Instance) -> EngineContainer:
         docker = self._docker
         loopback = instance.loopback_ports
-        published = {} if loopback is None else {8500: loopback.http, "53/tcp": loopback.dns, "53/udp": loopback.dns}
-        config = instance.folder / "consul.json"
+        published = {} if loopback is None else {"53/tcp": loopback.dns, "53/udp": loopback.dns}
         host = docker.create_host_config(
-            binds=[f"{self._binary}:{BINARY}:ro", f"{config}:{CONFIG}:ro"],
+            binds=[f"{self._binary}:{BINARY}:ro", f"{instance.folder}:{FOLDER}"],
             port_bindings={port: (LOOPBACK, number) for port, number in published.items()},
             restart_policy={"Name": "always"},
             log_config=LOG_CONFIG,
@@ -105,11 +118,11 @@ class ConsulAgentContainers:
         created = docker.create_container(
             self._image,
             entrypoint=[BINARY],
-            command=["agent", "-config-file", CONFIG],
+            command=["agent", "-config-file", f"{FOLDER}/consul.json"],
             name=f"{self._lab_dir.lab}-{instance.instance_id}",
             hostname=instance.instance_id,
             user="0:0",
-            ports=[8500, (53, "tcp"), (53, "udp")] if published else None,
+            ports=[(53, "tcp"), (53, "udp")] if published else None,
             # Consul registers itself, so the instance's Registrator must ignore this container.
             labels={**self._labels, INSTANCE_LABEL: instance.instance_id, "SERVICE_IGNORE": "true"},
             host_config=host,

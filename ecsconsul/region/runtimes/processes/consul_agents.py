@@ -6,11 +6,10 @@ import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ....consul.agent_config import ConsulPorts
+from ....consul.agent_config import AgentSpec, ConsulPorts
 from .. import lab_processes
-from ..addresses import Addresses, claim_consul_ports
+from ..addresses import LOOPBACK, Addresses, claim_consul_ports
 from ..interface import CannotRun, Ec2Instance, Role
 from ..lab_dir import LabDir
 
@@ -54,8 +53,17 @@ class ConsulAgentProcesses:
             own = ConsulPorts(ports.take(), ports.take(), ports.take(), ports.take())
         return Ec2Instance(instance_id, role, address, own, ports, folder, own_address=False)
 
-    def overrides(self, instance: Ec2Instance) -> dict[str, Any]:
-        return {}
+    def spec(self, instance: Ec2Instance) -> AgentSpec:
+        addresses = (instance.address, LOOPBACK) if instance.also_on_loopback else (instance.address,)
+        return AgentSpec(
+            instance.instance_id,
+            instance.address,
+            dns_addresses=addresses,
+            http_addresses=addresses,
+            ports=instance.consul,
+            data_dir=str(instance.folder / "data"),
+            files=str(instance.folder),
+        )
 
     def start(self, instance: Ec2Instance) -> AgentProcess:
         try:
