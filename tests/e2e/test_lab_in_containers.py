@@ -303,7 +303,7 @@ def test_between_machines_nothing_is_readable(lab: LabInContainers) -> None:
         lab.ok("scale", "weather=2")
         eventually(lambda: lab.number_of("weather"), lambda count: count == 2)
     assert capture.ports >= {8300, 8301}, "RPC and gossip were seen"
-    words = ("weather", "portal", "greeter", "http", lab.ok("env", "--output", "json").document()["CONSUL_HTTP_TOKEN"])
+    words = ("weather", "portal", "greeter", "http", lab.ok("env", "--output", "json").document["CONSUL_HTTP_TOKEN"])
     assert [word for word in words if word.encode() in capture.content] == []
 
 
