@@ -1,4 +1,4 @@
-"""Listens to all interfaces of this machine but loopback, as a hostile network would."""
+"""Listens to a network interface of this machine, as a hostile network would."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ CLOSE_SECONDS = 60.0
 class Capture:
     """What the packets of some TCP and UDP ports carry, from entering the context to leaving it."""
 
-    def __init__(self, ports: set[int]) -> None:
+    def __init__(self, interface: str, ports: set[int]) -> None:
         self.ports: set[int] = set()
         self.content = b""
+        self._interface = interface
         self._wanted = ports
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._ended = threading.Event()
@@ -29,6 +30,7 @@ class Capture:
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         except (PermissionError, AttributeError):
             require("root", False, "packets can be captured by root on Linux only")
+        self._socket.bind((self._interface, 0))
         self._socket.settimeout(0.1)
         self._thread.start()
         return self
@@ -44,10 +46,10 @@ class Capture:
         parts = []
         while not self._ended.is_set():
             try:
-                packet, address = self._socket.recvfrom(65535)
+                packet = self._socket.recv(65535)
             except TimeoutError:
                 continue
-            if address[0] != "lo" and self._ports(packet) & self._wanted:
+            if self._ports(packet) & self._wanted:
                 self.ports |= self._ports(packet) & self._wanted
                 parts.append(packet)
         self.content = b"\n".join(parts)

@@ -297,7 +297,8 @@ def test_a_task_cannot_reach_consul_without_tls(lab: LabInContainers) -> None:
 
 def test_between_machines_nothing_is_readable(lab: LabInContainers) -> None:
     """Gossip, RPC and HTTP, while services come and go, and while commands read the catalog."""
-    with Capture(ports={8300, 8301, 8500, 8501}) as capture:
+    network = lab.docker("network", "ls", "-q", "-f", f"label=ecsconsul.lab={lab.name}").strip()
+    with Capture(f"br-{network}", ports={8300, 8301, 8500, 8501}) as capture:
         lab.ok("scale", "weather=3")
         lab.status()
         lab.ok("scale", "weather=2")
