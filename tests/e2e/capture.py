@@ -30,7 +30,7 @@ class Capture:
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         except (PermissionError, AttributeError):
             require("root", False, "packets can be captured by root on Linux only")
-        self._socket.bind((self._interface, 0))
+        self._socket.bind((self._interface, ETH_P_ALL))
         self._socket.settimeout(0.1)
         self._thread.start()
         return self
