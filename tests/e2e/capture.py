@@ -11,6 +11,7 @@ from tests.require import require
 
 ETH_P_ALL, ETHERNET, IPV4 = 3, 14, 0x0800
 TCP, UDP = 6, 17
+SOL_PACKET, PACKET_ADD_MEMBERSHIP, PROMISCUOUS = 263, 1, 1
 CLOSE_SECONDS = 60.0
 
 
@@ -31,6 +32,9 @@ class Capture:
         except (PermissionError, AttributeError):
             require("root", False, "packets can be captured by root on Linux only")
         self._socket.bind((self._interface, ETH_P_ALL))
+        # A bridge shows what passes from one of its members to another only to who asks for it (packet(7)).
+        request = struct.pack("iHH8s", socket.if_nametoindex(self._interface), PROMISCUOUS, 0, b"")
+        self._socket.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, request)
         self._socket.settimeout(0.1)
         self._thread.start()
         return self
