@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 import msgspec
+from msgspec.structs import replace
 
 from ...errors import LabError
 from ...paths import HOME_VARIABLE, state_folder
@@ -25,6 +26,7 @@ STOP_TIMEOUT = 60.0
 
 def start_region(lab_dir: LabDir, spec: RegionSpec, meanwhile: Callable[[], None]) -> None:
     """Start the region and wait until it answers; `meanwhile` is called while it starts. Raises LabError."""
+    spec = replace(spec, key_is_new=lab_dir.ensure_access_key())
     lab_dir.logs.mkdir(parents=True, exist_ok=True)
     log = lab_dir.region_log
     with log.open("wb") as errors:
