@@ -20,6 +20,7 @@ class Problem(Enum):
 
     NO_SIGNATURE = "no signature"
     MALFORMED_SIGNATURE = "malformed signature"
+    OLD_SIGNATURE = "signature of another version"
     UNKNOWN_KEY = "unknown key"
     WRONG_SIGNATURE = "wrong signature"
     WRONG_TIME = "wrong time"
@@ -85,6 +86,12 @@ _CODES = {
         ("IncompleteSignature", 400),
         ("IncompleteSignature", 400),
         ("AuthorizationHeaderMalformed", 400),
+    ),
+    Problem.OLD_SIGNATURE: _Codes(
+        ("IncompleteSignatureException", 400),
+        ("IncompleteSignature", 400),
+        ("IncompleteSignature", 400),
+        ("InvalidRequest", 400),
     ),
     Problem.UNKNOWN_KEY: _Codes(
         ("UnrecognizedClientException", 400),

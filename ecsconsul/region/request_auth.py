@@ -43,6 +43,7 @@ _NO_MATCH = (
     "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key "
     "and signing method. Consult the service documentation for details."
 )
+_OTHER_ALGORITHM = f"The authorization mechanism you have provided is not supported. Please use {ALGORITHM}."
 _NO_TOKEN = "The security token included in the request is invalid."
 
 
@@ -145,6 +146,9 @@ def read_signature(request: ReceivedRequest) -> Signature:
         raise RequestRefused(Problem.MALFORMED_SIGNATURE, "Only one auth mechanism is allowed.")
     if is_presigned:
         return _presigned(query)
+    if "AWSAccessKeyId" in query:
+        # Version 2, with which boto3 and the AWS CLI still presign S3's URLs for endpoints that aren't AWS's.
+        raise RequestRefused(Problem.OLD_SIGNATURE, _OTHER_ALGORITHM)
     if not header:
         raise RequestRefused(Problem.NO_SIGNATURE, "Missing Authentication Token")
     return _from_header(request, header)
@@ -153,8 +157,7 @@ def read_signature(request: ReceivedRequest) -> Signature:
 def _from_header(request: ReceivedRequest, header: str) -> Signature:
     algorithm, _, rest = header.strip().partition(" ")
     if algorithm != ALGORITHM:
-        why = f"Unsupported AWS 'algorithm': only {ALGORITHM} is supported."
-        raise RequestRefused(Problem.MALFORMED_SIGNATURE, why)
+        raise RequestRefused(Problem.OLD_SIGNATURE, _OTHER_ALGORITHM)
     pairs = [part.strip().partition("=") for part in rest.split(",")]
     given = {name: value for name, _, value in pairs}
     date = request.headers.get("x-amz-date") or request.headers.get("date", "")
@@ -177,7 +180,7 @@ def _presigned(query: Mapping[str, str]) -> Signature:
     if missing:
         raise RequestRefused(Problem.MALFORMED_SIGNATURE, " ".join(missing))
     if query["X-Amz-Algorithm"] != ALGORITHM:
-        raise RequestRefused(Problem.MALFORMED_SIGNATURE, f"X-Amz-Algorithm only supports {ALGORITHM!r}.")
+        raise RequestRefused(Problem.OLD_SIGNATURE, _OTHER_ALGORITHM)
     # Services other than S3 take URLs without it, for as long as they take any request.
     expires = query.get("X-Amz-Expires", str(int(CLOCK_WINDOW.total_seconds())))
     if not re.fullmatch(r"[0-9]{1,6}", expires) or not 1 <= int(expires) <= LONGEST_EXPIRY:

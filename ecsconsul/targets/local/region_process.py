@@ -15,7 +15,7 @@ from ...errors import LabError
 from ...paths import HOME_VARIABLE, state_folder
 from ...region import task_logs
 from ...region.runtimes.addresses import SHARED_ADDRESS_VARIABLE
-from ...region.runtimes.lab_dir import LabDir, RegionSpec
+from ...region.runtimes.lab_dir import LabDir, RegionSpec, open_private
 from ...region.runtimes.lab_processes import await_line, environment, send_input, stop_process
 from ..base import Say
 from .liveness import why_silent
@@ -27,9 +27,9 @@ STOP_TIMEOUT = 60.0
 def start_region(lab_dir: LabDir, spec: RegionSpec, meanwhile: Callable[[], None]) -> None:
     """Start the region and wait until it answers; `meanwhile` is called while it starts. Raises LabError."""
     spec = replace(spec, key_is_new=lab_dir.ensure_access_key())
-    lab_dir.logs.mkdir(parents=True, exist_ok=True)
+    lab_dir.logs.mkdir(mode=0o700, exist_ok=True)
     log = lab_dir.region_log
-    with log.open("wb") as errors:
+    with open_private(log) as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "ecsconsul.region"],
             stdin=subprocess.PIPE,
