@@ -175,7 +175,7 @@ def _from_header(request: ReceivedRequest, header: str) -> Signature:
 
 
 def _presigned(query: Mapping[str, str]) -> Signature:
-    names = ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-SignedHeaders", "X-Amz-Date")
+    names = ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-SignedHeaders", "X-Amz-Signature", "X-Amz-Date")
     missing = [f"AWS query-string parameters must include '{name}'." for name in names if not query.get(name)]
     if missing:
         raise RequestRefused(Problem.MALFORMED_SIGNATURE, " ".join(missing))

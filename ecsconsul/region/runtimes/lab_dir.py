@@ -209,7 +209,7 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def open_private(path: Path) -> IO[bytes]:
-    """Open a new file that only this user can read for writing; an older one of that name is replaced. Raises OSError."""
+    """Open a new file for writing that only this user can read; replaces an older one. Raises OSError."""
     path.unlink(missing_ok=True)
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
