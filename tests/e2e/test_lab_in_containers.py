@@ -99,7 +99,7 @@ class LabInContainers(Lab):
         """Run the command with standard input."""
         argv = [sys.executable, "-m", "ecsconsul", *words]
         done = subprocess.run(
-            argv, cwd=self.folder, env=self._environment(), input=text, capture_output=True, text=True, timeout=TIMEOUT
+            argv, cwd=self.folder, env=self.environment(), input=text, capture_output=True, text=True, timeout=TIMEOUT
         )
         return Result(done.returncode, done.stdout, done.stderr, 0.0)
 
