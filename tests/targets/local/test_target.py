@@ -14,6 +14,7 @@ import pytest
 from ecsconsul import __version__
 from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.consul.install import BINARY_VARIABLE, CACHE_VARIABLE, at_hand
+from ecsconsul.consul.lab_secrets import MANAGEMENT
 from ecsconsul.errors import LabError, TargetAbsent
 from ecsconsul.paths import HOME_VARIABLE
 from ecsconsul.region.runtimes.lab_dir import LabDir, RegionInfo
@@ -256,6 +257,7 @@ def test_local_target_needs_no_confirmation_or_system_services(home: LabDir, sou
 
 def test_environment_of_other_clients(tell: Tell, home: LabDir, endpoint: str) -> None:
     tell()
+    home.make_consul_secrets()
     key = home.access_key()
     assert key is not None
     assert LocalTarget(Lab(name="blue")).environment().items() >= {
@@ -264,6 +266,7 @@ def test_environment_of_other_clients(tell: Tell, home: LabDir, endpoint: str) -
         "AWS_ACCESS_KEY_ID": key.id,
         "AWS_SECRET_ACCESS_KEY": key.secret,
         "CONSUL_HTTP_ADDR": "http://127.0.9.1:8500",
+        "CONSUL_HTTP_TOKEN": home.consul_secrets().token(MANAGEMENT),
     }.items()  # fmt: skip
 
 
