@@ -27,6 +27,7 @@ from ecsconsul.region.aws_api import AwsApi
 from ecsconsul.region.ecs.model import RUNNING, STOPPED, ContainerInstance
 from ecsconsul.region.ecs.state import Ecs
 from ecsconsul.region.moto import Moto
+from ecsconsul.region.request_guard import SERVICE
 from ecsconsul.targets.base import ConsulAddress, LogLine, Say
 from ecsconsul.targets.commands import Finding, RuntimeInfo, failed
 
@@ -228,7 +229,8 @@ class Runtime:
 
         def region(environ: dict[str, Any], start_response: Any) -> Any:
             run_all_tasks(self.ecs, self.start_seconds)
-            return api(environ, start_response)
+            # The requests aren't verified here, so nobody says which service they are for.
+            return api({**environ, SERVICE: ""}, start_response)
 
         self._region.application = region
         self._plain.application = self.moto.application
