@@ -229,8 +229,9 @@ class Runtime:
 
         def region(environ: dict[str, Any], start_response: Any) -> Any:
             run_all_tasks(self.ecs, self.start_seconds)
-            # The requests aren't verified here, so nobody says which service they are for.
-            return api({**environ, SERVICE: ""}, start_response)
+            # Nobody verifies these requests; the service is the one that they say they are signed for.
+            scope = environ.get("HTTP_AUTHORIZATION", "").split("/")
+            return api({**environ, SERVICE: scope[3] if len(scope) > 3 else ""}, start_response)
 
         self._region.application = region
         self._plain.application = self.moto.application
