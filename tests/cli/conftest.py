@@ -149,6 +149,8 @@ def running(tmp_path: Path, region_and_consul: tuple[Runtime, ConsulServer], mon
     home = LabDir("cli-lab")
     vpc, subnets = world.moto.default_network()
     consul = AgentClient(server.host, server.http)
+    home.ensure_access_key()
+    home.make_consul_secrets()
     with home.lock_region():
         home.write_info(
             RegionInfo(
