@@ -150,6 +150,7 @@ def running(tmp_path: Path, region_and_consul: tuple[Runtime, ConsulServer], mon
     vpc, subnets = world.moto.default_network()
     consul = AgentClient(server.host, server.http)
     with home.lock_region():
+        home.ensure_access_key()
         home.write_info(
             RegionInfo(
                 pid=0,
