@@ -37,8 +37,8 @@ class ApiServer(ThreadedWSGIServer):
         super().__init__(LOOPBACK, 0, application, Handler, fd=listening.fileno())
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread of its own, or hang up when there are too many."""
-        if self._slots.acquire(blocking=False):
+        """Answer in a thread of its own; when there are too many, later connections wait to be accepted."""
+        if self._slots.acquire(timeout=REQUEST_TIMEOUT):
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)

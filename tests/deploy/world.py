@@ -19,6 +19,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from werkzeug.serving import BaseWSGIServer, make_server
+from werkzeug.wrappers import Response
 
 from ecsconsul.deploy.step import Change, SubResource
 from ecsconsul.errors import LabError, TargetAbsent, Unreachable
@@ -27,7 +28,7 @@ from ecsconsul.region.aws_api import AwsApi
 from ecsconsul.region.ecs.model import RUNNING, STOPPED, ContainerInstance
 from ecsconsul.region.ecs.state import Ecs
 from ecsconsul.region.moto import Moto
-from ecsconsul.region.request_guard import SERVICE
+from ecsconsul.region.request_guard import PING_PATH, SERVICE
 from ecsconsul.targets.base import ConsulAddress, LogLine, Say
 from ecsconsul.targets.commands import Finding, RuntimeInfo, failed
 
@@ -228,10 +229,12 @@ class Runtime:
         api = AwsApi(self.moto, self.ecs, lambda: None)
 
         def region(environ: dict[str, Any], start_response: Any) -> Any:
+            if environ["PATH_INFO"] == PING_PATH:
+                return Response("alive")(environ, start_response)
             run_all_tasks(self.ecs, self.start_seconds)
-            # Nobody verifies these requests; the service is the one that they say they are signed for.
-            scope = environ.get("HTTP_AUTHORIZATION", "").split("/")
-            return api({**environ, SERVICE: scope[3] if len(scope) > 3 else ""}, start_response)
+            # What the request guard does, which isn't here: any key signs.
+            service = environ["HTTP_AUTHORIZATION"].split("/")[3]
+            return api({**environ, SERVICE: service}, start_response)
 
         self._region.application = region
         self._plain.application = self.moto.application
