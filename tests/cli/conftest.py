@@ -152,7 +152,6 @@ def running(tmp_path: Path, region_and_consul: tuple[Runtime, ConsulServer], mon
     home.ensure_access_key()
     home.make_consul_secrets()
     with home.lock_region():
-        home.ensure_access_key()
         home.write_info(
             RegionInfo(
                 pid=0,
