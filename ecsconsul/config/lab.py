@@ -146,13 +146,13 @@ class ServiceSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class ConsulSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The Consul servers of the lab, and the version that its servers and agents run."""
 
+    servers: Annotated[
+        Literal[1, 3, 5], Meta(description="number of servers; 3 survive the loss of one, 5 the loss of two")
+    ] = 1
     version: Annotated[
         ConsulVersion,
         Meta(description="version of Consul, on this machine and in AWS; under the free licence MPL up to 1.16.6"),
     ] = CONSUL_VERSION
-    servers: Annotated[
-        Literal[1, 3, 5], Meta(description="number of servers; 3 survive the loss of one, 5 the loss of two")
-    ] = 1
 
 
 class RegistratorSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -134,7 +134,7 @@ def _warnings(name: str, config: _Config, values: Values) -> Iterator[str]:
 
 
 def another_version(image: str, version: str) -> str:
-    """The image's tag, if it names another version of Consul: 1.22 and 1.22.7-ubi name 1.22.7, and latest none."""
+    """The image's tag, if it names another version of Consul: 1.16 and 1.16.6-ubi name 1.16.6, and latest none."""
     tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
     numbers = re.match(r"v?(\d+(?:\.\d+)*)", tag)
     if numbers is None or f"{version}.".startswith(f"{numbers[1]}."):

@@ -19,12 +19,12 @@ class Licence(NamedTuple):
 MPL = Licence("MPL-2.0", "https://www.mozilla.org/MPL/2.0/")
 # free for everything but selling a product that competes with the vendor's; becomes MPL four years after a release
 BUSL = Licence("BUSL-1.1", "https://www.hashicorp.com/bsl")
-ENTERPRISE = Licence("commercial", "https://www.hashicorp.com/terms-of-use")
+ENTERPRISE = Licence("commercial", "https://www.hashicorp.com/products/consul")
 FIRST_UNDER_BUSL = (1, 17)
 
 
 def licence_of(version: str) -> Licence:
-    """The licence of a version like 1.22.7, 1.8.7+dfsg1 or 1.16.0+ent."""
+    """The licence of a version like 1.17.0, 1.8.7+dfsg1 or 1.16.0+ent."""
     if "+ent" in version:
         return ENTERPRISE
     numbers = re.match(r"(\d+)\.(\d+)", version)

@@ -86,6 +86,15 @@ def test_ssh_range_is_a_stack_parameter(account: Account, tmp_path: Path) -> Non
     assert "/arm64/" in found["EcsAmi"]
 
 
+def test_image_of_the_stack_keeps_its_digest(account: Account, target: AwsTarget, lab: Lab) -> None:
+    """With the registry it would get another one, so it can't have been asked."""
+    has = f"{lab.consul_image}@sha256:{'0' * 64}"
+    make_stack(account, lab.name, ConsulImage=has)
+    said: list[str] = []
+    assert target.pinned_image(lab.consul_image, said.append) == has
+    assert said == []
+
+
 def test_template_has_all_stack_parameters(target: AwsTarget, lab: Lab) -> None:
     from ecsconsul.paths import templates_dir
 
