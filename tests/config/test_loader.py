@@ -167,6 +167,7 @@ def test_version_is_pinned_in_one_place():
     found = {path.name for path in files if CONSUL_VERSION in path.read_text()}
     # the schema is generated
     assert found == {"lab.py", "config.schema.json"}
+    assert f"| `consul.version` | {CONSUL_VERSION} |" in (package.parent / "docs" / "config.md").read_text()
 
 
 @pytest.mark.parametrize("version", ["1.8.0", "1.8.7", "1.9.17", "1.10.0", "1.22.7", "1.100.0", "2.0.1", "10.0.0"])

@@ -109,10 +109,15 @@ class AwsTarget:
         return {**parameters, "SshCidr": found.ssh_cidr} if found.ssh_cidr else parameters
 
     def pinned_image(self, image: str, say: Say) -> str:
+        from ...consul.licence import named
         from .image_digest import pinned
 
         stack = self._stack()
-        return pinned(image, stack.parameters.get("ConsulImage", "") if stack and stack.lives else "", say)
+        current = stack.parameters.get("ConsulImage", "") if stack and stack.lives else ""
+        found = pinned(image, current, say)
+        if found != current:
+            say(f"{named(self._lab.consul.version)} runs from the image {found}")
+        return found
 
     def _ami_parameter(self) -> str:
         """The parameter with AWS's own AMI; in an emulator without it, one that is created here for the stack."""
