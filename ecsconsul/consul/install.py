@@ -29,10 +29,14 @@ HINT = f"install Consul, or set {BINARY_VARIABLE} to the path of a consul binary
 
 @dataclass(frozen=True)
 class Consul:
-    """A binary that runs, and its version, like 1.8.7."""
+    """A binary that runs, and its version, like 1.8.7 or, from a packager, 1.8.7+dfsg1."""
 
     path: Path
     version: str
+
+    def is_release(self, asked: str) -> bool:
+        """Whether it's the release `asked`, like 1.8.7."""
+        return self.version.partition("+")[0] == asked
 
 
 Look = Callable[[], Consul]
@@ -64,7 +68,9 @@ def at_hand(asked: str, environ: Mapping[str, str] = os.environ) -> str:
     if found := _at_hand(environ, asked, {}):
         consul, place = found
         return f"{named(consul.version)} from {place}: {consul.path}{_deviation(consul, asked)}"
-    return f"not installed; `up` downloads {named(asked)}"
+    replaced = _any_in_cache(_cache_folder(environ))
+    now = f"Consul {replaced[0].version} is in the cache" if replaced else "not installed"
+    return f"{now}; `up` downloads {named(asked)}"
 
 
 def _at_hand(environ: Mapping[str, str], asked: str, failed: dict[str, str]) -> tuple[Consul, str] | None:
@@ -76,7 +82,7 @@ def _at_hand(environ: Mapping[str, str], asked: str, failed: dict[str, str]) -> 
 
 def _deviation(consul: Consul, asked: str) -> str:
     """Says that it's not the version in the config; empty if it is."""
-    return "" if consul.version == asked else f"; the config asks for {asked} (consul.version)"
+    return "" if consul.is_release(asked) else f"; the config asks for {asked} (consul.version)"
 
 
 def cached(environ: Mapping[str, str] = os.environ) -> Path | None:
@@ -181,9 +187,13 @@ def _in_cache(cache: Path) -> Consul:
 def _settled_in_cache(cache: Path, asked: str) -> Consul:
     """The cached binary, if it's the version asked for, or that one was tried within the last day."""
     consul = _in_cache(cache)
-    if consul.version != asked and not _tried_lately(consul.path, asked):
+    if not consul.is_release(asked) and not _tried_lately(consul.path, asked):
         raise LabError(f"Consul {consul.version} there, not {asked}")
     return consul
+
+
+def _any_in_cache(cache: Path) -> tuple[Consul, str] | None:
+    return _first({"the cache": lambda: _in_cache(cache)}, {})
 
 
 def _note_try(binary: Path, asked: str) -> None:
@@ -229,36 +239,36 @@ def _fetched(
     """Downloads from the first source that works, unless another ecsconsul has downloaded one meanwhile."""
     try:
         with _alone(cache, say), _fresh_folder(cache) as folder:
-            exact = _downloads([way for way in ways if way.exact], folder / "exact", cache, asked, say)
-            rest = _downloads([way for way in ways if not way.exact], folder / "rest", cache, asked, say)
-            return (
-                _first({"the cache": lambda: _settled_or_cleared(cache, asked), **exact}, failed)
-                # what the user had so far comes before a last resort
-                or _first({"the cache": lambda: _noted(_in_cache(cache), asked)}, {})
-                or _first(rest, failed)
+            exact = _downloads([way for way in ways if way.exact], folder / "exact", cache, say)
+            rest = _downloads([way for way in ways if not way.exact], folder / "rest", cache, say)
+            # what the user had so far comes before a last resort
+            return _first({"the cache": lambda: _settled_or_cleared(cache, asked), **exact}, failed) or _noted(
+                _any_in_cache(cache) or _first(rest, failed), asked
             )
     except OSError as error:
+        if found := _any_in_cache(cache):
+            return found
         hint = f"set {CACHE_VARIABLE} to a writable folder, or {HINT}"
         raise LabError("Can't download Consul to the cache", where=str(cache), why=str(error), hint=hint) from error
 
 
-def _downloads(ways: Sequence[Way], folder: Path, cache: Path, asked: str, say: Say) -> dict[str, Look]:
-    return {way.source: _download(way, folder / str(number), cache, asked, say) for number, way in enumerate(ways)}
+def _downloads(ways: Sequence[Way], folder: Path, cache: Path, say: Say) -> dict[str, Look]:
+    return {way.source: _download(way, folder / str(number), cache, say) for number, way in enumerate(ways)}
 
 
-def _download(way: Way, folder: Path, cache: Path, asked: str, say: Say) -> Look:
+def _download(way: Way, folder: Path, cache: Path, say: Say) -> Look:
     def look() -> Consul:
         folder.mkdir(parents=True)
-        return _noted(_kept(way.fetch(folder, say), folder, cache), asked)
+        return _kept(way.fetch(folder, say), folder, cache)
 
     return look
 
 
-def _noted(consul: Consul, asked: str) -> Consul:
+def _noted(found: tuple[Consul, str] | None, asked: str) -> tuple[Consul, str] | None:
     """The same, after noting that the version asked for could not be had now."""
-    if consul.version != asked:
-        _note_try(consul.path, asked)
-    return consul
+    if found and not found[0].is_release(asked):
+        _note_try(found[0].path, asked)
+    return found
 
 
 def _kept(binary: Path, folder: Path, cache: Path) -> Consul:

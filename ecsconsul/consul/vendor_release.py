@@ -72,7 +72,7 @@ class Release:
         name = f"consul_{self.version}_SHA256SUMS"
         sums = self._asked(name)
         if sums is None:
-            hint = "correct `consul: {version: ...}` in the config"
+            hint = "correct `consul: {version: ...}` in the config, or install Consul yourself"
             raise NoFallback(f"There is no release {self.version} of Consul", where=self._url(""), hint=hint)
         self.key.verify(sums, self._signature(name), name)
         return sums.decode(errors="replace")

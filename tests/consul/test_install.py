@@ -300,6 +300,23 @@ def test_missing_network_is_tried_once_a_day(machine: Ec2Instance, server: Relea
     assert machine.said[-1].startswith("Consul 9.9.9 from the vendor's release")
 
 
+def test_packagers_version_is_the_release_that_it_packages(machine: Ec2Instance, server: ReleaseServer) -> None:
+    machine.find(Old("9.9.9+dfsg1"))
+    machine.find(server.way)
+    assert server.asked == []
+    assert "the config asks for" not in machine.said[-1]
+
+
+def test_cache_that_cannot_be_written_is_still_read(machine: Ec2Instance, server: ReleaseServer) -> None:
+    found = machine.find(Old())
+    machine.later()
+    lock = machine.cache / "consul.lock"
+    lock.unlink()
+    lock.mkdir()  # as for root, who may write everywhere
+    assert machine.find(server.way) == found
+    assert version_of(Path(found)) == "1.8.7"
+
+
 def test_tampered_replacement_leaves_the_cached_binary(machine: Ec2Instance, server: ReleaseServer) -> None:
     found = Path(machine.find(Old()))
     machine.later()
@@ -312,6 +329,9 @@ def test_tampered_replacement_leaves_the_cached_binary(machine: Ec2Instance, ser
 def test_at_hand_says_version_licence_and_deviation(machine: Ec2Instance, server: ReleaseServer) -> None:
     bsl = "BUSL-1.1: https://www.hashicorp.com/bsl"
     assert at_hand(VERSION, machine.environ) == f"not installed; `up` downloads Consul 9.9.9 ({bsl})"
+    machine.find(Old())
+    machine.later()
+    assert at_hand(VERSION, machine.environ) == f"Consul 1.8.7 is in the cache; `up` downloads Consul 9.9.9 ({bsl})"
     machine.find(server.way)
     cache = cached(machine.environ)
     assert at_hand(VERSION, machine.environ) == f"Consul 9.9.9 ({bsl}) from the cache: {cache}"
