@@ -1,4 +1,4 @@
-# make up     start the lab on this machine; needs only Python 3.10 or newer
+# make up     start the lab on this machine; needs only Python 3.10 to 3.14
 # make down   remove it
 # make test   run all checks and tests
 # make bench  run the benchmarks, and compare them with the last run
@@ -57,9 +57,9 @@ clean:
 $(VENV)/installed: setup.cfg pyproject.toml
 	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 	  for name in $(PYTHONS); do \
-	    "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 && { python=$$name; break; }; \
+	    "$$name" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' >/dev/null 2>&1 && { python=$$name; break; }; \
 	  done; \
-	  if [ -z "$$python" ]; then echo "Python 3.10 or newer is needed (make PYTHONS=/path/to/python up)"; exit 1; fi; \
+	  if [ -z "$$python" ]; then echo "Python 3.10 to 3.14 is needed (make PYTHONS=/path/to/python up)"; exit 1; fi; \
 	  if ! $$python -c 'import venv, ensurepip' 2>/dev/null; then \
 	    echo "$$python has no venv module; on Debian and Ubuntu: apt install python3-venv"; exit 1; \
 	  fi; \

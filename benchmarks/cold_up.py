@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks import bare
 from benchmarks.lab import write_three_services
 from benchmarks.measure import Result, Seconds, in_turn, median, spread
+from ecsconsul.config.lab import CONSUL_VERSION
 from ecsconsul.consul.install import find
 
 ROUNDS = 5
@@ -17,7 +18,7 @@ LIMIT = 1.4
 
 
 def measure(folder: Path) -> Iterator[Result]:
-    consul = find(lambda text: None)
+    consul = find(lambda text: None, CONSUL_VERSION)
     lab = write_three_services(folder, "cold")
     attempts = count()
 

@@ -27,6 +27,7 @@ from benchmarks import bare
 from benchmarks.lab import free_port
 from benchmarks.measure import PYTHON, Result, Seconds, in_turn, median, spread
 from benchmarks.srv import PATIENCE, PAUSE, Resolver
+from ecsconsul.config.lab import CONSUL_VERSION
 from ecsconsul.consul.install import find
 from ecsconsul.docker.engine import Engine, engine_url
 from ecsconsul.registrator.container_snapshot import nanoseconds
@@ -53,7 +54,7 @@ def measure(folder: Path) -> Iterator[Result]:
     if reason:
         print(f"registrator skipped: {reason}", file=sys.stderr)  # noqa: T201
         return
-    bench = Bench(folder, find(lambda text: None), APIClient(base_url=engine_url(), version="auto"))
+    bench = Bench(folder, find(lambda text: None, CONSUL_VERSION), APIClient(base_url=engine_url(), version="auto"))
     bench.build_image()
     try:
         yield from bench.events()

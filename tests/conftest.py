@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
+from ecsconsul.config.lab import CONSUL_VERSION
 from ecsconsul.consul.install import BINARY_VARIABLE, find
 from ecsconsul.errors import LabError
 from tests.consul_server import AgentClient, ConsulServer, consul_server
@@ -39,7 +40,7 @@ def pytest_sessionstart() -> None:
     Without one, each test that needs it says so.
     """
     try:
-        os.environ[BINARY_VARIABLE] = find(MESSAGES.append)
+        os.environ[BINARY_VARIABLE] = find(MESSAGES.append, CONSUL_VERSION)
     except LabError as error:
         MESSAGES.append(str(error))
 

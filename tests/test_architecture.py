@@ -34,7 +34,9 @@ LOOSE = {"ecsconsul", "ecsconsul.__main__", "ecsconsul.errors", "ecsconsul.paths
 }
 # rooms that do the same for different backends, and so may have modules of the same name
 BACKENDS = [{"region.runtimes.processes", "region.runtimes.docker"}, {"targets.local", "targets.aws"}]
-HEAVY = {"boto3", "botocore", "moto", "docker", "consul", "dns", "flask", "rich", "msgspec", "yaml", "requests"}
+HEAVY = {"boto3", "botocore", "moto", "docker", "consul", "dns", "flask", "rich", "msgspec", "yaml", "requests"} | {
+    "pysequoia"
+}
 
 
 def imports_of(name: str, tree: ast.AST) -> set[str]:

@@ -6,10 +6,12 @@ import configparser
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,6 +57,46 @@ def test_policies_are_in_the_wheel() -> None:
     pattern = SETUP["options.package_data"]["ecsconsul.targets.aws"]
     folder = ROOT / "ecsconsul" / "targets" / "aws"
     assert {path.name for path in folder.glob(pattern)} == {"up-and-down.json", "stack.json", "commands.json"}
+
+
+def test_the_vendors_key_is_in_the_wheel() -> None:
+    pattern = SETUP["options.package_data"]["ecsconsul.consul"]
+    assert [path.name for path in (ROOT / "ecsconsul" / "consul").glob(pattern)] == ["hashicorp.asc"]
+
+
+def requirements_of(text: str) -> list[str]:
+    return [line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#")]
+
+
+SERVICES = sorted((ROOT / "services").glob("*/requirements.txt"))
+REQUIRED = {
+    "setup.cfg": requirements_of(SETUP["options"]["install_requires"]),
+    "setup.cfg [dev]": requirements_of(SETUP["options.extras_require"]["dev"]),
+    **{path.parent.name: requirements_of(path.read_text()) for path in SERVICES},
+}
+
+
+@pytest.mark.parametrize(("place", "line"), [(place, line) for place, lines in REQUIRED.items() for line in lines])
+def test_every_dependency_has_bounds_that_fit_what_is_installed(place: str, line: str) -> None:
+    """Below the one it wasn't tried, and above the other it can't have been."""
+    requirement = Requirement(line)
+    assert sorted(one.operator for one in requirement.specifier) == ["<", ">="]
+    if requirement.marker is None or requirement.marker.evaluate():
+        assert requirement.specifier.contains(version(requirement.name))
+
+
+def test_services_have_the_bounds_of_the_region_that_runs_them_as_processes() -> None:
+    ours = {Requirement(line).name: Requirement(line).specifier for line in REQUIRED["setup.cfg"]}
+    assert len(SERVICES) == 3
+    for path in SERVICES:
+        for one in map(Requirement, REQUIRED[path.parent.name]):
+            assert one.specifier == ours[one.name], f"{path}: {one}"
+
+
+def test_python_has_bounds() -> None:
+    bounds = SpecifierSet(SETUP["options"]["python_requires"])
+    assert sorted(one.operator for one in bounds) == ["<", ">="]
+    assert [minor for minor in range(30) if bounds.contains(f"3.{minor}.1")] == [10, 11, 12, 13, 14]
 
 
 def test_region_imports_no_test_dependencies() -> None:

@@ -54,6 +54,19 @@ ImageName = Annotated[
     str, Meta(pattern=r"^[^\s$]+$", extra_json_schema=_words("an image name, such as python:3.12-slim"))
 ]
 
+# what laptops download and AWS runs unless the config says otherwise: the newest patch of a release that is supported.
+# The only place with it; the next one of the same minor version needs no more than this line and a run of the tests.
+CONSUL_VERSION = "1.22.7"
+CONSUL_REPOSITORY = "hashicorp/consul"
+ConsulVersion = Annotated[
+    str,
+    Meta(
+        pattern=r"^(1\.([89]|[1-9][0-9]+)|([2-9]|[1-9][0-9]+)\.(0|[1-9][0-9]*))\.(0|[1-9][0-9]*)$",
+        extra_json_schema=_words(f"a full version X.Y.Z of Consul from 1.8.0 on, such as {CONSUL_VERSION}"),
+        examples=[CONSUL_VERSION],
+    ),
+]
+
 Registry = Annotated[
     str,
     # no scheme and no trailing slash: it's the prefix of image names
@@ -131,11 +144,15 @@ class ServiceSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class ConsulSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The Consul servers of the lab."""
+    """The Consul servers of the lab, and the version that its servers and agents run."""
 
     servers: Annotated[
         Literal[1, 3, 5], Meta(description="number of servers; 3 survive the loss of one, 5 the loss of two")
     ] = 1
+    version: Annotated[
+        ConsulVersion,
+        Meta(description="version of Consul, on this machine and in AWS; under the free licence MPL up to 1.16.6"),
+    ] = CONSUL_VERSION
 
 
 class RegistratorSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -180,9 +197,13 @@ class AwsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Access, Meta(description="how status and dig reach Consul: through ssh, Session Manager (ssm), or directly")
     ] = "ssh"
     ssh: Annotated[SshSpec, Meta(description="how SSH reaches the Consul server")] = SshSpec()
-    consul_image: Annotated[ImageName, Meta(description="image of the Consul servers and agents")] = (
-        "hashicorp/consul:1.20"
-    )
+    consul_image: Annotated[
+        ImageName | None,
+        Meta(
+            description="image of the Consul servers and agents, by default the vendor's of consul.version; another one"
+            " must run that version and have the official image's entrypoint"
+        ),
+    ] = None
     registry: Annotated[
         Registry | None,
         Meta(description="where images are pushed: a Docker Hub namespace or host[:port]/path; by default ECR"),
@@ -218,6 +239,11 @@ class Lab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=
     def service(self, name: str) -> ServiceSpec | None:
         """The service of that name, or None."""
         return next((service for service in self.services if service.name == name), None)
+
+    @property
+    def consul_image(self) -> str:
+        """The image of Consul's servers and agents in AWS."""
+        return self.aws.consul_image or f"{CONSUL_REPOSITORY}:{self.consul.version}"
 
     @property
     def portal(self) -> ServiceSpec | None:

@@ -6,7 +6,8 @@ The built-in lab is a config too: default.yaml, which `ecsconsul init` writes.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ class ConfigMistakes(errors.ConfigInvalid):
 def load(path: Path | None, *, sources: bool = True, warn: Warn | None = None) -> Lab:
     """The lab that a config file describes, or the built-in lab for None.
 
-    `warn` is called at most once, with a warning about deprecated keys.
+    `warn` is called for each warning: about deprecated keys, and about an image of another version of Consul.
 
     Raises:
         errors.ConfigInvalid: the file can't be read, or (ConfigMistakes) has mistakes.
@@ -113,10 +114,32 @@ def parse(data: bytes, name: str, folder: Path, *, sources: bool = True, warn: W
         raise ConfigMistakes(name, [*mistakes, stop.mistake]) from None
     if mistakes:
         raise ConfigMistakes(name, mistakes)
-    if config.deprecated and warn:
-        warn(_deprecation(name, config.reader, config.deprecated))
+    if warn:
+        for text in _warnings(name, config, values):
+            warn(text)
     services = tuple(ServiceSpec(name=service, **fields) for service, fields in values.pop("services").items())
     return Lab(name=values.pop("lab"), services=services, **values)
+
+
+def _warnings(name: str, config: _Config, values: Values) -> Iterator[str]:
+    if config.deprecated:
+        yield _deprecation(name, config.reader, config.deprecated)
+    image, version = values["aws"].consul_image, values["consul"].version
+    if image and (tag := another_version(image, version)):
+        line = config.reader.line("aws.consul_image")
+        yield (
+            f"{name}:{line}: aws.consul_image has the tag {tag}, but consul.version is {version}, which Consul is"
+            " configured for; give both the same version"
+        )
+
+
+def another_version(image: str, version: str) -> str:
+    """The image's tag, if it names another version of Consul: 1.16 and 1.16.6-ubi name 1.16.6, and latest none."""
+    tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
+    numbers = re.match(r"v?(\d+(?:\.\d+)*)", tag)
+    if numbers is None or f"{version}.".startswith(f"{numbers[1]}."):
+        return ""
+    return tag
 
 
 def _deprecation(name: str, reader: Reader, keys: list[str]) -> str:

@@ -1,4 +1,9 @@
-"""Downloads and unpacks Debian's consul package with apt's tools, without installing anything."""
+"""Downloads and unpacks Debian's consul package with apt's tools, without installing anything.
+
+A mirror is trusted with nothing, so plain HTTP is enough: apt verifies the signature of the suite's InRelease file with
+Debian's own keys, by its hashes the package list, and by the list's hash the package. The settings below forbid what a
+machine's configuration may allow, such as unsigned sources.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,18 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import LabError
+from .binary_source import Say
+from .licence import named
 
 SUITE = "bullseye"  # Debian 11: the last one with a consul package
+# what that package contains, plus Debian's own security fixes until the suite's end in 2024
+PACKAGED = "1.8.7"
+LAST_RESORT = f"Debian's {named(PACKAGED)}, of 2020 and unsupported by its vendor: the last resort, for trying only,"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # how a sources list may call the machine's release, besides its codename
 MOVING_SUITES = {"stable", "oldstable", "oldoldstable", "testing", "unstable", "sid"}
@@ -41,8 +51,9 @@ class DebianPackage:
 
     keyring: Path = KEYRING
     source: str = f"Debian's {SUITE} package"
+    exact: bool = False
 
-    def fetch(self, folder: Path, say: Callable[[str], None]) -> Path:
+    def fetch(self, folder: Path, say: Say) -> Path:
         """Downloads the executable to `folder`; apt verifies the archive's signature and the package's hash.
 
         Raises LabError if this isn't Debian, or no mirror has the package.
@@ -50,7 +61,7 @@ class DebianPackage:
         _require_tools(self.keyring)
         failed = []
         for number, uri in enumerate(_mirrors()[:MOST_MIRRORS]):
-            say(f"downloading Consul from Debian's {SUITE} at {uri}")
+            say(f"downloading {LAST_RESORT} from {uri}")
             try:
                 return _unpack(_download(folder / str(number), uri, self.keyring))
             except LabError as error:
@@ -94,6 +105,11 @@ Dir::Cache::Archives "archives/";
 Dir::Cache::pkgcache "pkgcache.bin";
 Acquire::GzipIndexes "false";
 Debug::NoLocking "true";
+# Nothing unsigned or weakly signed, whatever the machine's own sources are allowed.
+APT::Get::AllowUnauthenticated "false";
+Acquire::AllowInsecureRepositories "false";
+Acquire::AllowWeakRepositories "false";
+Acquire::AllowDowngradeToInsecureRepositories "false";
 Acquire::Retries "1";
 Acquire::http::Timeout "5";
 Acquire::https::Timeout "5";

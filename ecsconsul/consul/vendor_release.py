@@ -13,7 +13,8 @@ import zipfile
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -21,46 +22,72 @@ from urllib.parse import urlsplit
 
 from .. import __version__
 from ..errors import LabError, Unreachable
+from .binary_source import NoFallback, Say, Untrusted
+from .licence import named
+from .signature import TAMPERED, SigningKey, vendor_key
 
-# the last release whose servers have no separate TLS port for gRPC (since 1.14 it's a fixed port, on which two labs
-# on one address would collide), and free software (MPL; BUSL since 1.17)
-VERSION = "1.13.9"
 RELEASES = "https://releases.hashicorp.com/consul"
-ANSWER_SECONDS = 3.0  # for the checksums, including the name lookup
+ANSWER_SECONDS = 3.0  # for the checksums and for their signature, including the name lookup
 STALL_SECONDS = 10.0  # without receiving a byte
 DOWNLOAD_SECONDS = 600.0  # for the whole archive, about 50 MB
 CHUNK = 1 << 18  # bytes
+MOST_BYTES = 1 << 20  # of the checksums, or of a signature
 ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
 @dataclass(frozen=True)
 class Release:
-    """A release as the vendor publishes it: BASE/VERSION/ contains a zip per platform and their checksums."""
+    """A release as the vendor publishes it: BASE/VERSION/ has a zip per platform, their checksums, and a signature."""
 
+    version: str
     base: str = RELEASES
-    version: str = VERSION
+    key: SigningKey = field(default_factory=vendor_key)
     answer_seconds: float = ANSWER_SECONDS
     stall_seconds: float = STALL_SECONDS
     download_seconds: float = DOWNLOAD_SECONDS
     source: str = "the vendor's release"
+    exact: bool = True
 
-    def fetch(self, folder: Path, say: Callable[[str], None]) -> Path:
-        """Downloads the executable to `folder`, and verifies the published SHA-256.
+    def fetch(self, folder: Path, say: Say) -> Path:
+        """Downloads the executable to `folder`, and verifies the vendor's signature and the SHA-256 that it signs.
 
-        Raises LabError if there is none for this platform or the checksum differs, Unreachable if the vendor's host
-        doesn't answer or drops the connection.
+        Raises LabError if there is none for this platform; Unreachable if the vendor's host doesn't answer or drops
+        the connection; NoFallback if there is no such release, Untrusted if it isn't what the vendor signed.
         """
         name = f"consul_{self.version}_{platform(sys.platform, os.uname().machine)}.zip"
         wanted = checksum(self._checksums(), name)
-        say(f"downloading Consul {self.version} from {urlsplit(self.base).hostname}")
+        say(f"downloading {named(self.version)} from {urlsplit(self.base).hostname}")
         archive = folder / name
-        got = self._download(f"{self.base}/{self.version}/{name}", archive)
+        got = self._download(self._url(name), archive)
         if got != wanted:
-            raise LabError(f"The checksum of {name} is wrong", why=f"its SHA-256 is {got}, but {wanted} was published")
+            why = f"its SHA-256 is {got}, but {wanted} was published"
+            raise Untrusted(f"The checksum of {name} is wrong", why=why, hint=TAMPERED)
         return _unpacked(archive, folder)
 
+    def _url(self, name: str) -> str:
+        return f"{self.base}/{self.version}/{name}"
+
     def _checksums(self) -> str:
-        url = f"{self.base}/{self.version}/consul_{self.version}_SHA256SUMS"
+        """The checksums, which the vendor has signed."""
+        name = f"consul_{self.version}_SHA256SUMS"
+        sums = self._asked(name)
+        if sums is None:
+            hint = "correct `consul: {version: ...}` in the config, or install Consul yourself"
+            raise NoFallback(f"There is no release {self.version} of Consul", where=self._url(""), hint=hint)
+        self.key.verify(sums, self._signature(name), name)
+        return sums.decode(errors="replace")
+
+    def _signature(self, name: str) -> bytes:
+        # the vendor adds each key's ID: what has no ID was, for old releases, made with a key that it has revoked
+        for suffix in (f"{self.key.fingerprint[-8:]}.sig", "sig"):
+            signature = self._asked(f"{name}.{suffix}")
+            if signature is not None:
+                return signature
+        raise Untrusted(f"The signature of {name} is missing", where=self._url(""), hint=TAMPERED)
+
+    def _asked(self, name: str) -> bytes | None:
+        """A small file; None if there is none."""
+        url = self._url(name)
         return _within(self.answer_seconds, url, lambda: _read(url, self.answer_seconds))
 
     def _download(self, url: str, path: Path) -> str:
@@ -90,9 +117,9 @@ def checksum(sums: str, name: str) -> str:
     raise LabError(f"The published checksums don't list {name}")
 
 
-def _within(seconds: float, url: str, read: Callable[[], str]) -> str:
+def _within(seconds: float, url: str, read: Callable[[], bytes | None]) -> bytes | None:
     """Calls `read()` with a timeout in total, since name lookups have none."""
-    answer: Future[str] = Future()
+    answer: Future[bytes | None] = Future()
 
     def run() -> None:
         try:
@@ -109,9 +136,14 @@ def _within(seconds: float, url: str, read: Callable[[], str]) -> str:
         raise _unreachable(url, error) from error
 
 
-def _read(url: str, seconds: float) -> str:
-    with _open(url, seconds) as answer:
-        return answer.read().decode(errors="replace")
+def _read(url: str, seconds: float) -> bytes | None:
+    try:
+        with _open(url, seconds) as answer:
+            return answer.read(MOST_BYTES)
+    except HTTPError as error:
+        if error.code == HTTPStatus.NOT_FOUND:
+            return None
+        raise
 
 
 def _open(url: str, seconds: float) -> HTTPResponse:

@@ -59,7 +59,7 @@ class StackStep(BaseStep):
             actual = self._await_stable(actual, report)
             if actual and state_of(actual.detail) is StackState.READY and actual.fingerprint == self.fingerprint:
                 return actual.detail
-            started = self._start(actual)
+            started = self._start(actual, report)
             if started == STARTED:
                 return self._await_ready(report)
             if started == NO_UPDATES and actual:
@@ -101,14 +101,14 @@ class StackStep(BaseStep):
 
         self._poll(ended, report)
 
-    def _start(self, actual: Actual | None) -> str:
+    def _start(self, actual: Actual | None, report: Report) -> str:
         """Create or update the stack; whether that started, there are no updates, or the stack has changed meanwhile.
 
         A failed operation is rolled back, as by default: its events and the console output of instances survive that.
         """
         cloudformation = self._client()
         try:
-            (cloudformation.update_stack if actual else cloudformation.create_stack)(**self._request())
+            (cloudformation.update_stack if actual else cloudformation.create_stack)(**self._request(report))
         except client_error() as error:
             if NO_UPDATES in str(error):
                 # after a rollback the stack is what the last successful operation made
@@ -225,8 +225,9 @@ class StackStep(BaseStep):
             raise
         return next((stack for stack in stacks if stack["StackStatus"] != "DELETE_COMPLETE"), None)
 
-    def _request(self) -> dict[str, Any]:
-        parameters = {**self._lab_parameters(), **self._target.stack_parameters()}
+    def _request(self, report: Report) -> dict[str, Any]:
+        image = self._target.pinned_image(self._lab.consul_image, report.say)
+        parameters = {**self._lab_parameters(), "ConsulImage": image, **self._target.stack_parameters()}
         return {
             "StackName": self._lab.name,
             "TemplateBody": stack_template(),
@@ -243,7 +244,7 @@ class StackStep(BaseStep):
             "InstanceCount": str(self._lab.instances),
             "ConsulServers": str(self._lab.consul.servers),
             "InstanceType": aws.instance_type,
-            "ConsulImage": aws.consul_image,
+            "ConsulImage": self._lab.consul_image,
             **({"KeyName": aws.key_name} if aws.key_name else {}),
             **({"SshCidr": aws.ssh_cidr} if aws.ssh_cidr else {}),
             **({"VpcId": aws.vpc} if aws.vpc else {}),

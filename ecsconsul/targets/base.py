@@ -92,6 +92,9 @@ class Target(Protocol):
     def stack_parameters(self) -> dict[str, str]:
         """The template parameters that only the target knows; not part of the stack's fingerprint."""
 
+    def pinned_image(self, image: str, say: Say) -> str:
+        """Consul's image for the stack, with the digest that it has or gets; not part of the stack's fingerprint."""
+
     def log_configuration(self, service: str) -> dict[str, Any] | None:
         """The logConfiguration of a service's container definition; None to use the default."""
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ecsconsul import paths
 from ecsconsul.config import loader as config
-from ecsconsul.config.lab import Check, Lab
+from ecsconsul.config.lab import CONSUL_VERSION, Check, Lab
 from ecsconsul.errors import ConfigInvalid, ExitCode
 
 KEYWORDS = (
@@ -92,7 +92,7 @@ def test_aws_defaults(folder):
     assert (lab.aws.registry, lab.aws.registrator.image) == (None, None)
     assert (lab.aws.vpc, lab.aws.subnets, lab.aws.key_name, lab.aws.ssh_cidr) == (None, (), None, None)
     assert (lab.aws.instance_type, lab.aws.consul_access, lab.aws.consul_image) == (
-        "t3.small", "ssh", "hashicorp/consul:1.20",
+        "t3.small", "ssh", None,
     )  # fmt: skip
     assert (lab.aws.ssh.user, lab.aws.ssh.port, lab.aws.ssh.key, lab.aws.ssh.host) == ("ec2-user", 22, None, None)
 
@@ -145,6 +145,95 @@ def test_deprecated_registry_and_registrator_still_work(folder, aws):
     assert (lab.aws.registry, lab.aws.registrator.image) == ("repo", "r:1")
     moves = "move registry to aws.registry, registrator to aws.registrator"
     assert warnings == [f"{folder / 'config.yaml'}:2: deprecated: {moves}"]
+
+
+# --- the version of Consul
+
+
+def test_one_version_drives_the_download_and_the_image(folder):
+    lab = read(folder, web(""))
+    assert (lab.consul.version, lab.consul_image) == (CONSUL_VERSION, f"hashicorp/consul:{CONSUL_VERSION}")
+    lab = read(folder, "consul: {version: 1.16.6}\n" + web(""))
+    assert (lab.consul.version, lab.consul_image) == ("1.16.6", "hashicorp/consul:1.16.6")
+    lab = read(folder, "aws: {consul_image: mirror.example/consul:1}\n" + web(""))
+    assert (lab.consul.version, lab.consul_image) == (CONSUL_VERSION, "mirror.example/consul:1")
+
+
+def test_version_is_pinned_in_one_place():
+    """A new patch release must not have to be looked for in the code."""
+    package = Path(config.__file__).parents[1]
+    folders = (package, package.parent / "templates", package.parent / "services")
+    files = [path for one in folders for path in one.rglob("*.*") if path.suffix in (".py", ".yaml", ".sh", ".json")]
+    found = {path.name for path in files if CONSUL_VERSION in path.read_text()}
+    # the schema is generated
+    assert found == {"lab.py", "config.schema.json"}
+    assert f"| `consul.version` | {CONSUL_VERSION} |" in (package.parent / "docs" / "config.md").read_text()
+
+
+@pytest.mark.parametrize("version", ["1.8.0", "1.8.7", "1.9.17", "1.10.0", "1.22.7", "1.100.0", "2.0.1", "10.0.0"])
+def test_versions_from_1_8_on(folder, version):
+    assert read(folder, f"consul: {{version: {version}}}\n" + web("")).consul.version == version
+    assert read(folder, f"consul: {{version: '{version}'}}\n" + web("")).consul.version == version
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        "1.7.14",
+        "0.9.0",
+        "1.22",
+        "1",
+        "1.22.x",
+        "v1.22.7",
+        "1.22.7+ent",
+        "1.22.0-rc1",
+        "latest",
+        "1.08.0",
+        "1.8.07",
+        "''",
+    ],
+)
+def test_other_versions_are_mistakes_with_their_line(folder, version):
+    mistake = only(folder, f"consul:\n  version: {version}\n" + web(""))
+    assert mistake.startswith("2: consul.version: expected a full version X.Y.Z of Consul from 1.8.0 on, such as 1.")
+
+
+@pytest.mark.parametrize(
+    ("image", "tag"),
+    [
+        ("hashicorp/consul:1.20", "1.20"),
+        ("hashicorp/consul:1.22.6", "1.22.6"),
+        ("hashicorp/consul:1.22.70", "1.22.70"),
+        ("hashicorp/consul:1.2", "1.2"),
+        ("registry.example:5000/consul:v1.20.1-ubi", "v1.20.1-ubi"),
+        ("hashicorp/consul:1.20@sha256:12ab", "1.20"),
+        ("hashicorp/consul:1.22.7", ""),
+        ("hashicorp/consul:1.22", ""),
+        ("hashicorp/consul:1", ""),
+        ("hashicorp/consul:v1.22.7-ubi", ""),
+        ("hashicorp/consul:1.22.7@sha256:12ab", ""),
+        ("hashicorp/consul:latest", ""),
+        ("hashicorp/consul@sha256:12ab", ""),
+        ("registry.example:5000/consul", ""),
+    ],
+)
+def test_image_of_another_version_is_recognized(image, tag):
+    assert config.another_version(image, "1.22.7") == tag
+
+
+def test_image_of_another_version_causes_a_warning(folder):
+    def warnings(text: str) -> list[str]:
+        found: list[str] = []
+        (folder / "config.yaml").write_text(text + web(""))
+        config.load(folder / "config.yaml", warn=found.append)
+        return found
+
+    [warning] = warnings("lab: x1\naws: {consul_image: 'hashicorp/consul:1.20'}\nconsul: {version: 1.16.6}\n")
+    assert warning.startswith(
+        f"{folder / 'config.yaml'}:2: aws.consul_image has the tag 1.20, but consul.version is 1.16.6"
+    )
+    assert len(warnings("registry: repo\naws: {consul_image: 'hashicorp/consul:1.20'}\n")) == 2
+    assert warnings("consul: {version: 1.16.6}\naws: {consul_image: 'mirror/consul:1.16.6'}\n") == []
 
 
 def test_current_keys_cause_no_warning(folder):
@@ -477,7 +566,7 @@ def test_a_duration_without_unit_is_understood(folder):
         ("lab: one".encode("utf-16"), "1: : not UTF-8: byte 0xff"),
         ("<<: 3\n" + web(""), "1: : << merges mappings, not 3"),
         ("consul: {servers: 2}\n" + web(""), "1: consul.servers: expected one of 1, 3, 5, got 2"),
-        ("consul: 3\n" + web(""), "1: consul: expected a mapping with servers, got 3"),
+        ("consul: 3\n" + web(""), "1: consul: expected a mapping with servers, version, got 3"),
         (
             "lab: no\n" + web(""),
             "1: lab: expected 2 to 32 lower-case letters, digits and hyphens, starting with a l",

@@ -13,12 +13,20 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+from pysequoia import SignatureMode, Tsk, sign
+
+from ecsconsul.consul.signature import SigningKey
 from ecsconsul.consul.vendor_release import Release, platform
 
 VERSION = "9.9.9"
 ZIP = f"consul_{VERSION}_{platform(sys.platform, os.uname().machine)}.zip"
 SUMS_PATH = f"/consul/{VERSION}/consul_{VERSION}_SHA256SUMS"
 ZIP_PATH = f"/consul/{VERSION}/{ZIP}"
+# the servers' key, and its certificate as the package would ship it
+SECRET = Tsk.generate("release server <nobody@example.com>")
+KEY = SigningKey(str(SECRET.extract_certificate()).encode(), SECRET.extract_certificate().fingerprint.upper())
+SIGNATURE_PATH = f"{SUMS_PATH}.sig"
+KEYED_PATH = f"{SUMS_PATH}.{KEY.fingerprint[-8:]}.sig"
 SCRIPT = f'#!/bin/sh\necho "Consul v{VERSION}"\necho "Revision abc"\n'
 
 
@@ -29,6 +37,11 @@ def zipped(script: str = SCRIPT, name: str = "consul") -> bytes:
         archive.writestr("LICENSE.txt", "made up\n")
         archive.writestr(name, script)
     return made.getvalue()
+
+
+def signature(signed: bytes, secret: Tsk = SECRET) -> bytes:
+    """A detached signature, as the vendor publishes it beside what it signs."""
+    return sign(secret.signer(), signed, mode=SignatureMode.DETACHED, armor=False)
 
 
 class ReleaseServer(ThreadingHTTPServer):
@@ -54,12 +67,18 @@ class ReleaseServer(ThreadingHTTPServer):
     @property
     def way(self) -> Release:
         """The way to what it has published, with as much time as a busy machine takes."""
-        return Release(self.base, VERSION, answer_seconds=60.0)
+        return Release(VERSION, self.base, KEY, answer_seconds=60.0)
 
     def publish(self, archive: bytes, checksum: str = "") -> None:
         digest = checksum or hashlib.sha256(archive).hexdigest()
         other = "0" * 64 + f"  consul_{VERSION}_plan9_mips.zip\n"
-        self.files = {ZIP_PATH: archive, SUMS_PATH: f"{other}{digest}  {ZIP}\n".encode()}
+        sums = f"{other}{digest}  {ZIP}\n".encode()
+        self.files = {ZIP_PATH: archive}
+        self.publish_sums(sums, signature(sums))
+
+    def publish_sums(self, sums: bytes, signed: bytes) -> None:
+        """The checksums and their signature, under both of its names."""
+        self.files |= {SUMS_PATH: sums, KEYED_PATH: signed, SIGNATURE_PATH: signed}
 
 
 class _Handler(BaseHTTPRequestHandler):

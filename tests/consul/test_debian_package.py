@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from pysequoia import Tsk
 
+from ecsconsul.consul import debian_package
 from ecsconsul.consul.debian_package import (
     DebianPackage,
     apt_configuration,
@@ -91,6 +94,57 @@ def test_apt_uses_only_its_own_folder(tmp_path: Path) -> None:
     hooks = ("apt::update::p", "apt::default-release")
     # what was cleared keeps its name
     assert {value for name, value in dumped.items() if name.startswith(hooks)} == {'""'}
+
+
+def unsigned_archive(folder: Path) -> str:
+    """An archive with a consul package that nobody signed; its URI."""
+    package = folder / "package"
+    (package / "DEBIAN").mkdir(parents=True)
+    fields = {"Package": "consul", "Version": "1.8.7", "Architecture": "all", "Maintainer": "x <x@example.com>"}
+    control = "".join(f"{name}: {value}\n" for name, value in fields.items()) + "Description: made up\n"
+    (package / "DEBIAN" / "control").write_text(control)
+    archive = folder / "archive"
+    index = archive / "dists" / "bullseye" / "main" / "binary-all"
+    index.mkdir(parents=True)
+    deb = archive / "consul.deb"
+    subprocess.run(["dpkg-deb", "--build", str(package), str(deb)], check=True, capture_output=True)
+    digest = hashlib.sha256(deb.read_bytes()).hexdigest()
+    entry = f"{control}Filename: consul.deb\nSize: {deb.stat().st_size}\nSHA256: {digest}\n"
+    ours = subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True).stdout.strip()
+    sums = ""
+    for architecture in (ours, "all"):
+        path = index.with_name(f"binary-{architecture}") / "Packages"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(entry)
+        sums += f" {hashlib.sha256(entry.encode()).hexdigest()} {len(entry)} main/binary-{architecture}/Packages\n"
+    release = f"Suite: bullseye\nCodename: bullseye\nComponents: main\nArchitectures: {ours} all\nSHA256:\n{sums}"
+    (index.parents[1] / "Release").write_text(release)
+    return f"file:{archive}"
+
+
+def test_unsigned_archive_is_rejected_even_if_the_machine_allows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mirrors are mostly plain HTTP: the signature is all that tells Debian's package from another."""
+    if not shutil.which("apt-get"):
+        pytest.skip("apt-get is not installed")
+    uri = unsigned_archive(tmp_path)
+    machine = tmp_path / "machine.conf"
+    allowed = (
+        "Acquire::AllowInsecureRepositories",
+        "Acquire::AllowDowngradeToInsecureRepositories",
+        "Acquire::AllowWeakRepositories",
+        "APT::Get::AllowUnauthenticated",
+    )
+    machine.write_text("".join(f'{name} "true";\n' for name in allowed))
+    monkeypatch.setenv("APT_CONFIG", str(machine))
+    monkeypatch.setattr(debian_package, "_mirrors", lambda: [uri])
+    keys = tmp_path / "keys.gpg"
+    keys.write_bytes(bytes(Tsk.generate("archive").extract_certificate()))
+    (tmp_path / "consul").mkdir()
+    with pytest.raises(LabError, match=r"no mirror has the package.*is not signed"):
+        DebianPackage(keys).fetch(tmp_path / "consul", lambda line: None)
+    assert list((tmp_path / "consul").rglob("*.deb")) == []
 
 
 def test_missing_keys_prevent_the_download(tmp_path: Path) -> None:

@@ -7,10 +7,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pysequoia import Tsk
 
+from ecsconsul.consul.binary_source import NoFallback, Untrusted
+from ecsconsul.consul.signature import vendor_key
 from ecsconsul.consul.vendor_release import RELEASES, Release, checksum, platform
 from ecsconsul.errors import LabError, Unreachable
-from tests.consul.release_server import SUMS_PATH, VERSION, ZIP, ZIP_PATH, ReleaseServer, release_server, zipped
+from tests.consul.release_server import (
+    KEY,
+    KEYED_PATH,
+    SIGNATURE_PATH,
+    SUMS_PATH,
+    VERSION,
+    ZIP,
+    ZIP_PATH,
+    ReleaseServer,
+    release_server,
+    signature,
+    zipped,
+)
 
 
 @pytest.fixture
@@ -22,23 +37,83 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ReleaseServer]:
 
 def fetch(base: str, folder: Path, **limits: float) -> Path:
     """Where no limit is tested, the host has as much time as a busy machine takes."""
-    return Release(base, VERSION, **{"answer_seconds": 60.0, **limits}).fetch(folder, lambda line: None)
+    return Release(VERSION, base, KEY, **{"answer_seconds": 60.0, **limits}).fetch(folder, lambda line: None)
 
 
 def test_release_is_downloaded_and_verified(server: ReleaseServer, tmp_path: Path) -> None:
     said: list[str] = []
     binary = server.way.fetch(tmp_path, said.append)
     assert subprocess.run([binary], capture_output=True, check=True).stdout.startswith(b"Consul v9.9.9")
-    assert server.asked == [SUMS_PATH, ZIP_PATH]
-    assert said == ["downloading Consul 9.9.9 from 127.0.0.1"]
+    assert server.asked == [SUMS_PATH, KEYED_PATH, ZIP_PATH]
+    assert said == ["downloading Consul 9.9.9 (BUSL-1.1: https://www.hashicorp.com/bsl) from 127.0.0.1"]
 
 
 def test_wrong_checksum_is_rejected(server: ReleaseServer, tmp_path: Path) -> None:
     server.publish(zipped(), checksum="f" * 64)
-    with pytest.raises(LabError, match=f"The checksum of {ZIP} is wrong.*but ffff") as raised:
+    with pytest.raises(Untrusted, match=f"The checksum of {ZIP} is wrong.*but ffff"):
         fetch(server.base, tmp_path)
-    assert not isinstance(raised.value, Unreachable)
     assert not (tmp_path / "consul").exists(), "what was not verified must not be unpacked"
+
+
+def refused(server: ReleaseServer, folder: Path) -> Untrusted:
+    """The error, after which nothing was downloaded."""
+    with pytest.raises(Untrusted) as raised:
+        fetch(server.base, folder)
+    assert ZIP_PATH not in server.asked
+    assert list(folder.iterdir()) == []
+    return raised.value
+
+
+def test_tampered_checksums_are_rejected(server: ReleaseServer, tmp_path: Path) -> None:
+    """Whoever can replace the archive can also replace its checksum, but not sign it."""
+    sums = server.files[SUMS_PATH]
+    server.publish(zipped("#!/bin/sh\nevil\n"))
+    server.files[KEYED_PATH] = server.files[SIGNATURE_PATH] = signature(sums)
+    error = refused(server, tmp_path)
+    assert error.what == f"The signature of consul_{VERSION}_SHA256SUMS is wrong"
+    assert error.where == f"key {KEY.fingerprint}"
+    assert "\n" not in error.why
+
+
+def test_signature_by_another_key_is_rejected(server: ReleaseServer, tmp_path: Path) -> None:
+    sums = server.files[SUMS_PATH]
+    server.publish_sums(sums, signature(sums, Tsk.generate("release server <nobody@example.com>")))
+    assert "is wrong" in refused(server, tmp_path).what
+
+
+@pytest.mark.parametrize("garbage", [b"", b"<html>a hotel's login page</html>", b"\xc2\xbd\x04"])
+def test_garbage_is_no_signature(server: ReleaseServer, tmp_path: Path, garbage: bytes) -> None:
+    server.publish_sums(server.files[SUMS_PATH], garbage)
+    assert "is wrong" in refused(server, tmp_path).what
+
+
+def test_missing_signature_is_rejected(server: ReleaseServer, tmp_path: Path) -> None:
+    del server.files[KEYED_PATH], server.files[SIGNATURE_PATH]
+    assert refused(server, tmp_path).what == f"The signature of consul_{VERSION}_SHA256SUMS is missing"
+    assert server.asked == [SUMS_PATH, KEYED_PATH, SIGNATURE_PATH]
+
+
+def test_signature_without_the_keys_id_in_its_name_is_verified_too(server: ReleaseServer, tmp_path: Path) -> None:
+    del server.files[KEYED_PATH]
+    assert fetch(server.base, tmp_path).is_file()
+    server.files[SIGNATURE_PATH] = signature(b"something else")
+    with pytest.raises(Untrusted):
+        fetch(server.base, tmp_path)
+
+
+def test_signature_of_an_old_name_is_not_asked_for_if_the_new_one_is_wrong(
+    server: ReleaseServer, tmp_path: Path
+) -> None:
+    server.files[KEYED_PATH] = signature(b"something else")
+    refused(server, tmp_path)
+    assert SIGNATURE_PATH not in server.asked
+
+
+def test_unknown_version_is_reported_and_not_replaced(server: ReleaseServer, tmp_path: Path) -> None:
+    del server.files[SUMS_PATH]
+    with pytest.raises(NoFallback, match=f"There is no release {VERSION} of Consul") as raised:
+        fetch(server.base, tmp_path)
+    assert "consul: {version" in raised.value.hint
 
 
 def test_interrupted_download_is_reported(server: ReleaseServer, tmp_path: Path) -> None:
@@ -85,18 +160,19 @@ def test_unknown_host_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             fetch(base, tmp_path)
 
 
-@pytest.mark.parametrize("missing", [SUMS_PATH, ZIP_PATH])
-def test_missing_release_reports_404(server: ReleaseServer, tmp_path: Path, missing: str) -> None:
-    del server.files[missing]
-    with pytest.raises(Unreachable, match=f"{missing}.*404"):
+def test_missing_archive_reports_404(server: ReleaseServer, tmp_path: Path) -> None:
+    del server.files[ZIP_PATH]
+    with pytest.raises(Unreachable, match=f"{ZIP_PATH}.*404"):
         fetch(server.base, tmp_path)
 
 
 def test_unpublished_platform_is_reported(server: ReleaseServer, tmp_path: Path) -> None:
-    server.files[SUMS_PATH] = b"<html>a hotel's login page</html>"
-    with pytest.raises(LabError, match=f"checksums don't list {ZIP}"):
+    others = b"0" * 64 + b"  consul_9.9.9_plan9_mips.zip\n"
+    server.publish_sums(others, signature(others))
+    with pytest.raises(LabError, match=f"checksums don't list {ZIP}") as raised:
         fetch(server.base, tmp_path)
-    assert server.asked == [SUMS_PATH]
+    assert not isinstance(raised.value, NoFallback)
+    assert ZIP_PATH not in server.asked
 
 
 @pytest.mark.parametrize("archive", [b"no zip at all", zipped(name="bin/other")])
@@ -113,12 +189,16 @@ def test_proxy_of_the_environment_is_used(
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
     fetch("http://releases.invalid/consul", tmp_path)
-    assert server.asked == [SUMS_PATH, ZIP_PATH]
+    assert server.asked == [SUMS_PATH, KEYED_PATH, ZIP_PATH]
 
 
 def test_vendor_url_is_https() -> None:
-    assert Release().base == RELEASES
+    assert Release(VERSION).base == RELEASES
     assert RELEASES.startswith("https://")
+
+
+def test_releases_are_verified_with_the_vendors_key() -> None:
+    assert Release(VERSION).key == vendor_key()
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,25 @@ def test_parameters_come_from_lab_and_target(region: FakeTarget, report: Recordi
     assert ours["SubnetIds"].split(",")[0] in given["SubnetIds"]
 
 
+def test_image_is_pinned_when_the_stack_is_changed_and_not_in_its_fingerprint(
+    target: FakeTarget, report: RecordingReport
+) -> None:
+    """A plan must not ask a registry, and an answer that changes must not change the plan."""
+    target.digest = "@sha256:12ab"
+    step = StackStep(LAB, target)
+    assert op(step) == "create"
+    assert target.pinned == []
+    step.apply(None, report)
+    assert parameters(target)["ConsulImage"] == f"{LAB.consul_image}@sha256:12ab"
+    target.digest = "@sha256:34cd"
+    assert op(StackStep(LAB, target)) == "keep"
+    assert target.pinned == [LAB.consul_image]
+    newer = StackStep(replace(LAB, consul=ConsulSpec(version="1.16.6")), target)
+    assert op(newer) == "update"
+    newer.apply(newer.inspect(), report)
+    assert parameters(target)["ConsulImage"] == "hashicorp/consul:1.16.6@sha256:34cd"
+
+
 def test_portal_port_is_opened(region: FakeTarget, report: RecordingReport) -> None:
     other = ServiceSpec(name="admin", path="/admin", host_port=8081)
     StackStep(replace(LAB, services=(other, *LAB.services)), region).apply(None, report)

@@ -64,6 +64,7 @@ class FakeTarget:
     """A target whose AWS API is at `endpoint`; None when the target doesn't exist yet.
 
     `requests` are the operations in order, `clients` replace those of the endpoint.
+    `pinned` are the images whose `digest` was asked for.
     """
 
     endpoint: str | None
@@ -78,6 +79,8 @@ class FakeTarget:
     requests: list[str] = field(default_factory=list)
     clients: dict[str, Any] = field(default_factory=dict)
     blocking: list[LabError] = field(default_factory=list)
+    pinned: list[str] = field(default_factory=list)
+    digest: str = ""
     clients_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def client(self, service: str) -> Any:
@@ -128,6 +131,10 @@ class FakeTarget:
         vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
         subnets = [subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"]]
         return {"VpcId": vpc, "SubnetIds": ",".join(subnets)}
+
+    def pinned_image(self, image: str, say: Say) -> str:
+        self.pinned.append(image)
+        return image + self.digest
 
     @contextmanager
     def consul(self) -> Iterator[ConsulAddress]:

@@ -36,6 +36,8 @@ lab: {name}
 target: aws
 aws:
   consul_access: direct
+  # no such image is there, so the stack has it by its tag, and no other registry is asked
+  consul_image: {registry}/consul:1
   registry: {registry}/e2e
   registrator: {{image: {registry}/e2e/registrator:1}}
 services:

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ecsconsul.config.lab import CONSUL_VERSION
 from ecsconsul.consul.debian_package import KEYRING, DebianPackage, debian_mirrors, parse_targets
 from ecsconsul.consul.install import cached, find, version_of
 from tests.e2e.lab import eventually, words_of
@@ -25,7 +26,7 @@ import sys
 assert sys.version_info >= (3, 10)
 from ecsconsul.consul.install import find
 from ecsconsul.consul.debian_package import DebianPackage
-print(find(lambda line: None, ways=[DebianPackage()]))
+print(find(lambda line: None, "9.9.9", ways=[DebianPackage()]))
 """
 SECONDS = 240
 
@@ -45,11 +46,13 @@ def machine_lists() -> dict[str, int]:
 def test_fetch_leaves_the_machine_untouched(tmp_path: Path) -> None:
     environ = {"PATH": str(tmp_path), "ECSCONSUL_CACHE": str(tmp_path / "cache")}
     before, output = machine_lists(), list[str]()
-    found = find(output.append, environ=environ, ways=[DebianPackage()])
+    found = find(output.append, CONSUL_VERSION, environ=environ, ways=[DebianPackage()])
     assert found == str(cached(environ))
     assert version_of(Path(found)).startswith("1.8.")
     assert output[-1].startswith("Consul 1.8.")
     assert "from Debian's bullseye package" in output[-1]
+    assert output[0].startswith("downloading Debian's Consul 1.8.7 (MPL-2.0: ")
+    assert "for trying only" in output[0]
     assert {path.name for path in (tmp_path / "cache").iterdir()} == {"consul", "consul.lock"}
     assert machine_lists() == before
 
@@ -63,7 +66,7 @@ def test_fetch_works_before_the_first_apt_update(tmp_path: Path, monkeypatch: py
     known = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert debian_mirrors(parse_targets(known), {}) == [], "apt must have no package lists in this test"
     environ = {"PATH": str(tmp_path), "ECSCONSUL_CACHE": str(tmp_path / "cache")}
-    found = find(lambda line: None, environ=environ, ways=[DebianPackage()])
+    found = find(lambda line: None, CONSUL_VERSION, environ=environ, ways=[DebianPackage()])
     assert version_of(Path(found)).startswith("1.8.")
 
 
@@ -127,6 +130,6 @@ def test_kill_ends_apt_and_the_next_run_cleans_up(tmp_path: Path) -> None:
     # A container's init may not reap it.
     eventually(lambda: has_exited(apt), bool)
     assert list((tmp_path / "cache").rglob("lists/*_Packages")) == [], "apt must not continue"
-    found = find(lambda line: None, environ=environ, ways=[DebianPackage()])
+    found = find(lambda line: None, CONSUL_VERSION, environ=environ, ways=[DebianPackage()])
     assert version_of(Path(found)).startswith("1.8.")
     assert {path.name for path in (tmp_path / "cache").iterdir()} == {"consul", "consul.lock"}

@@ -20,6 +20,7 @@ LONG_TIMEOUTS = {
     "client.py": ("DEADLINE, CONNECT, ANSWER = 5.0, 1.0, 3.0", "DEADLINE, CONNECT, ANSWER = 60.0, 20.0, 20.0"),
     "discovery.py": ("QUERY_SECONDS = (0.5, 1.5)", "QUERY_SECONDS = (10.0, 10.0)"),
 }
+LONG_LIVE = {"providers.py": ("LIVE_SECONDS = 2.0", "LIVE_SECONDS = 20.0")}
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
@@ -96,6 +97,65 @@ def test_results_are_labelled_as_demo_data(page: Any) -> None:
     stock.get_by_text("demo data").wait_for()
     page.locator("#weather-results").get_by_text("12.1\u00a0°C").wait_for()
     assert page.get_by_label("City", exact=True).input_value() == ""
+
+
+@pytest.fixture(scope="module")
+def live(lab: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The weather service with a stand-in for Open-Meteo; the portal finds it in a test that registers its port."""
+    world = by_path(TESTS / "services" / "world.py")
+    upstream = world.Web()
+    place = {"name": "London", "country_code": "GB", "latitude": 51.5, "longitude": -0.1}
+    upstream.answers = {
+        "/v1/search": (200, {"results": [place]}),
+        "/v1/forecast": (200, {"current": {"temperature_2m": 11.2}}),
+    }
+    urls = {"OPEN_METEO_URL": upstream.url, "OPEN_METEO_GEOCODING_URL": upstream.url}
+    folder = tmp_path_factory.mktemp("live") / "weather"
+    task = world.Task("weather", folder, {"PROVIDER": "open-meteo", **urls}, LONG_LIVE)
+    with world.running(task):
+        yield task
+    upstream.close()
+
+
+def test_live_weather_is_credited_with_its_links(page: Any, lab: dict[str, Any], live: Any) -> None:
+    """Open-Meteo's licence asks for the link next to the data: https://open-meteo.com/en/license."""
+    credit = page.get_by_role("link", name="Weather data by Open-Meteo.com")
+    submit(page, "City", "Tokyo")
+    page.locator("#weather-results").get_by_text("demo data").wait_for()
+    assert credit.count() == 0, "demo data is nobody's"
+    lab["dns"].service("weather", live.port)
+    try:
+        submit(page, "City", "London")
+        page.locator("#weather-results").get_by_text("11.2\u00a0°C").wait_for()
+    finally:
+        lab["dns"].service("weather", lab["weather"].port)
+    credit.wait_for()
+    assert credit.get_attribute("href") == "https://open-meteo.com/"
+    licence = page.get_by_role("link", name="CC BY 4.0", exact=True)
+    assert licence.get_attribute("href") == "https://creativecommons.org/licenses/by/4.0/"
+    below = credit.bounding_box()["y"] - page.locator("#weather-results").bounding_box()["y"]
+    assert 0 < below - page.locator("#weather-results").bounding_box()["height"] < 40, "it's right below the table"
+    assert page.get_by_role("link").count() == 2, "no other source is credited"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_credit_is_readable_and_needs_no_javascript(browser: Any, lab: dict[str, Any], live: Any, scheme: str) -> None:
+    context = browser.new_context(
+        java_script_enabled=False, viewport={"width": 320, "height": 844}, color_scheme=scheme
+    )
+    page = context.new_page()
+    lab["dns"].service("weather", live.port)
+    try:
+        page.goto(f"{lab['portal'].url}/?weather=London")
+    finally:
+        lab["dns"].service("weather", lab["weather"].port)
+    page.get_by_role("link", name="Weather data by Open-Meteo.com").wait_for()
+    assert page.evaluate(CONTRAST) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    folder = os.environ.get("ECSCONSUL_SCREENSHOTS")
+    if folder:
+        page.screenshot(path=f"{folder}/portal-live-{scheme}.png", full_page=True)
+    context.close()
 
 
 def test_row_shows_how_its_service_was_discovered(page: Any, lab: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import boto3
 
+from ecsconsul.config.lab import Lab
 from ecsconsul.deploy.template import stack_template
 
 REGION = "eu-central-1"
@@ -31,7 +32,7 @@ class Stack:
 
     def create(self, **parameters: object) -> None:
         network = {"VpcId": self.vpc, "SubnetIds": ",".join(self.subnets[:2])}
-        names = {"LabName": LAB, "EcsClusterName": CLUSTER}
+        names = {"LabName": LAB, "EcsClusterName": CLUSTER, "ConsulImage": Lab().consul_image}
         self.parameters = {**network, **names, **_strings(parameters)}
         self.cloudformation.create_stack(TemplateBody=TEXT, **self._request())
 

@@ -1,4 +1,4 @@
-"""A client for a registry's HTTP API: login, tags, labels and deletion of images.
+"""A client for a registry's HTTP API: login, tags, labels, digests and deletion of images.
 
 https://distribution.github.io/distribution/spec/api/. The Docker engine does the pushing.
 """
@@ -29,6 +29,7 @@ _MANIFESTS = (
     "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.index.v1+json"
 )
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
+_DIGEST = re.compile(r"^sha256:[0-9a-f]{64}$")
 # where the engine looks for a registry's certificate authority
 _CERTIFICATES = Path("/etc/docker/certs.d")
 
@@ -84,18 +85,27 @@ class RegistryApi:
         config = self._json(repository, f"blobs/{manifest['config']['digest']}")
         return dict((config.get("config") or {}).get("Labels") or {})
 
+    def digest(self, repository: str, tag: str) -> str:
+        """The digest of an image, or of its list of platforms if it has several. Raises LabError."""
+        head = self._request("HEAD", f"/v2/{repository}/manifests/{tag}", f"repository:{repository}:pull")
+        return self._digest(head)
+
     def delete(self, repository: str, tag: str) -> None:
         """Delete an image, if it exists. Raises LabError: many registries don't support deletion."""
         scope = f"repository:{repository}:pull,delete"
         head = self._request("HEAD", f"/v2/{repository}/manifests/{tag}", scope)
         if head.status_code == 404:
             return
-        digest = head.headers.get("Docker-Content-Digest", "")
-        if head.status_code != 200 or not digest:
-            raise self._error("The registry can't describe an image", head)
+        digest = self._digest(head)
         answer = self._request("DELETE", f"/v2/{repository}/manifests/{digest}", scope)
         if answer.status_code not in (200, 202, 404):
             raise self._error("The registry can't delete an image", answer)
+
+    def _digest(self, head: Response) -> str:
+        digest = str(head.headers.get("Docker-Content-Digest", ""))
+        if head.status_code != 200 or not _DIGEST.match(digest):
+            raise self._error("The registry can't describe an image", head)
+        return digest
 
     def _json(self, repository: str, path: str) -> dict[str, Any]:
         answer = self._request("GET", f"/v2/{repository}/{path}", f"repository:{repository}:pull")

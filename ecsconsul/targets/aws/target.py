@@ -108,6 +108,17 @@ class AwsTarget:
         }
         return {**parameters, "SshCidr": found.ssh_cidr} if found.ssh_cidr else parameters
 
+    def pinned_image(self, image: str, say: Say) -> str:
+        from ...consul.licence import named
+        from .image_digest import pinned
+
+        stack = self._stack()
+        current = stack.parameters.get("ConsulImage", "") if stack and stack.lives else ""
+        found = pinned(image, current, say)
+        if found != current:
+            say(f"{named(self._lab.consul.version)} runs from the image {found}")
+        return found
+
     def _ami_parameter(self) -> str:
         """The parameter with AWS's own AMI; in an emulator without it, one that is created here for the stack."""
         if isinstance(self._preflight.ami, str) or not self.endpoint:

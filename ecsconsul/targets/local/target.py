@@ -81,6 +81,10 @@ class LocalTarget:
         info = self._running()
         return {"VpcId": info.vpc_id, "SubnetIds": ",".join(info.subnet_ids)}
 
+    def pinned_image(self, image: str, say: Say) -> str:
+        # nothing is pulled: the region runs a binary
+        return image
+
     # checks
 
     def confirmation(self) -> str | None:
@@ -93,7 +97,7 @@ class LocalTarget:
         selection = None if errors["runtime"] else self.runtime_info or self._select_runtime()
         ok = {
             "runtime": f"{selection.runtime}: {selection.why}" if selection else "",
-            "consul": binary or "not installed; `up` downloads it",
+            "consul": binary,
             "host ports": f"free: {', '.join(ports)}" if ports else "no service has a fixed host port",
         }
         return [one for name, found in errors.items() for one in findings(name, found, ok[name])]
@@ -115,7 +119,7 @@ class LocalTarget:
             self._running()
         except TargetAbsent:
             try:
-                return at_hand(), []
+                return at_hand(self._lab.consul.version), []
             except LabError as error:
                 return "", [error]
         return "the one that the lab runs", []
@@ -188,7 +192,7 @@ class LocalTarget:
         from .runtime_selection import with_agent_image
 
         selection = self._select_runtime()
-        binary = find(say)
+        binary = find(say, self._lab.consul.version)
         # everything that can fail comes first, while the old region still works
         selection, image = with_agent_image(self._lab, selection, binary, self._home.root, say)
         self._stop_region(say)

@@ -71,7 +71,7 @@ function show(kind, data, discovery) {
   [...table.tBodies].find((body) => body.dataset.key === name)?.remove();
   const more = element("td", { colspan: "3" }, how(discovery));
   const body = element(
-    "tbody", { class: "new", "data-key": name },
+    "tbody", { class: "new", "data-key": name, "data-source": data.source },
     element("tr", {}, ...cells(data)), element("tr", {}, more),
   );
   table.tHead.after(body);

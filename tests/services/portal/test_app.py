@@ -47,6 +47,31 @@ def test_refusing_instance_is_in_the_trace(page: Any, name_server: Any, gone: in
     assert [(one["port"] == gone, one["chosen"]) for one in found["records"]].count((True, False)) == 1
 
 
+@pytest.mark.parametrize(
+    ("source", "link"),
+    [
+        ("Open-Meteo", '<a href="https://open-meteo.com/">Weather data by Open-Meteo.com</a>'),
+        ("OpenWeatherMap", '<a href="https://openweathermap.org/">Weather data provided by OpenWeather</a>'),
+        ("Yahoo Finance", '<a href="https://finance.yahoo.com/">Stock prices from Yahoo Finance</a>'),
+    ],
+)
+def test_every_live_source_has_a_credit(page: Any, weather: Any, stock_price: Any, source: str, link: str) -> None:
+    """The page shows it beside rows of the same source, so all of them must spell its name alike."""
+    text = page.get("/").text
+    assert f'<p class="credit" data-source="{source}">{link}' in text
+    with page.get("/static/portal.css") as response:
+        css = response.text
+    assert f'.results:has(> tbody[data-source="{source}"]) ~ .credit[data-source="{source}"]' in css
+    providers = (weather.providers.OpenMeteo, weather.providers.OpenWeatherMap, stock_price.providers.Yahoo)
+    assert source in [provider.source for provider in providers]
+
+
+def test_rows_name_their_source(page: Any) -> None:
+    text = page.get("/?weather=London&stock=AMZN").text
+    assert '<tbody data-key="London, GB" data-source="demo data">' in text
+    assert '<tbody data-key="AMZN" data-source="Yahoo Finance">' in text
+
+
 def test_plain_routes_return_the_services_json(page: Any) -> None:
     assert page.get("/weather/London").json == LONDON
     assert page.get("/stock/AMZN").json == AMZN

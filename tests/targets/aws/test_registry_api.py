@@ -22,6 +22,7 @@ from ecsconsul.targets.aws.registry_api import Denied, RegistryApi, split
 ADA = DockerLogin("ada", "s3cret")
 TAGS = [f"tag-{number:03}" for number in range(250)]
 PAGE = 100
+DIGEST = "sha256:" + "12ab" * 16
 
 
 @dataclass
@@ -61,6 +62,18 @@ class Handler(BaseHTTPRequestHandler):
             self._reject(429, "TOOMANYREQUESTS", "slow down")
         else:
             self._reject(404, "NAME_UNKNOWN", "repository name not known to registry")
+
+    def do_HEAD(self) -> None:
+        url = urlsplit(self.path)
+        self.hub.requests.append(url.path)
+        digests = {"/v2/team/app/manifests/1.22.7": DIGEST, "/v2/team/app/manifests/odd": "md5:12"}
+        if not self.headers.get("Authorization", "").startswith("Bearer good"):
+            challenge = f'Bearer realm="http://127.0.0.1:{self.hub.port}/token",service="hub",scope="x"'
+            self._answer(401, "", {"WWW-Authenticate": challenge})
+        elif url.path in digests and "image.index" in self.headers["Accept"]:
+            self._answer(200, "", {"Docker-Content-Digest": digests[url.path]})
+        else:
+            self._answer(404, "")
 
     def do_POST(self) -> None:
         form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
@@ -117,6 +130,17 @@ def test_all_pages_are_read_with_one_token_per_scope(hub: Hub) -> None:
     assert api.tags("team/app") == TAGS
     assert hub.scopes == ["repository:team/app:pull"]
     assert hub.requests.count("/v2/team/app/tags/list") == 7
+
+
+def test_digest_of_a_tag_needs_no_login(hub: Hub) -> None:
+    assert hub.api(None).digest("team/app", "1.22.7") == DIGEST
+    assert hub.scopes == ["repository:team/app:pull"]
+
+
+@pytest.mark.parametrize("tag", ["gone", "odd"])
+def test_digest_of_a_missing_image_or_of_another_form_is_an_error(hub: Hub, tag: str) -> None:
+    with pytest.raises(LabError, match="The registry can't describe an image"):
+        hub.api(None).digest("team/app", tag)
 
 
 def test_check_rejects_a_wrong_login(hub: Hub) -> None:

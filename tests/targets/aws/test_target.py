@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from ecsconsul.config.lab import Lab
+from ecsconsul.config.lab import CONSUL_VERSION, Lab
 from ecsconsul.errors import LabError, TargetAbsent
 from ecsconsul.targets.aws import ec2 as instances
 from ecsconsul.targets.aws.consul_access import ConsulServer
@@ -84,6 +84,23 @@ def test_ssh_range_is_a_stack_parameter(account: Account, tmp_path: Path) -> Non
     found = AwsTarget(lab).stack_parameters()
     assert found["SshCidr"] == "203.0.113.0/24"
     assert "/arm64/" in found["EcsAmi"]
+
+
+def test_image_of_the_stack_keeps_its_digest(account: Account, target: AwsTarget, lab: Lab) -> None:
+    """With the registry it would get another one, so it can't have been asked."""
+    has = f"{lab.consul_image}@sha256:{'0' * 64}"
+    make_stack(account, lab.name, ConsulImage=has)
+    said: list[str] = []
+    assert target.pinned_image(lab.consul_image, said.append) == has
+    assert said == []
+
+
+def test_new_image_is_said_with_its_licence(account: Account, target: AwsTarget, lab: Lab) -> None:
+    make_stack(account, lab.name, ConsulImage="hashicorp/consul:1.20")
+    image = f"registry.example/consul:1@sha256:{'0' * 64}"
+    said: list[str] = []
+    assert target.pinned_image(image, said.append) == image
+    assert said == [f"Consul {CONSUL_VERSION} (BUSL-1.1: https://www.hashicorp.com/bsl) runs from the image {image}"]
 
 
 def test_template_has_all_stack_parameters(target: AwsTarget, lab: Lab) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ecsconsul import __version__
-from ecsconsul.config.lab import Lab, ServiceSpec
+from ecsconsul.config.lab import CONSUL_VERSION, Lab, ServiceSpec
 from ecsconsul.consul.install import BINARY_VARIABLE, CACHE_VARIABLE, at_hand
 from ecsconsul.consul.lab_secrets import MANAGEMENT
 from ecsconsul.errors import LabError, TargetAbsent
@@ -211,7 +211,7 @@ def test_diagnostics_include_what_is_ok(home: LabDir, source: Path) -> None:
     found = LocalTarget(lab_of(source)).diagnostics()
     assert [(one.name, one.state, one.detail) for one in found] == [
         ("runtime", "ok", "processes: as requested"),
-        ("consul", "ok", at_hand()),
+        ("consul", "ok", at_hand(CONSUL_VERSION)),
         ("host ports", "ok", "no service has a fixed host port"),
     ]
 
@@ -241,7 +241,8 @@ def test_missing_consul_binary_is_not_a_failure(home: LabDir, source: Path, monk
     monkeypatch.setenv(CACHE_VARIABLE, str(source))
     monkeypatch.setenv("PATH", str(source))
     found = {one.name: one for one in LocalTarget(lab_of(source)).diagnostics()}["consul"]
-    assert (found.state, found.detail) == ("ok", "not installed; `up` downloads it")
+    assert found.state == "ok"
+    assert found.detail.startswith(f"not installed; `up` downloads Consul {CONSUL_VERSION} (BUSL-1.1: https://")
 
 
 def test_local_target_needs_no_confirmation_or_system_services(home: LabDir, source: Path) -> None:
