@@ -83,6 +83,14 @@ Cidr = Annotated[
         examples=["203.0.113.7/32"],
     ),
 ]
+PolicyArn = Annotated[
+    str,
+    Meta(
+        pattern=r"^arn:[a-z-]+:iam::(aws|[0-9]{12}):policy/[A-Za-z0-9/+=,.@_-]+$",
+        extra_json_schema=_words("the ARN of an IAM policy: arn:aws:iam::123456789012:policy/..."),
+        examples=["arn:aws:iam::123456789012:policy/ecsconsul/consul-lab-boundary"],
+    ),
+]
 Word = Annotated[str, Meta(pattern=r"^[^\s-]\S*$", extra_json_schema=_words("a name without spaces"))]
 Access = Literal["ssh", "ssm", "direct"]
 
@@ -190,6 +198,9 @@ class AwsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     registrator: Annotated[RegistratorSpec, Meta(description="the Registrator on each ECS instance")] = (
         RegistratorSpec()
     )
+    permissions_boundary: Annotated[
+        PolicyArn | None, Meta(description="policy that limits the stack's IAM roles, by default none; see docs/aws.md")
+    ] = None
 
 
 class Lab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"name": "lab"}):
