@@ -236,6 +236,13 @@ class Lab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=
         fixed = [service for service in self.services if service.host_port]
         return next((service for service in fixed if service.name == "portal"), fixed[0] if fixed else None)
 
+    def family(self, service: str) -> str:
+        """The family of a service's task definitions. Families are the account's, so it bears the lab's name too.
+
+        Both names have the characters that ECS allows, and at most 32 of its 255.
+        """
+        return f"{self.name}-{service}"
+
     def with_counts(self, counts: dict[str, int]) -> "Lab":
         """The lab with the task counts of some services replaced."""
         services = tuple(replace(service, count=counts.get(service.name, service.count)) for service in self.services)
