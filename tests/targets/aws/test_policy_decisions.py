@@ -181,6 +181,7 @@ def test_no_other_role_is_passed(service: str) -> None:
         assert not through_stack("iam:PassRole", resource, keys=keys)
     for name in ("ServerRole", "InstanceRole"):
         assert not allowed("iam:PassRole", role(name), keys=keys), "only CloudFormation passes them"
+        assert through_stack("iam:PassRole", role(name), keys=keys) == (service == "ec2.amazonaws.com")
     assert allowed("iam:PassRole", role("TaskExecutionRole"), keys=keys) == (service == "ecs-tasks.amazonaws.com")
 
 
@@ -228,6 +229,8 @@ def test_session_of_somebody_else_is_denied(whose: str) -> None:
         session = {"ssm:resourceTag/aws:ssmmessages:session-id": whose}
         assert not allowed(f"ssm:{action}", arn("ssm", "session/you-1"), keys=session)
         assert not allowed(f"ssm:{action}", arn("ssm", "session/you-1"))
+    assert not allowed("ssmmessages:OpenDataChannel", arn("ssm", f"session/{whose}-1"))
+    assert allowed("ssmmessages:OpenDataChannel", arn("ssm", "session/AIDAME-1"))
 
 
 THEIRS = {f"aws:ResourceTag/{name}": "green" for name in ("ecsconsul:lab", "Name")}
@@ -277,6 +280,50 @@ def test_other_families_are_denied() -> None:
     # a tag would make somebody else's definition the lab's, and then it could be deleted
     for keys in (NEW, {**NEW, "ecs:CreateAction": "CreateService"}):
         assert not allowed("ecs:TagResource", arn("ecs", f"task-definition/{LAB}-portal:1"), keys=keys)
+
+
+def test_new_task_definitions_get_the_labs_tag() -> None:
+    tag, mine = "ecs:TagResource", arn("ecs", f"task-definition/{LAB}-portal:*")
+    creation = {"ecs:CreateAction": "RegisterTaskDefinition"}
+    assert allowed(tag, mine, keys={**NEW, **creation})
+    assert not allowed(tag, mine, keys={"aws:RequestTag/ecsconsul:lab": "green", **creation})
+    assert not allowed(tag, arn("ecs", "task-definition/portal:*"), keys={**NEW, **creation})
+
+
+def test_tags_of_others_are_not_changed() -> None:
+    """What has the lab's tag may be deleted, so no tag may be given to or taken from somebody else's resource."""
+    for resource in ("security-group/sg-1", "launch-template/lt-1"):
+        for tags in ({}, THEIRS):
+            assert not through_stack("ec2:CreateTags", arn("ec2", resource), keys=tags)
+            assert not through_stack("ec2:DeleteTags", arn("ec2", resource), keys=tags)
+    for resource in ("vpc/vpc-1", "subnet/subnet-1", "image/ami-1"):
+        assert not through_stack("ec2:CreateTags", arn("ec2", resource), keys={**NEW, **OWN})
+        assert not through_stack("ec2:DeleteTags", arn("ec2", resource), keys=OWN)
+    assert not through_stack("ec2:CreateLaunchTemplate", arn("ec2", "launch-template/*"))
+
+
+def test_roles_and_profiles_of_others_are_not_changed() -> None:
+    for action in ("DeleteRole", "DeleteRolePolicy", "UpdateAssumeRolePolicy", "UpdateRole", "TagRole"):
+        for resource in (arn("iam", "role/admin", region=""), role("ServerRole", "green"), role("x")):
+            assert not through_stack(f"iam:{action}", resource, keys=WITH_BOUNDARY)
+    for action in ("AddRoleToInstanceProfile", "RemoveRoleFromInstanceProfile", "DeleteInstanceProfile"):
+        for name in ("admin", "green-ServerProfile-1A2B3C", f"{LAB}-x-1A2B3C"):
+            assert not through_stack(f"iam:{action}", arn("iam", f"instance-profile/{name}", region=""))
+
+
+def test_service_linked_roles_are_those_of_two_services() -> None:
+    for service in ("autoscaling", "ecs", "support"):
+        resource = arn("iam", f"role/aws-service-role/{service}.amazonaws.com/AWSServiceRole", region="")
+        keys = {"iam:AWSServiceName": f"{service}.amazonaws.com"}
+        assert allowed("iam:CreateServiceLinkedRole", resource, keys=keys) == (service != "support")
+    keys = {"iam:AWSServiceName": "ecs.amazonaws.com"}
+    assert not allowed("iam:CreateServiceLinkedRole", arn("iam", "role/admin", region=""), keys=keys)
+
+
+def test_policies_of_others_are_not_read() -> None:
+    for name in ("mine", "ecsconsul/green-boundary"):
+        assert not allowed("iam:GetPolicy", arn("iam", f"policy/{name}", region=""))
+    assert allowed("iam:GetPolicy", BOUNDARY)
 
 
 def test_launch_template_versions_are_fixed() -> None:
