@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 # the signature's scope names the service: Credential=KEY/DATE/REGION/SERVICE/aws4_request
@@ -13,12 +14,19 @@ _SCOPE = re.compile(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/aws4_request")
 _PREFIXES = {"tagging": "tag"}
 
 
+class Call(NamedTuple):
+    """A request: its action, such as ecs:CreateCluster, and its parameters as the API's protocol spells them."""
+
+    action: str
+    parameters: dict[str, Any]
+
+
 class RecordedCalls:
-    """WSGI middleware; `calls` are the recorded actions, such as ecs:CreateCluster."""
+    """WSGI middleware; `calls` are the recorded actions, such as ecs:CreateCluster, `requests` those in full."""
 
     def __init__(self, application: Callable[..., Any]) -> None:
         self._application = application
-        self.calls: set[str] = set()
+        self.requests: list[Call] = []
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -26,8 +34,18 @@ class RecordedCalls:
         signed = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
         if signed:
             service = _PREFIXES.get(signed[1], signed[1])
-            self.calls.add(f"{service}:{_operation(environ, body)}")
+            self.requests.append(Call(f"{service}:{_operation(environ, body)}", _parameters(body)))
         return self._application(environ, start_response)
+
+    @property
+    def calls(self) -> set[str]:
+        return {request.action for request in self.requests}
+
+
+def _parameters(body: bytes) -> dict[str, Any]:
+    """The parameters of a request, in JSON or in a form, whose nested ones are named `Tags.member.1.Key`."""
+    text = body.decode(errors="replace")
+    return dict(json.loads(text)) if text.startswith("{") else {name: one[0] for name, one in parse_qs(text).items()}
 
 
 def _operation(environ: dict[str, Any], body: bytes) -> str:

@@ -56,7 +56,9 @@ def test_default_config_is_in_the_wheel() -> None:
 def test_policies_are_in_the_wheel() -> None:
     pattern = SETUP["options.package_data"]["ecsconsul.targets.aws"]
     folder = ROOT / "ecsconsul" / "targets" / "aws"
-    assert {path.name for path in folder.glob(pattern)} == {"up-and-down.json", "stack.json", "commands.json"}
+    assert {path.name for path in folder.glob(pattern)} == {
+        f"{name}.json" for name in ("up-and-down", "stack", "roles", "commands", "boundary")
+    }
 
 
 def test_the_vendors_key_is_in_the_wheel() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,15 +20,15 @@ COUNTED = {"create": "created", "update": "updated", "keep": "kept", "destroy": 
 
 
 def all_steps(lab: Lab, target: CommandTarget) -> list[Step]:
-    """The lab's steps, and one for each service that the config no longer has."""
+    """The lab's steps, and one for each service that the config no longer has and for each family of an old version."""
     from ..deploy.lab_steps import steps_for
+    from ..deploy.old_families import old_families
     from ..deploy.orphans import orphaned_services
 
-    try:
-        orphans = orphaned_services(lab, target)
-    except TargetAbsent:
-        orphans = []
-    return [*steps_for(lab, target), *orphans]
+    obsolete: list[Step] = []
+    with contextlib.suppress(TargetAbsent):
+        obsolete = [*orphaned_services(lab, target), *old_families(lab, target)]
+    return [*steps_for(lab, target), *obsolete]
 
 
 def refuse_if_blocked(steps: Sequence[Step]) -> None:

@@ -96,6 +96,14 @@ Cidr = Annotated[
         examples=["203.0.113.7/32"],
     ),
 ]
+PolicyArn = Annotated[
+    str,
+    Meta(
+        pattern=r"^arn:[a-z-]+:iam::(aws|[0-9]{12}):policy/[A-Za-z0-9/+=,.@_-]+$",
+        extra_json_schema=_words("the ARN of an IAM policy: arn:aws:iam::123456789012:policy/..."),
+        examples=["arn:aws:iam::123456789012:policy/ecsconsul/consul-lab-boundary"],
+    ),
+]
 Word = Annotated[str, Meta(pattern=r"^[^\s-]\S*$", extra_json_schema=_words("a name without spaces"))]
 Access = Literal["ssh", "ssm", "direct"]
 
@@ -211,6 +219,9 @@ class AwsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     registrator: Annotated[RegistratorSpec, Meta(description="the Registrator on each ECS instance")] = (
         RegistratorSpec()
     )
+    permissions_boundary: Annotated[
+        PolicyArn | None, Meta(description="policy that limits the stack's IAM roles, by default none; see docs/aws.md")
+    ] = None
 
 
 class Lab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"name": "lab"}):
@@ -250,6 +261,13 @@ class Lab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=
         """The service to open in a browser: with a fixed host port, and called portal or else the first one."""
         fixed = [service for service in self.services if service.host_port]
         return next((service for service in fixed if service.name == "portal"), fixed[0] if fixed else None)
+
+    def family(self, service: str) -> str:
+        """The family of a service's task definitions. Families are the account's, so it bears the lab's name too.
+
+        Both names have the characters that ECS allows, and at most 32 of its 255.
+        """
+        return f"{self.name}-{service}"
 
     def with_counts(self, counts: dict[str, int]) -> "Lab":
         """The lab with the task counts of some services replaced."""

@@ -65,8 +65,8 @@ def _inspect(steps: Sequence[Step], poller: ServicePoller) -> list[Change]:
     changes = {one.name: one for one in inspect_all([s for s in steps if not isinstance(s, TaskDefinitionStep)])}
     definitions = [step for step in steps if isinstance(step, TaskDefinitionStep)]
     for step in definitions:
-        service = poller.seen.get(step.family)
-        if service and changes[f"services/{step.family}"].op == "keep":
+        service = poller.seen.get(step.service)
+        if service and changes[f"services/{step.service}"].op == "keep":
             changes[step.name] = Change(step.name, "keep", revision_of(service["taskDefinition"]))
     # the prerequisites go first, as for all steps: without them there is nothing to inspect
     others = [step for step in definitions if step.name not in changes]

@@ -9,7 +9,7 @@ from .registrator_steps import service_names
 from .rollout import counts
 from .service_poller import ServicePoller, is_of, services_of
 from .step import Actual, Report
-from .step4_task_definitions import delete_family
+from .step4_task_definitions import delete_definitions
 from .step5_services import delete_service
 
 
@@ -41,7 +41,7 @@ class OrphanStep:
 
     def destroy(self, report: Report) -> str:
         # the service last: if this run is killed, the next one finds the orphan by its service
-        delete_family(self._target, self._lab.name, self._service)
+        delete_definitions(self._target, self._lab, self._service)
         self._target.images.delete(self._service)
         return delete_service(self._lab, self._service, self._target, self._poller, report)
 

@@ -16,7 +16,7 @@ from ..targets.client_errors import client_error, error_code, unless_throttled
 from ..targets.stack_states import StackState, state_of
 from .stack_events import StackEvents, as_subresources, describe_failure, is_of_group
 from .step import Actual, BaseStep, Report, tags_for
-from .template import stack_template
+from .template import resource_types, stack_template
 
 STARTED, CHANGED = "started", "changed"
 NO_UPDATES = "No updates are to be performed"
@@ -228,9 +228,11 @@ class StackStep(BaseStep):
     def _request(self, report: Report) -> dict[str, Any]:
         image = self._target.pinned_image(self._lab.consul_image, report.say)
         parameters = {**self._lab_parameters(), "ConsulImage": image, **self._target.stack_parameters()}
+        template = stack_template()
         return {
             "StackName": self._lab.name,
-            "TemplateBody": stack_template(),
+            "TemplateBody": template,
+            "ResourceTypes": resource_types(template),
             "Parameters": as_items(parameters, key="ParameterKey", value="ParameterValue"),
             "Capabilities": ["CAPABILITY_IAM"],
             "Tags": as_items(tags_for(self._lab.name, self.desired()), key="Key", value="Value"),
@@ -250,6 +252,7 @@ class StackStep(BaseStep):
             **({"VpcId": aws.vpc} if aws.vpc else {}),
             **({"SubnetIds": ",".join(aws.subnets)} if aws.subnets else {}),
             **({"PublicPort": str(portal.host_port)} if portal else {}),
+            **({"PermissionsBoundary": aws.permissions_boundary} if aws.permissions_boundary else {}),
         }
 
 

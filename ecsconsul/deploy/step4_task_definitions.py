@@ -27,12 +27,13 @@ class Image(Protocol):
 
 
 class TaskDefinitionStep(BaseStep):
-    """One service's task definition: the newest active revision of the family that has the service's name."""
+    """One service's task definition: the newest active revision of its family in this lab."""
 
     def __init__(self, lab: Lab, service: ServiceSpec, image: Image, target: Target) -> None:
         self.name = f"tasks/{service.name}"
         self.needs = (image.name,)
-        self.family = service.name
+        self.service = service.name
+        self.family = lab.family(service.name)
         self._lab = lab
         self._service = service
         self._image = image
@@ -66,7 +67,8 @@ class TaskDefinitionStep(BaseStep):
     def inspect(self) -> Actual | None:
         newest = self._newest()
         if newest is None:
-            return None
+            old = newest_in_old_family(self._target, self._lab, self.service)
+            return Actual(None, True, revision_of(old)) if old else None
         definition, tags = newest
         is_ours = tags.get(LAB_TAG) == self._lab.name and matches(definition, self.desired())
         arn = definition["taskDefinitionArn"]
@@ -79,7 +81,7 @@ class TaskDefinitionStep(BaseStep):
         return revision_of(self._registered)
 
     def destroy(self, report: Report) -> str:
-        return delete_family(self._target, self._lab.name, self.family)
+        return delete_definitions(self._target, self._lab, self.service)
 
     def newest(self) -> str | None:
         """The ARN of the newest active revision. One that was just registered may be missing from ECS's lists."""
@@ -89,7 +91,7 @@ class TaskDefinitionStep(BaseStep):
         return str(newest[0]["taskDefinitionArn"]) if newest else None
 
     def _newest(self) -> tuple[Mapping[str, Any], dict[str, str]] | None:
-        """The newest active revision and its tags. Another lab of the account may use the same family."""
+        """The newest active revision and its tags. Another lab may use the family: a-b for its c, and a for its b-c."""
         return self._describe(self.family) or next(filter(None, map(self._describe, self._list())), None)
 
     def _describe(self, name: str) -> tuple[Mapping[str, Any], dict[str, str]] | None:
@@ -171,11 +173,24 @@ def registrator_metadata(service: ServiceSpec) -> dict[str, str]:
     return metadata
 
 
-def delete_family(target: Target, lab: str, family: str) -> str:
-    """Deregister and delete every revision that the lab owns, including those that an earlier run only deregistered."""
+def newest_in_old_family(target: Target, lab: Lab, service: str) -> str | None:
+    """The ARN of the lab's newest active revision in the family that earlier versions used: the service's bare name."""
+    ecs = target.client("ecs")
+    arns = _revisions(ecs, service, "ACTIVE")
+    return next((arn for arn in arns if _is_of(ecs, arn, lab, service)), None)
+
+
+def delete_definitions(target: Target, lab: Lab, service: str) -> str:
+    """Delete the lab's revisions of a service, in its family and in the one that earlier versions used."""
+    deleted = sum(delete_family(target, lab, service, family) for family in (lab.family(service), service))
+    return f"{deleted} deleted" if deleted else "absent"
+
+
+def delete_family(target: Target, lab: Lab, service: str, family: str) -> int:
+    """Deregister and delete the lab's revisions of a service, deregistered ones included; returns how many."""
     ecs = target.client("ecs")
     active, inactive = (
-        [arn for arn in _revisions(ecs, family, status) if _tags(ecs, arn).get(LAB_TAG) == lab]
+        [arn for arn in _revisions(ecs, family, status) if _is_of(ecs, arn, lab, service)]
         for status in ("ACTIVE", "INACTIVE")
     )
     for arn in active:
@@ -183,7 +198,7 @@ def delete_family(target: Target, lab: str, family: str) -> str:
     owned = [*active, *inactive]
     for chunk in in_chunks(owned, DELETE_TASK_DEFINITIONS_MAX):
         ecs.delete_task_definitions(taskDefinitions=chunk)
-    return f"{len(owned)} deleted" if owned else "absent"
+    return len(owned)
 
 
 def _check(check: Check) -> dict[str, str]:
@@ -211,5 +226,13 @@ def revision_of(arn: str) -> str:
     return arn.rpartition("/")[2]
 
 
-def _tags(ecs: Any, arn: str) -> dict[str, str]:
-    return as_mapping(ecs.describe_task_definition(taskDefinition=arn, include=["TAGS"]).get("tags"))
+def _is_of(ecs: Any, arn: str, lab: Lab, service: str) -> bool:
+    """Whether the lab owns a revision, and made it for the service.
+
+    Lab a's old family of service a-b is also the new one of its service b; the containers have the services' names.
+    """
+    found = ecs.describe_task_definition(taskDefinition=arn, include=["TAGS"])
+    if as_mapping(found.get("tags")).get(LAB_TAG) != lab.name:
+        return False
+    names = [container["name"] for container in found["taskDefinition"]["containerDefinitions"]]
+    return service in names or revision_of(arn).rpartition(":")[0] != service

@@ -12,12 +12,19 @@ from ..paths import templates_dir
 
 _INCLUDE = re.compile(r"^( *)# include: (\S+)\n", re.MULTILINE)
 _SHEBANG = re.compile(r"\A#!.*\n")
+_TYPE = re.compile(r"^    Type: (\S+)$", re.MULTILINE)
 
 
 def stack_template() -> str:
     """The template as it is sent to CloudFormation."""
     folder = templates_dir()
     return with_scripts((folder / "consul-lab.yaml").read_text(), lambda name: (folder / name).read_text())
+
+
+def resource_types(template: str) -> list[str]:
+    """The types of the template's resources. A policy can only limit them if the request names them."""
+    # parameters have types too, and stand before the resources
+    return sorted(set(_TYPE.findall(template.partition("\nResources:\n")[2])))
 
 
 def with_scripts(template: str, read: Callable[[str], str]) -> str:

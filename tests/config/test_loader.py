@@ -95,6 +95,7 @@ def test_aws_defaults(folder):
         "t3.small", "ssh", None,
     )  # fmt: skip
     assert (lab.aws.ssh.user, lab.aws.ssh.port, lab.aws.ssh.key, lab.aws.ssh.host) == ("ec2-user", 22, None, None)
+    assert lab.aws.permissions_boundary is None
 
 
 def test_aws_settings(folder, monkeypatch):
@@ -110,6 +111,8 @@ def test_aws_settings(folder, monkeypatch):
     assert lab.aws.ssh.key == str(folder / "home" / "k.pem")
     one = read(folder, "aws: {registry: my_docker_hub_repo, subnets: subnet-1, ssh: {key: k.pem}}\n" + web(""))
     assert (one.aws.registry, one.aws.subnets) == ("my_docker_hub_repo", ("subnet-1",))
+    boundary = "arn:aws-cn:iam::123456789012:policy/ecsconsul/x-boundary"
+    assert read(folder, f"aws: {{permissions_boundary: '{boundary}'}}\n" + web("")).aws.permissions_boundary == boundary
     assert one.aws.ssh.key == str(folder / "k.pem")
 
 
@@ -130,6 +133,11 @@ def test_aws_settings(folder, monkeypatch):
         ("aws: {consul_access: shh}", "1: aws.consul_access: expected one of direct, ssh, ssm, got the text"),
         ("aws: {ssh: {user: -oProxyCommand}}", "1: aws.ssh.user: expected a name without spaces"),
         ("aws: {ssh: {hots: x}}", "1: aws.ssh.hots: unknown key; did you mean host?"),
+        ("aws: {permissions_boundary: mine}", "1: aws.permissions_boundary: expected the ARN of an IAM policy"),
+        (
+            "aws: {permissions_boundary: 'arn:aws:iam::123456789012:role/x'}",
+            "1: aws.permissions_boundary: expected the ARN of an IAM policy",
+        ),
         ("aws: {keyname: x}", "1: aws.keyname: unknown key; did you mean key_name?"),
     ],
 )

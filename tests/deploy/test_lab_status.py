@@ -104,7 +104,7 @@ def test_task_definition_of_a_service_as_desired_is_not_requested(target: FakeTa
     """The service's fingerprint includes it, so the requests do not grow by one per service."""
     found = collect(lab, target)
     assert ops(found)["tasks/weather"] == "keep"
-    assert next(one["detail"] for one in found["steps"] if one["name"] == "tasks/weather") == "weather:1"
+    assert next(one["detail"] for one in found["steps"] if one["name"] == "tasks/weather") == "blue-weather:1"
     assert target.counted()["DescribeServices"] == 1
     assert target.counted()["DescribeTaskDefinition"] == 0
 
@@ -112,7 +112,7 @@ def test_task_definition_of_a_service_as_desired_is_not_requested(target: FakeTa
 def test_task_definition_of_a_changed_service_is_inspected(target: FakeTarget, lab: Lab) -> None:
     ecs = target.client("ecs")
     app = {"name": "other", "image": "other", "memory": 8}
-    other = ecs.register_task_definition(family="weather", containerDefinitions=[app])["taskDefinition"]
+    other = ecs.register_task_definition(family="blue-weather", containerDefinitions=[app])["taskDefinition"]
     ecs.update_service(cluster=lab.name, service="weather", taskDefinition=other["taskDefinitionArn"])
     found = ops(collect(lab, target))
     assert (found["tasks/weather"], found["services/weather"]) == ("update", "update")

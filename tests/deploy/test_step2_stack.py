@@ -9,6 +9,7 @@ from ecsconsul.aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping
 from ecsconsul.config.lab import AwsSpec, ConsulSpec, Lab, ServiceSpec
 from ecsconsul.deploy.step import SubResource, decide, fingerprint, tags_for
 from ecsconsul.deploy.step2_stack import StackStep
+from ecsconsul.deploy.template import resource_types, stack_template
 from ecsconsul.errors import LabError, StepFailed
 from ecsconsul.targets.client_errors import is_throttled
 from tests.deploy.cloudformation import (
@@ -95,6 +96,36 @@ def test_portal_port_is_opened(region: FakeTarget, report: RecordingReport) -> N
     other = ServiceSpec(name="admin", path="/admin", host_port=8081)
     StackStep(replace(LAB, services=(other, *LAB.services)), region).apply(None, report)
     assert parameters(region)["PublicPort"] == "8123"
+
+
+@pytest.mark.parametrize("partition", ["aws", "aws-cn"])
+def test_permissions_boundary_limits_the_roles(target: FakeTarget, report: RecordingReport, partition: str) -> None:
+    """Also of a lab on this machine, whose account has no such policy."""
+    boundary = f"arn:{partition}:iam::123456789012:policy/ecsconsul/blue-boundary"
+    limited = replace(LAB, aws=replace(LAB.aws, permissions_boundary=boundary))
+    StackStep(LAB, target).apply(None, report)
+    assert op(StackStep(limited, target)) == "update"
+    StackStep(LAB, target).destroy(report)
+    StackStep(limited, target).apply(None, report)
+    assert parameters(target)["PermissionsBoundary"] == boundary
+    roles = [one["RoleName"] for one in target.client("iam").list_roles()["Roles"]]
+    found = {
+        target.client("iam").get_role(RoleName=name)["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"]
+        for name in roles
+    }
+    assert (len(roles), found) == (3, {boundary})
+
+
+def test_request_names_the_types_that_policies_limit(region: FakeTarget, report: RecordingReport) -> None:
+    sent: list[dict[str, object]] = []
+    region.client("cloudformation").meta.events.register(
+        "provide-client-params.cloudformation.*", lambda params, **_: sent.append(params)
+    )
+    StackStep(LAB, region).apply(None, report)
+    step = StackStep(OTHER, region)
+    step.apply(step.inspect(), report)
+    types = [params["ResourceTypes"] for params in sent if "TemplateBody" in params]
+    assert types == [resource_types(stack_template())] * 2
 
 
 def test_changed_instance_count_updates_the_group(target: FakeTarget, report: RecordingReport) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def test_other_port_is_set_as_PORT(more: dict[str, Any], told: dict[str, str]) -
 def test_absent_registered_kept_deleted(target: FakeTarget, report: RecordingReport, service: ServiceSpec) -> None:
     step = step_of(service, target)
     assert op(step) == "create"
-    assert step.apply(None, report) == "weather:1"
+    assert step.apply(None, report) == "blue-weather:1"
     assert op(step) == "keep"
     assert step.destroy(report) == "1 deleted"
     assert op(step) == "create"
@@ -130,7 +131,7 @@ def test_absent_registered_kept_deleted(target: FakeTarget, report: RecordingRep
 def test_tags_hold_lab_and_fingerprint(target: FakeTarget, report: RecordingReport, service: ServiceSpec) -> None:
     step = step_of(service, target)
     step.apply(None, report)
-    found = target.client("ecs").describe_task_definition(taskDefinition="weather", include=["TAGS"])
+    found = target.client("ecs").describe_task_definition(taskDefinition="blue-weather", include=["TAGS"])
     assert as_mapping(found["tags"]) == {LAB_TAG: "blue", FINGERPRINT_TAG: fingerprint(step.desired())}
 
 
@@ -141,7 +142,7 @@ def test_newest_revision_counts(target: FakeTarget, report: RecordingReport, ser
         step.apply(step.inspect(), report)
     arn = step.newest()
     assert arn is not None
-    assert arn.endswith("weather:12")  # by number: as text, 9 would come after 12
+    assert arn.endswith("/blue-weather:12")  # by number: as text, 9 would come after 12
     assert op(step) == "keep"
     assert step.destroy(report) == "12 deleted"
 
@@ -161,7 +162,7 @@ def test_foreign_revisions_are_not_deleted(target: FakeTarget, report: Recording
     step = step_of(service, target)
     step.apply(step.inspect(), report)
     assert step.destroy(report) == "1 deleted"
-    assert ecs.list_task_definitions(familyPrefix="weather")["taskDefinitionArns"] == [theirs]
+    assert ecs.list_task_definitions(familyPrefix="blue-weather")["taskDefinitionArns"] == [theirs]
 
 
 def test_family_prefix_is_not_a_match(target: FakeTarget, report: RecordingReport, service: ServiceSpec) -> None:
@@ -190,14 +191,27 @@ def test_deregistered_revisions_are_deleted(target: FakeTarget, report: Recordin
         assert target.client("ecs").list_task_definitions(status=status)["taskDefinitionArns"] == []
 
 
-def test_labs_share_a_family(target: FakeTarget, report: RecordingReport, service: ServiceSpec) -> None:
+def test_labs_have_families_of_their_own(target: FakeTarget, report: RecordingReport, service: ServiceSpec) -> None:
     ours, theirs = step_of(service, target), step_of(service, target, Lab(name="green"))
+    assert (ours.apply(None, report), theirs.apply(None, report)) == ("blue-weather:1", "green-weather:1")
+
+
+def test_labs_share_a_family(target: FakeTarget, report: RecordingReport, service: ServiceSpec) -> None:
+    """Lab blue's service green-weather, and lab blue-green's service weather."""
+    ours = step_of(replace(service, name="green-weather"), target)
+    theirs = step_of(service, target, Lab(name="blue-green"))
+    assert ours.family == theirs.family
     ours.apply(None, report)
     theirs.apply(None, report)
     assert (op(ours), op(theirs)) == ("keep", "keep")
-    assert str(ours.newest()).endswith("weather:1")
+    assert str(ours.newest()).endswith("/blue-green-weather:1")
     assert theirs.destroy(report) == "1 deleted"
     assert op(ours) == "keep"
+
+
+def test_longest_names_fit_the_limits_of_ecs() -> None:
+    """255 letters, digits, hyphens and underscores: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RegisterTaskDefinition.html"""
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,255}", Lab(name="a" * 32).family("b-" * 15 + "99"))
 
 
 def test_just_registered_revision_is_the_newest(
@@ -207,5 +221,5 @@ def test_just_registered_revision_is_the_newest(
     step = step_of(service, target)
     step.apply(None, report)
     target.requests.clear()
-    assert str(step.newest()).endswith("weather:1")
+    assert str(step.newest()).endswith("/blue-weather:1")
     assert target.requests == []

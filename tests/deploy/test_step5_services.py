@@ -108,7 +108,7 @@ def test_edited_source_is_deployed(target: FakeTarget, lab: Lab) -> None:
     Path(lab.services[0].path, "app.py").write_text("print()")
     assert op(steps_of(lab, target)[1]) == "update"
     assert op(make(lab, target)) == "keep"
-    assert described(target)["taskDefinition"].endswith("weather:2")
+    assert described(target)["taskDefinition"].endswith("/blue-weather:2")
 
 
 def test_count_of_zero(target: FakeTarget, lab: Lab) -> None:
@@ -133,7 +133,7 @@ def test_foreign_deployment_is_reverted(target: FakeTarget, lab: Lab) -> None:
     target.client("ecs").update_service(cluster="blue", service="weather", taskDefinition="other")
     assert op(step) == "update"
     assert op(make(lab, target)) == "keep"
-    assert described(target)["taskDefinition"].endswith("weather:1")
+    assert described(target)["taskDefinition"].endswith("/blue-weather:1")
 
 
 def test_restarted_service_is_kept(target: FakeTarget, lab: Lab) -> None:
@@ -152,7 +152,7 @@ def test_failed_deployment_is_retried(world: Runtime, target: FakeTarget, lab: L
     assert op(step) == "update"
     assert op(make(lab, target)) == "keep"
     assert described(target)["deployments"][0]["id"] != given_up
-    assert described(target)["taskDefinition"].endswith("weather:1")
+    assert described(target)["taskDefinition"].endswith("/blue-weather:1")
 
 
 # --- who was faster, and who does not end
@@ -179,7 +179,7 @@ def test_concurrent_foreign_creation_is_refused(target: FakeTarget, lab: Lab, re
 
     def other(**_: Any) -> None:
         ecs.meta.events.unregister("before-call.ecs.CreateService", other)
-        ecs.create_service(cluster="blue", serviceName="weather", taskDefinition="weather", desiredCount=0)
+        ecs.create_service(cluster="blue", serviceName="weather", taskDefinition="blue-weather", desiredCount=0)
 
     ecs.meta.events.register("before-call.ecs.CreateService", other)
     with pytest.raises(LabError, match="this lab did not make it"):
@@ -208,7 +208,7 @@ def test_foreign_service_is_refused(
     task, step = steps_of(lab, target)
     task.apply(None, report)
     target.client("ecs").create_service(
-        cluster="blue", serviceName="weather", taskDefinition="weather", desiredCount=1, tags=tags
+        cluster="blue", serviceName="weather", taskDefinition="blue-weather", desiredCount=1, tags=tags
     )
     target.requests.clear()
     with pytest.raises(LabError, match="this lab did not make it"):
@@ -253,7 +253,7 @@ def test_orphan_is_deleted_with_its_definition_and_images(
     assert (removed.name, op(removed)) == ("services/weather", "destroy")
     executor.up([removed], SilentObserver())
     assert described(target)["status"] == "INACTIVE"
-    assert target.client("ecs").list_task_definitions(familyPrefix="weather")["taskDefinitionArns"] == []
+    assert target.client("ecs").list_task_definitions(familyPrefix="blue-weather")["taskDefinitionArns"] == []
     assert target.images.published == {}
     assert op(removed) == "keep"
     assert orphaned_services(replace(lab, services=()), target) == []
@@ -262,7 +262,9 @@ def test_orphan_is_deleted_with_its_definition_and_images(
 def test_configured_and_foreign_services_are_not_orphans(target: FakeTarget, lab: Lab, report: RecordingReport) -> None:
     make(lab, target)
     make(replace(lab, services=(replace(lab.services[0], name="stock-price"),)), target)
-    target.client("ecs").create_service(cluster="blue", serviceName="theirs", taskDefinition="weather", desiredCount=0)
+    target.client("ecs").create_service(
+        cluster="blue", serviceName="theirs", taskDefinition="blue-weather", desiredCount=0
+    )
     assert [step.name for step in orphaned_services(lab, target)] == ["services/stock-price"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecsconsul.deploy.template import stack_template, with_scripts
+from ecsconsul.deploy.template import resource_types, stack_template, with_scripts
 from ecsconsul.paths import templates_dir
 
 SCRIPTS = {"one.sh": '#!/bin/bash\n# says\necho "$name ${name}"\n\nif true; then\n    :\nfi\n', "two.sh": "echo two\n"}
@@ -28,3 +28,12 @@ def test_the_shipped_template_has_all_its_scripts() -> None:
     for script in templates_dir().glob("*.sh"):
         longest = max(script.read_text().splitlines(), key=len)
         assert longest.replace("${", "${!") in text, script.name
+
+
+def test_resource_types_are_those_of_the_resources() -> None:
+    text = (
+        "Parameters:\n  P:\n    Type: String\nResources:\n  A:\n    Type: AWS::B::C\n    Properties:\n      Type: X\n"
+    )
+    assert resource_types(text) == ["AWS::B::C"]
+    assert "AWS::IAM::Role" in resource_types(stack_template())
+    assert "AWS::EC2::VPC::Id" not in resource_types(stack_template())

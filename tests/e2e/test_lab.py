@@ -417,7 +417,7 @@ def test_service_that_crashes_at_start(lab: Lab) -> None:
     server = lab.dns
     assert "crasher" not in [s["name"] for s in lab.status()["services"]]
     assert dig(server, "crasher.service.consul") == []
-    assert lab.client("ecs").list_task_definitions(familyPrefix="crasher")["taskDefinitionArns"] == []
+    assert lab.client("ecs").list_task_definitions(familyPrefix=f"{lab.name}-crasher")["taskDefinitionArns"] == []
     assert lab.ok("status")
 
 

@@ -180,10 +180,10 @@ def test_task_is_a_container_like_the_ecs_agents(lab: LabInContainers) -> None:
         "cluster": lab.name,
         "container-name": "greeter",
         "task-arn": task["taskArn"],
-        "task-definition-family": "greeter",
+        "task-definition-family": f"{lab.name}-greeter",
         "task-definition-version": task["taskDefinitionArn"].rpartition(":")[2],
     }  # fmt: skip
-    assert re.fullmatch(r"/ecs-greeter-\d+-greeter-[0-9a-f]{20}", container["Name"])
+    assert re.fullmatch(rf"/ecs-{lab.name}-greeter-\d+-greeter-[0-9a-f]{{20}}", container["Name"])
     host = container["HostConfig"]
     assert (host["Memory"], host["CpuShares"]) == (64 * 1024 * 1024, 128)
     assert host["SecurityOpt"] == ["no-new-privileges"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
+import json
 import re
 import subprocess
 import sys
@@ -17,6 +20,8 @@ from cfnlint.api import lint_all
 from moto import mock_aws
 
 from ecsconsul.paths import templates_dir
+from ecsconsul.targets.aws.permissions import policy
+from tests.iam_evaluator import Request, is_allowed
 from tests.require import require
 from tests.templates.stack import CLUSTER, LAB, REGION, TEXT, Stack, tags_of
 
@@ -327,6 +332,96 @@ def test_outputs_name_the_resources(stack: Stack) -> None:
     assert outputs["LogGroup"] == f"/ecsconsul/{LAB}"
     profile = stack.iam.get_instance_profile(InstanceProfileName=outputs["InstanceProfile"])
     assert [role["Arn"] for role in profile["InstanceProfile"]["Roles"]] == [outputs["InstanceRole"]]
+
+
+# ---------------------------------------------------------------- the roles
+
+BOUNDARY = "arn:aws:iam::123456789012:policy/ecsconsul/blue-boundary"
+VALUES = {"Partition": "aws", "Region": REGION, "Account": "123456789012", "Lab": LAB}
+ROLES = ("ServerRole", "InstanceRole", "TaskExecutionRole")
+SECRETS = {
+    "ServerRole": {"ca", "gossip-key", "servers", "servers/tls/key"},
+    "InstanceRole": {"ca", "gossip-key", "agents", "agents/token"},
+    "TaskExecutionRole": {"tasks/weather"},
+}
+READS = ("ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath")
+
+
+def _role(stack: Stack, output: str) -> dict[str, Any]:
+    return dict(stack.iam.get_role(RoleName=stack.outputs[output].rpartition("/")[2])["Role"])
+
+
+def _policy(stack: Stack, output: str) -> dict[str, Any]:
+    found = stack.iam.get_role_policy(RoleName=_role(stack, output)["RoleName"], PolicyName="lab")["PolicyDocument"]
+    # moto writes a stack's policies as Python does, not as JSON; and a lab's stack has its name
+    return dict(ast.literal_eval(str(found).replace("stack/blue-lab/", "stack/blue/")))
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_role_stays_within_the_boundary(stack: Stack, name: str) -> None:
+    stack.create(EcsClusterName=LAB)
+    boundary = policy("boundary", VALUES)
+    for statement in _policy(stack, name)["Statement"]:
+        resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
+        for action, resource in itertools.product(_actions(statement), resources):
+            request = Request(action, resource, {"aws:RequestedRegion": REGION})
+            assert is_allowed(request, [_policy(stack, name)], boundary), (action, resource)
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_role_reads_only_its_own_secrets(stack: Stack, name: str) -> None:
+    stack.create()
+    every = set().union(*SECRETS.values(), {"operator", "operator/token", "tasks", "."})
+    root = f"arn:aws:ssm:{REGION}:123456789012:parameter/ecsconsul"
+    read = {
+        path
+        for path, action in itertools.product(every, READS)
+        if is_allowed(Request(action, f"{root}/{LAB}/{path}"), [_policy(stack, name)])
+    }
+    assert read == SECRETS[name]
+    for lab in ("green", "blue-green"):
+        requests = [Request(action, f"{root}/{lab}/{path}") for path, action in itertools.product(every, READS)]
+        assert not any(is_allowed(request, [_policy(stack, name)]) for request in requests)
+
+
+def test_consul_servers_cannot_act_as_ecs_instances(stack: Stack) -> None:
+    stack.create()
+    profiles = {
+        role: stack.launch_data(role)["IamInstanceProfile"]["Arn"] for role in ("consul-server", "ecs-instance")
+    }
+    assert stack.outputs["ServerProfile"] in profiles["consul-server"]
+    assert stack.outputs["InstanceProfile"] in profiles["ecs-instance"]
+    actions = {action for statement in _policy(stack, "ServerRole")["Statement"] for action in _actions(statement)}
+    assert not [action for action in actions if action.startswith(("ecs:", "ecr:", "logs:"))]
+
+
+def test_execution_role_is_trusted_for_this_account_only(stack: Stack) -> None:
+    stack.create()
+    (statement,) = _role(stack, "TaskExecutionRole")["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
+    assert statement["Condition"] == {
+        "ArnLike": {"aws:SourceArn": f"arn:aws:ecs:{REGION}:123456789012:*"},
+        "StringEquals": {"aws:SourceAccount": "123456789012"},
+    }
+
+
+@pytest.mark.parametrize("given", ["", BOUNDARY])
+def test_boundary_limits_every_role(stack: Stack, given: str) -> None:
+    stack.iam.create_policy(
+        PolicyName="blue-boundary", Path="/ecsconsul/", PolicyDocument=json.dumps(policy("boundary", VALUES))
+    )
+    stack.create(**({"PermissionsBoundary": given} if given else {}))
+    for name in ROLES:
+        found = _role(stack, name).get("PermissionsBoundary", {})
+        assert found.get("PermissionsBoundaryArn", "") == given, name
+    stack.iam.delete_policy(PolicyArn=BOUNDARY)
+
+
+def test_operators_policies_know_the_roles_profiles_and_groups(document: Mapping[str, Any]) -> None:
+    """CloudFormation names them after the stack and their logical ids."""
+    named = set(re.findall(r"\$\{Lab\}-(\w+)-\*", json.dumps([policy("stack"), policy("roles")])))
+    kinds = ("AWS::IAM::Role", "AWS::IAM::InstanceProfile", "AWS::AutoScaling::AutoScalingGroup")
+    assert named == {name for kind in kinds for name in _resources(document, kind)}
 
 
 # ---------------------------------------------------------------- updated and deleted

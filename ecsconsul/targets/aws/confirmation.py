@@ -21,7 +21,7 @@ def confirmation(lab: Lab, stack: StackInfo | None, identity: Identity, region: 
         f"  {_many(lab.consul.servers, 'Consul server')} and {_many(lab.instances, 'ECS instance')},"
         f" {lab.aws.instance_type}: {total} instances,"
         f" each with a {VOLUME_GIB} GiB volume and a public IPv4 address",
-        f"  an IAM role, security groups that open ports {_ports(lab)} to the internet, a log group, an ECS cluster",
+        f"  3 IAM roles, security groups that open ports {_ports(lab)} to the internet, a log group, an ECS cluster",
         f"  {_many(len(lab.services), 'service')} and the Registrator; images in {lab.aws.registry or 'ECR'}",
         f"You pay for them until `ecsconsul down --target aws` has removed {lab.name} (docs/aws.md shows the prices).",
     ]

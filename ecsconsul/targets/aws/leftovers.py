@@ -24,9 +24,12 @@ SEARCHED = ("ec2", "ecs", "ecr", "cloudformation", "ssm", "logs")
 GONE = ("terminated", "shutting-down", "deleted", "deleting")
 
 
-def leftovers(clients: Clients, lab: str, services: Iterable[str]) -> list[str]:
-    """A line for each leftover of the lab, except for records that AWS keeps free of charge."""
-    searches: list[Search] = [*_SEARCHES, lambda clients, lab: _task_definitions(clients, lab, services)]
+def leftovers(clients: Clients, lab: str, families: Iterable[str]) -> list[str]:
+    """A line for each leftover of the lab, except for records that AWS keeps free of charge.
+
+    Of task definitions, the `families` are searched.
+    """
+    searches: list[Search] = [*_SEARCHES, lambda clients, lab: _task_definitions(clients, lab, families)]
     with ThreadPoolExecutor(MAX_PARALLEL) as pool:
         return [line for lines in pool.map(lambda search: _found(search, clients, lab), searches) for line in lines]
 

@@ -1,7 +1,8 @@
 """The policies that the lab needs, and a simulation by IAM of whether the caller has their permissions.
 
-`policies/up-and-down.json` covers the requests of `up` and `down` themselves, `policies/stack.json` what CloudFormation
-and other services do on the caller's behalf, `policies/commands.json` the additional needs of `logs` and `exec`.
+`policies/up-and-down.json` covers the requests of `up` and `down` themselves, `policies/stack.json` and
+`policies/roles.json` what CloudFormation and other services do on the caller's behalf, `policies/commands.json` the
+additional needs of `logs` and `exec`. `policies/boundary.json` isn't for the caller: it limits the stack's roles.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from .session import Identity
 
 POLICIES = Path(__file__).resolve().parent / "policies"
 MAX_PARALLEL = 4
+UP_AND_DOWN = ("up-and-down", "stack", "roles")
 _NAME = "permissions"
+_BOUNDARY = "permissions boundary"
+_BOUNDARY_KEY = "iam:PermissionsBoundary"
 _HINT = "attach the policies in docs/aws.md"
 # the ARN of a role's session: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
 _SESSION = re.compile(r"^arn:([^:]+):sts::(\d+):assumed-role/([^/]+)/")
@@ -45,8 +49,8 @@ def principal_of(identity: Identity) -> str | None:
     return identity.arn if ":user/" in identity.arn and ":iam:" in identity.arn else None
 
 
-def diagnostics(iam: Any, identity: Identity, region: str, lab: str) -> Finding:
-    """Ask IAM whether it would allow every action of `up` and `down`."""
+def diagnostics(iam: Any, identity: Identity, region: str, lab: str, boundary: str | None) -> Finding:
+    """Ask IAM whether it would allow every action of `up` and `down`, for roles with that permissions boundary."""
     if identity.arn.endswith(":root"):
         root = "the caller is the root user, which may do anything"
         return Finding(_NAME, "warning", root, "use an IAM user or role")
@@ -55,13 +59,36 @@ def diagnostics(iam: Any, identity: Identity, region: str, lab: str) -> Finding:
         return _unknown(f"{identity.arn} is neither a user nor a role")
     principal = _with_path(iam, principal)
     values = {"Partition": identity.partition, "Region": region, "Account": identity.account, "Lab": lab}
-    statements = [s for name in ("up-and-down", "stack") for s in policy(name, values)["Statement"]]
+    statements = [s for name in UP_AND_DOWN for s in policy(name, values)["Statement"]]
     try:
         with ThreadPoolExecutor(MAX_PARALLEL) as pool:
-            answers = list(pool.map(lambda statement: _simulate(iam, principal, statement), statements))
+            answers = list(pool.map(lambda statement: _simulate(iam, principal, statement, boundary), statements))
     except (client_error(), Unreachable) as error:
         return _unknown(f"IAM doesn't say ({error_code(error) or type(error).__name__})")
     return _finding([one for some in answers for one in some], principal)
+
+
+def boundary_diagnostics(iam: Any, boundary: str | None) -> Finding:
+    """Whether the stack's roles are limited by a policy, and whether that policy exists."""
+    if boundary is None:
+        detail = "none set, so whoever may update the stack can give its roles any permission"
+        return Finding(_BOUNDARY, "warning", detail, "set aws.permissions_boundary; docs/aws.md shows how to make one")
+    try:
+        iam.get_policy(PolicyArn=boundary)
+    except client_error() as error:
+        if error_code(error) != "NoSuchEntity":
+            raise
+        return failed(_BOUNDARY, _no_boundary(boundary))
+    return Finding(_BOUNDARY, "ok", boundary)
+
+
+def _no_boundary(boundary: str) -> LabError:
+    return LabError(
+        f"There is no policy {boundary}",
+        where="config, aws.permissions_boundary",
+        why="the stack's roles can't be created without their permissions boundary",
+        hint="make it as docs/aws.md shows, or correct its ARN",
+    )
 
 
 def _with_path(iam: Any, principal: str) -> str:
@@ -77,7 +104,7 @@ def _with_path(iam: Any, principal: str) -> str:
         return principal
 
 
-def _simulate(iam: Any, principal: str, statement: Statement) -> list[dict[str, Any]]:
+def _simulate(iam: Any, principal: str, statement: Statement, boundary: str | None) -> list[dict[str, Any]]:
     """IAM's decision on each action of a statement, for the statement's resources."""
     resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
     return items_of(
@@ -87,19 +114,30 @@ def _simulate(iam: Any, principal: str, statement: Statement) -> list[dict[str, 
         PolicySourceArn=principal,
         ActionNames=statement["Action"],
         ResourceArns=resources,
-        ContextEntries=_context(statement.get("Condition") or {}),
+        ContextEntries=_context(statement.get("Condition") or {}, boundary),
     )
 
 
-def _context(condition: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The context of a request that meets the statement's conditions."""
+def _context(condition: Mapping[str, Mapping[str, Any]], boundary: str | None) -> list[dict[str, Any]]:
+    """The context of a request that meets the statement's conditions; only the boundary is the config's own."""
     found = []
     for operator, keys in condition.items():
-        for key, value in keys.items():
+        # Null asks whether a key is there, which another operator's entry or its absence decides
+        for key, value in keys.items() if operator != "Null" else ():
             values = value if isinstance(value, list) else [value]
-            kind = "stringList" if operator.startswith("ForAnyValue") or len(values) > 1 else "string"
-            found.append({"ContextKeyName": key, "ContextKeyValues": values, "ContextKeyType": kind})
+            if key == _BOUNDARY_KEY:
+                values = [boundary] if boundary else []
+            if values:
+                found.append(_entry(operator, key, values))
     return found
+
+
+def _entry(operator: str, key: str, values: list[str]) -> dict[str, Any]:
+    """A key of the context that has one of the values, or all of them where the key has several."""
+    if operator.startswith(("ForAnyValue", "ForAllValues")):
+        return {"ContextKeyName": key, "ContextKeyValues": values, "ContextKeyType": "stringList"}
+    kind = "boolean" if operator.startswith("Bool") else "string"
+    return {"ContextKeyName": key, "ContextKeyValues": values[:1], "ContextKeyType": kind}
 
 
 def _finding(answers: list[dict[str, Any]], principal: str) -> Finding:

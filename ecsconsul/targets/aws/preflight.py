@@ -129,13 +129,14 @@ class Preflight:
             return [caller, *_results(remote), *_results(local)]
 
     def _remote_checks(self, identity: Identity, region: str) -> list[tuple[str, Check]]:
-        iam = self._session.client("iam")
+        iam, lab, boundary = self._session.client("iam"), self._lab.name, self._spec.permissions_boundary
         return [
             ("network", self._network),
             ("instance type", self._instance_type),
             ("key pair", self._key_pair),
             ("ssh range", self._ssh_range),
-            ("permissions", lambda: permissions.diagnostics(iam, identity, region, self._lab.name)),
+            ("permissions", lambda: permissions.diagnostics(iam, identity, region, lab, boundary)),
+            ("permissions boundary", lambda: permissions.boundary_diagnostics(iam, boundary)),
         ]
 
     def _network(self) -> list[Finding]:

@@ -184,7 +184,9 @@ class AwsTarget:
         from .leftovers import leftovers
 
         services = [*(service.name for service in self._lab.services), *self.system_services]
-        return leftovers(self.client, self._lab.name, services)
+        # earlier versions named a family like its service
+        families = dict.fromkeys([*map(self._lab.family, services), *services])
+        return leftovers(self.client, self._lab.name, families)
 
     def retained(self) -> list[str]:
         return self.images.kept()

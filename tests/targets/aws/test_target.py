@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from ecsconsul.aws_tags import LAB_TAG
 from ecsconsul.config.lab import CONSUL_VERSION, Lab
 from ecsconsul.errors import LabError, TargetAbsent
 from ecsconsul.targets.aws import ec2 as instances
@@ -47,8 +48,8 @@ def test_bootstrap_repeats_the_warnings(account: Account, tmp_path: Path, report
     target = AwsTarget(lab)
     target.diagnostics()
     target.bootstrap(report.say)
+    assert [text.partition(":")[0] for text in report.texts[:-1]] == ["ssh range", "permissions boundary"]
     assert report.texts[0].startswith("ssh range: the whole internet may use SSH; ")
-    assert len(report.texts) == 2
 
 
 def test_stack_parameters(account: Account, target: AwsTarget, lab: Lab) -> None:
@@ -156,6 +157,15 @@ def test_no_stack_has_no_consul_and_no_portal(target: AwsTarget, lab: Lab) -> No
     assert target.last_lines("weather", 5) == []
     assert target.boot_log("i-0123456789abcdef0", 5) == []
     assert target.leftovers() == []
+
+
+@pytest.mark.parametrize("family", ["blue-weather", "weather", "blue-registrator", "registrator"])
+def test_leftovers_of_new_and_old_families_are_found(account: Account, target: AwsTarget, family: str) -> None:
+    tags = [{"key": LAB_TAG, "value": "blue"}]
+    app = {"name": "app", "image": "i", "memory": 8}
+    account("ecs").register_task_definition(family=family, containerDefinitions=[app], tags=tags)
+    account("ecs").register_task_definition(family=family, containerDefinitions=[app])
+    assert target.leftovers() == [f"task definition {family}:1: ACTIVE"]
 
 
 def test_tasks_log_to_the_labs_group(target: AwsTarget, lab: Lab) -> None:
