@@ -17,7 +17,7 @@ ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION=1h
 ECS_IMAGE_CLEANUP_INTERVAL=30m
 ECS_IMAGE_MINIMUM_CLEANUP_AGE=1h
 ECS_RESERVED_MEMORY=128
-ECS_RESERVED_PORTS=[22,53,2375,2376,8301,8500,51678,51679,51680]
+ECS_RESERVED_PORTS=[22,53,2375,2376,8301,8500,8501,51678,51679,51680]
 ECS_RESERVED_PORTS_UDP=[53,8301]
 END
 }
@@ -45,7 +45,8 @@ write_docker_config
 make_config_folder
 # tasks reach it at the bridge's address; containers on the host's network, such as Registrator, at 127.0.0.1
 write_consul_config false "127.0.0.1 $BRIDGE" 53 ecsconsul:consul-server-of
-write_gossip_key
+write_secrets agents
+rm -rf "$FETCHED"
 run_consul
 await_consul
 signal SUCCESS

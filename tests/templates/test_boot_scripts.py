@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 import stat
 import time
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -20,8 +18,13 @@ import pytest
 from moto import mock_aws
 
 from ecsconsul.consul.catalog import Consul
+from ecsconsul.consul.install import version_of
+from ecsconsul.consul.lab_secrets import AGENT, MANAGEMENT, REGISTRATOR, new_secrets
+from ecsconsul.consul.pki import SERVER_NAME
+from ecsconsul.errors import Unreachable
 from ecsconsul.paths import services_dir
 from ecsconsul.registrator.rules import Container, Options, PortBinding, registrations
+from ecsconsul.targets.aws.consul_secrets import values
 from tests.consul_server import AgentClient, consul_binary
 from tests.docker_engine import docker
 from tests.require import require
@@ -30,7 +33,8 @@ from tests.templates.stack import LAB, REGION, Stack
 from tests.templates.vpc import AMAZON_DNS, OUTSIDE, Cloud, Ec2Instance, Vpc, inside, vpc
 
 IMAGE = "consul-under-test:1"
-KEY = b64encode(secrets.token_bytes(32)).decode()
+SECRETS = new_secrets(LAB)
+TTL = "ticker"
 SERVER, PEER, ECS = "i-0a000000000000001", "i-0a000000000000002", "i-0a000000000000003"
 ADDRESSES = {SERVER: "10.31.0.11", PEER: "10.31.0.12", ECS: "10.31.0.13"}
 ANOTHER = "i-0a000000000000004"
@@ -48,7 +52,7 @@ SERVICE = {
 
 # Runs in a container with nothing but Docker's default DNS settings.
 LOOKUPS = """
-import json, socket, urllib.request
+import json, socket, ssl, urllib.request
 import dns.resolver
 resolver = dns.resolver.get_default_resolver()
 srv = resolver.resolve("weather", "SRV", search=True)
@@ -63,8 +67,9 @@ try:
     credentials = "reached"
 except OSError as error:
     credentials = "not reached"
-with urllib.request.urlopen("http://172.17.0.1:8500/v1/status/leader", timeout=5) as answer:
-    leader = json.load(answer)
+agent, unverified = "https://172.17.0.1:8501", ssl._create_unverified_context()
+with urllib.request.urlopen(f"{agent}/v1/catalog/service/weather", timeout=5, context=unverified) as answer:
+    catalog = [one["ServicePort"] for one in json.load(answer)]
 print(json.dumps({
     "resolv.conf": open("/etc/resolv.conf").read(),
     "a": socket.gethostbyname("weather"),
@@ -73,7 +78,7 @@ print(json.dumps({
     "outside": socket.gethostbyname("outside.example"),
     "weather": weather["city"],
     "credentials": credentials,
-    "leader": leader,
+    "catalog": catalog,
 }))
 """
 
@@ -89,7 +94,8 @@ class Lab:
 
     def get(self, machine: Machine, path: str) -> Any:
         """The answer of an instance's Consul agent at 127.0.0.1."""
-        done = machine.run("curl", "-fsS", "--max-time", "5", f"http://127.0.0.1:8500/v1/{path}")
+        token = f"X-Consul-Token: {SECRETS.token(MANAGEMENT)}"
+        done = machine.run("curl", "-fsS", "--max-time", "5", "-H", token, f"http://127.0.0.1:8500/v1/{path}")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -132,10 +138,12 @@ def lab(
     for program in ("dockerd", "docker", "ip", "nsenter", "openssl", "curl"):
         require("docker", bool(shutil.which(program)), f"{program} is missing")
     require("aws", bool(shutil.which("aws")), "the scripts need the AWS CLI, which is missing")
-    cloud = Cloud(REGION, {f"/ecsconsul/{LAB}/gossip-key": KEY})
+    cloud = Cloud(REGION, parameters())
     with ExitStack() as stack:
         net = stack.enter_context(vpc(cloud, tmp_path_factory.mktemp("vpc")))
-        cloud.is_alive = lambda instance: inside(net.namespace, lambda: _serf_alive(instance))
+        authority = tmp_path_factory.mktemp("authority") / "ca.pem"
+        authority.write_text(SECRETS.ca_certificate)
+        cloud.is_alive = lambda instance: inside(net.namespace, lambda: _serf_alive(instance, authority))
         archive = image(net)
         machines = [
             stack.enter_context(machine(net, name, ADDRESSES[id]))
@@ -169,10 +177,21 @@ def _boot(machine: Machine, user_data: str) -> None:
     assert machine.boot(user_data) == 0, machine.console
 
 
-def _serf_alive(instance: str) -> bool:
+def parameters() -> dict[str, str]:
+    """The lab's parameters in SSM."""
+    return {
+        f"/ecsconsul/{LAB}/{leaf}": text
+        for leaf, text in values(SECRETS, version_of(Path(consul_binary())), [TTL]).items()
+    }
+
+
+def _serf_alive(instance: str, authority: Path) -> bool:
     """Whether the first server lists the instance as alive."""
-    consul = Consul(ADDRESSES[SERVER], 8500)
-    return bool(consul.leader()) and (instance, "alive") in {(m.name, m.status) for m in consul.members()}
+    consul = Consul(ADDRESSES[SERVER], 8501, ca_file=str(authority), server_name=SERVER_NAME)
+    try:
+        return bool(consul.leader()) and (instance, "alive") in {(m.name, m.status) for m in consul.members()}
+    except Unreachable:
+        return False
 
 
 # ---------------------------------------------------------------- booted instances
@@ -205,14 +224,33 @@ def test_members_have_instance_ids_and_encrypted_gossip(lab: Lab) -> None:
         assert lab.get(one, "agent/self")["DebugConfig"]["EncryptKey"] == "hidden"
 
 
-def test_only_root_can_read_the_gossip_key(lab: Lab) -> None:
-    for one in (lab.server, lab.ecs):
-        assert json.loads(one.file("/etc/ecsconsul/consul/gossip.json").read_text()) == {"encrypt": KEY}
+def test_only_root_can_read_the_secrets(lab: Lab) -> None:
+    for one in (lab.server, lab.peer, lab.ecs):
         mode = one.file("/etc/ecsconsul").stat()
         assert (stat.S_IMODE(mode.st_mode), mode.st_uid) == (0o700, 0)
-        assert KEY not in one.console
-        assert KEY not in docker(one.engine, "inspect", "consul")
-        assert KEY not in one.file("/etc/user-data").read_text()
+        # what only the boot needed is gone
+        assert [path.name for path in one.file("/etc/ecsconsul").iterdir()] == ["consul"]
+        config = json.loads(one.file("/etc/ecsconsul/consul/security.json").read_text())
+        assert config["encrypt"] == SECRETS.gossip_key
+    files = {path.name for path in lab.ecs.file("/etc/ecsconsul/consul").iterdir()}
+    assert files == {"agent.json", "security.json", "ca.pem"}
+    assert SECRETS.token(MANAGEMENT) not in lab.ecs.file("/etc/ecsconsul/consul/security.json").read_text()
+
+
+def test_no_secret_is_where_others_can_read_it(lab: Lab) -> None:
+    secret = [SECRETS.gossip_key, SECRETS.server_key.splitlines()[1], SECRETS.token_seed]
+    secret += [SECRETS.token(holder) for holder in (MANAGEMENT, AGENT, REGISTRATOR)]
+    for one in (lab.server, lab.peer, lab.ecs):
+        processes = one.run("bash", "-c", "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ | tr '\\0' '\\n'").stdout
+        public = {
+            "boot log": one.console,
+            "docker inspect": docker(one.engine, "inspect", "consul"),
+            "docker logs": docker(one.engine, "logs", "consul"),
+            "user data": one.file("/etc/user-data").read_text(),
+            "processes": processes,
+        }
+        assert "consul agent" in public["processes"].replace("\n", " ")
+        assert [where for where, text in public.items() if any(each in text for each in secret)] == []
 
 
 def test_docker_and_the_ecs_agent_are_configured(lab: Lab) -> None:
@@ -227,7 +265,7 @@ def test_docker_and_the_ecs_agent_are_configured(lab: Lab) -> None:
     assert settings["ECS_CLUSTER"] == "blue-cluster"
     assert "awslogs" in json.loads(settings["ECS_AVAILABLE_LOGGING_DRIVERS"])
     assert settings["ECS_AWSVPC_BLOCK_IMDS"] == "true"
-    assert {53, 8500} <= set(json.loads(settings["ECS_RESERVED_PORTS"]))
+    assert {53, 8500, 8501} <= set(json.loads(settings["ECS_RESERVED_PORTS"]))
     # systemd starts the ECS agent after cloud-init, so waiting for it in user data would never end
     assert not [call for call in lab.ecs.systemctl_calls() if "ecs" in call]
     assert not lab.server.file("/etc/ecs/ecs.config").exists()
@@ -274,9 +312,8 @@ def test_container_finds_a_service_by_name(lab: Lab) -> None:
         "outside": OUTSIDE["outside.example."],
         "weather": "Berlin",
         "credentials": "not reached",
-        "leader": answers["leader"],
+        "catalog": [port],
     }
-    assert answers["leader"].endswith(":8300")
 
 
 def _run_weather(engine: str) -> None:
@@ -305,7 +342,7 @@ def _register_weather(lab: Lab) -> int:
     check["Interval"] = "1s"
 
     def register() -> None:
-        consul = AgentClient("127.0.0.1", 8500)
+        consul = AgentClient("127.0.0.1", 8500, SECRETS.token(REGISTRATOR))
         consul.register(payload)
         assert consul.wait_for("weather", seconds=20)
 
@@ -316,22 +353,26 @@ def _register_weather(lab: Lab) -> int:
 def test_registrator_reaches_docker_and_the_agent(lab: Lab) -> None:
     """On the host's network and with the engine's socket, as the ECS service runs it on each instance."""
     code = (
-        "import http.client, json, socket, urllib.request\n"
+        "import http.client, json, os, socket, urllib.request\n"
         "engine = http.client.HTTPConnection('localhost')\n"
         "engine.sock = socket.socket(socket.AF_UNIX)\n"
         "engine.sock.connect('/var/run/docker.sock')\n"
         "engine.request('GET', '/containers/json')\n"
         "names = [name for one in json.load(engine.getresponse()) for name in one['Names']]\n"
-        "with urllib.request.urlopen('http://127.0.0.1:8500/v1/agent/self', timeout=5) as answer:\n"
+        "token = {'X-Consul-Token': os.environ['CONSUL_HTTP_TOKEN']}\n"
+        "self = urllib.request.Request('http://127.0.0.1:8500/v1/agent/self', headers=token)\n"
+        "with urllib.request.urlopen(self, timeout=5) as answer:\n"
         "    print('/consul' in names, json.load(answer)['Config']['NodeName'])\n"
     )
     options = ["--network", "host", "-v", "/var/run/docker.sock:/var/run/docker.sock"]
+    options += ["-e", f"CONSUL_HTTP_TOKEN={SECRETS.token(REGISTRATOR)}"]
     output = docker(lab.ecs.engine, "run", "--rm", *options, "--entrypoint", "python3", IMAGE, "-c", code)
     assert output == f"True {ECS}"
 
 
 def test_killed_server_restarts_with_its_data(lab: Lab) -> None:
-    put = ["curl", "-fsS", "-X", "PUT", "-d", "kept", "http://127.0.0.1:8500/v1/kv/mark"]
+    token = ["-H", f"X-Consul-Token: {SECRETS.token(MANAGEMENT)}"]
+    put = ["curl", "-fsS", *token, "-X", "PUT", "-d", "kept", "http://127.0.0.1:8500/v1/kv/mark"]
     assert lab.server.run(*put).stdout.strip() == "true"
     started = docker(lab.server.engine, "inspect", "-f", "{{.State.StartedAt}}", "consul")
     lab.server.run("kill", "-9", docker(lab.server.engine, "inspect", "-f", "{{.State.Pid}}", "consul"))
@@ -341,7 +382,7 @@ def test_killed_server_restarts_with_its_data(lab: Lab) -> None:
         return "running" if state["State"]["Running"] and state["State"]["StartedAt"] != started else None
 
     wait_for(restarted)
-    get = ["curl", "-fsS", "http://127.0.0.1:8500/v1/kv/mark?raw"]
+    get = ["curl", "-fsS", *token, "http://127.0.0.1:8500/v1/kv/mark?raw"]
     assert wait_for(lambda: lab.server.run(*get).stdout or None) == "kept"
 
 

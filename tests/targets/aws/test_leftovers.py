@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from botocore.exceptions import ClientError
-
 from ecsconsul.targets.aws.gossip_key import gossip_key
+
 from ecsconsul.targets.aws.leftovers import leftovers
 from tests.targets.aws.test_preflight import make_stack
 
