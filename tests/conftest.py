@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import settings
@@ -15,6 +16,7 @@ from ecsconsul.errors import LabError
 from tests.consul_server import AgentClient, ConsulServer, consul_server
 
 MESSAGES: list[str] = []
+TIMEOUT = 60.0
 END_TO_END = "tests/e2e/"
 # these start no lab on this machine, so they can run beside those that do
 WITHOUT_A_LAB = {f"{END_TO_END}test_{name}.py" for name in ("aws_lab", "consul_binary", "registrator")}
@@ -63,6 +65,19 @@ class LabsInOneWorker(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LabsInOneWorker:
     """Chooses the scheduler; a hook of pytest-xdist."""
     return LabsInOneWorker(config, log)
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., None]:
+    """Waits until a condition is true, and fails after a timeout."""
+
+    def wait(condition: Callable[[], object], timeout: float = TIMEOUT) -> None:
+        end = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < end, f"not true within {timeout:g} s"
+            time.sleep(0.005)
+
+    return wait
 
 
 @pytest.fixture(scope="module")

@@ -129,6 +129,12 @@ class View:
         self._out.print(Text(self._with_options(end), "dim"))
 
     @_table_or_json
+    def rotate(self, document: Json) -> None:
+        """Says that the old secrets are worth nothing now, and who must ask for the new ones."""
+        self._out.print(f"{_took(document)}; the old tokens and the old gossip key are revoked.")
+        self._out.print(Text(self._with_options("Shells with the old token need `ecsconsul env` again."), "dim"))
+
+    @_table_or_json
     def down(self, document: Json) -> None:
         """Sums up `down`, and shows what is left, or what it keeps on purpose."""
         self._out.print(_took(document))

@@ -92,8 +92,8 @@ def security_config(
 def _signing(lab_secrets: LabSecrets) -> dict[str, Any]:
     """Servers sign the agents' certificates with the lab's authority.
 
-    By default each cluster makes one of its own. An only server that is replaced then starts a cluster with another one,
-    which refuses the certificates of all agents that are there.
+    By default each cluster makes an authority of its own. An only server that is replaced would then start a cluster
+    that refuses the certificates of all agents that are there.
     """
     authority = {"private_key": lab_secrets.ca_key, "root_cert": lab_secrets.ca_certificate}
     connect = {"enabled": True, "ca_provider": "consul", "ca_config": authority}

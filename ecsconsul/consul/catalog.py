@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -187,27 +187,29 @@ class Consul:
         index = next_index(index, int(response.headers.get("X-Consul-Index", 0)))
         return index, Catalog(self._decode(response, list[_NodeServices]))
 
-    def put(self, path: str, body: Mapping[str, Any]) -> None:
-        """A PUT of a JSON object."""
-        from requests import RequestException
+    def send(self, method: Literal["get", "put", "post", "delete"], path: str, body: object = None) -> Any:
+        """A request with a JSON body; the decoded answer, or None if it has none."""
+        content = {"data": msgspec.json.encode(body)} if body is not None else {}
 
-        where, data = self._http.base_uri + path, msgspec.json.encode(body)
-        try:
-            response = self._http.put(lambda answer: answer, path, data=data, headers=self._headers)
-        except RequestException as error:
-            raise _unreachable(where, error) from error
-        _require_success(where, response)
+        def request() -> Any:
+            return getattr(self._http, method)(lambda answer: answer, path, headers=self._headers, **content)
+
+        response = self._answered(path, request)
+        return msgspec.json.decode(response.content) if response.content.strip() else None
 
     def _get(self, path: str, params: Mapping[str, str] | None = None, wait: float = 0.0) -> Any:
         """python-consul2's Response (code, headers, body, content) of a successful request."""
-        from requests import RequestException
-
-        where = self._http.base_uri + path
         # Consul adds up to 1/16 to a query's wait
         http = copy.copy(self._http)
         http.timeout = (CONNECT_SECONDS, self._timeout + wait * 17 / 16)
+        return self._answered(path, lambda: http.get(lambda answer: answer, path, params, self._headers))
+
+    def _answered(self, path: str, request: Callable[[], Any]) -> Any:
+        from requests import RequestException
+
+        where = self._http.base_uri + path
         try:
-            response = _retry_if_dropped(lambda: http.get(lambda answer: answer, path, params, self._headers))
+            response = _retry_if_dropped(request)
         except RequestException as error:
             raise _unreachable(where, error) from error
         _require_success(where, response)

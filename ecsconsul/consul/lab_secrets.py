@@ -36,12 +36,24 @@ class LabSecrets(msgspec.Struct, frozen=True):
         """The public name (AccessorID) of the holder's token, a UUID that does not tell its SecretID."""
         return self._uuid("accessor", holder)
 
+    @property
+    def generation(self) -> str:
+        """A name for these secrets that does not tell them."""
+        return hmac.digest(self.token_seed.encode(), self.gossip_key.encode(), "sha256").hex()[:12]
+
     def _uuid(self, kind: str, holder: str) -> str:
         digest = hmac.digest(self.token_seed.encode(), f"{kind}:{holder}".encode(), "sha256")
         return str(uuid.UUID(bytes=digest[:16], version=4))
 
     def __repr__(self) -> str:
         return "LabSecrets(...)"
+
+
+class Rotation(msgspec.Struct, frozen=True):
+    """A rotation that has begun: both generations are valid until the old one is revoked."""
+
+    old: LabSecrets
+    new: LabSecrets
 
 
 def service_holder(service: str) -> str:
@@ -56,6 +68,11 @@ def new_secrets(lab: str, gossip_key: str = "") -> LabSecrets:
     ca = new_ca(lab)
     server = server_certificate(ca)
     return LabSecrets(gossip_key or new_gossip_key(), new_seed(), ca.certificate, ca.key, *server)
+
+
+def rotated(old: LabSecrets) -> Rotation:
+    """A rotation to a new gossip key and new tokens; certificates stay, because no secret of theirs is shared."""
+    return Rotation(old, msgspec.structs.replace(old, gossip_key=new_gossip_key(), token_seed=new_seed()))
 
 
 def new_gossip_key() -> str:

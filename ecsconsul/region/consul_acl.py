@@ -34,6 +34,11 @@ class ConsulAcl:
         self._services: set[str] = set()
         self.ready = threading.Event()
 
+    def use(self, lab_secrets: LabSecrets) -> None:
+        """Give tasks that start from now on tokens of these secrets."""
+        self._secrets = lab_secrets
+        self._services = set()
+
     def create(self, server: Ec2Instance) -> None:
         """Create policies and tokens through a server, once it has a leader; gives up when that takes too long."""
         end = time.monotonic() + LEADER_TIMEOUT

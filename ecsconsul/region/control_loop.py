@@ -65,6 +65,10 @@ class ControlLoop:
         with self._ecs.lock:
             self._instances.pop(instance.instance_id, None)
 
+    def use_token(self, token: str) -> None:
+        """Let all Registrators send this Consul token."""
+        self._registrators.use_token(token)
+
     def close(self) -> None:
         """Stop all tasks; takes as long as their stop timeouts at most."""
         self._closing.set()

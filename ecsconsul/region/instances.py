@@ -19,7 +19,7 @@ from ..consul.agent_config import (
     client_config,
     server_config,
 )
-from ..consul.lab_secrets import LabSecrets
+from ..consul.lab_secrets import AGENT, MANAGEMENT, LabSecrets
 from ..errors import LabError
 from ..paths import write_private
 from ..registrator.consul_client import ConsulClient
@@ -114,6 +114,17 @@ class Ec2Instances:
         """The Consul servers, warm ones included."""
         with self._lock:
             return [one for one in (*self._running.values(), *self._warm) if one.role == "consul-server"]
+
+    def use(self, lab_secrets: LabSecrets) -> None:
+        """Give all agents these secrets, without a restart. Raises LabError if one does not take them."""
+        with self._lock:
+            self._secrets = lab_secrets
+            instances = [*self._running.values(), *self._warm]
+            for instance in instances:
+                self._write_files(instance)
+        for instance in instances:
+            with closing(ConsulClient(instance.http, lab_secrets.token(MANAGEMENT))) as consul:
+                consul.put("/v1/agent/token/agent", {"Token": lab_secrets.token(AGENT)})
 
     def close(self) -> None:
         """Kill all agents; none has to leave the cluster, since the whole lab stops."""

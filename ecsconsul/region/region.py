@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from .. import __version__
 from ..consul.install import version_of
 from ..consul.lab_secrets import REGISTRATOR
+from ..errors import LabError
 from .aws_api import AwsApi
 from .consul_acl import ConsulAcl
 from .control_loop import ControlLoop
@@ -79,6 +80,7 @@ class Region:
             ready.write("ready\n")
             ready.flush()
         _on_terminate(server.shutdown)
+        signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=self._reload_secrets, daemon=True).start())
         try:
             server.serve_forever(poll_interval=0.1)
         finally:
@@ -108,7 +110,7 @@ class Region:
         with self._info_lock:
             if self._info is None:
                 return
-            info = replace(self._info, forwarded_ports=self._forwarder.ports())
+            info = replace(self._info, forwarded_ports=self._forwarder.ports(), secrets=self._secrets.generation)
             servers = self._instances.servers()
             if servers:
                 lead = next((one for one in servers if one.also_on_loopback), servers[0])
@@ -118,6 +120,18 @@ class Region:
             if info != self._published:
                 self._lab_dir.write_info(info)
                 self._published = info
+
+    def _reload_secrets(self) -> None:
+        """Use the secrets that a rotation has written, and publish that all parts do."""
+        self._secrets = self._lab_dir.consul_secrets()
+        self._acl.use(self._secrets)
+        self._control_loop.use_token(self._secrets.token(REGISTRATOR))
+        try:
+            self._instances.use(self._secrets)
+        except LabError as error:
+            log.error("an agent keeps its old secrets: %s", error)
+            return
+        self._publish_info()
 
     def _reconcile_instances(self) -> None:
         """Launch each new EC2 instance of the lab, and terminate those that are gone."""

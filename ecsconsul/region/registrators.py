@@ -61,6 +61,13 @@ class Registrators:
                 for one in leaving:
                     consul.wait_until_unlisted(one.name, one.id, seconds)
 
+    def use_token(self, token: str) -> None:
+        """Send this ACL token to Consul from the next request on."""
+        with self._lock:
+            self.token = token
+            for registrator in self._running.values():
+                registrator.use_token(token)
+
     def forget(self, instance: Ec2Instance) -> None:
         """Stop the Registrator of an instance that is going away together with its agent."""
         with self._lock:

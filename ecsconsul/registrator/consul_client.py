@@ -30,7 +30,12 @@ class ConsulClient:
 
     def __init__(self, server: Server, token: str = "") -> None:
         self.server = server
-        self._http = HttpClient("Consul", server, timeout=TIMEOUT, headers={"X-Consul-Token": token} if token else {})
+        self._http = HttpClient("Consul", server, timeout=TIMEOUT)
+        self.use_token(token)
+
+    def use_token(self, token: str) -> None:
+        """Send this ACL token from the next request on; "" for none."""
+        self._http.use_headers({"X-Consul-Token": token} if token else {})
 
     def leader(self) -> str:
         """The Raft leader's address; "" if there is none."""

@@ -89,6 +89,10 @@ class HttpClient:
         finally:
             connection.close()
 
+    def use_headers(self, headers: Mapping[str, str]) -> None:
+        """Send these headers from the next request on."""
+        self._headers = dict(headers)
+
     def close(self) -> None:
         """Close the idle connections, and from now on each connection after its request."""
         with self._lock:

@@ -121,6 +121,10 @@ class Reconciler:
         """The services that a container has or is about to have; None if it isn't known yet or is deregistered."""
         return self._services.get(container)
 
+    def use_token(self, token: str) -> None:
+        """Send this ACL token to Consul from the next request on."""
+        self._consul.use_token(token)
+
     def is_listed(self, container: str) -> bool:
         """Whether Consul's servers list all of a container's services as passing. Raises LabError."""
         services = self.services(container)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple, Protocol
 
+from ..consul.lab_secrets import LabSecrets, Rotation
 from ..errors import LabError
-from .base import LogLine, Target
+from .base import LogLine, Say, Target
 
 
 class RuntimeInfo(NamedTuple):
@@ -57,6 +58,21 @@ class CommandTarget(Target, Protocol):
 
     def confirmation(self) -> str | None:
         """What `up` creates and where, for the user to confirm; None when there is nothing to confirm."""
+
+    def consul_secrets(self) -> LabSecrets:
+        """The secrets of the lab's Consul. Raises TargetAbsent, and LabError when the caller may not read them."""
+
+    def rotation(self) -> Rotation | None:
+        """The rotation of these secrets that has begun and not ended."""
+
+    def keep_rotation(self, rotation: Rotation | None) -> None:
+        """Keep a rotation that begins, in case this command is killed, or forget one that has ended."""
+
+    def adopt_secrets(self, lab_secrets: LabSecrets, say: Say) -> None:
+        """Give these secrets to all agents and Registrators; returns when all use them. Raises LabError."""
+
+    def rotation_cost(self) -> str | None:
+        """What `rotate` does to what runs, for the user to confirm; None when it replaces nothing."""
 
     def lock(self) -> AbstractContextManager[None]:
         """Keep other commands from changing the lab. Raises LabError when one is already doing so."""

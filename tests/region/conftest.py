@@ -1,9 +1,8 @@
-"""Fixtures of the region's tests: a lab directory of their own, bounded waiting, and moto."""
+"""Fixtures of the region's tests: a lab directory of their own, and moto."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +10,12 @@ import pytest
 
 from ecsconsul.region.runtimes.lab_dir import LabDir
 
-TIMEOUT = 60.0
-
 
 @pytest.fixture
 def lab_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabDir:
     """A lab directory in the test's own state folder."""
     monkeypatch.setenv("ECSCONSUL_HOME", str(tmp_path / "state"))
     return LabDir("lab")
-
-
-@pytest.fixture(scope="session")
-def until() -> Callable[..., None]:
-    """Waits until a condition is true, and fails after a timeout."""
-
-    def wait(condition: Callable[[], object], timeout: float = TIMEOUT) -> None:
-        end = time.monotonic() + timeout
-        while not condition():
-            assert time.monotonic() < end, f"not true within {timeout:g} s"
-            time.sleep(0.005)
-
-    return wait
 
 
 @pytest.fixture(scope="session")

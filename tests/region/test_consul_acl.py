@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import requests
 
-from ecsconsul.consul.lab_secrets import AGENT, MANAGEMENT, REGISTRATOR, LabSecrets, new_secrets, service_holder
+from ecsconsul.consul.lab_secrets import AGENT, MANAGEMENT, REGISTRATOR, new_secrets, service_holder
 from ecsconsul.region.consul_acl import ConsulAcl
-from ecsconsul.region.instances import Ec2Instances
-from ecsconsul.region.runtimes.addresses import Addresses, must_share_address
-from ecsconsul.region.runtimes.interface import CannotStart, Ec2Instance
-from ecsconsul.region.runtimes.lab_dir import LabDir
-from ecsconsul.region.runtimes.processes.consul_agents import ConsulAgentProcesses
-from tests.consul_server import consul_binary
+from ecsconsul.region.runtimes.interface import CannotStart
 from tests.region.fakes import ec2_instance
+from tests.secure_consul import SecureConsul, is_refused, secure_consul
 
 TIMEOUT = 60.0
 Until = Callable[..., None]
@@ -26,42 +20,10 @@ SERVICE = {"Name": "weather", "ID": "one", "Port": 1}
 CHECK = {"Name": "stolen", "Interval": "1s", "Method": "PUT", "HTTP": "http://169.254.169.254/latest/api/token"}
 
 
-def is_refused(answer: requests.Response) -> bool:
-    return answer.status_code >= 400 and ("denied" in answer.text or "ACL not found" in answer.text)
-
-
-@dataclass(frozen=True)
-class SecureConsul:
-    """A server and an agent of a lab, with all ACLs."""
-
-    secrets: LabSecrets
-    acl: ConsulAcl
-    server: Ec2Instance
-    client: Ec2Instance
-
-    def ask(self, method: str, path: str, token: str = "", body: object = None) -> requests.Response:
-        """A request to the agent with a holder's token."""
-        headers = {"X-Consul-Token": self.secrets.token(token)} if token else {}
-        url = f"http://{self.client.http}/v1/{path}"
-        return requests.request(method, url, headers=headers, data=json.dumps(body) if body else None, timeout=10)
-
-
 @pytest.fixture(scope="module")
 def consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureConsul]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ECSCONSUL_HOME", str(tmp_path_factory.mktemp("home")))
-        lab_dir, lab_secrets = LabDir("acl-test"), new_secrets("acl-test")
-        acl = ConsulAcl(lab_secrets)
-        agents = ConsulAgentProcesses(lab_dir, consul_binary(), Addresses("acl-test", must_share_address()))
-        instances = Ec2Instances(lab_dir, agents, "1.8.7", 1, lab_secrets, acl)
-        try:
-            instances.warm_up(1)
-            assert acl.ready.wait(TIMEOUT)
-            server = instances.launch(instances.next_instance_id(), "consul-server")
-            client = instances.launch(instances.next_instance_id(), "ecs-instance")
-            yield SecureConsul(lab_secrets, acl, server, client)
-        finally:
-            instances.close()
+    with secure_consul(tmp_path_factory.mktemp("home")) as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

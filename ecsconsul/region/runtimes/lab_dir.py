@@ -10,7 +10,7 @@ from typing import IO
 
 import msgspec
 
-from ...consul.lab_secrets import LabSecrets, new_secrets
+from ...consul.lab_secrets import LabSecrets, Rotation, new_secrets
 from ...paths import lock_file, state_folder, write_private
 
 DOCKER, PROCESSES = "docker", "processes"
@@ -33,7 +33,7 @@ class RegionSpec(msgspec.Struct, frozen=True):
 
 
 class RegionInfo(msgspec.Struct, frozen=True):
-    """Describes a running region. Addresses are host:port, `endpoint` is a URL."""
+    """Describes a running region. Addresses are host:port, `endpoint` is a URL, `secrets` the generation in use."""
 
     pid: int
     endpoint: str
@@ -45,6 +45,7 @@ class RegionInfo(msgspec.Struct, frozen=True):
     runtime: str = PROCESSES
     runtime_why: str = ""
     engine: str = ""
+    secrets: str = ""
     forwarded_ports: tuple[int, ...] = ()
     vpc_id: str = ""
     subnet_ids: tuple[str, ...] = ()
@@ -68,6 +69,7 @@ class LabDir:
         self.tasks = self.root / "tasks"
         self._info = self.root / "region.json"
         self._consul_secrets = self.root / "consul-secrets.json"
+        self._rotation = self.root / "rotation.json"
         self._region_lock = self.root / "region.lock"
         self._change_lock = self.root / "change.lock"
 
@@ -105,6 +107,20 @@ class LabDir:
         """Replace the secrets of the lab's Consul."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(self._consul_secrets, msgspec.json.encode(lab_secrets))
+
+    def rotation(self) -> Rotation | None:
+        """The rotation of secrets that has begun and not ended."""
+        try:
+            return msgspec.json.decode(self._rotation.read_bytes(), type=Rotation)
+        except FileNotFoundError:
+            return None
+
+    def write_rotation(self, rotation: Rotation | None) -> None:
+        """Keep a rotation that begins, or forget one that has ended."""
+        if rotation:
+            write_private(self._rotation, msgspec.json.encode(rotation))
+        else:
+            self._rotation.unlink(missing_ok=True)
 
     def is_alive(self) -> bool:
         """Whether a region holds its lock, which the kernel releases however the region exits."""

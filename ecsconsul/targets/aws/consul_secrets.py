@@ -25,7 +25,7 @@ from ...config.lab import Lab
 from ...consul.acl import ALREADY_THERE, AclRequest, acl_requests, service_requests
 from ...consul.agent_config import security_config
 from ...consul.catalog import Refused
-from ...consul.lab_secrets import MANAGEMENT, REGISTRATOR, LabSecrets, new_secrets, service_holder
+from ...consul.lab_secrets import MANAGEMENT, REGISTRATOR, LabSecrets, Rotation, new_secrets, service_holder
 from ...errors import LabError, TargetAbsent
 from ...paths import state_folder, write_private
 from ..base import NO_SECRETS, ConsulAddress, TaskSecrets
@@ -34,6 +34,8 @@ from .lock import FOLDER
 from .ssm_parameter import LabParameter, folder_of
 
 OPERATOR, CA = "operator/secrets", "ca"
+# While secrets are rotated: the old and the new gossip key and token seed. All else stays the same.
+ROTATION = "operator/rotation"
 # An earlier version's only secret. Running agents use it, and so do instances that Auto Scaling launches for its stack.
 GOSSIP_KEY = "gossip-key"
 # As Consul sees it in its container: templates/boot.sh mounts it.
@@ -46,6 +48,7 @@ ENFORCED, TRANSITION = "enforced", "transition"
 # here: the connection doesn't leave the instance, so nobody can come between.
 AGENT = {"CONSUL_HTTP_ADDR": "https://172.17.0.1:8501", "CONSUL_HTTP_SSL_VERIFY": "false"}
 
+_BegunRotation = tuple[tuple[str, str], tuple[str, str]]
 _VERSION = re.compile(r":v?(\d+\.\d+(?:\.\d+)?)")
 
 
@@ -116,7 +119,7 @@ def create_service_tokens(address: ConsulAddress, lab_secrets: LabSecrets, servi
     consul = address.client(lab_secrets.token(MANAGEMENT))
     for path, body in service_requests(lab_secrets, services):
         try:
-            consul.put(path, body)
+            consul.send("put", path, body)
         except Refused as refusal:
             if ALREADY_THERE not in refusal.why:
                 raise
@@ -172,11 +175,35 @@ class ConsulSecrets:
         return self.read()
 
     def read(self) -> LabSecrets:
-        """The lab's secrets. Raises LabError, or SSM's ParameterNotFound if there are none."""
-        parameter = self._parameter(OPERATOR)
-        parameter.require_ownership()
-        text = self._ssm.get_parameter(Name=parameter.name, WithDecryption=True)["Parameter"]["Value"]
-        return _decoded(text)
+        """The lab's secrets. Raises TargetAbsent if there are none."""
+        text = self._value(OPERATOR)
+        if text is None:
+            raise TargetAbsent(f"The lab {self._lab.name} has no secrets yet", hint="`ecsconsul up` creates them")
+        return msgspec.json.decode(text, type=LabSecrets)
+
+    def rotation(self) -> Rotation | None:
+        """The rotation that has begun and not ended."""
+        text = self._value(ROTATION)
+        if text is None:
+            return None
+        known, begun = self.read(), msgspec.json.decode(text, type=_BegunRotation)
+        old, new = (msgspec.structs.replace(known, gossip_key=key, token_seed=seed) for key, seed in begun)
+        return Rotation(old, new)
+
+    def keep_rotation(self, rotation: Rotation | None) -> None:
+        """Keep a rotation that begins, or forget one that has ended."""
+        parameter = self._parameter(ROTATION)
+        if rotation is None:
+            parameter.delete()
+            return
+        begun = [(one.gossip_key, one.token_seed) for one in (rotation.old, rotation.new)]
+        text = msgspec.json.encode(begun).decode()
+        (parameter.replace if parameter.exists() else parameter.make)(text)
+
+    def replace(self, lab_secrets: LabSecrets) -> None:
+        """Give the lab other secrets."""
+        self._parameter(OPERATOR).replace(msgspec.json.encode(lab_secrets).decode())
+        self.write(lab_secrets)
 
     def new_services(self) -> list[str]:
         """The services with a `ttl` check that the parameters don't know yet."""
@@ -206,11 +233,21 @@ class ConsulSecrets:
         found = items_of(self._ssm, "get_parameters_by_path", "Parameters", **request)
         return {one["Name"].removeprefix(f"{folder}/"): one["Value"] for one in found}
 
+    def _value(self, leaf: str) -> str | None:
+        """A parameter's value now; None if there is none."""
+        parameter = self._parameter(leaf)
+        try:
+            found = self._ssm.get_parameter(Name=parameter.name, WithDecryption=True)
+        except self._ssm.exceptions.ParameterNotFound:
+            return None
+        parameter.require_ownership()
+        return str(found["Parameter"]["Value"])
+
     def _existing(self) -> LabSecrets | None:
         if OPERATOR not in self._found:
             return None
         self._parameter(OPERATOR).require_ownership()
-        return _decoded(self._found[OPERATOR])
+        return msgspec.json.decode(self._found[OPERATOR], type=LabSecrets)
 
     def _changes(self, lab_secrets: LabSecrets) -> Mapping[str, str]:
         version = consul_version(self._lab.aws.consul_image)
@@ -220,7 +257,3 @@ class ConsulSecrets:
     def _parameter(self, leaf: str) -> LabParameter:
         kind = "String" if leaf == CA else "SecureString"
         return LabParameter(self._ssm, self._lab.name, leaf, "Secures the lab's Consul", kind=kind)
-
-
-def _decoded(text: str) -> LabSecrets:
-    return msgspec.json.decode(text, type=LabSecrets)

@@ -11,6 +11,8 @@ from ..stack_states import StackState, state_of
 
 # what Consul demands of its clients (templates/consul-lab.yaml)
 SECURITY_PARAMETER = "ConsulSecurity"
+# the generation of the secrets with which its instances booted, if they were rotated
+GENERATION_PARAMETER = "SecretsGeneration"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from ...config.lab import Lab
-from ...consul.lab_secrets import MANAGEMENT
+from ...consul.lab_secrets import MANAGEMENT, LabSecrets, Rotation
 from ...errors import LabError
 from ...polling import PollingPolicy
 from ..base import ConsulAddress, LogLine, Say, TaskSecrets
@@ -16,6 +16,7 @@ from ..commands import Finding, RuntimeInfo
 from . import cloudwatch_logs, consul_secrets, ec2, host_keys, instance_type
 from .consul_access import open_access
 from .consul_secrets import ConsulSecrets
+from .instance_replacement import replace_instances
 from .preflight import Preflight
 from .registry import RegistryImages
 from .session import Session
@@ -106,6 +107,29 @@ class AwsTarget:
 
     def _described(self) -> str:
         return f"account {self._session.identity().account}, region {self.region}"
+
+    # the secrets of Consul
+
+    def consul_secrets(self) -> LabSecrets:
+        return self._secrets().read()
+
+    def rotation(self) -> Rotation | None:
+        return self._secrets().rotation()
+
+    def keep_rotation(self, rotation: Rotation | None) -> None:
+        self._secrets().keep_rotation(rotation)
+
+    def rotation_cost(self) -> str | None:
+        number = self._lab.consul.servers + self._lab.instances
+        return (
+            f"`rotate` replaces the {number} instances of the lab {self._lab.name} one by one, which takes a few minutes "
+            "for each. Their tasks move to the other instances meanwhile."
+        )
+
+    def adopt_secrets(self, lab_secrets: LabSecrets, say: Say) -> None:
+        # whatever boots from now on, tasks too, has the new ones
+        self._secrets().replace(lab_secrets)
+        replace_instances(self.client("cloudformation"), self._lab.name, lab_secrets.generation, self.polling, say)
 
     # the stack
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from .liveness import why_silent
 
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 60.0
+RELOAD_TIMEOUT = 60.0
 
 
 def start_region(lab_dir: LabDir, spec: RegionSpec, meanwhile: Callable[[], None]) -> None:
@@ -56,6 +58,23 @@ def stop_region(lab_dir: LabDir, say: Say) -> None:
         hangs = bool(why_silent(info))
         say("killing the region, which does not answer" if hangs else "stopping the region")
         stop_process(info.pid, 0.0 if hangs else STOP_TIMEOUT)
+
+
+def reload_secrets(lab_dir: LabDir, generation: str) -> None:
+    """Let the region use its new secrets, and wait until all its parts do. Raises LabError."""
+    info = lab_dir.info()
+    if info and info.secrets != generation:
+        os.kill(info.pid, signal.SIGHUP)
+    end = time.monotonic() + RELOAD_TIMEOUT
+    while (info := lab_dir.info()) is None or info.secrets != generation:
+        if info is None or time.monotonic() > end:
+            raise LabError(
+                "The local region does not use the new secrets",
+                where=str(lab_dir.region_log),
+                why="\n".join(task_logs.tail(lab_dir.region_log, 3)) or "it does not say why",
+                hint="run `ecsconsul rotate` again: both generations are valid until it has finished",
+            )
+        time.sleep(0.05)
 
 
 def _await_other(lab_dir: LabDir) -> bool:

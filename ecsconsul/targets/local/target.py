@@ -21,6 +21,7 @@ from .lab_images import LabImages
 from .liveness import why_useless
 
 if TYPE_CHECKING:
+    from ...consul.lab_secrets import LabSecrets, Rotation
     from .runtime_selection import RuntimeSelection
 
 DEFAULT_REGION = "us-east-1"
@@ -268,6 +269,27 @@ class LocalTarget:
         http_host, _, http_port = info.consul_http.rpartition(":")
         dns_host, _, dns_port = info.consul_dns.rpartition(":")
         yield ConsulAddress(http_host, int(http_port), dns_host, int(dns_port))
+
+    def consul_secrets(self) -> LabSecrets:
+        self._running()
+        return self._home.consul_secrets()
+
+    def rotation(self) -> Rotation | None:
+        return self._home.rotation()
+
+    def keep_rotation(self, rotation: Rotation | None) -> None:
+        self._home.write_rotation(rotation)
+
+    def rotation_cost(self) -> str | None:
+        return None
+
+    def adopt_secrets(self, lab_secrets: LabSecrets, say: Say) -> None:
+        from .region_process import reload_secrets
+
+        self._running()
+        self._home.write_consul_secrets(lab_secrets)
+        say("handing the new tokens to the agents")
+        reload_secrets(self._home, lab_secrets.generation)
 
     # tasks
 

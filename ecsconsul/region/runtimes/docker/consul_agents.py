@@ -24,7 +24,7 @@ from .log_copy import LOG_CONFIG, LogCopy
 from .security import SECURITY
 
 DNS_PORT, HTTPS_PORT = 53, 8501
-BINARY, FOLDER, DATA = "/ecsconsul/consul", "/ecsconsul/instance", "/ecsconsul/data"
+BINARY, FILES, SOCKETS, DATA = "/ecsconsul/consul", "/ecsconsul/files", "/ecsconsul/sockets", "/ecsconsul/data"
 SOCKET = "http.sock"
 # As in Docker: systemd-resolved's own file first, whose name servers a container can reach.
 RESOLV_CONFS = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
@@ -58,7 +58,7 @@ class ConsulAgentContainers:
             own_address=False,
             also_on_loopback=lead,
             loopback_ports=self._loopback_ports() if lead else None,
-            http_socket=str(folder / SOCKET),
+            http_socket=str(_sockets(folder) / SOCKET),
         )
 
     def _loopback_ports(self) -> ConsulPorts:
@@ -77,11 +77,11 @@ class ConsulAgentContainers:
             instance.instance_id,
             instance.address,
             dns_addresses=(LOOPBACK, instance.address),
-            http_addresses=(LOOPBACK, f"unix://{FOLDER}/{SOCKET}"),
+            http_addresses=(LOOPBACK, f"unix://{SOCKETS}/{SOCKET}"),
             https_addresses=(instance.address,),
             ports=instance.consul,
             data_dir=DATA,
-            files=FOLDER,
+            files=FILES,
             recursors=tuple(self._recursors),
         )
 
@@ -106,8 +106,10 @@ class ConsulAgentContainers:
         docker = self._docker
         loopback = instance.loopback_ports
         published = {} if loopback is None else {"53/tcp": loopback.dns, "53/udp": loopback.dns}
+        sockets = _sockets(instance.folder)
+        sockets.mkdir(exist_ok=True)
         host = docker.create_host_config(
-            binds=[f"{self._binary}:{BINARY}:ro", f"{instance.folder}:{FOLDER}"],
+            binds=[f"{self._binary}:{BINARY}:ro", f"{instance.folder}:{FILES}:ro", f"{sockets}:{SOCKETS}"],
             port_bindings={port: (LOOPBACK, number) for port, number in published.items()},
             restart_policy={"Name": "always"},
             log_config=LOG_CONFIG,
@@ -118,7 +120,7 @@ class ConsulAgentContainers:
         created = docker.create_container(
             self._image,
             entrypoint=[BINARY],
-            command=["agent", "-config-file", f"{FOLDER}/consul.json"],
+            command=["agent", "-config-file", f"{FILES}/consul.json"],
             name=f"{self._lab_dir.lab}-{instance.instance_id}",
             hostname=instance.instance_id,
             user="0:0",
@@ -132,6 +134,11 @@ class ConsulAgentContainers:
         container = EngineContainer(docker, created["Id"])
         self._containers[instance.instance_id] = container
         return container
+
+
+def _sockets(folder: Path) -> Path:
+    """The only folder of this machine that an agent may write to."""
+    return folder / "sockets"
 
 
 def name_servers(files: tuple[Path, ...]) -> list[str]:

@@ -1,0 +1,67 @@
+"""A rotation on a real Consul: both generations are valid, then the new one alone; each part may be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+
+from ecsconsul.consul.lab_secrets import AGENT, MANAGEMENT, REGISTRATOR, LabSecrets, rotated, service_holder
+from ecsconsul.consul.rotation import install, revoke
+from tests.secure_consul import SecureConsul, is_refused, secure_consul
+
+Until = Callable[..., None]
+SERVICES = ("weather",)
+HOLDERS = (MANAGEMENT, AGENT, REGISTRATOR, service_holder("weather"))
+
+
+def knows(consul: SecureConsul, lab_secrets: LabSecrets, holder: str) -> bool:
+    """Whether Consul's servers know a holder's token."""
+    url = f"http://{consul.server.http}/v1/acl/token/self"
+    answer = requests.get(url, headers={"X-Consul-Token": lab_secrets.token(holder)}, timeout=10)
+    assert answer.ok or is_refused(answer), answer.text
+    return answer.ok
+
+
+def gossip_keys(consul: SecureConsul, lab_secrets: LabSecrets) -> set[str]:
+    url = f"http://{consul.server.http}/v1/operator/keyring"
+    answer = requests.get(url, headers={"X-Consul-Token": lab_secrets.token(MANAGEMENT)}, timeout=10)
+    return {key for ring in answer.json() for key in ring["Keys"]}
+
+
+def test_rotation(tmp_path: Path, until: Until) -> None:
+    with secure_consul(tmp_path) as consul:
+        until(lambda: consul.client.instance_id in consul.ask_server("catalog/nodes").text)
+        rotation = rotated(consul.secrets)
+        old, new, address = rotation.old, rotation.new, (consul.server.address, consul.server.consul.http)
+        consul.acl.task_environment({"SERVICE_NAME": "weather", "SERVICE_CHECK_TTL": "9s"}, consul.server)
+        for _ in "12":
+            install(*address, rotation, SERVICES)
+            assert all(knows(consul, each, holder) for each in (old, new) for holder in HOLDERS)
+            assert gossip_keys(consul, new) == {old.gossip_key, new.gossip_key}
+        consul.instances.use(new)
+        for _ in "12":
+            revoke(*address, rotation, SERVICES)
+            assert [holder for holder in HOLDERS if knows(consul, old, holder)] == []
+            assert all(knows(consul, new, holder) for holder in HOLDERS)
+            assert gossip_keys(consul, new) == {new.gossip_key}
+        # A command that was killed between the last request and its note of it runs all of it again.
+        install(*address, rotation, SERVICES)
+        revoke(*address, rotation, SERVICES)
+        assert knows(consul, new, MANAGEMENT)
+        assert consul.client.agent
+        before = consul.client.agent
+        before.kill()
+        until(lambda: consul.client.agent is not before)
+        until(lambda: is_alive(consul))
+
+
+def is_alive(consul: SecureConsul) -> bool:
+    """Whether the servers list the restarted agent, which had to sign in with its new token."""
+    found = consul.ask_server(f"health/node/{consul.client.instance_id}").json()
+    try:
+        answers = requests.get(f"http://{consul.client.http}/v1/catalog/nodes", timeout=10).ok
+    except requests.ConnectionError:
+        return False
+    return answers and [one["Status"] for one in found] == ["passing"]
