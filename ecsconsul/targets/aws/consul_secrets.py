@@ -26,7 +26,7 @@ from ...consul.acl import ALREADY_THERE, AclRequest, acl_requests, service_reque
 from ...consul.agent_config import security_config
 from ...consul.catalog import Refused
 from ...consul.lab_secrets import MANAGEMENT, REGISTRATOR, LabSecrets, Rotation, new_secrets, service_holder
-from ...errors import LabError, TargetAbsent
+from ...errors import TargetAbsent
 from ...paths import state_folder, write_private
 from ..base import NO_SECRETS, ConsulAddress, TaskSecrets
 from ..client_errors import items_of
@@ -40,6 +40,8 @@ ROTATION = "operator/rotation"
 GOSSIP_KEY = "gossip-key"
 # As Consul sees it in its container: templates/boot.sh mounts it.
 FILES = "/consul/config"
+# SSM's limit: https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DeleteParameters.html
+DELETED_AT_ONCE = 10
 # The option names for an image whose tag doesn't say which Consul it is.
 NEWEST = "1.22"
 ENFORCED, TRANSITION = "enforced", "transition"
@@ -217,13 +219,10 @@ class ConsulSecrets:
 
     def delete(self) -> int:
         """Delete all of the lab's parameters, also those of services that it no longer has; returns how many."""
-        return sum(self._deleted(self._parameter(leaf)) for leaf in self._found)
-
-    def _deleted(self, parameter: LabParameter) -> bool:
-        try:
-            return parameter.delete()
-        except LabError:  # someone else's parameter has the name
-            return False
+        own = [parameter.name for parameter in map(self._parameter, self._found) if parameter.is_ours()]
+        for start in range(0, len(own), DELETED_AT_ONCE):
+            self._ssm.delete_parameters(Names=own[start : start + DELETED_AT_ONCE])
+        return len(own)
 
     @cached_property
     def _found(self) -> dict[str, str]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ...aws_tags import LAB_TAG, as_mapping
-from ...errors import LabError
 from ..client_errors import client_error, items_of
 from .cloudwatch_logs import group_of
 from .session import is_denied, is_inconclusive
@@ -74,8 +72,7 @@ def _parameters(clients: Clients, lab: str) -> Iterator[str]:
     ssm = clients("ssm")
     request = {"Path": folder_of(lab), "Recursive": True, "WithDecryption": False}
     for found in items_of(ssm, "get_parameters_by_path", "Parameters", **request):
-        with contextlib.suppress(LabError):  # someone else's parameter has the name
-            LabParameter(ssm, lab, found["Name"].removeprefix(f"{folder_of(lab)}/")).require_ownership()
+        if LabParameter(ssm, lab, found["Name"].removeprefix(f"{folder_of(lab)}/")).is_ours():
             yield f"SSM parameter {found['Name']}"
 
 

@@ -32,11 +32,17 @@ class LabParameter:
         self.require_ownership()
         return True
 
+    def is_ours(self) -> bool:
+        """Whether a parameter that exists has the lab's tag."""
+        return self._tags().get(LAB_TAG) == self._lab
+
     def require_ownership(self) -> None:
         """Checks the tag of a parameter that exists."""
+        require_ownership("SSM parameter", self.name, self._lab, self._tags())
+
+    def _tags(self) -> dict[str, str]:
         found = self._ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=self.name)
-        tags = as_mapping(found.get("TagList"), key="Key", value="Value")
-        require_ownership("SSM parameter", self.name, self._lab, tags)
+        return as_mapping(found.get("TagList"), key="Key", value="Value")
 
     def make(self, value: str) -> None:
         """Create the parameter, unless it exists."""

@@ -122,8 +122,8 @@ class AwsTarget:
     def rotation_cost(self) -> str | None:
         number = self._lab.consul.servers + self._lab.instances
         return (
-            f"`rotate` replaces the {number} instances of the lab {self._lab.name} one by one, which takes a few minutes "
-            "for each. Their tasks move to the other instances meanwhile."
+            f"`rotate` replaces the {number} instances of the lab {self._lab.name} one by one, which takes minutes for "
+            "each. Their tasks move to the other instances meanwhile."
         )
 
     def adopt_secrets(self, lab_secrets: LabSecrets, say: Say) -> None:
