@@ -177,7 +177,8 @@ def test_only_targets_create_aws_clients() -> None:
 
 def test_only_steps_and_targets_name_botocore() -> None:
     """Steps read its exceptions, inside a function; clients are handed to them."""
-    assert outside(users_of("botocore"), "targets", "deploy", "region.moto", "region.botocore_models") == set()
+    region = ("region.moto", "region.botocore_models", "region.request_auth")
+    assert outside(users_of("botocore"), "targets", "deploy", *region) == set()
     named = {i for name in IMPORTS if within(name, "ecsconsul.deploy") for i in IMPORTS[name] if within(i, "botocore")}
     assert named <= {"botocore.exceptions"}
 

@@ -1,12 +1,13 @@
 """Runs the region of a lab: `python -m ecsconsul.region`, started by the local target.
 
-Reads a RegionSpec as JSON from standard input, writes where it listens into the lab directory and a line to standard
-output when it is ready. Exits on SIGTERM, and leaves nothing but logs.
+Reads a RegionSpec as JSON from standard input and the lab's access key from the lab directory, writes where it listens
+into that directory and a line to standard output when it is ready. Exits on SIGTERM, and leaves nothing but logs.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from typing import IO
@@ -24,10 +25,16 @@ LOCK_TIMEOUT = 2.0
 
 def main() -> int:
     """Run the region, and clean up before and after it; the exit code."""
+    # What the region and its processes write is nobody else's business.
+    os.umask(0o077)
     spec = msgspec.json.decode(sys.stdin.buffer.read(), type=RegionSpec)
     lab_dir = LabDir(spec.lab)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(threadName)s %(message)s")
     logging.getLogger("botocore").setLevel(logging.WARNING)
+    key = lab_dir.access_key()
+    if key is None:
+        log.error("the lab has no access key")
+        return 1
     try:
         lock = _lock(lab_dir)
     except BlockingIOError:
@@ -37,7 +44,7 @@ def main() -> int:
         lab_processes.kill_leftovers(lab_dir.root)
         lab_dir.clear_leftovers()
         lab_dir.rotate_logs()
-        Region(spec, lab_dir).run(sys.stdout)
+        Region(spec, lab_dir, key).run(sys.stdout)
         lab_processes.kill_leftovers(lab_dir.root)
         lab_dir.clear_leftovers()
     return 0

@@ -1,24 +1,22 @@
 """The region's AWS API as a WSGI application: ECS's services, tasks and instances are our own, moto answers the rest.
 
-When a request creates or terminates EC2 instances, they are booted or stopped before the response is sent.
+Requests come from the request guard, which has verified them and names the service that they are signed for. When a
+request creates or terminates EC2 instances, they are booted or stopped before the response is sent.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from .ecs.api import ApiError, EcsApi
 from .ecs.state import Ecs
 from .moto import Moto
+from .request_guard import SERVICE
 
-# Answered without a lock, so that a busy region still counts as alive.
-PING_PATH = "/_ecsconsul/ping"
 _TARGET = "AmazonEC2ContainerServiceV20141113."
-_SCOPE = re.compile(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/aws4_request")
 # The services that can launch or terminate instances.
 _MAY_CHANGE_INSTANCES = ("ec2", "autoscaling", "cloudformation")
 
@@ -36,17 +34,14 @@ class AwsApi:
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        if environ.get("PATH_INFO") == PING_PATH:
-            return _respond(start_response, {"alive": True})
-        operation = environ.get("HTTP_X_AMZ_TARGET", "").removeprefix(_TARGET)
-        is_ecs = environ.get("HTTP_X_AMZ_TARGET", "").startswith(_TARGET)
-        region, service = _scope(environ)
-        if is_ecs and region not in ("", self._moto.region):
-            return _fail(start_response, "InvalidParameterException", f"This local region is {self._moto.region}.")
-        if is_ecs:
-            return self._handle_ecs(operation, environ, start_response)
+        target = environ.get("HTTP_X_AMZ_TARGET", "")
+        if target.startswith(_TARGET) and environ[SERVICE] != "ecs":
+            why = "Credential should be scoped to correct service: 'ecs'."
+            return _fail(start_response, "InvalidSignatureException", why)
+        if target.startswith(_TARGET):
+            return self._handle_ecs(target.removeprefix(_TARGET), environ, start_response)
         response = self._forward_to_moto(environ, start_response)
-        if service in _MAY_CHANGE_INSTANCES:
+        if environ[SERVICE] in _MAY_CHANGE_INSTANCES:
             self._instances_changed()
         return response
 
@@ -108,12 +103,6 @@ class AwsApi:
             )
         if counts["runningTasksCount"] or counts["pendingTasksCount"]:
             raise ApiError("ClusterContainsTasksException", "The Cluster cannot be deleted while Tasks are active.")
-
-
-def _scope(environ: dict[str, Any]) -> tuple[str, str]:
-    """The region and service that a request was signed for; empty strings when it isn't signed."""
-    found = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
-    return (found.group(1), found.group(2)) if found else ("", "")
 
 
 def _respond(start_response: StartResponse, content: dict[str, Any], status: str = "200 OK") -> list[bytes]:

@@ -38,14 +38,17 @@ class Moto:
         gc.disable()
         decode_models_quickly()
         from moto.ec2.models import instances
-        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+        from moto.moto_server import werkzeug_app
 
         # moto calls this function of its module for the id of each new instance.
         instances.random_instance_id = next_instance_id  # type: ignore[attr-defined]
         _fix_group_updates()
         self.region = region
         self.lock = threading.RLock()
-        self.application = DomainDispatcherApplication(create_backend_app)
+        self._serves = functools.lru_cache(maxsize=256)(self._has_backend)
+        # The region answers no web page; the request guard removes what services of moto add by themselves.
+        werkzeug_app.DISABLE_GLOBAL_CORS = True  # type: ignore[attr-defined]
+        self.application = werkzeug_app.DomainDispatcherApplication(werkzeug_app.create_backend_app)
         # Without a cache moto lists its folders for each request, which takes as long as most requests themselves.
         self.application.get_backend_for_host = functools.cache(  # type: ignore[method-assign]
             self.application.get_backend_for_host
@@ -55,6 +58,18 @@ class Moto:
         self._warm_up()
         gc.freeze()
         gc.enable()
+
+    def serves(self, service: str) -> bool:
+        """Whether moto knows the service with this name in a signature's scope."""
+        return self._serves(service.lower())
+
+    def _has_backend(self, service: str) -> bool:
+        from moto.moto_server.werkzeug_app import SIGNING_ALIASES
+
+        name = SIGNING_ALIASES.get(service, service)
+        hosts = (f"{name}.{self.region}.amazonaws.com", f"{name}.amazonaws.com", f"{name}.{self.region}.api.aws")
+        patterns = [pattern for _, pattern in self.application.backend_url_patterns]
+        return any(pattern.match(f"http://{host}") for pattern in patterns for host in hosts)
 
     def _warm_up(self) -> None:
         """Load what the first stack would otherwise wait for."""

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -28,14 +27,15 @@ from .ecs.state import Ecs
 from .instances import Ec2Instances
 from .moto import Moto, MotoInstance
 from .port_forwarder import Endpoint, PortForwarder
+from .replays import UsedSignatures
+from .request_auth import RequestAuth
+from .request_guard import RequestGuard
 from .runtimes.addresses import LOOPBACK
 from .runtimes.interface import ROLES, Ec2Instance, Role, Runtime
-from .runtimes.lab_dir import DOCKER, LabDir, RegionInfo, RegionSpec
+from .runtimes.lab_dir import DOCKER, AccessKey, LabDir, RegionInfo, RegionSpec
 
 log = logging.getLogger(__name__)
 
-API_PORT = 5566
-BACKLOG = 128
 JOIN_TIMEOUT = 10.0
 ROLE_TAG, CLUSTER_TAG = "ecsconsul:role", "ecsconsul:cluster"
 
@@ -43,8 +43,10 @@ ROLE_TAG, CLUSTER_TAG = "ecsconsul:role", "ecsconsul:cluster"
 class Region:
     """Creates the parts and connects them; each part knows only those it is given."""
 
-    def __init__(self, spec: RegionSpec, lab_dir: LabDir) -> None:
+    def __init__(self, spec: RegionSpec, lab_dir: LabDir, key: AccessKey) -> None:
         self._spec = spec
+        self._key = key
+        self._started = int(time.time())
         self._lab_dir = lab_dir
         self._runtime = _runtime(spec, lab_dir)
         version = version_of(Path(spec.consul_binary))
@@ -59,8 +61,6 @@ class Region:
 
     def run(self, ready: IO[str]) -> None:
         """Serve until SIGTERM; writes a line to `ready` when the API listens."""
-        from werkzeug.serving import make_server
-
         self._instances.warm_up(self._spec.ecs_instances)
         self._moto = Moto(self._spec.region, self._instances.next_instance_id)
         self._ecs = Ecs(self._moto)
@@ -69,10 +69,10 @@ class Region:
         self._forwarder = PortForwarder(self._endpoints_of_port)
         self._control_loop.on_pass = self._forward_ports
         self._control_loop.start()
-        api = AwsApi(self._moto, self._ecs, self._reconcile_instances)
-        with _listen() as listening:
-            handler, fd = _quiet_handler(), listening.fileno()
-            server = make_server(LOOPBACK, 0, api, threaded=True, request_handler=handler, fd=fd)
+        from .api_server import ApiServer, listen
+
+        with listen() as listening:
+            server = ApiServer(self._guard(listening.getsockname()[1]), listening)
         self._info = self._initial_info(server.port)
         self._publish_info()
         with contextlib.suppress(BrokenPipeError):
@@ -87,6 +87,13 @@ class Region:
             server.server_close()
             for part in (self._control_loop, self._forwarder, self._instances, self._runtime):
                 part.close()
+
+    def _guard(self, port: int) -> RequestGuard:
+        """The AWS API, for requests that are signed with the lab's key."""
+        api = AwsApi(self._moto, self._ecs, self._reconcile_instances)
+        auth = RequestAuth(self._key, self._spec.region, self._moto.serves)
+        used = UsedSignatures(since=0 if self._spec.key_is_new else self._started)
+        return RequestGuard(api, auth, used, port)
 
     def _initial_info(self, port: int) -> RegionInfo:
         vpc, subnets = self._moto.default_network()
@@ -214,27 +221,6 @@ def _runtime(spec: RegionSpec, lab_dir: LabDir) -> Runtime:
     from .runtimes.processes.runtime import ProcessRuntime
 
     return ProcessRuntime(lab_dir, spec.consul_binary, shared_address=spec.shared_address)
-
-
-def _quiet_handler() -> type:
-    """moto's request handler for werkzeug, without a log line for each request."""
-    from moto.moto_server.werkzeug_app import MotoRequestHandler
-
-    class Handler(MotoRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log(self, type: str, message: str, *args: object) -> None:
-            log.debug(message, *args)
-
-    return Handler
-
-
-def _listen() -> socket.socket:
-    """Listen on the API's default port, or on a free one if that is taken."""
-    try:
-        return socket.create_server((LOOPBACK, API_PORT), backlog=BACKLOG)
-    except OSError:
-        return socket.create_server((LOOPBACK, 0), backlog=BACKLOG)
 
 
 def _on_terminate(shut_down: Callable[[], None]) -> None:

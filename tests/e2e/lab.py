@@ -88,7 +88,7 @@ class Lab:
         return subprocess.Popen(
             [sys.executable, "-m", "ecsconsul", *words],
             cwd=self.folder,
-            env=self._environment(),
+            env=self.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -269,7 +269,7 @@ class Lab:
         assert result.code == 0, result.err
         assert leftovers == []
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """The user's environment, without the variables of another lab or account."""
         own = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CONSUL_HTTP")) and k != "NO_COLOR"}
         own["ECSCONSUL_RUNTIME"] = "processes"

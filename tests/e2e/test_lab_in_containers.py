@@ -17,6 +17,7 @@ import pytest
 
 from tests.consul_server import consul_binary
 from tests.docker_engine import base_image, docker
+from tests.e2e.capture import Capture
 from tests.e2e.lab import (
     FIRST_UP_TIMEOUT,
     REPOSITORY,
@@ -98,7 +99,7 @@ class LabInContainers(Lab):
         """Run the command with standard input."""
         argv = [sys.executable, "-m", "ecsconsul", *words]
         done = subprocess.run(
-            argv, cwd=self.folder, env=self._environment(), input=text, capture_output=True, text=True, timeout=TIMEOUT
+            argv, cwd=self.folder, env=self.environment(), input=text, capture_output=True, text=True, timeout=TIMEOUT
         )
         return Result(done.returncode, done.stdout, done.stderr, 0.0)
 
@@ -244,6 +245,67 @@ def test_exec_runs_in_the_requested_task(lab: LabInContainers) -> None:
         result = lab.ok("exec", "--task", task[:12], "weather", "--", "hostname")
         assert result.out.strip() == container["Config"]["Hostname"]
     assert lab.run("exec", "--task", "nosuch", "weather", "--", "true").code == 2
+
+
+# --- what a hostile task and a hostile network can do
+
+# Runs in a task, which knows its agent as its name server: what each request to the agent answers.
+ATTACKS = """
+import json, re, socket, ssl, urllib.error, urllib.request
+agent = json.load(open("/dev/stdin"))
+def ask(method, path, body=None):
+    request = urllib.request.Request(agent + path, json.dumps(body).encode() if body else None, method=method)
+    try:
+        context = ssl._create_unverified_context()
+        return urllib.request.urlopen(request, timeout=5, context=context).read().decode()
+    except urllib.error.HTTPError as error:
+        return f"{error.code} {error.read().decode()}"
+    except OSError as error:
+        return f"{error}"
+check = {"Name": "x", "Interval": "1s", "HTTP": "http://169.254.169.254/"}
+print(json.dumps({path: ask(method, path, body) for method, path, body in [
+    ("PUT", "/v1/agent/service/register", {"Name": "x", "Check": check}),
+    ("PUT", "/v1/agent/service/register", {"Name": "weather", "Port": 1}),
+    ("PUT", "/v1/agent/check/register", check),
+    ("PUT", "/v1/agent/leave", None),
+    ("PUT", "/v1/kv/x", {"a": 1}),
+    ("PUT", "/v1/catalog/deregister", {"Node": "x"}),
+    ("GET", "/v1/agent/self", None),
+    ("GET", "/v1/catalog/services", None),
+    ("GET", "/v1/health/service/weather", None),
+]}))
+"""
+READS = {"/v1/catalog/services", "/v1/health/service/weather"}
+
+
+def test_a_task_reads_the_catalog_over_https_and_can_change_nothing(lab: LabInContainers) -> None:
+    agents = [one["address"] for one in lab.status()["consul"]["members"]]
+    for address in agents:
+        result = lab.piped(json.dumps(f"https://{address}:8501"), "exec", "weather", "--", "python3", "-c", ATTACKS)
+        answers = json.loads(result.out)
+        assert {path for path, answer in answers.items() if "denied" in answer} == answers.keys() - READS, answers
+        assert "weather" in json.loads(answers["/v1/catalog/services"])
+
+
+def test_a_task_cannot_reach_consul_without_tls(lab: LabInContainers) -> None:
+    for one in lab.status()["consul"]["members"]:
+        result = lab.piped(
+            json.dumps(f"http://{one['address']}:8500"), "exec", "weather", "--", "python3", "-c", ATTACKS
+        )
+        assert all("refused" in answer for answer in json.loads(result.out).values())
+
+
+def test_between_machines_nothing_is_readable(lab: LabInContainers) -> None:
+    """Gossip, RPC and HTTP, while services come and go, and while commands read the catalog."""
+    network = lab.docker("network", "ls", "-q", "-f", f"label=ecsconsul.lab={lab.name}").strip()
+    with Capture(f"br-{network}", ports={8300, 8301, 8500, 8501}) as capture:
+        lab.ok("scale", "weather=3")
+        lab.status()
+        lab.ok("scale", "weather=2")
+        eventually(lambda: lab.number_of("weather"), lambda count: count == 2)
+    assert capture.ports >= {8300, 8301}, "RPC and gossip were seen"
+    words = ("weather", "portal", "greeter", "http", lab.ok("env", "--output", "json").document["CONSUL_HTTP_TOKEN"])
+    assert [word for word in words if word.encode() in capture.content] == []
 
 
 # --- changes and failures

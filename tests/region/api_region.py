@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.config import Config
-from werkzeug.serving import WSGIRequestHandler, make_server
 
 from ecsconsul.consul.lab_secrets import new_secrets
+from ecsconsul.region.api_server import ApiServer
 from ecsconsul.region.aws_api import AwsApi
 from ecsconsul.region.consul_acl import ConsulAcl
 from ecsconsul.region.control_loop import ControlLoop
 from ecsconsul.region.ecs.model import ContainerInstance
 from ecsconsul.region.ecs.state import Ecs
 from ecsconsul.region.moto import Moto
+from ecsconsul.region.replays import UsedSignatures
+from ecsconsul.region.request_auth import RequestAuth
+from ecsconsul.region.request_guard import RequestGuard
 from ecsconsul.region.runtimes.interface import Ec2Instance
-from ecsconsul.region.runtimes.lab_dir import LabDir
+from ecsconsul.region.runtimes.lab_dir import AccessKey, LabDir
 from tests.region.fakes import FakeContainers, ec2_instance
-
-
-class _Quiet(WSGIRequestHandler):
-    def log(self, type: str, message: str, *args: object) -> None:
-        return
 
 
 class ApiRegion:
@@ -38,18 +37,24 @@ class ApiRegion:
         self.loop.start()
         self.instances_changed = 0
         self.instances: dict[str, Ec2Instance] = {}
-        self._server = make_server("127.0.0.1", 0, AwsApi(moto, self.ecs, self._count), True, request_handler=_Quiet)
-        self.endpoint = f"http://127.0.0.1:{self._server.port}"
+        self.key = AccessKey.random()
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            self.port = listening.getsockname()[1]
+            auth = RequestAuth(self.key, moto.region, moto.serves)
+            guard = RequestGuard(AwsApi(moto, self.ecs, self._count), auth, UsedSignatures(), self.port)
+            self._server = ApiServer(guard, listening)
+        self.endpoint = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
 
-    def client(self, service: str, region: str = "") -> Any:
+    def client(self, service: str, region: str = "", key: AccessKey | None = None) -> Any:
+        """A client with the lab's key, or with another one."""
         return boto3.client(
             service,
             endpoint_url=self.endpoint,
             region_name=region or self.moto.region,
-            aws_access_key_id="any",
-            aws_secret_access_key="any",
+            aws_access_key_id=(key or self.key).id,
+            aws_secret_access_key=(key or self.key).secret,
             config=Config(proxies={}, retries={"total_max_attempts": 1}, read_timeout=60),
         )
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
+import uuid
 from contextlib import closing
 from http.client import HTTPConnection
 from typing import Any
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,7 +21,6 @@ from ecsconsul.region.ecs.api import EcsApi
 from tests.region.api_region import ApiRegion
 
 TARGET = "AmazonEC2ContainerServiceV20141113."
-SCOPE = "AWS4-HMAC-SHA256 Credential=any/20260101/{region}/ecs/aws4_request, SignedHeaders=host, Signature=0"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -25,19 +28,27 @@ def cluster(api: ApiRegion) -> None:
     api.client("ecs").create_cluster(clusterName="raw")
 
 
-def send(api: ApiRegion, operation: str, body: bytes, region: str = "us-east-1") -> tuple[int, Any]:
+def send(api: ApiRegion, operation: str, body: bytes) -> tuple[int, Any]:
     """The status and the JSON of an ECS request's response."""
+    status, content_type, content = post(api, operation, body)
+    assert content_type == "application/x-amz-json-1.1"
+    return status, json.loads(content)
+
+
+def post(api: ApiRegion, operation: str, body: bytes) -> tuple[int, str | None, bytes]:
+    """The status, content type and body of an ECS request's response."""
     headers = {
         "X-Amz-Target": TARGET + operation,
         "Content-Type": "application/x-amz-json-1.1",
-        "Authorization": SCOPE.format(region=region),
+        # The same may be sent again in the same second.
+        "Amz-Sdk-Invocation-Id": str(uuid.uuid4()),
     }
+    request = AWSRequest("POST", f"{api.endpoint}/", headers=headers, data=body)
+    SigV4Auth(Credentials(api.key.id, api.key.secret), "ecs", api.moto.region).add_auth(request)
     with closing(HTTPConnection(api.endpoint.removeprefix("http://"), timeout=60)) as connection:
-        connection.request("POST", "/", body, headers)
+        connection.request("POST", "/", body, dict(request.headers.items()))
         answer = connection.getresponse()
-        found = json.loads(answer.read())
-    assert answer.getheader("Content-Type") == "application/x-amz-json-1.1"
-    return answer.status, found
+        return answer.status, answer.getheader("Content-Type"), answer.read()
 
 
 @pytest.mark.parametrize("body", [b"{", b"[1]", b'"text"', b"null", b"\xff"])
@@ -89,14 +100,13 @@ def test_any_json_request_is_answered(api: ApiRegion, operation: str, arguments:
 
 
 def test_request_for_another_region_is_refused(api: ApiRegion) -> None:
-    with pytest.raises(ClientError, match=r"This local region is us-east-1\."):
-        api.client("ecs", "eu-west-1").list_services(cluster="raw")
+    for service, call in (("ecs", "list_services"), ("ec2", "describe_instances"), ("ssm", "describe_parameters")):
+        with pytest.raises(ClientError, match=r"This local region is us-east-1\."):
+            getattr(api.client(service, "eu-west-1"), call)()
 
 
 def test_unknown_operation_is_an_error(api: ApiRegion) -> None:
-    with closing(HTTPConnection(api.endpoint.removeprefix("http://"), timeout=60)) as connection:
-        connection.request("POST", "/", b"{}", {"X-Amz-Target": TARGET + "Dance", "Authorization": SCOPE})
-        assert connection.getresponse().status >= 400
+    assert post(api, "Dance", b"{}")[0] >= 400
 
 
 def test_moto_answers_for_other_services(api: ApiRegion) -> None:

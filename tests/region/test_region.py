@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import boto3
 import msgspec
@@ -71,11 +72,14 @@ def answers(consul: Consul) -> bool:
 
 def test_region_serves_and_cleans_up(cleared: LabDir, until: Until) -> None:
     lab_dir = cleared
+    lab_dir.ensure_access_key()
     with region(lab_dir) as process:
         info = await_ready(process, lab_dir)
         assert (info.pid, info.lab, info.region) == (process.pid, "lab", "eu-west-1")
         config = Config(proxies={}, retries={"total_max_attempts": 1})
-        keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
+        key = lab_dir.access_key()
+        assert key is not None
+        keys = {"aws_access_key_id": key.id, "aws_secret_access_key": key.secret}
         ecs = boto3.client("ecs", endpoint_url=info.endpoint, region_name="eu-west-1", config=config, **keys)
         assert ecs.create_cluster(clusterName="lab")["cluster"]["status"] == "ACTIVE"
         host, _, port = info.consul_http.rpartition(":")
@@ -91,10 +95,23 @@ def test_region_serves_and_cleans_up(cleared: LabDir, until: Until) -> None:
         process.terminate()
         assert process.wait(TIMEOUT) == 0
         assert lab_processes.find_leftovers(lab_dir.root) == []
-        assert [path.name for path in lab_dir.leftovers()] == ["consul-secrets.json", "region.lock"], (
-            "`down` removes them"
-        )
+        left = [path.name for path in lab_dir.leftovers()]
+        assert left == ["access-key.json", "consul-secrets.json", "region.lock"], "`down` removes them"
+        assert unsafe(lab_dir) == []
         assert lab_dir.info() is None
+
+
+def unsafe(lab_dir: LabDir) -> list[Path]:
+    """What others could read, if they came so far: the folder itself is closed to them."""
+    assert lab_dir.root.stat().st_mode & 0o077 == 0
+    return [path for path in lab_dir.root.rglob("*") if path.stat().st_mode & 0o077]
+
+
+def test_region_without_an_access_key_exits(lab_dir: LabDir) -> None:
+    with region(lab_dir) as process:
+        assert process.wait(TIMEOUT) == 1
+        assert process.stderr
+        assert "the lab has no access key" in process.stderr.read()
 
 
 @pytest.mark.parametrize("spec", ["", "{}", "not JSON"])

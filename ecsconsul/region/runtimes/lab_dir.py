@@ -1,9 +1,13 @@
-"""A lab's directory: its folders, its locks, and the file with its region's info."""
+"""A lab's directory, which only its user can read: its folders, its locks, its access key and its region's info."""
 
 from __future__ import annotations
 
+import base64
 import fcntl
+import os
+import secrets
 import shutil
+import stat
 import sys
 from pathlib import Path
 from typing import IO
@@ -11,6 +15,7 @@ from typing import IO
 import msgspec
 
 from ...consul.lab_secrets import LabSecrets, Rotation, new_secrets
+from ...errors import LabError
 from ...paths import lock_file, state_folder, write_private
 
 DOCKER, PROCESSES = "docker", "processes"
@@ -30,6 +35,24 @@ class RegionSpec(msgspec.Struct, frozen=True):
     runtime_why: str = ""
     engine: str = ""
     agent_image: str = ""
+    # An earlier region of the lab may have served requests that were signed with the key.
+    key_is_new: bool = False
+
+
+class AccessKey(msgspec.Struct, frozen=True):
+    """The key that signs requests to a lab's region."""
+
+    id: str
+    secret: str
+
+    @classmethod
+    def random(cls) -> AccessKey:
+        """A new key in the form of AWS's: AKIA and 16 characters of base32, and 40 characters of base64."""
+        id = "AKIA" + base64.b32encode(secrets.token_bytes(10)).decode()
+        return cls(id, base64.b64encode(secrets.token_bytes(30)).decode())
+
+    def __repr__(self) -> str:
+        return f"AccessKey({self.id!r})"
 
 
 class RegionInfo(msgspec.Struct, frozen=True):
@@ -70,6 +93,7 @@ class LabDir:
         self._info = self.root / "region.json"
         self._consul_secrets = self.root / "consul-secrets.json"
         self._rotation = self.root / "rotation.json"
+        self._access_key = self.root / "access-key.json"
         self._region_lock = self.root / "region.lock"
         self._change_lock = self.root / "change.lock"
 
@@ -77,19 +101,50 @@ class LabDir:
         """The folder with a log file for each task of a service, or of a family for standalone tasks."""
         return self.logs / "services" / service
 
+    def prepare(self) -> None:
+        """Create the directory; one that others can read, from an older version, is made private. Raises LabError."""
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.root.mkdir(mode=0o700)
+        except FileExistsError:
+            found = self.root.stat()
+            # Its owner could read everything that is written into it.
+            if found.st_uid != os.geteuid():
+                raise _not_own(self.root) from None
+            if stat.S_IMODE(found.st_mode) & 0o077:
+                self.root.chmod(0o700)
+
+    def ensure_access_key(self) -> bool:
+        """Make the lab's access key unless it has one that nobody else could read; whether one was made."""
+        self.prepare()
+        if self.access_key() and not self._access_key.stat().st_mode & 0o077:
+            return False
+        write_private(self._access_key, msgspec.json.encode(AccessKey.random()))
+        return True
+
+    def access_key(self) -> AccessKey | None:
+        """The key that signs requests to the lab's region; None when there is none."""
+        try:
+            return msgspec.json.decode(self._access_key.read_bytes(), type=AccessKey)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
     def write_info(self, info: RegionInfo) -> None:
         """Write the region's info atomically, so that readers never see half a file."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        draft = self._info.with_suffix(".new")
-        draft.write_bytes(msgspec.json.encode(info))
-        draft.replace(self._info)
+        self.prepare()
+        write_private(self._info, msgspec.json.encode(info))
 
     def info(self) -> RegionInfo | None:
-        """The running region's info; None when no region runs, even if a crashed one left its file behind."""
+        """The running region's info; None when no region runs, even if a crashed one left its file behind.
+
+        Raises LabError when the directory is another user's.
+        """
         try:
             info = msgspec.json.decode(self._info.read_bytes(), type=RegionInfo)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
+        except PermissionError as error:
+            raise _not_own(self.root) from error
         return info if self.is_alive() else None
 
     def consul_secrets(self) -> LabSecrets:
@@ -105,7 +160,7 @@ class LabDir:
 
     def write_consul_secrets(self, lab_secrets: LabSecrets) -> None:
         """Replace the secrets of the lab's Consul."""
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.prepare()
         write_private(self._consul_secrets, msgspec.json.encode(lab_secrets))
 
     def rotation(self) -> Rotation | None:
@@ -135,15 +190,18 @@ class LabDir:
 
     def lock_region(self) -> IO[str]:
         """Take the lock of the running region; close the file to release it. Raises BlockingIOError."""
+        self.prepare()
         return lock_file(self._region_lock)
 
     def lock_changes(self) -> IO[str]:
         """Take the lock of commands that change the lab; close the file to release it. Raises BlockingIOError."""
+        self.prepare()
         return lock_file(self._change_lock)
 
     def rotate_logs(self) -> None:
         """Move the logs of the previous run to logs/previous, and remove older ones."""
         previous = self.logs / "previous"
+        self.prepare()
         self.logs.mkdir(parents=True, exist_ok=True)
         remove(previous)
         old = [entry for entry in self.logs.iterdir() if entry.name != _REGION_LOG]
@@ -183,3 +241,11 @@ def remove(path: Path) -> None:
 def _unless_gone(function: object, path: str, error: BaseException) -> None:
     if not isinstance(error, FileNotFoundError):
         raise error
+
+
+def _not_own(root: Path) -> LabError:
+    return LabError(
+        "The lab's folder belongs to another user",
+        where=str(root),
+        hint="set ECSCONSUL_HOME to a folder of your own",
+    )

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
-# moto requires credentials and accepts any
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "ecsconsul", "AWS_SECRET_ACCESS_KEY": "local"}
+from ...region.runtimes.lab_dir import AccessKey
+
 _USED_BY_STEPS = ("ecs", "cloudformation")
 
 
-def new_client(service: str, endpoint: str, region: str) -> Any:
-    """A client for a region on this machine. Makes no request."""
-    import boto3
+def new_client(service: str, endpoint: str, region: str, key: AccessKey) -> Any:
+    """A client for a region on this machine, which signs with the lab's key and no session token. Makes no request."""
     from botocore.config import Config
-
-    from ...region.botocore_models import decode_models_quickly
-
-    decode_models_quickly()
 
     # no proxy for loopback, and no retries when the region hangs
     config = Config(proxies={}, connect_timeout=2, read_timeout=60, retries={"total_max_attempts": 1})
-    return boto3.client(
+    return _session().client(
         service,
         endpoint_url=endpoint,
         region_name=region,
-        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        aws_access_key_id=key.id,
+        aws_secret_access_key=key.secret,
         config=config,
     )
 
@@ -33,4 +29,18 @@ def new_client(service: str, endpoint: str, region: str) -> Any:
 def load_ahead(region: str) -> None:
     """Load boto3 and its service models now, which saves the first clients some 0.2 s."""
     for service in _USED_BY_STEPS:
-        new_client(service, "http://127.0.0.1", region)
+        new_client(service, "http://127.0.0.1", region, AccessKey("none", "none"))
+
+
+@functools.cache
+def _session() -> Any:
+    """One session for all clients, so that the service models are read once."""
+    import boto3
+    import botocore.session
+
+    from ...region.botocore_models import decode_models_quickly
+
+    decode_models_quickly()
+    # AWS_PROFILE is about accounts: one that doesn't exist must not keep the local lab from working
+    own = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
+    return boto3.Session(botocore_session=own)

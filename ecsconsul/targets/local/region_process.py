@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable
 
 import msgspec
+from msgspec.structs import replace
 
 from ...errors import LabError
-from ...paths import HOME_VARIABLE, state_folder
+from ...paths import HOME_VARIABLE, open_private, state_folder
 from ...region import task_logs
 from ...region.runtimes.addresses import SHARED_ADDRESS_VARIABLE
 from ...region.runtimes.lab_dir import LabDir, RegionSpec
@@ -27,9 +28,10 @@ RELOAD_TIMEOUT = 60.0
 
 def start_region(lab_dir: LabDir, spec: RegionSpec, meanwhile: Callable[[], None]) -> None:
     """Start the region and wait until it answers; `meanwhile` is called while it starts. Raises LabError."""
-    lab_dir.logs.mkdir(parents=True, exist_ok=True)
+    spec = replace(spec, key_is_new=lab_dir.ensure_access_key())
+    lab_dir.logs.mkdir(mode=0o700, exist_ok=True)
     log = lab_dir.region_log
-    with log.open("wb") as errors:
+    with open_private(log) as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "ecsconsul.region"],
             stdin=subprocess.PIPE,

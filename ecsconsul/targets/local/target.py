@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from ...config.lab import Lab
 from ...errors import LabError, TargetAbsent
 from ...polling import PollingPolicy
-from ...region.runtimes.lab_dir import DOCKER, PROCESSES, LabDir, RegionInfo, RegionSpec
+from ...region.runtimes.lab_dir import DOCKER, PROCESSES, AccessKey, LabDir, RegionInfo, RegionSpec
 from ..base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets
 from ..commands import Finding, RuntimeInfo, findings
-from .clients import CREDENTIALS, load_ahead, new_client
+from .clients import load_ahead, new_client
 from .lab_images import LabImages
 from .liveness import why_useless
 
@@ -68,7 +68,7 @@ class LocalTarget:
         info = self._running()
         with self._clients_lock:
             if service not in self._clients:
-                self._clients[service] = new_client(service, info.endpoint, info.region)
+                self._clients[service] = new_client(service, info.endpoint, info.region, self._access_key())
             return self._clients[service]
 
     def log_configuration(self, service: str) -> dict[str, Any] | None:
@@ -249,12 +249,24 @@ class LocalTarget:
         with self._region_lock:
             if self._usable is None and not self._absent:
                 info = self._home.info()
-                self._absent = why_useless(info, self._requested_runtime) if info else "it has no region"
+                self._absent = self._why_absent(info)
                 self._usable = None if self._absent else info
         if self._usable is None:
             what = f"The lab {self._lab.name} is not running on this machine"
             raise TargetAbsent(what, why=self._absent, hint="`ecsconsul up` starts it")
         return self._usable
+
+    def _why_absent(self, info: RegionInfo | None) -> str:
+        if info is None:
+            return "it has no region"
+        return why_useless(info, self._requested_runtime) or ("" if self._home.access_key() else "it has no access key")
+
+    def _access_key(self) -> AccessKey:
+        """The key that signs requests to the region. Raises TargetAbsent."""
+        key = self._home.access_key()
+        if key is None:
+            raise TargetAbsent(f"The lab {self._lab.name} has no access key", hint="`ecsconsul up` makes one")
+        return key
 
     # Consul
 
@@ -329,12 +341,13 @@ class LocalTarget:
         return f"http://{LOOPBACK}:{self._lab.portal.host_port}/" if self._lab.portal else None
 
     def environment(self) -> Mapping[str, str]:
-        info = self._running()
+        info, key = self._running(), self._access_key()
         return {
             "AWS_ENDPOINT_URL": info.endpoint,
             "AWS_REGION": info.region,
             "AWS_DEFAULT_REGION": info.region,
-            **CREDENTIALS,
+            "AWS_ACCESS_KEY_ID": key.id,
+            "AWS_SECRET_ACCESS_KEY": key.secret,
             **(self._consul_environment(info) if info.consul_http else {}),
         }
 

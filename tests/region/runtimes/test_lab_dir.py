@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from ecsconsul.region.runtimes.lab_dir import LabDir, RegionInfo, remove, state_folder
+from ecsconsul.errors import LabError
+from ecsconsul.paths import state_folder, write_private
+from ecsconsul.region.runtimes.lab_dir import AccessKey, LabDir, RegionInfo, remove
 
 INFO = RegionInfo(
     pid=1,
@@ -58,6 +64,109 @@ def test_unknown_keys_and_incomplete_files_are_ignored(lab_dir: LabDir) -> None:
         assert lab_dir.info() == INFO
         path.write_text('{"pid": 1')
         assert lab_dir.info() is None
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+@contextmanager
+def lax_umask() -> Iterator[None]:
+    """Without one, whatever is created without a mode of its own can be read and written by everybody."""
+    before = os.umask(0)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        LabDir.lock_changes,
+        LabDir.lock_region,
+        LabDir.rotate_logs,
+        LabDir.ensure_access_key,
+        lambda lab_dir: lab_dir.write_info(INFO),
+    ],
+)
+def test_directory_is_private(lab_dir: LabDir, use: Callable[[LabDir], object]) -> None:
+    with lax_umask():
+        result = use(lab_dir)
+        assert mode(lab_dir.root) == 0o700
+        lab_dir.root.chmod(0o755)
+        getattr(result, "close", lambda: None)()
+        getattr(use(lab_dir), "close", lambda: None)()
+        assert mode(lab_dir.root) == 0o700, "an older version left it open"
+
+
+def test_access_key_is_made_once(lab_dir: LabDir) -> None:
+    assert lab_dir.access_key() is None
+    assert lab_dir.ensure_access_key()
+    key = lab_dir.access_key()
+    assert key is not None
+    assert re.fullmatch(r"AKIA[A-Z2-7]{16}", key.id)
+    assert re.fullmatch(r"[A-Za-z0-9/+]{40}", key.secret)
+    assert not lab_dir.ensure_access_key()
+    assert lab_dir.access_key() == key
+    lab_dir.clear_leftovers()
+    assert lab_dir.access_key() == key, "it survives a restart of the region"
+    lab_dir.clear()
+    assert lab_dir.access_key() is None
+    assert lab_dir.ensure_access_key()
+    assert lab_dir.access_key() != key
+
+
+def test_access_key_that_others_could_read_is_replaced(lab_dir: LabDir) -> None:
+    lab_dir.ensure_access_key()
+    key, path = lab_dir.access_key(), lab_dir.root / "access-key.json"
+    path.chmod(0o644)
+    assert lab_dir.ensure_access_key()
+    assert (lab_dir.access_key() == key, mode(path)) == (False, 0o600)
+    path.write_text("{")
+    assert lab_dir.access_key() is None
+    assert lab_dir.ensure_access_key()
+
+
+def test_private_file_is_never_readable_by_others(tmp_path: Path) -> None:
+    """Neither the draft nor the file, as seen by a thread that looks all the time."""
+    path, seen, done = tmp_path / "secret", set[int](), threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            for entry in os.scandir(tmp_path):
+                with suppress(FileNotFoundError):
+                    seen.add(entry.stat().st_mode & 0o777)
+
+    watcher = threading.Thread(target=watch)
+    with lax_umask():
+        watcher.start()
+        for number in range(300):
+            write_private(path, b"x" * number)
+        done.set()
+        watcher.join(10)
+    assert seen <= {0o600}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["secret"]
+    path.chmod(0o666)
+    write_private(path, b"new")
+    assert (mode(path), path.read_bytes()) == (0o600, b"new")
+
+
+def test_directory_of_another_user_is_refused(lab_dir: LabDir) -> None:
+    """Whoever owns it can read what is written into it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a directory away")
+    lab_dir.prepare()
+    os.chown(lab_dir.root, 65534, 65534)
+    for use in (LabDir.prepare, LabDir.lock_changes, LabDir.ensure_access_key):
+        with pytest.raises(LabError, match="belongs to another user"):
+            use(lab_dir)
+
+
+def test_secret_is_in_no_text_about_the_key() -> None:
+    key = AccessKey.random()
+    assert key.id in repr(key)
+    assert key.secret not in f"{key} {key!r}"
 
 
 def test_lock_is_exclusive_and_ends_with_its_process(lab_dir: LabDir) -> None:

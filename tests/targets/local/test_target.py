@@ -63,6 +63,7 @@ def tell(home: LabDir, endpoint: str) -> Iterator[Tell]:
             }  # fmt: skip
             facts = RegionInfo(**{**known, **more})  # type: ignore[arg-type]
             stack.enter_context(home.lock_region())
+            home.ensure_access_key()
             home.write_info(facts)
             return facts
 
@@ -106,6 +107,16 @@ def test_unusable_region_counts_as_absent(tell: Tell, told: dict[str, str], why:
         target.client("ecs")
     assert why in raised.value.why
     assert "ecsconsul up" in raised.value.hint
+
+
+def test_region_without_an_access_key_counts_as_absent(tell: Tell, home: LabDir) -> None:
+    tell()
+    (home.root / "access-key.json").unlink()
+    target = LocalTarget(Lab(name="blue"))
+    assert target.prerequisites() is None
+    with pytest.raises(TargetAbsent) as raised:
+        target.environment()
+    assert raised.value.why == "it has no access key"
 
 
 # --- Consul
@@ -243,16 +254,17 @@ def test_local_target_needs_no_confirmation_or_system_services(home: LabDir, sou
 # --- what it tells others
 
 
-def test_environment_of_other_clients(tell: Tell, endpoint: str) -> None:
+def test_environment_of_other_clients(tell: Tell, home: LabDir, endpoint: str) -> None:
     tell()
-    assert (
-        LocalTarget(Lab(name="blue")).environment().items()
-        >= {
-            "AWS_ENDPOINT_URL": endpoint,
-            "AWS_REGION": "eu-west-1",
-            "CONSUL_HTTP_ADDR": "http://127.0.9.1:8500",
-        }.items()
-    )
+    key = home.access_key()
+    assert key is not None
+    assert LocalTarget(Lab(name="blue")).environment().items() >= {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": key.id,
+        "AWS_SECRET_ACCESS_KEY": key.secret,
+        "CONSUL_HTTP_ADDR": "http://127.0.9.1:8500",
+    }.items()  # fmt: skip
 
 
 def test_environment_has_no_consul_before_it_exists(tell: Tell) -> None:
