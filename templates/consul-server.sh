@@ -37,11 +37,9 @@ bootstrap_or_join() {
     fi
 }
 
-# Only this machine may register services with a server's agent, or make it leave: tasks have agents of their own.
-write_server_config() {
+write_server_secrets() {
     for_consul certificate server.pem
     for_consul key server-key.pem
-    echo '{"http_config": {"allow_write_http_from": ["127.0.0.0/8"]}}' >"$SECRETS/consul/server.json"
     # for curl, which reads it from the file
     printf 'X-Consul-Token: %s\n' "$(<"$PARAMETERS/management-token")" >"$PARAMETERS/header"
 }
@@ -89,14 +87,16 @@ is_voter() {
     [[ $peers =~ \"Node\":\"$INSTANCE_ID\"[^\}]*\"Voter\":true ]]
 }
 
+protect_credentials
 disable_ecs_agent
 identify consul-server
 make_config_folder
+write_secrets servers
+write_server_secrets
+retry_for "$AWS_SECONDS" find_members
 # its DNS and HTTPS serve its security group's members, its HTTP `ecsconsul` through a tunnel;
 # it joins agents as well as servers: when it replaces the only server, only agents are left to join
-write_consul_config true "127.0.0.1 $ADDRESS" 8600 ecsconsul:lab
-write_secrets servers
-write_server_config
+write_consul_config true "127.0.0.1 $ADDRESS" 8600 "$MEMBERS"
 bootstrap_or_join
 run_consul
 write_acls

@@ -22,6 +22,10 @@ ECS_RESERVED_PORTS_UDP=[53,8301]
 END
 }
 
+has_others() {
+    find_members && [[ $MEMBERS == *[0-9]* ]]
+}
+
 # The bridge has a fixed address, at which every container finds the agent. Without the userland proxy, tasks see the
 # real source of a connection; the AMI's own daemon.json, which this one replaces, turns it off too.
 write_docker_config() {
@@ -41,11 +45,13 @@ END
 
 identify ecs-instance
 write_ecs_config
+protect_credentials
 write_docker_config
 make_config_folder
-# tasks reach it at the bridge's address; containers on the host's network, such as Registrator, at 127.0.0.1
-write_consul_config false "127.0.0.1 $BRIDGE" 53 ecsconsul:consul-server-of
 write_secrets agents
+retry_for "$AWS_SECONDS" has_others
+# tasks reach it at the bridge's address; containers on the host's network, such as Registrator, at 127.0.0.1
+write_consul_config false "127.0.0.1 $BRIDGE" 53 "$MEMBERS"
 rm -rf "$FETCHED"
 run_consul
 await_consul

@@ -19,12 +19,13 @@ from moto import mock_aws
 
 from ecsconsul.consul.catalog import Consul
 from ecsconsul.consul.install import version_of
-from ecsconsul.consul.lab_secrets import AGENT, MANAGEMENT, REGISTRATOR, new_secrets
+from ecsconsul.consul.lab_secrets import AGENT, MANAGEMENT, REGISTRATOR, new_secrets, service_holder
 from ecsconsul.consul.pki import SERVER_NAME
 from ecsconsul.errors import Unreachable
 from ecsconsul.paths import services_dir
 from ecsconsul.registrator.rules import Container, Options, PortBinding, registrations
 from ecsconsul.targets.aws.consul_secrets import values
+from tests.capture import Capture
 from tests.consul_server import AgentClient, consul_binary
 from tests.docker_engine import docker
 from tests.require import require
@@ -81,6 +82,60 @@ print(json.dumps({
     "catalog": catalog,
 }))
 """
+
+# Sends the requests in its argument, each [token, method, url, body], and prints the status and text of each answer; 0
+# for none. Without verification, as the agent's certificate has no address.
+REQUESTS = """
+import json, ssl, sys, urllib.error, urllib.request
+def answer(token, method, url, body):
+    data = json.dumps(body).encode() if body is not None else None
+    headers = {"X-Consul-Token": token} if token else {}
+    request = urllib.request.Request(url, data, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=5, context=ssl._create_unverified_context()) as found:
+            return found.status, found.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError as error:
+        return 0, str(error)
+print(json.dumps([answer(*one) for one in json.loads(sys.argv[1])]))
+"""
+IMDS_HEADER = "X-aws-ec2-metadata-token-ttl-seconds: 60"
+AGENT_API = f"https://{BRIDGE}:8501/v1"
+CREDENTIALS_CHECK = {
+    "HTTP": "http://169.254.169.254/latest/api/token",
+    "Method": "PUT",
+    "Header": {"X-aws-ec2-metadata-token-ttl-seconds": ["60"]},
+    "Interval": "1s",
+    "Timeout": "2s",
+}
+# What no task may do, each as [method, path, body].
+WRITES = [
+    ("PUT", "agent/service/register", {"Name": "evil", "Port": 1}),
+    ("PUT", "agent/service/register", {"Name": "weather", "Port": 1}),
+    ("PUT", "agent/service/deregister/{weather}", None),
+    ("PUT", "agent/check/register", {"Name": "credentials", **CREDENTIALS_CHECK}),
+    ("PUT", "agent/leave", None),
+    ("PUT", "agent/reload", None),
+    ("PUT", f"agent/force-leave/{SERVER}", None),
+    ("PUT", "agent/maintenance?enable=true", None),
+    ("PUT", "agent/token/agent", {"Token": "mine"}),
+    ("PUT", "catalog/register", {"Node": "evil", "Address": "10.31.0.99"}),
+    ("PUT", "catalog/deregister", {"Node": SERVER}),
+    ("PUT", "kv/mark", "evil"),
+    ("PUT", "session/create", {}),
+    ("PUT", "event/fire/evil", {}),
+    ("POST", "query", {"Name": "evil", "Service": {"Service": "weather"}}),
+    ("PUT", "txn", [{"KV": {"Verb": "set", "Key": "mark", "Value": ""}}]),
+    ("PUT", "config", {"Kind": "proxy-defaults", "Name": "global"}),
+    ("PUT", "acl/bootstrap", None),
+    ("PUT", "acl/token", {"Policies": [{"Name": "global-management"}]}),
+    ("GET", "agent/self", None),
+    ("GET", "acl/tokens", None),
+    ("DELETE", "operator/raft/peer?address=10.31.0.11:8300", None),
+]
+# A server's agent looks for a service first, and does not have that of the instance.
+REFUSALS = ("ermission denied", "ACL not found", "ACL bootstrap no longer allowed", "Unknown service {")
 
 
 @dataclass
@@ -348,6 +403,109 @@ def _register_weather(lab: Lab) -> int:
 
     inside(lab.ecs.namespace, register)
     return port
+
+
+def in_task(lab: Lab, *requests: tuple[str, str, str, object]) -> list[tuple[int, str]]:
+    """The answers to a task's requests, each with a token, on Docker's bridge."""
+    argv = ["--entrypoint", "python3", IMAGE, "-c", REQUESTS, json.dumps(requests)]
+    return [(status, text) for status, text in json.loads(docker(lab.ecs.engine, "run", "--rm", *argv))]
+
+
+@pytest.mark.parametrize("api", [AGENT_API, f"https://{ADDRESSES[SERVER]}:8501/v1"])
+@pytest.mark.parametrize("token", ["", "guessed", SECRETS.token(service_holder(TTL))])
+def test_task_cannot_write_to_consul(lab: Lab, api: str, token: str) -> None:
+    before = lab.get(lab.ecs, "agent/services")
+    weather = next(iter(before), "weather")
+    requests = [(token, method, f"{api}/{path.format(weather=weather)}", body) for method, path, body in WRITES]
+    answers = in_task(lab, *requests)
+    allowed = [
+        (asked[2], status, text)
+        for asked, (status, text) in zip(requests, answers, strict=True)
+        if status < 400 or not any(words in text for words in REFUSALS)
+    ]
+    assert allowed == []
+    assert lab.get(lab.ecs, "agent/services") == before
+    members = {member["Name"]: member["Status"] for member in lab.get(lab.ecs, "agent/members")}
+    assert members == dict.fromkeys(ADDRESSES, 1)
+
+
+def test_task_reads_the_catalog_without_a_token(lab: Lab) -> None:
+    paths = ("catalog/services", "health/service/weather?passing=1", "catalog/nodes", "agent/members", "status/leader")
+    for status, text in in_task(lab, *(("", "GET", f"{AGENT_API}/{path}", None) for path in paths)):
+        assert status == 200
+        assert json.loads(text)
+
+
+def test_http_without_tls_listens_on_loopback_only(lab: Lab) -> None:
+    hosts = (BRIDGE, *ADDRESSES.values())
+    found = in_task(lab, *(("", "GET", f"http://{host}:8500/v1/status/leader", None) for host in hosts))
+    assert [status for status, _ in found] == [0] * len(hosts)
+    assert all("refused" in text for _, text in found)
+
+
+def test_task_with_a_ttl_check_writes_its_own_service_only(lab: Lab) -> None:
+    token = SECRETS.token(service_holder(TTL))
+    service = {"Name": TTL, "Port": 80, "Check": {"TTL": "60s", "Status": "critical"}}
+    inside(lab.ecs.namespace, lambda: AgentClient("127.0.0.1", 8500, SECRETS.token(REGISTRATOR)).register(service))
+    passed, foreign = in_task(
+        lab,
+        (token, "PUT", f"{AGENT_API}/agent/check/pass/service:{TTL}", None),
+        (token, "PUT", f"{AGENT_API}/agent/check/pass/service:weather", None),
+    )
+    assert (passed[0], foreign[0]) == (200, 403) or "Unknown check" in foreign[1]
+    assert wait_for(lambda: lab.get(lab.ecs, f"health/service/{TTL}?passing=1") or None)
+
+
+def test_credentials_cannot_be_fetched_through_a_check(lab: Lab) -> None:
+    """Who may write a service may give it a check; Consul, which is on the host's network, makes it."""
+    token = SECRETS.token(service_holder(TTL))
+    service = {"ID": "attack", "Name": TTL, "Port": 80, "Check": CREDENTIALS_CHECK}
+    ((status, _),) = in_task(lab, (token, "PUT", f"{AGENT_API}/agent/service/register", service))
+    assert status == 200
+
+    def output() -> str | None:
+        checks = [check for check in lab.get(lab.ecs, f"health/checks/{TTL}") if check["ServiceID"] == "attack"]
+        return next((check["Output"] for check in checks if check["Output"]), None)
+
+    assert "refused" in wait_for(output)
+    assert "200 OK" not in wait_for(output)
+    # root, such as the ECS agent, gets them
+    assert lab.ecs.run("curl", "-fsS", "-X", "PUT", "-H", IMDS_HEADER, CREDENTIALS_CHECK["HTTP"]).returncode == 0  # type: ignore[list-item]
+    ((status, _),) = in_task(lab, (token, "PUT", f"{AGENT_API}/agent/service/deregister/attack", None))
+    assert status == 200
+
+
+def test_nothing_readable_passes_between_instances(lab: Lab) -> None:
+    capture = Capture("subnet", {53, 8300, 8301, 8501})
+    inside(lab.vpc.namespace, capture.__enter__)
+    try:
+        lookups = "import socket; print(socket.gethostbyname('weather'), socket.gethostbyname('outside.example'))"
+        docker(lab.ecs.engine, "run", "--rm", "--entrypoint", "python3", IMAGE, "-c", lookups)
+        servers = f"https://{ADDRESSES[SERVER]}:8501/v1/health/service/weather"
+        assert "weather" in in_task(lab, ("", "GET", servers, None))[0][1]
+        # a change, which the agent sends to the servers
+        _register_weather(lab)
+        # gossip goes from any member to any other each second
+        wait_for(lambda: {8300, 8301, 8501} <= capture.ports or None)
+    finally:
+        capture.__exit__(None, None, None)
+    assert b"outside" in capture.content, "what is not encrypted was seen"
+    secrets = [SECRETS.token(holder) for holder in (MANAGEMENT, AGENT, REGISTRATOR)]
+    assert [word for word in ("weather", SERVER, *secrets) if word.encode() in capture.content] == []
+
+
+def test_rebooted_instance_rejoins_and_protects_its_credentials(lab: Lab) -> None:
+    """Docker stops Consul, which leaves; and the user data don't run again."""
+    rule = ["OUTPUT", "-d", "169.254.169.254", "-m", "owner", "!", "--uid-owner", "0", "-j", "REJECT"]
+    assert lab.ecs.run("iptables", "--delete", *rule).returncode == 0
+    assert lab.ecs.run("systemctl", "restart", "docker.service", timeout=120).returncode == 0
+    assert lab.ecs.run("iptables", "--check", *rule).returncode == 0
+
+    def rejoined() -> bool | None:
+        members = {member["Name"]: member["Status"] for member in lab.get(lab.server, "agent/members")}
+        return members[ECS] == 1 or None
+
+    assert wait_for(rejoined)
 
 
 def test_registrator_reaches_docker_and_the_agent(lab: Lab) -> None:

@@ -109,8 +109,8 @@ def test_boot_scripts_give_up_before_cloudformation_does(document: Mapping[str, 
     script = (templates_dir() / "boot.sh").read_text()
     waits = {name: int(value) for name, value in re.findall(r"(\w+)_SECONDS=(\d+)", script)}
     last_attempts = sum(int(seconds) for seconds in re.findall(r"(?<![\w-])timeout (\d+) ", script))
-    # two metadata requests, four AWS requests, and three waits for Consul; each phase is counted once already
-    most = sum(waits.values()) + waits["METADATA"] + 3 * (waits["AWS"] + 30) + 2 * waits["JOIN"] + last_attempts
+    # two metadata requests, five AWS requests, and three waits for Consul; each phase is counted once already
+    most = sum(waits.values()) + waits["METADATA"] + 4 * (waits["AWS"] + 30) + 2 * waits["JOIN"] + last_attempts
     for name in ("ConsulServer", "ConsulPeers", "EcsInstances"):
         timeout = document["Resources"][name]["CreationPolicy"]["ResourceSignal"]["Timeout"]
         assert most < 60 * int(timeout.removeprefix("PT").removesuffix("M")) - 120, name
