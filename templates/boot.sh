@@ -1,16 +1,21 @@
 #!/bin/bash
 # Shared by both boot scripts: logs to the console, runs Consul, and signals the result to CloudFormation.
 #
-# The template sets LAB, STACK, REGION, CONSUL_IMAGE and AMAZON_DNS, and appends the script of the instance's role.
+# The template sets LAB, STACK, REGION, CONSUL_IMAGE, CONSUL_SECURITY, SECRETS_GENERATION and AMAZON_DNS, and appends the
+# script of the instance's role.
 # Every wait is bounded, and all of them together are shorter than the 20 minutes of the template's CreationPolicy.
 # This becomes the text of a Fn::Sub, which would replace variables in braces.
 set -Eeuo pipefail
 
 readonly SECRETS=/etc/ecsconsul
+readonly FETCHED=$SECRETS/parameters
+readonly CONSUL=http://127.0.0.1:8500/v1
 readonly BOOT_LOG=/var/log/ecsconsul-boot.log
-readonly METADATA_SECONDS=30 INSTALL_SECONDS=120 AWS_SECONDS=40 PULL_SECONDS=150 JOIN_SECONDS=120
+readonly METADATA_SECONDS=30 INSTALL_SECONDS=120 AWS_SECONDS=40 PULL_SECONDS=120 JOIN_SECONDS=60
 
 INSTANCE_ID=''
+PARAMETERS=''
+MEMBERS=''
 RESOURCE=''
 FAILED_AT='a signal that stopped the script'
 export HOME=/root AWS_DEFAULT_REGION="$REGION" AWS_PAGER='' AWS_METADATA_SERVICE_NUM_ATTEMPTS=3
@@ -103,7 +108,7 @@ signal() {
 
 # identify ROLE
 identify() {
-    say "booting a $1 of the lab $LAB"
+    say "booting a $1 of the lab $LAB, its security $CONSUL_SECURITY, its secrets '$SECRETS_GENERATION'"
     INSTANCE_ID=$(retry_for "$METADATA_SECONDS" metadata instance-id)
     ADDRESS=$(retry_for "$METADATA_SECONDS" metadata local-ipv4)
     retry_for "$INSTALL_SECONDS" has_aws_cli
@@ -111,24 +116,76 @@ identify() {
     say "this is $INSTANCE_ID at $ADDRESS, part of $RESOURCE"
 }
 
-# The outer folder's mode keeps other users out; Consul's user in the container can read the files in it.
+# Consul fetches the URL of each check, also of one that a task with a token registers for its own service. The role's
+# credentials must not be among what it can fetch: only root may ask the instance's metadata. Consul is another user, and
+# containers on the bridge are too many hops away. The rule is there before Docker starts, after a reboot too.
+protect_credentials() {
+    local rule='OUTPUT -d 169.254.169.254 -m owner ! --uid-owner 0 -j REJECT' command
+    command="iptables -w -C $rule 2>/dev/null || iptables -w -I $rule"
+    install -d -m 0755 /etc/systemd/system/docker.service.d
+    printf "[Service]\nExecStartPre=/bin/sh -c '%s'\n" "$command" >/etc/systemd/system/docker.service.d/metadata.conf
+    systemctl daemon-reload
+    sh -c "$command"
+}
+
+# So Consul can't ask EC2 for the other members. Those that come later join this one, and those that it has met it finds
+# again by itself (rejoin_after_leave).
+find_members() {
+    MEMBERS=$(aws_cli ec2 describe-instances --output json \
+        --query "Reservations[].Instances[?InstanceId!='$INSTANCE_ID'][].PrivateIpAddress" \
+        --filters "Name=tag:ecsconsul:lab,Values=$LAB" Name=instance-state-name,Values=pending,running) &&
+        [[ $MEMBERS == '['* ]]
+}
+
+# The outer folder's mode keeps other users out; Consul's user in the container can read the files in consul/.
 make_config_folder() {
-    install -d -m 0700 "$SECRETS"
+    rm -rf "$FETCHED"
+    install -d -m 0700 "$SECRETS" "$FETCHED"
     install -d -m 0755 "$SECRETS/consul"
 }
 
-gossip_key() {
-    aws_cli ssm get-parameter --name "/ecsconsul/$LAB/gossip-key" --with-decryption --query Parameter.Value
+fetch_authority() {
+    aws_cli ssm get-parameter --name "/ecsconsul/$LAB/ca" --query Parameter.Value >"$FETCHED/ca"
 }
 
-write_gossip_key() {
-    local key
-    key=$(retry_for "$AWS_SECONDS" gossip_key)
-    # printf is a shell builtin, so the key never appears on a command line
-    printf '{"encrypt": "%s"}\n' "$key" >"$SECRETS/consul/gossip.json"
+# Each parameter is a line `NAME<tab>VALUE`, and a line for each further line of its value.
+fetch_parameters() {
+    aws_cli ssm get-parameters-by-path --path "/ecsconsul/$LAB/$1" --recursive --with-decryption \
+        --query 'Parameters[].[Name,Value]' >"$FETCHED/all" && [ -s "$FETCHED/all" ]
 }
 
-# write_consul_config SERVER CLIENT_ADDRESSES DNS_PORT JOIN_TAG
+# Writes each parameter to a file of its name. Secrets are in files and variables of this shell only, never on a command
+# line or in the environment.
+split_parameters() {
+    local line name file=''
+    while IFS= read -r line; do
+        if [[ $line == "/ecsconsul/$LAB/"*$'\t'* ]]; then
+            IFS=$'\t' read -r name line <<<"$line"
+            file=$FETCHED$name
+            install -d "$(dirname "$file")"
+        fi
+        printf '%s\n' "$line" >>"$file"
+    done <"$FETCHED/all"
+    rm "$FETCHED/all"
+}
+
+# for_consul PARAMETER FILE: hands a parameter to Consul's user.
+for_consul() {
+    install -m 0644 "$PARAMETERS/$1" "$SECRETS/consul/$2"
+}
+
+# write_secrets servers|agents: writes what this instance's role may read.
+write_secrets() {
+    retry_for "$AWS_SECONDS" fetch_authority
+    retry_for "$AWS_SECONDS" fetch_parameters "$1"
+    split_parameters
+    PARAMETERS=$FETCHED/ecsconsul/$LAB/$1
+    for_consul "consul-$CONSUL_SECURITY" security.json
+    install -m 0644 "$FETCHED/ca" "$SECRETS/consul/ca.pem"
+}
+
+# write_consul_config SERVER ADDRESSES DNS_PORT RETRY_JOIN
+# HTTP, which has no encryption, is for this machine alone; ADDRESSES are where HTTPS and DNS listen.
 # check_update_interval 0s: send a check's output to the servers at once; by default an unchanged state delays it by five
 # minutes.
 # raft_multiplier 1: recommended for production; the default suits tiny machines. Valid for Consul 1.8 and newer.
@@ -140,14 +197,13 @@ write_consul_config() {
   "node_name": "$INSTANCE_ID",
   "bind_addr": "$ADDRESS",
   "advertise_addr": "$ADDRESS",
-  "client_addr": "$2",
-  "ports": {"dns": $3},
+  "addresses": {"http": "127.0.0.1", "https": "$2", "dns": "$2"},
+  "ports": {"https": 8501, "dns": $3},
   "recursors": ["$AMAZON_DNS"],
   "dns_config": {"enable_truncate": true},
-  "retry_join": [
-    "provider=aws region=$REGION tag_key=$4 tag_value=$LAB addr_type=private_v4"
-  ],
+  "retry_join": $4,
   "retry_interval": "5s",
+  "rejoin_after_leave": true,
   "performance": {"raft_multiplier": 1},
   "leave_on_terminate": true,
   "check_update_interval": "0s",
@@ -173,12 +229,17 @@ run_consul() {
         "$CONSUL_IMAGE" agent
 }
 
+has_leader() {
+    local leader
+    leader=$(curl -fs --max-time 5 "$CONSUL/status/leader") && [[ $leader == *:* ]]
+}
+
 # True once the servers have a leader and list this node as alive.
 has_joined() {
-    local url=http://127.0.0.1:8500/v1 leader node
-    leader=$(curl -fs --max-time 5 "$url/status/leader") || return 1
-    node=$(curl -fs --max-time 5 "$url/health/node/$INSTANCE_ID") || return 1
-    [[ $leader == *:* && $node == *'"CheckID":"serfHealth"'*'"Status":"passing"'* ]]
+    local node
+    has_leader || return 1
+    node=$(curl -fs --max-time 5 "$CONSUL/health/node/$INSTANCE_ID") || return 1
+    [[ $node == *'"CheckID":"serfHealth"'*'"Status":"passing"'* ]]
 }
 
 await_consul() {

@@ -4,6 +4,9 @@
 # The script doesn't know how many servers there will be. CloudFormation starts the first one alone and waits until it
 # leads; each further server, including a replacement, joins its quorum.
 
+REFUSAL='no leader'
+ACLS_LATER=''
+
 # A Consul server runs no tasks. Without the ECS agent, Docker must be started here.
 disable_ecs_agent() {
     systemctl mask --now --no-block ecs.service
@@ -34,16 +37,72 @@ bootstrap_or_join() {
     fi
 }
 
+write_server_secrets() {
+    for_consul certificate server.pem
+    for_consul key server-key.pem
+    # for curl, which reads it from the file
+    printf 'X-Consul-Token: %s\n' "$(<"$PARAMETERS/management-token")" >"$PARAMETERS/header"
+}
+
+# put_acl PATH BODY. A policy or a token that is already there is as good as a new one.
+put_acl() {
+    local answer
+    answer=$(curl -sS --max-time 5 -X PUT -H "@$PARAMETERS/header" --data-binary @- --write-out '\n%{http_code}' \
+        "http://127.0.0.1:8500$1" <<<"$2" 2>&1) && [[ $answer == *$'\n200' || $answer == *already* ]] && return
+    REFUSAL=$answer
+    return 1
+}
+
+create_acls() {
+    local path body
+    has_leader || return 1
+    while read -r path body; do
+        put_acl "$path" "$body" || return 1
+    done < <(find "$PARAMETERS/acl" -type f -exec cat {} +)
+}
+
+# While a lab of an earlier version is moved here, its leader may still be a server without ACLs. They are created as soon
+# as the last such server is gone; cloud-init lets the shell go on that waits for it.
+create_acls_later() {
+    say "the leader has no ACLs yet; they are created when the servers of the earlier version are gone"
+    ACLS_LATER=yes
+    (retry_for 7200 create_acls && rm -rf "$FETCHED") >/dev/null 2>&1 </dev/null &
+}
+
+write_acls() {
+    say "creating Consul's policies and tokens"
+    if [ "$CONSUL_SECURITY" = transition ]; then
+        retry_for 10 create_acls || create_acls_later
+    elif ! retry_for "$JOIN_SECONDS" create_acls; then
+        say "Consul's answer: $REFUSAL"
+        return 1
+    fi
+}
+
+# A server becomes a voter ten seconds after it joined. Until then, the server that it replaces must not stop.
+is_voter() {
+    local peers
+    peers=$(curl -fs --max-time 5 -H "@$PARAMETERS/header" "$CONSUL/operator/raft/configuration") ||
+        peers=$(curl -fs --max-time 5 "$CONSUL/operator/raft/configuration") || return 1
+    [[ $peers =~ \"Node\":\"$INSTANCE_ID\"[^\}]*\"Voter\":true ]]
+}
+
+protect_credentials
 disable_ecs_agent
 identify consul-server
 make_config_folder
-# its HTTP API and DNS serve its security group's members, and `ecsconsul` through a tunnel;
+write_secrets servers
+write_server_secrets
+retry_for "$AWS_SECONDS" find_members
+# its DNS and HTTPS serve its security group's members, its HTTP `ecsconsul` through a tunnel;
 # it joins agents as well as servers: when it replaces the only server, only agents are left to join
-write_consul_config true "127.0.0.1 $ADDRESS" 8600 ecsconsul:lab
-write_gossip_key
+write_consul_config true "127.0.0.1 $ADDRESS" 8600 "$MEMBERS"
 bootstrap_or_join
 run_consul
+write_acls
 await_consul
+retry_for "$JOIN_SECONDS" is_voter
 # from now on it only ever joins, even if it loses its data: a cluster must be bootstrapped once
 rm -f "$SECRETS/consul/bootstrap.json"
+[ -n "$ACLS_LATER" ] || rm -rf "$FETCHED"
 signal SUCCESS

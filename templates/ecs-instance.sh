@@ -17,9 +17,13 @@ ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION=1h
 ECS_IMAGE_CLEANUP_INTERVAL=30m
 ECS_IMAGE_MINIMUM_CLEANUP_AGE=1h
 ECS_RESERVED_MEMORY=128
-ECS_RESERVED_PORTS=[22,53,2375,2376,8301,8500,51678,51679,51680]
+ECS_RESERVED_PORTS=[22,53,2375,2376,8301,8500,8501,51678,51679,51680]
 ECS_RESERVED_PORTS_UDP=[53,8301]
 END
+}
+
+has_others() {
+    find_members && [[ $MEMBERS == *[0-9]* ]]
 }
 
 # The bridge has a fixed address, at which every container finds the agent. Without the userland proxy, tasks see the
@@ -41,11 +45,14 @@ END
 
 identify ecs-instance
 write_ecs_config
+protect_credentials
 write_docker_config
 make_config_folder
+write_secrets agents
+retry_for "$AWS_SECONDS" has_others
 # tasks reach it at the bridge's address; containers on the host's network, such as Registrator, at 127.0.0.1
-write_consul_config false "127.0.0.1 $BRIDGE" 53 ecsconsul:consul-server-of
-write_gossip_key
+write_consul_config false "127.0.0.1 $BRIDGE" 53 "$MEMBERS"
+rm -rf "$FETCHED"
 run_consul
 await_consul
 signal SUCCESS

@@ -40,8 +40,9 @@ class ConsulServer:
 class AgentClient(Consul):
     """A client that also registers services with its agent, and waits for them."""
 
-    def __init__(self, host: str, port: int) -> None:
-        super().__init__(host, port)
+    def __init__(self, host: str, port: int, token: str = "") -> None:
+        super().__init__(host, port, token=token)
+        self._token = {"X-Consul-Token": token} if token else {}
         self._agent = f"http://{host}:{port}/v1/agent"
 
     def register(self, payload: dict[str, Any]) -> None:
@@ -54,7 +55,7 @@ class AgentClient(Consul):
 
     def service_ids(self) -> list[str]:
         """The IDs of the agent's services."""
-        answer = requests.get(f"{self._agent}/services", timeout=10)
+        answer = requests.get(f"{self._agent}/services", headers=self._token, timeout=10)
         answer.raise_for_status()
         return list(answer.json())
 
@@ -71,7 +72,7 @@ class AgentClient(Consul):
         return bool(_passing(catalog.get(service, [])))
 
     def _put(self, path: str, payload: dict[str, Any] | None = None) -> None:
-        answer = requests.put(f"{self._agent}/{path}", json=payload, timeout=10)
+        answer = requests.put(f"{self._agent}/{path}", json=payload, headers=self._token, timeout=10)
         assert answer.ok, f"{answer.status_code} {answer.text}"
 
 

@@ -85,10 +85,9 @@ def _print(answer: Answer, short: bool) -> None:
 
 def _known(address: ConsulAddress) -> str:
     """The names of the services in Consul."""
-    from ..consul.catalog import Consul
 
     try:
-        return ", ".join(Consul(address.http_host, address.http_port).catalog()) or "none"
+        return ", ".join(address.client().catalog()) or "none"
     except LabError as error:
         return f"unknown ({error.what})"
 

@@ -84,9 +84,20 @@ def security_config(
     return {
         "encrypt": lab_secrets.gossip_key,
         "acl": _acl(lab_secrets, server, version, transition),
-        "auto_encrypt": {"allow_tls": True} if server else {"tls": True},
+        **(_signing(lab_secrets) if server else {"auto_encrypt": {"tls": True}}),
         **_tls(server, files, version, transition),
     }
+
+
+def _signing(lab_secrets: LabSecrets) -> dict[str, Any]:
+    """Servers sign the agents' certificates with the lab's authority.
+
+    By default each cluster makes an authority of its own. An only server that is replaced would then start a cluster
+    that refuses the certificates of all agents that are there.
+    """
+    authority = {"private_key": lab_secrets.ca_key, "root_cert": lab_secrets.ca_certificate}
+    connect = {"enabled": True, "ca_provider": "consul", "ca_config": authority}
+    return {"auto_encrypt": {"allow_tls": True}, "connect": connect}
 
 
 def _acl(lab_secrets: LabSecrets, server: bool, version: str, transition: bool) -> dict[str, Any]:

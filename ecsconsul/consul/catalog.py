@@ -134,11 +134,17 @@ class Consul:
     [32768]
     """
 
-    def __init__(self, host: str, port: int, *, timeout: float = 10.0, token: str = "") -> None:
+    def __init__(
+        self, host: str, port: int, *, timeout: float = 10.0, token: str = "", ca_file: str = "", server_name: str = ""
+    ) -> None:
+        """With `ca_file` over TLS: the server must have a certificate of that authority, with that name."""
         from consul.std import HTTPClient  # requests is slow to import
 
         self._timeout = timeout
-        self._http = HTTPClient(host, port, timeout=(CONNECT_SECONDS, timeout))
+        scheme, verify = ("https", ca_file) if ca_file else ("http", True)
+        self._http = HTTPClient(host, port, scheme, verify, timeout=(CONNECT_SECONDS, timeout))
+        if ca_file:
+            self._http.session.mount("https://", _named_server(server_name))
         # ignores proxies and .netrc: the address is explicit
         self._http.session.trust_env = False
         # compression takes longer than it saves, since the agent is near
@@ -205,10 +211,8 @@ class Consul:
         try:
             response = _retry_if_dropped(request)
         except RequestException as error:
-            hint = "is the lab up (ecsconsul status)?"
-            raise Unreachable("Consul does not answer", where=where, why=_reason(error), hint=hint) from error
-        if response.code >= 400:
-            raise Refused("Consul rejected the request", where=where, why=f"{response.code} {response.body.strip()}")
+            raise _unreachable(where, error) from error
+        _require_success(where, response)
         return response
 
     def _decode(self, response: Any, kind: type[T]) -> T:
@@ -217,6 +221,27 @@ class Consul:
         except msgspec.DecodeError as error:
             where = self._http.base_uri
             raise LabError("The answer isn't from Consul's API", where=where, why=str(error)) from error
+
+
+def _unreachable(where: str, error: Exception) -> Unreachable:
+    hint = "is the lab up (ecsconsul status)?"
+    return Unreachable("Consul does not answer", where=where, why=_reason(error), hint=hint)
+
+
+def _require_success(where: str, response: Any) -> None:
+    if response.code >= 400:
+        raise Refused("Consul rejected the request", where=where, why=f"{response.code} {response.body.strip()}")
+
+
+def _named_server(name: str) -> Any:
+    """An adapter of requests that asks for a server by this name, whatever its address is called."""
+    from requests.adapters import HTTPAdapter
+
+    class NamedServer(HTTPAdapter):
+        def init_poolmanager(self, *args: Any, **options: Any) -> None:
+            super().init_poolmanager(*args, server_hostname=name, assert_hostname=name, **options)
+
+    return NamedServer()
 
 
 def _retry_if_dropped(call: Callable[[], T]) -> T:

@@ -86,7 +86,7 @@ def _consul(target: Target) -> tuple[dict[str, Any], Catalog, LabError | None]:
     try:
         with target.consul() as address:
             document |= {"http": address.http, "dns": address.dns}
-            catalog = _fetch(Consul(address.http_host, address.http_port), document)
+            catalog = _fetch(address.client(), document)
     except TargetAbsent as error:
         return document, {}, error
     except LabError as error:

@@ -12,6 +12,8 @@ one rule of each:
     images/SERVICE       build and publish, while the stack is created. Rule: the tag is the hash of the source.
     tasks/SERVICE        the task definition. Rule: the newest active revision that is the lab's counts.
     services/SERVICE     the ECS service. Rule: it is done when its rollout is, and fails as soon as it can't succeed.
+    consul-security      where the Registrator is a service: Consul demands tokens and TLS. Rule: not before all who
+                         register services have their tokens.
     discovery            creates nothing. Rule: done when Consul sees every instance of every service passing.
 
 A target's system services (the Registrator) go through the same stages as those of the config. A service that the
@@ -24,6 +26,7 @@ from msgspec import structs
 
 from ..config.lab import Lab
 from ..targets.base import Target
+from .consul_security import ConsulSecurityStep
 from .prerequisites import PrerequisitesStep
 from .registrator_steps import registrator_steps, service_names
 from .service_poller import ServicePoller
@@ -51,6 +54,9 @@ def steps_for(lab: Lab, target: Target, poller: ServicePoller | None = None) -> 
     tasks = [TaskDefinitionStep(lab, s, image, target) for s, image in zip(lab.services, images, strict=True)]
     services = [ServiceStep(lab, s, task, target, poller) for s, task in zip(lab.services, tasks, strict=True)]
     services += system_services
+    # without system services, whoever registers services gets its token together with its Consul
+    security = [ConsulSecurityStep(lab, target, [step.name for step in system_services])] if system_services else []
+    last: list[Step] = [*services, *security]
     return [
         PrerequisitesStep(target),
         ClusterStep(lab, target),
@@ -59,8 +65,8 @@ def steps_for(lab: Lab, target: Target, poller: ServicePoller | None = None) -> 
         *system_images,
         *tasks,
         *system_tasks,
-        *services,
-        discovery_step(lab, target, needs=("stack", *(service.name for service in services))),
+        *last,
+        discovery_step(lab, target, needs=("stack", *(step.name for step in last))),
     ]
 
 

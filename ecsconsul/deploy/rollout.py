@@ -154,11 +154,10 @@ class Rollout:
 
     def _consul_checks(self) -> str:
         """The service's checks that don't pass in Consul."""
-        from ..consul.catalog import Consul
 
         try:
             with self._target.consul() as address:
-                instances = Consul(address.http_host, address.http_port).catalog().get(self._service.name, [])
+                instances = address.client().catalog().get(self._service.name, [])
         except LabError as error:
             return str(error)
         checks = [(instance.id, check) for instance in instances for check in instance.checks]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,10 @@ from .template import resource_types, stack_template
 STARTED, CHANGED = "started", "changed"
 NO_UPDATES = "No updates are to be performed"
 ABSENT = "absent"
+# a parameter of the template: whether Consul demands tokens and TLS, or only accepts them
+SECURITY, ENFORCED, TRANSITION = "ConsulSecurity", "enforced", "transition"
+# another one: which secrets the instances booted with
+GENERATION = "SecretsGeneration"
 # others may change the stack between our inspection and our request, but only so often
 ATTEMPTS = 5
 BOOT_LINES = 25
@@ -32,9 +36,11 @@ class StackStep(BaseStep):
     name = "stack"
     needs = ("cluster",)
 
-    def __init__(self, lab: Lab, target: Target) -> None:
+    def __init__(self, lab: Lab, target: Target, *, enforce: bool = False) -> None:
+        """With `enforce`, Consul demands tokens and TLS whatever it did before."""
         self._lab = lab
         self._target = target
+        self._enforce = enforce
 
     @cached_property
     def _desired(self) -> dict[str, Any]:
@@ -48,8 +54,14 @@ class StackStep(BaseStep):
         tags = as_mapping(stack.get("Tags"), key="Key", value="Value")
         require_ownership("stack", self._lab.name, self._lab.name, tags)
         status = stack["StackStatus"]
-        made_from = None if state_of(status) is StackState.DEAD or "ROLLBACK" in status else tags.get(FINGERPRINT_TAG)
+        outdated = state_of(status) is StackState.DEAD or "ROLLBACK" in status
+        outdated |= self._enforce and parameters_of(stack).get(SECURITY) != ENFORCED
+        made_from = None if outdated else tags.get(FINGERPRINT_TAG)
         return Actual(made_from, state_of(status) is StackState.READY, status)
+
+    def security(self) -> str | None:
+        """What Consul demands according to the stack; None if it is of a version that had no ACLs."""
+        return parameters_of(self._describe() or {}).get(SECURITY)
 
     def apply(self, actual: Actual | None, report: Report) -> str:
         for _ in range(ATTEMPTS):
@@ -107,8 +119,10 @@ class StackStep(BaseStep):
         A failed operation is rolled back, as by default: its events and the console output of instances survive that.
         """
         cloudformation = self._client()
+        kept = kept_parameters(self._describe() if actual else None)
+        request = self._request({**kept, SECURITY: ENFORCED} if self._enforce else kept, report)
         try:
-            (cloudformation.update_stack if actual else cloudformation.create_stack)(**self._request(report))
+            (cloudformation.update_stack if actual else cloudformation.create_stack)(**request)
         except client_error() as error:
             if NO_UPDATES in str(error):
                 # after a rollback the stack is what the last successful operation made
@@ -225,9 +239,9 @@ class StackStep(BaseStep):
             raise
         return next((stack for stack in stacks if stack["StackStatus"] != "DELETE_COMPLETE"), None)
 
-    def _request(self, report: Report) -> dict[str, Any]:
+    def _request(self, kept: Mapping[str, str], report: Report) -> dict[str, Any]:
         image = self._target.pinned_image(self._lab.consul_image, report.say)
-        parameters = {**self._lab_parameters(), "ConsulImage": image, **self._target.stack_parameters()}
+        parameters = {**self._lab_parameters(), "ConsulImage": image, **self._target.stack_parameters(), **kept}
         template = stack_template()
         return {
             "StackName": self._lab.name,
@@ -254,6 +268,24 @@ class StackStep(BaseStep):
             **({"PublicPort": str(portal.host_port)} if portal else {}),
             **({"PermissionsBoundary": aws.permissions_boundary} if aws.permissions_boundary else {}),
         }
+
+
+def parameters_of(stack: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters of a stack as CloudFormation describes it."""
+    return as_mapping(stack.get("Parameters"), key="ParameterKey", value="ParameterValue")
+
+
+def kept_parameters(stack: Mapping[str, Any] | None) -> dict[str, str]:
+    """The parameters that an update keeps as they are; what they say is not in the config.
+
+    A new lab demands tokens and TLS; one of a version without them accepts them first, and only ConsulSecurityStep ends
+    that. `rotate` sets the generation of the secrets.
+    """
+    if stack is None:
+        return {SECURITY: ENFORCED}
+    known = parameters_of(stack)
+    generation = {GENERATION: known[GENERATION]} if known.get(GENERATION) else {}
+    return {SECURITY: known.get(SECURITY, TRANSITION), **generation}
 
 
 def _report_events(events: StackEvents, report: Report) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ..aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping
 from ..config.lab import LAB_PORT, Check, Lab, ServiceSpec
-from ..targets.base import Target
+from ..targets.base import Target, TaskSecrets
 from ..targets.client_errors import items_of
 from .batching import DELETE_TASK_DEFINITIONS_MAX, in_chunks
 from .step import Actual, BaseStep, Report, tags_for
@@ -31,8 +31,10 @@ class TaskDefinitionStep(BaseStep):
 
     def __init__(self, lab: Lab, service: ServiceSpec, image: Image, target: Target) -> None:
         self.name = f"tasks/{service.name}"
-        self.needs = (image.name,)
         self.service = service.name
+        self._secrets = target.task_secrets(service.name)
+        # ECS reads secrets with a role of the stack's
+        self.needs = (image.name, *(("stack",) if self._secrets.secrets else ()))
         self.family = lab.family(service.name)
         self._lab = lab
         self._service = service
@@ -48,7 +50,7 @@ class TaskDefinitionStep(BaseStep):
     @cached_property
     def _desired(self) -> dict[str, Any]:
         logs = self._target.log_configuration(self._service.name)
-        container = {**self.container(), **({"logConfiguration": logs} if logs else {})}
+        container = {**with_secrets(self.container(), self._secrets), **({"logConfiguration": logs} if logs else {})}
         return {
             "family": self.family,
             "requiresCompatibilities": ["EC2"],
@@ -70,15 +72,20 @@ class TaskDefinitionStep(BaseStep):
             old = newest_in_old_family(self._target, self._lab, self.service)
             return Actual(None, True, revision_of(old)) if old else None
         definition, tags = newest
-        is_ours = tags.get(LAB_TAG) == self._lab.name and matches(definition, self.desired())
+        is_ours = tags.get(LAB_TAG) == self._lab.name and matches(definition, {**self.desired(), **self._role()})
         arn = definition["taskDefinitionArn"]
         return Actual(tags.get(FINGERPRINT_TAG) if is_ours else None, True, revision_of(arn))
 
     def apply(self, actual: Actual | None, report: Report) -> str:
         tags = as_items(tags_for(self._lab.name, self.desired()))
-        registered = self._target.client("ecs").register_task_definition(**self.desired(), tags=tags)
+        registered = self._target.client("ecs").register_task_definition(**self.desired(), **self._role(), tags=tags)
         self._registered = str(registered["taskDefinition"]["taskDefinitionArn"])
         return revision_of(self._registered)
+
+    def _role(self) -> dict[str, str]:
+        """The role that reads the secrets. It isn't part of the fingerprint, because the stack names it."""
+        role = self._target.execution_role() if self._secrets.secrets else None
+        return {"executionRoleArn": role} if role else {}
 
     def destroy(self, report: Report) -> str:
         return delete_definitions(self._target, self._lab, self.service)
@@ -122,7 +129,8 @@ def _essence(definition: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide how a task runs, without those that AWS adds or reorders."""
     volumes = [(one["name"], (one.get("host") or {}).get("sourcePath")) for one in definition.get("volumes") or ()]
     containers = [_essence_of_container(container) for container in definition["containerDefinitions"]]
-    return {"network": definition.get("networkMode"), "volumes": volumes, "containers": containers}
+    settings = {"network": definition.get("networkMode"), "role": definition.get("executionRoleArn")}
+    return {**settings, "volumes": volumes, "containers": containers}
 
 
 def _essence_of_container(container: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,6 +143,7 @@ def _essence_of_container(container: Mapping[str, Any]) -> dict[str, Any]:
         **{key: container.get(key) or None for key in keys},
         "ports": ports,
         "environment": as_mapping(container.get("environment"), key="name"),
+        "secrets": as_mapping(container.get("secrets"), key="name", value="valueFrom"),
         "mounts": mounts,
         "logs": (logs.get("logDriver"), logs.get("options") or {}),
     }
@@ -154,6 +163,17 @@ def container_definition(service: ServiceSpec, image: str) -> dict[str, Any]:
         "essential": True,
         "portMappings": [mapping],
         "environment": as_items(environment, key="name"),
+    }
+
+
+def with_secrets(container: Mapping[str, Any], needed: TaskSecrets) -> dict[str, Any]:
+    """A container definition with the variables of its token; those that the config sets stay as they are."""
+    own = as_mapping(container.get("environment"), key="name")
+    secrets = {name: source for name, source in needed.secrets.items() if name not in own}
+    return {
+        **container,
+        "environment": as_items({**needed.environment, **own}, key="name"),
+        **({"secrets": as_items(secrets, key="name", value="valueFrom")} if secrets else {}),
     }
 
 

@@ -44,7 +44,7 @@ class DiscoveryStep(BaseStep):
     def inspect(self) -> Actual | None:
         try:
             with self._target.consul() as address:
-                return self.judge(Consul(address.http_host, address.http_port).catalog())
+                return self.judge(address.client().catalog())
         except TargetAbsent:
             raise
         except LabError as error:
@@ -64,7 +64,7 @@ class DiscoveryStep(BaseStep):
         while watch.has_time():
             try:
                 with self._target.consul() as address:
-                    if detail := self._await_passing(Consul(address.http_host, address.http_port), watch, report):
+                    if detail := self._await_passing(address.client(), watch, report):
                         return detail
             except (Unreachable, Refused) as error:
                 # the connection or tunnel may be broken: open another one

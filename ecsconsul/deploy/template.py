@@ -13,12 +13,15 @@ from ..paths import templates_dir
 _INCLUDE = re.compile(r"^( *)# include: (\S+)\n", re.MULTILINE)
 _SHEBANG = re.compile(r"\A#!.*\n")
 _TYPE = re.compile(r"^    Type: (\S+)$", re.MULTILINE)
+# lines that are only a comment, but for the first line of a script, and empty lines
+_COMMENT = re.compile(r"^ *(#(?!!).*)?\n", re.MULTILINE)
 
 
 def stack_template() -> str:
-    """The template as it is sent to CloudFormation."""
+    """The template as it is sent to CloudFormation: without comments, because it may have 51,200 bytes."""
     folder = templates_dir()
-    return with_scripts((folder / "consul-lab.yaml").read_text(), lambda name: (folder / name).read_text())
+    text = with_scripts((folder / "consul-lab.yaml").read_text(), lambda name: (folder / name).read_text())
+    return _COMMENT.sub("", text)
 
 
 def resource_types(template: str) -> list[str]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..errors import LabError
 from ..polling import PollingPolicy
+
+if TYPE_CHECKING:
+    from ..consul.catalog import Consul
 
 Say = Callable[[str], None]
 
 
 class ConsulAddress(NamedTuple):
-    """Where this machine reaches the lab's Consul."""
+    """Where this machine reaches the lab's Consul: over TLS if `ca_file` is set, and then under that server name."""
 
     http_host: str
     http_port: int
@@ -22,14 +25,36 @@ class ConsulAddress(NamedTuple):
     dns_port: int
     # a tunnel carries no UDP
     dns_tcp_only: bool = False
+    ca_file: str = ""
+    server_name: str = ""
 
     @property
     def http(self) -> str:
-        return f"http://{self.http_host}:{self.http_port}"
+        return f"{'https' if self.ca_file else 'http'}://{self.http_host}:{self.http_port}"
+
+    def client(self, token: str = "") -> Consul:
+        """A client of its HTTP API."""
+        from ..consul.catalog import Consul
+
+        ca_file, server_name = self.ca_file, self.server_name
+        return Consul(self.http_host, self.http_port, token=token, ca_file=ca_file, server_name=server_name)
 
     @property
     def dns(self) -> str:
         return f"{self.dns_host}:{self.dns_port}"
+
+
+class TaskSecrets(NamedTuple):
+    """The variables with which a task reports to its Consul agent.
+
+    `secrets` are names of parameters, whose values ECS puts into the variables when it starts the task.
+    """
+
+    secrets: Mapping[str, str]
+    environment: Mapping[str, str]
+
+
+NO_SECRETS = TaskSecrets({}, {})
 
 
 class LogLine(NamedTuple):
@@ -94,6 +119,12 @@ class Target(Protocol):
 
     def pinned_image(self, image: str, say: Say) -> str:
         """Consul's image for the stack, with the digest that it has or gets; not part of the stack's fingerprint."""
+
+    def task_secrets(self, service: str) -> TaskSecrets:
+        """What the task definition of a service adds so that its tasks may write to Consul. Does no I/O."""
+
+    def execution_role(self) -> str | None:
+        """The role with which ECS reads the secrets of tasks; None when there is none."""
 
     def log_configuration(self, service: str) -> dict[str, Any] | None:
         """The logConfiguration of a service's container definition; None to use the default."""

@@ -45,6 +45,10 @@ def test_client_config() -> None:
     assert found["leave_on_terminate"] is True
 
 
+# Options that are called the same in every version.
+SIGNING = ("encrypt", "acl", "auto_encrypt", "connect")
+
+
 @pytest.mark.parametrize(
     ("version", "known"), [("1.8.7", False), ("1.13.9", False), ("1.14.0", True), ("1.22.1", True), ("2.0.4", True)]
 )
@@ -106,7 +110,15 @@ def test_agents_have_neither_the_management_token_nor_a_private_key(version: str
 )
 def test_tls_options_by_version(version: str, server: bool, expected: dict[str, Any]) -> None:
     found = security_config(SECRETS, server=server, files="/files", version=version)
-    assert {key: value for key, value in found.items() if key not in ("encrypt", "acl", "auto_encrypt")} == expected
+    assert {key: value for key, value in found.items() if key not in SIGNING} == expected
+
+
+def test_servers_sign_with_the_labs_authority() -> None:
+    """So that a server that starts a new cluster accepts the agents that are there."""
+    server, client = (security_config(SECRETS, server=one, files="/files", version="1.8.7") for one in (True, False))
+    authority = {"private_key": SECRETS.ca_key, "root_cert": SECRETS.ca_certificate}
+    assert server["connect"] == {"enabled": True, "ca_provider": "consul", "ca_config": authority}
+    assert SECRETS.ca_key not in json.dumps(client) and "connect" not in client
 
 
 @pytest.mark.parametrize("version", ["1.8.7", "1.22.1"])

@@ -71,6 +71,7 @@ class CloudFormation:
 
     seconds: float = 0.0
     tags: list[dict[str, str]] = field(default_factory=list)
+    parameters: list[dict[str, str]] = field(default_factory=list)
     status: str | None = None
     plays: dict[str, list[tuple[Scene, ...]]] = field(default_factory=dict)
     requests: Counter[str] = field(default_factory=Counter)
@@ -95,16 +96,16 @@ class CloudFormation:
         if self.status:
             raise refusal("AlreadyExistsException", f"Stack [{request['StackName']}] already exists")
         self.events.clear()
-        self.tags = request["Tags"]
+        self.tags, self.parameters = request["Tags"], request["Parameters"]
         self.begin("create_stack", CREATED)
 
     def update_stack(self, **request: Any) -> None:
         self._ask("update_stack")
         if self.status and self.status.endswith(("_IN_PROGRESS", "_FAILED")):
             raise refusal("ValidationError", f"Stack:arn is in {self.status} state and can not be updated.")
-        if self.tags == request["Tags"]:
+        if self.tags == request["Tags"] and all(one in request["Parameters"] for one in self.parameters):
             raise refusal("ValidationError", "No updates are to be performed.")
-        self.tags = request["Tags"]
+        self.tags, self.parameters = request["Tags"], request["Parameters"]
         self.begin("update_stack", UPDATED)
 
     def delete_stack(self, **_: Any) -> None:
@@ -122,7 +123,7 @@ class CloudFormation:
         self._ask("describe_stacks")
         if self.status is None:
             raise refusal("ValidationError", "Stack with id blue does not exist")
-        answer = {"StackName": "blue", "StackStatus": self.status, "Tags": self.tags}
+        answer = {"StackName": "blue", "StackStatus": self.status, "Tags": self.tags, "Parameters": self.parameters}
         self._advance()
         return {"Stacks": [answer]}
 

@@ -15,9 +15,12 @@ from ecsconsul.deploy.lab_steps import steps_for
 from ecsconsul.deploy.orphans import orphaned_services
 from ecsconsul.deploy.step import Step
 from ecsconsul.paths import registrator_source
+from ecsconsul.targets.base import TaskSecrets
 from tests.deploy.world import FakeTarget, RecordingReport, Runtime, SilentObserver
 
-OURS = ("images/registrator", "tasks/registrator", "services/registrator")
+OURS = ("images/registrator", "tasks/registrator", "services/registrator", "consul-security")
+TOKEN = TaskSecrets({"CONSUL_HTTP_TOKEN": "/ecsconsul/blue/tasks/registrator"}, {})
+ROLE = "arn:aws:iam::123456789012:role/blue-TaskExecutionRole-1A2B"
 LOGS = {"logDriver": "awslogs", "options": {"awslogs-group": "/ecsconsul/blue", "awslogs-region": "us-east-1"}}
 
 
@@ -35,7 +38,8 @@ def lab(tmp_path: Path) -> Lab:
 
 @pytest.fixture
 def account(world: Runtime) -> FakeTarget:
-    return Account(world.endpoint("plain"), system_services=("registrator",))
+    secrets = {"registrator": TOKEN}
+    return Account(world.endpoint("plain"), system_services=("registrator",), secrets=secrets, role=ROLE)
 
 
 def names(lab: Lab, target: FakeTarget) -> list[str]:
@@ -55,6 +59,7 @@ def test_discovery_needs_the_registrator(lab: Lab, account: FakeTarget) -> None:
     assert "services/registrator" in needs["discovery"]
     assert needs["services/weather"] == {"stack", "tasks/weather"}
     assert needs["services/registrator"] == {"stack", "tasks/registrator"}
+    assert needs["consul-security"] == {"stack", "services/registrator"}
 
 
 def test_registrator_is_created_kept_and_deleted(lab: Lab, account: FakeTarget) -> None:
@@ -124,7 +129,26 @@ def test_external_image_is_not_built(lab: Lab, account: FakeTarget) -> None:
     assert container["image"] == "gliderlabs/registrator:master"
     assert "-on-exit" not in container["command"], "an option of our own"
     (task,) = only(given, account, "tasks/registrator")
-    assert task.needs == ("prerequisites",)
+    assert task.needs == ("prerequisites", "stack")
+
+
+def test_token_is_a_secret_that_the_stacks_role_reads(lab: Lab, account: FakeTarget, report: RecordingReport) -> None:
+    (task,) = only(lab, account, "tasks/registrator")
+    assert "stack" in task.needs, "the role is the stack's"
+    task.apply(None, report)
+    found = account.client("ecs").describe_task_definition(taskDefinition=task.family)["taskDefinition"]
+    assert found["executionRoleArn"] == ROLE
+    (container,) = found["containerDefinitions"]
+    assert container["secrets"] == [{"name": "CONSUL_HTTP_TOKEN", "valueFrom": "/ecsconsul/blue/tasks/registrator"}]
+    assert [change.op for change in executor.plan([task])] == ["keep"]
+    account.role = f"{ROLE}-of-another-stack"
+    assert [change.op for change in executor.plan([task])] == ["update"]
+
+
+def test_service_without_a_token_waits_for_no_stack_and_has_no_role(lab: Lab, account: FakeTarget) -> None:
+    (task,) = only(lab, account, "tasks/weather")
+    assert task.needs == ("images/weather",)
+    assert "secrets" not in definition(lab, account, "weather")["containerDefinitions"][0]
 
 
 def test_service_named_registrator_is_a_blocker(lab: Lab, account: FakeTarget) -> None:

@@ -14,7 +14,13 @@ from ecsconsul.config.lab import Check, Lab, ServiceSpec
 from ecsconsul.config.loader import load
 from ecsconsul.deploy.step import decide, fingerprint
 from ecsconsul.deploy.step3_images import ImageStep
-from ecsconsul.deploy.step4_task_definitions import TaskDefinitionStep, container_definition, registrator_metadata
+from ecsconsul.deploy.step4_task_definitions import (
+    TaskDefinitionStep,
+    container_definition,
+    registrator_metadata,
+    with_secrets,
+)
+from ecsconsul.targets.base import TaskSecrets
 from tests.deploy.world import FakeTarget, RecordingReport
 
 LAB = Lab(name="blue")
@@ -223,3 +229,39 @@ def test_just_registered_revision_is_the_newest(
     target.requests.clear()
     assert str(step.newest()).endswith("/blue-weather:1")
     assert target.requests == []
+
+
+# --- tokens
+
+
+def test_task_with_a_token_gets_its_variables(
+    target: FakeTarget, service: ServiceSpec, report: RecordingReport
+) -> None:
+    plain = step_of(service, target)
+    plain.apply(None, report)
+    agent = {"CONSUL_HTTP_ADDR": "https://172.17.0.1:8501", "CONSUL_HTTP_SSL_VERIFY": "false"}
+    target.secrets["weather"] = TaskSecrets({"CONSUL_HTTP_TOKEN": "/ecsconsul/blue/tasks/weather"}, agent)
+    target.role = "arn:aws:iam::123456789012:role/reader"
+    step = step_of(service, target)
+    assert op(step) == "update"
+    step.apply(step.inspect(), report)
+    assert op(step) == "keep"
+    found = target.client("ecs").describe_task_definition(taskDefinition=step.newest())["taskDefinition"]
+    (container,) = found["containerDefinitions"]
+    assert as_mapping(container["secrets"], key="name", value="valueFrom") == {
+        "CONSUL_HTTP_TOKEN": "/ecsconsul/blue/tasks/weather"
+    }
+    assert as_mapping(container["environment"], key="name").items() >= {*agent.items(), ("SERVICE_TAGS", "http")}
+    assert found["executionRoleArn"] == target.role
+
+
+def test_variables_of_the_config_win(service: ServiceSpec) -> None:
+    container = container_definition(replace(service, environment={"CONSUL_HTTP_TOKEN": "own", "A": "1"}), "image")
+    added = with_secrets(container, TaskSecrets({"CONSUL_HTTP_TOKEN": "/p"}, {"A": "2", "B": "3"}))
+    assert as_mapping(added["environment"], key="name").items() >= {
+        ("CONSUL_HTTP_TOKEN", "own"),
+        ("A", "1"),
+        ("B", "3"),
+    }
+    # ECS refuses a variable that is both
+    assert "secrets" not in added

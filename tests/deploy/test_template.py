@@ -26,7 +26,7 @@ def test_the_shipped_template_has_all_its_scripts() -> None:
     text = stack_template()
     assert "# include:" not in text
     for script in templates_dir().glob("*.sh"):
-        longest = max(script.read_text().splitlines(), key=len)
+        longest = max((line for line in script.read_text().splitlines() if "#" not in line), key=len)
         assert longest.replace("${", "${!") in text, script.name
 
 
@@ -37,3 +37,12 @@ def test_resource_types_are_those_of_the_resources() -> None:
     assert resource_types(text) == ["AWS::B::C"]
     assert "AWS::IAM::Role" in resource_types(stack_template())
     assert "AWS::EC2::VPC::Id" not in resource_types(stack_template())
+
+
+def test_sent_template_has_no_comments_but_whole_scripts() -> None:
+    lines = stack_template().splitlines()
+    assert [
+        line for line in lines if line.lstrip().startswith("#") and not line.lstrip().startswith("#!/bin/bash")
+    ] == []
+    assert sum(line.strip() == "#!/bin/bash" for line in lines) == 2
+    assert "" not in lines

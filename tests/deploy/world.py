@@ -29,7 +29,7 @@ from ecsconsul.region.ecs.model import RUNNING, STOPPED, ContainerInstance
 from ecsconsul.region.ecs.state import Ecs
 from ecsconsul.region.moto import Moto
 from ecsconsul.region.request_guard import PING_PATH, SERVICE
-from ecsconsul.targets.base import ConsulAddress, LogLine, Say
+from ecsconsul.targets.base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets
 from ecsconsul.targets.commands import Finding, RuntimeInfo, failed
 
 REGION = "us-east-1"
@@ -75,6 +75,8 @@ class FakeTarget:
     system_services: tuple[str, ...] = ()
     polling: PollingPolicy = field(default_factory=lambda: PollingPolicy(delay=0.0, attempts=20))
     images: MemoryImages = field(default_factory=MemoryImages)
+    secrets: dict[str, TaskSecrets] = field(default_factory=dict)
+    role: str | None = None
     logs: list[LogLine] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     clients: dict[str, Any] = field(default_factory=dict)
@@ -110,6 +112,12 @@ class FakeTarget:
 
     def confirmation(self) -> str | None:
         return None
+
+    def task_secrets(self, service: str) -> TaskSecrets:
+        return self.secrets.get(service, NO_SECRETS)
+
+    def execution_role(self) -> str | None:
+        return self.role
 
     def log_configuration(self, service: str) -> dict[str, Any] | None:
         return None

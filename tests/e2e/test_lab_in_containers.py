@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.capture import Capture
 from tests.consul_server import consul_binary
 from tests.docker_engine import base_image, docker
-from tests.e2e.capture import Capture
 from tests.e2e.lab import (
     FIRST_UP_TIMEOUT,
     REPOSITORY,

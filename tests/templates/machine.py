@@ -45,9 +45,12 @@ stop() {
     done
     exit 1
 }
+before_start() {
+    cat /etc/systemd/system/docker.service.d/*.conf 2>/dev/null | sed -n 's/^ExecStartPre=//p' | sh -e
+}
 case "$*" in
-"start docker.service") start ;;
-"restart docker.service") stop && start ;;
+"start docker.service") before_start; start ;;
+"restart docker.service") stop; before_start; start ;;
 esac
 """
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 import stat
 import time
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -20,8 +18,14 @@ import pytest
 from moto import mock_aws
 
 from ecsconsul.consul.catalog import Consul
+from ecsconsul.consul.install import version_of
+from ecsconsul.consul.lab_secrets import AGENT, MANAGEMENT, REGISTRATOR, new_secrets, service_holder
+from ecsconsul.consul.pki import SERVER_NAME
+from ecsconsul.errors import Unreachable
 from ecsconsul.paths import services_dir
 from ecsconsul.registrator.rules import Container, Options, PortBinding, registrations
+from ecsconsul.targets.aws.consul_secrets import values
+from tests.capture import Capture
 from tests.consul_server import AgentClient, consul_binary
 from tests.docker_engine import docker
 from tests.require import require
@@ -30,7 +34,8 @@ from tests.templates.stack import LAB, REGION, Stack
 from tests.templates.vpc import AMAZON_DNS, OUTSIDE, Cloud, Ec2Instance, Vpc, inside, vpc
 
 IMAGE = "consul-under-test:1"
-KEY = b64encode(secrets.token_bytes(32)).decode()
+SECRETS = new_secrets(LAB)
+TTL = "ticker"
 SERVER, PEER, ECS = "i-0a000000000000001", "i-0a000000000000002", "i-0a000000000000003"
 ADDRESSES = {SERVER: "10.31.0.11", PEER: "10.31.0.12", ECS: "10.31.0.13"}
 ANOTHER = "i-0a000000000000004"
@@ -48,7 +53,7 @@ SERVICE = {
 
 # Runs in a container with nothing but Docker's default DNS settings.
 LOOKUPS = """
-import json, socket, urllib.request
+import json, socket, ssl, urllib.request
 import dns.resolver
 resolver = dns.resolver.get_default_resolver()
 srv = resolver.resolve("weather", "SRV", search=True)
@@ -63,8 +68,9 @@ try:
     credentials = "reached"
 except OSError as error:
     credentials = "not reached"
-with urllib.request.urlopen("http://172.17.0.1:8500/v1/status/leader", timeout=5) as answer:
-    leader = json.load(answer)
+agent, unverified = "https://172.17.0.1:8501", ssl._create_unverified_context()
+with urllib.request.urlopen(f"{agent}/v1/catalog/service/weather", timeout=5, context=unverified) as answer:
+    catalog = [one["ServicePort"] for one in json.load(answer)]
 print(json.dumps({
     "resolv.conf": open("/etc/resolv.conf").read(),
     "a": socket.gethostbyname("weather"),
@@ -73,9 +79,63 @@ print(json.dumps({
     "outside": socket.gethostbyname("outside.example"),
     "weather": weather["city"],
     "credentials": credentials,
-    "leader": leader,
+    "catalog": catalog,
 }))
 """
+
+# Sends the requests in its argument, each [token, method, url, body], and prints the status and text of each answer; 0
+# for none. Without verification, as the agent's certificate has no address.
+REQUESTS = """
+import json, ssl, sys, urllib.error, urllib.request
+def answer(token, method, url, body):
+    data = json.dumps(body).encode() if body is not None else None
+    headers = {"X-Consul-Token": token} if token else {}
+    request = urllib.request.Request(url, data, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=5, context=ssl._create_unverified_context()) as found:
+            return found.status, found.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError as error:
+        return 0, str(error)
+print(json.dumps([answer(*one) for one in json.loads(sys.argv[1])]))
+"""
+IMDS_HEADER = "X-aws-ec2-metadata-token-ttl-seconds: 60"
+AGENT_API = f"https://{BRIDGE}:8501/v1"
+CREDENTIALS_CHECK = {
+    "HTTP": "http://169.254.169.254/latest/api/token",
+    "Method": "PUT",
+    "Header": {"X-aws-ec2-metadata-token-ttl-seconds": ["60"]},
+    "Interval": "1s",
+    "Timeout": "2s",
+}
+# What no task may do, each as [method, path, body].
+WRITES = [
+    ("PUT", "agent/service/register", {"Name": "evil", "Port": 1}),
+    ("PUT", "agent/service/register", {"Name": "weather", "Port": 1}),
+    ("PUT", "agent/service/deregister/{weather}", None),
+    ("PUT", "agent/check/register", {"Name": "credentials", **CREDENTIALS_CHECK}),
+    ("PUT", "agent/leave", None),
+    ("PUT", "agent/reload", None),
+    ("PUT", f"agent/force-leave/{SERVER}", None),
+    ("PUT", "agent/maintenance?enable=true", None),
+    ("PUT", "agent/token/agent", {"Token": "mine"}),
+    ("PUT", "catalog/register", {"Node": "evil", "Address": "10.31.0.99"}),
+    ("PUT", "catalog/deregister", {"Node": SERVER}),
+    ("PUT", "kv/mark", "evil"),
+    ("PUT", "session/create", {}),
+    ("PUT", "event/fire/evil", {}),
+    ("POST", "query", {"Name": "evil", "Service": {"Service": "weather"}}),
+    ("PUT", "txn", [{"KV": {"Verb": "set", "Key": "mark", "Value": ""}}]),
+    ("PUT", "config", {"Kind": "proxy-defaults", "Name": "global"}),
+    ("PUT", "acl/bootstrap", None),
+    ("PUT", "acl/token", {"Policies": [{"Name": "global-management"}]}),
+    ("GET", "agent/self", None),
+    ("GET", "acl/tokens", None),
+    ("DELETE", "operator/raft/peer?address=10.31.0.11:8300", None),
+]
+# A server's agent looks for a service first, and does not have that of the instance.
+REFUSALS = ("ermission denied", "ACL not found", "ACL bootstrap no longer allowed", "Unknown service {")
 
 
 @dataclass
@@ -89,7 +149,8 @@ class Lab:
 
     def get(self, machine: Machine, path: str) -> Any:
         """The answer of an instance's Consul agent at 127.0.0.1."""
-        done = machine.run("curl", "-fsS", "--max-time", "5", f"http://127.0.0.1:8500/v1/{path}")
+        token = f"X-Consul-Token: {SECRETS.token(MANAGEMENT)}"
+        done = machine.run("curl", "-fsS", "--max-time", "5", "-H", token, f"http://127.0.0.1:8500/v1/{path}")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -132,10 +193,12 @@ def lab(
     for program in ("dockerd", "docker", "ip", "nsenter", "openssl", "curl"):
         require("docker", bool(shutil.which(program)), f"{program} is missing")
     require("aws", bool(shutil.which("aws")), "the scripts need the AWS CLI, which is missing")
-    cloud = Cloud(REGION, {f"/ecsconsul/{LAB}/gossip-key": KEY})
+    cloud = Cloud(REGION, parameters())
     with ExitStack() as stack:
         net = stack.enter_context(vpc(cloud, tmp_path_factory.mktemp("vpc")))
-        cloud.is_alive = lambda instance: inside(net.namespace, lambda: _serf_alive(instance))
+        authority = tmp_path_factory.mktemp("authority") / "ca.pem"
+        authority.write_text(SECRETS.ca_certificate)
+        cloud.is_alive = lambda instance: inside(net.namespace, lambda: _serf_alive(instance, authority))
         archive = image(net)
         machines = [
             stack.enter_context(machine(net, name, ADDRESSES[id]))
@@ -169,10 +232,21 @@ def _boot(machine: Machine, user_data: str) -> None:
     assert machine.boot(user_data) == 0, machine.console
 
 
-def _serf_alive(instance: str) -> bool:
+def parameters() -> dict[str, str]:
+    """The lab's parameters in SSM."""
+    return {
+        f"/ecsconsul/{LAB}/{leaf}": text
+        for leaf, text in values(SECRETS, version_of(Path(consul_binary())), [TTL]).items()
+    }
+
+
+def _serf_alive(instance: str, authority: Path) -> bool:
     """Whether the first server lists the instance as alive."""
-    consul = Consul(ADDRESSES[SERVER], 8500)
-    return bool(consul.leader()) and (instance, "alive") in {(m.name, m.status) for m in consul.members()}
+    consul = Consul(ADDRESSES[SERVER], 8501, ca_file=str(authority), server_name=SERVER_NAME)
+    try:
+        return bool(consul.leader()) and (instance, "alive") in {(m.name, m.status) for m in consul.members()}
+    except Unreachable:
+        return False
 
 
 # ---------------------------------------------------------------- booted instances
@@ -205,14 +279,33 @@ def test_members_have_instance_ids_and_encrypted_gossip(lab: Lab) -> None:
         assert lab.get(one, "agent/self")["DebugConfig"]["EncryptKey"] == "hidden"
 
 
-def test_only_root_can_read_the_gossip_key(lab: Lab) -> None:
-    for one in (lab.server, lab.ecs):
-        assert json.loads(one.file("/etc/ecsconsul/consul/gossip.json").read_text()) == {"encrypt": KEY}
+def test_only_root_can_read_the_secrets(lab: Lab) -> None:
+    for one in (lab.server, lab.peer, lab.ecs):
         mode = one.file("/etc/ecsconsul").stat()
         assert (stat.S_IMODE(mode.st_mode), mode.st_uid) == (0o700, 0)
-        assert KEY not in one.console
-        assert KEY not in docker(one.engine, "inspect", "consul")
-        assert KEY not in one.file("/etc/user-data").read_text()
+        # what only the boot needed is gone
+        assert [path.name for path in one.file("/etc/ecsconsul").iterdir()] == ["consul"]
+        config = json.loads(one.file("/etc/ecsconsul/consul/security.json").read_text())
+        assert config["encrypt"] == SECRETS.gossip_key
+    files = {path.name for path in lab.ecs.file("/etc/ecsconsul/consul").iterdir()}
+    assert files == {"agent.json", "security.json", "ca.pem"}
+    assert SECRETS.token(MANAGEMENT) not in lab.ecs.file("/etc/ecsconsul/consul/security.json").read_text()
+
+
+def test_no_secret_is_where_others_can_read_it(lab: Lab) -> None:
+    secret = [SECRETS.gossip_key, SECRETS.server_key.splitlines()[1], SECRETS.token_seed]
+    secret += [SECRETS.token(holder) for holder in (MANAGEMENT, AGENT, REGISTRATOR)]
+    for one in (lab.server, lab.peer, lab.ecs):
+        processes = one.run("bash", "-c", "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ | tr '\\0' '\\n'").stdout
+        public = {
+            "boot log": one.console,
+            "docker inspect": docker(one.engine, "inspect", "consul"),
+            "docker logs": docker(one.engine, "logs", "consul"),
+            "user data": one.file("/etc/user-data").read_text(),
+            "processes": processes,
+        }
+        assert "consul agent" in public["processes"].replace("\n", " ")
+        assert [where for where, text in public.items() if any(each in text for each in secret)] == []
 
 
 def test_docker_and_the_ecs_agent_are_configured(lab: Lab) -> None:
@@ -227,7 +320,7 @@ def test_docker_and_the_ecs_agent_are_configured(lab: Lab) -> None:
     assert settings["ECS_CLUSTER"] == "blue-cluster"
     assert "awslogs" in json.loads(settings["ECS_AVAILABLE_LOGGING_DRIVERS"])
     assert settings["ECS_AWSVPC_BLOCK_IMDS"] == "true"
-    assert {53, 8500} <= set(json.loads(settings["ECS_RESERVED_PORTS"]))
+    assert {53, 8500, 8501} <= set(json.loads(settings["ECS_RESERVED_PORTS"]))
     # systemd starts the ECS agent after cloud-init, so waiting for it in user data would never end
     assert not [call for call in lab.ecs.systemctl_calls() if "ecs" in call]
     assert not lab.server.file("/etc/ecs/ecs.config").exists()
@@ -274,9 +367,8 @@ def test_container_finds_a_service_by_name(lab: Lab) -> None:
         "outside": OUTSIDE["outside.example."],
         "weather": "Berlin",
         "credentials": "not reached",
-        "leader": answers["leader"],
+        "catalog": [port],
     }
-    assert answers["leader"].endswith(":8300")
 
 
 def _run_weather(engine: str) -> None:
@@ -305,7 +397,7 @@ def _register_weather(lab: Lab) -> int:
     check["Interval"] = "1s"
 
     def register() -> None:
-        consul = AgentClient("127.0.0.1", 8500)
+        consul = AgentClient("127.0.0.1", 8500, SECRETS.token(REGISTRATOR))
         consul.register(payload)
         assert consul.wait_for("weather", seconds=20)
 
@@ -313,25 +405,132 @@ def _register_weather(lab: Lab) -> int:
     return port
 
 
+def in_task(lab: Lab, *requests: tuple[str, str, str, object]) -> list[tuple[int, str]]:
+    """The answers to a task's requests, each with a token, on Docker's bridge."""
+    argv = ["--entrypoint", "python3", IMAGE, "-c", REQUESTS, json.dumps(requests)]
+    return [(status, text) for status, text in json.loads(docker(lab.ecs.engine, "run", "--rm", *argv))]
+
+
+@pytest.mark.parametrize("api", [AGENT_API, f"https://{ADDRESSES[SERVER]}:8501/v1"])
+@pytest.mark.parametrize("token", ["", "guessed", SECRETS.token(service_holder(TTL))])
+def test_task_cannot_write_to_consul(lab: Lab, api: str, token: str) -> None:
+    before = lab.get(lab.ecs, "agent/services")
+    weather = next(iter(before), "weather")
+    requests = [(token, method, f"{api}/{path.format(weather=weather)}", body) for method, path, body in WRITES]
+    answers = in_task(lab, *requests)
+    allowed = [
+        (asked[2], status, text)
+        for asked, (status, text) in zip(requests, answers, strict=True)
+        if status < 400 or not any(words in text for words in REFUSALS)
+    ]
+    assert allowed == []
+    assert lab.get(lab.ecs, "agent/services") == before
+    members = {member["Name"]: member["Status"] for member in lab.get(lab.ecs, "agent/members")}
+    assert members == dict.fromkeys(ADDRESSES, 1)
+
+
+def test_task_reads_the_catalog_without_a_token(lab: Lab) -> None:
+    paths = ("catalog/services", "health/service/weather?passing=1", "catalog/nodes", "agent/members", "status/leader")
+    for status, text in in_task(lab, *(("", "GET", f"{AGENT_API}/{path}", None) for path in paths)):
+        assert status == 200
+        assert json.loads(text)
+
+
+def test_http_without_tls_listens_on_loopback_only(lab: Lab) -> None:
+    hosts = (BRIDGE, *ADDRESSES.values())
+    found = in_task(lab, *(("", "GET", f"http://{host}:8500/v1/status/leader", None) for host in hosts))
+    assert [status for status, _ in found] == [0] * len(hosts)
+    assert all("refused" in text for _, text in found)
+
+
+def test_task_with_a_ttl_check_writes_its_own_service_only(lab: Lab) -> None:
+    token = SECRETS.token(service_holder(TTL))
+    service = {"Name": TTL, "Port": 80, "Check": {"TTL": "60s", "Status": "critical"}}
+    inside(lab.ecs.namespace, lambda: AgentClient("127.0.0.1", 8500, SECRETS.token(REGISTRATOR)).register(service))
+    passed, foreign = in_task(
+        lab,
+        (token, "PUT", f"{AGENT_API}/agent/check/pass/service:{TTL}", None),
+        (token, "PUT", f"{AGENT_API}/agent/check/pass/service:weather", None),
+    )
+    assert (passed[0], foreign[0]) == (200, 403) or "Unknown check" in foreign[1]
+    assert wait_for(lambda: lab.get(lab.ecs, f"health/service/{TTL}?passing=1") or None)
+
+
+def test_credentials_cannot_be_fetched_through_a_check(lab: Lab) -> None:
+    """Who may write a service may give it a check; Consul, which is on the host's network, makes it."""
+    token = SECRETS.token(service_holder(TTL))
+    service = {"ID": "attack", "Name": TTL, "Port": 80, "Check": CREDENTIALS_CHECK}
+    ((status, _),) = in_task(lab, (token, "PUT", f"{AGENT_API}/agent/service/register", service))
+    assert status == 200
+
+    def output() -> str | None:
+        checks = [check for check in lab.get(lab.ecs, f"health/checks/{TTL}") if check["ServiceID"] == "attack"]
+        return next((check["Output"] for check in checks if check["Output"]), None)
+
+    assert "refused" in wait_for(output)
+    assert "200 OK" not in wait_for(output)
+    # root, such as the ECS agent, gets them
+    assert lab.ecs.run("curl", "-fsS", "-X", "PUT", "-H", IMDS_HEADER, CREDENTIALS_CHECK["HTTP"]).returncode == 0  # type: ignore[list-item]
+    ((status, _),) = in_task(lab, (token, "PUT", f"{AGENT_API}/agent/service/deregister/attack", None))
+    assert status == 200
+
+
+def test_nothing_readable_passes_between_instances(lab: Lab) -> None:
+    capture = Capture("subnet", {53, 8300, 8301, 8501})
+    inside(lab.vpc.namespace, capture.__enter__)
+    try:
+        lookups = "import socket; print(socket.gethostbyname('weather'), socket.gethostbyname('outside.example'))"
+        docker(lab.ecs.engine, "run", "--rm", "--entrypoint", "python3", IMAGE, "-c", lookups)
+        servers = f"https://{ADDRESSES[SERVER]}:8501/v1/health/service/weather"
+        assert "weather" in in_task(lab, ("", "GET", servers, None))[0][1]
+        # a change, which the agent sends to the servers
+        _register_weather(lab)
+        # gossip goes from any member to any other each second
+        wait_for(lambda: {8300, 8301, 8501} <= capture.ports or None)
+    finally:
+        capture.__exit__(None, None, None)
+    assert b"outside" in capture.content, "what is not encrypted was seen"
+    secrets = [SECRETS.token(holder) for holder in (MANAGEMENT, AGENT, REGISTRATOR)]
+    assert [word for word in ("weather", SERVER, *secrets) if word.encode() in capture.content] == []
+
+
+def test_rebooted_instance_rejoins_and_protects_its_credentials(lab: Lab) -> None:
+    """Docker stops Consul, which leaves; and the user data don't run again."""
+    rule = ["OUTPUT", "-d", "169.254.169.254", "-m", "owner", "!", "--uid-owner", "0", "-j", "REJECT"]
+    assert lab.ecs.run("iptables", "--delete", *rule).returncode == 0
+    assert lab.ecs.run("systemctl", "restart", "docker.service", timeout=120).returncode == 0
+    assert lab.ecs.run("iptables", "--check", *rule).returncode == 0
+
+    def rejoined() -> bool | None:
+        members = {member["Name"]: member["Status"] for member in lab.get(lab.server, "agent/members")}
+        return members[ECS] == 1 or None
+
+    assert wait_for(rejoined)
+
+
 def test_registrator_reaches_docker_and_the_agent(lab: Lab) -> None:
     """On the host's network and with the engine's socket, as the ECS service runs it on each instance."""
     code = (
-        "import http.client, json, socket, urllib.request\n"
+        "import http.client, json, os, socket, urllib.request\n"
         "engine = http.client.HTTPConnection('localhost')\n"
         "engine.sock = socket.socket(socket.AF_UNIX)\n"
         "engine.sock.connect('/var/run/docker.sock')\n"
         "engine.request('GET', '/containers/json')\n"
         "names = [name for one in json.load(engine.getresponse()) for name in one['Names']]\n"
-        "with urllib.request.urlopen('http://127.0.0.1:8500/v1/agent/self', timeout=5) as answer:\n"
+        "token = {'X-Consul-Token': os.environ['CONSUL_HTTP_TOKEN']}\n"
+        "self = urllib.request.Request('http://127.0.0.1:8500/v1/agent/self', headers=token)\n"
+        "with urllib.request.urlopen(self, timeout=5) as answer:\n"
         "    print('/consul' in names, json.load(answer)['Config']['NodeName'])\n"
     )
     options = ["--network", "host", "-v", "/var/run/docker.sock:/var/run/docker.sock"]
+    options += ["-e", f"CONSUL_HTTP_TOKEN={SECRETS.token(REGISTRATOR)}"]
     output = docker(lab.ecs.engine, "run", "--rm", *options, "--entrypoint", "python3", IMAGE, "-c", code)
     assert output == f"True {ECS}"
 
 
 def test_killed_server_restarts_with_its_data(lab: Lab) -> None:
-    put = ["curl", "-fsS", "-X", "PUT", "-d", "kept", "http://127.0.0.1:8500/v1/kv/mark"]
+    token = ["-H", f"X-Consul-Token: {SECRETS.token(MANAGEMENT)}"]
+    put = ["curl", "-fsS", *token, "-X", "PUT", "-d", "kept", "http://127.0.0.1:8500/v1/kv/mark"]
     assert lab.server.run(*put).stdout.strip() == "true"
     started = docker(lab.server.engine, "inspect", "-f", "{{.State.StartedAt}}", "consul")
     lab.server.run("kill", "-9", docker(lab.server.engine, "inspect", "-f", "{{.State.Pid}}", "consul"))
@@ -341,7 +540,7 @@ def test_killed_server_restarts_with_its_data(lab: Lab) -> None:
         return "running" if state["State"]["Running"] and state["State"]["StartedAt"] != started else None
 
     wait_for(restarted)
-    get = ["curl", "-fsS", "http://127.0.0.1:8500/v1/kv/mark?raw"]
+    get = ["curl", "-fsS", *token, "http://127.0.0.1:8500/v1/kv/mark?raw"]
     assert wait_for(lambda: lab.server.run(*get).stdout or None) == "kept"
 
 

@@ -26,7 +26,7 @@ from tests.require import require
 from tests.templates.stack import CLUSTER, LAB, REGION, TEXT, Stack, tags_of
 
 ARM_AMI = "/aws/service/ecs/optimized-ami/amazon-linux-2023/arm64/recommended/image_id"
-CONSUL_PORTS = {8300, 8301, 8302, 8500, 8600}
+CONSUL_PORTS = {8300, 8301, 8302, 8500, 8501, 8600}
 
 # Actions without a resource in AWS's service authorization reference or, for Session Manager, in AWS's minimal policy.
 ACTIONS_WITHOUT_RESOURCE = {
@@ -113,9 +113,9 @@ def test_rolling_updates_replace_one_instance_at_a_time(document: Mapping[str, A
 def test_boot_scripts_give_up_before_cloudformation_does(document: Mapping[str, Any]) -> None:
     script = (templates_dir() / "boot.sh").read_text()
     waits = {name: int(value) for name, value in re.findall(r"(\w+)_SECONDS=(\d+)", script)}
-    last_attempts = sum(int(seconds) for seconds in re.findall(r"timeout (\d+) ", script))
-    # two metadata requests and three AWS requests; each phase is counted once already
-    most = sum(waits.values()) + waits["METADATA"] + 2 * (waits["AWS"] + 30) + last_attempts
+    last_attempts = sum(int(seconds) for seconds in re.findall(r"(?<![\w-])timeout (\d+) ", script))
+    # two metadata requests, five AWS requests, and three waits for Consul; each phase is counted once already
+    most = sum(waits.values()) + waits["METADATA"] + 4 * (waits["AWS"] + 30) + 2 * waits["JOIN"] + last_attempts
     for name in ("ConsulServer", "ConsulPeers", "EcsInstances"):
         timeout = document["Resources"][name]["CreationPolicy"]["ResourceSignal"]["Timeout"]
         assert most < 60 * int(timeout.removeprefix("PT").removesuffix("M")) - 120, name
@@ -159,8 +159,23 @@ def test_user_data_does_not_depend_on_the_number_of_servers(stack: Stack) -> Non
 @pytest.mark.parametrize("role", ["consul-server", "ecs-instance"])
 def test_no_secret_is_in_user_data_or_parameters(stack: Stack, document: Mapping[str, Any], role: str) -> None:
     stack.create()
-    assert "/ecsconsul/$LAB/gossip-key" in stack.user_data(role)
-    assert not [name for name in document["Parameters"] if "key" in name.lower() and name != "KeyName"]
+    assert "/ecsconsul/$LAB/ca" in stack.user_data(role)
+    named = {name for name in document["Parameters"] for word in ("key", "token", "secret") if word in name.lower()}
+    # the name of a key pair, and the name of a generation of secrets
+    assert named == {"KeyName", "SecretsGeneration"}
+
+
+@pytest.mark.parametrize("parameters", [{"ConsulSecurity": "transition"}, {"SecretsGeneration": "0a1b2c"}])
+def test_change_of_the_security_changes_the_user_data(stack: Stack, parameters: dict[str, str]) -> None:
+    """So that CloudFormation replaces the instances."""
+    roles = ("consul-server", "ecs-instance")
+    stack.create()
+    before = [stack.user_data(role) for role in roles]
+    assert all("CONSUL_SECURITY='enforced'" in text for text in before)
+    stack.delete()
+    # a new stack, because moto doesn't update launch templates
+    stack.create(**parameters)
+    assert all(stack.user_data(role) != text for role, text in zip(roles, before, strict=True))
 
 
 def test_imdsv2_is_required_and_containers_cannot_reach_it(document: Mapping[str, Any]) -> None:
@@ -290,7 +305,7 @@ def test_consul_is_open_to_the_lab_only(stack: Stack) -> None:
     assert stack.ingress("ConsulSecurityGroup") == {
         ("tcp", 8300, 8302, lab),
         ("udp", 8301, 8302, lab),
-        ("tcp", 8500, 8500, lab),
+        ("tcp", 8501, 8501, lab),
         ("tcp", 8600, 8600, lab),
         ("udp", 8600, 8600, lab),
     }

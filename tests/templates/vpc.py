@@ -34,6 +34,8 @@ ROUTER, AMAZON_DNS, AWS_API, METADATA = f"{NETWORK}.1", f"{NETWORK}.2", f"{NETWO
 OUTSIDE = {"outside.example.": "198.51.100.7"}
 ROLE, KEY_ID, SESSION = "lab-role", "ASIATESTSTESTSTESTS0", "session-token-of-the-role"
 CLONE_NEWNET = 0x40000000
+# parameters in one answer of SSM
+PAGE = 10
 
 T = TypeVar("T")
 
@@ -245,12 +247,33 @@ class _AwsApi(_Handler):
         return operations[form["Action"]](form)
 
     def _ssm(self, request: Mapping[str, Any]) -> None:
-        assert self.headers["X-Amz-Target"] == "AmazonSSM.GetParameter" and request["WithDecryption"]
-        kind, name = "application/x-amz-json-1.1", request["Name"]
+        operation = (self.headers["X-Amz-Target"] or "").removeprefix("AmazonSSM.")
+        name = request["Name"] if operation == "GetParameter" else request["Path"]
+        if not self._may_read(name):
+            return self._json(400, {"__type": "AccessDeniedException", "message": f"not authorized for {name}"})
+        if operation == "GetParametersByPath":
+            assert request["Recursive"] and request["WithDecryption"]
+            found = [one for one in sorted(self.cloud.parameters) if one.startswith(f"{name}/")]
+            start = int(request.get("NextToken", 0))
+            page, rest = found[start : start + PAGE], found[start + PAGE :]
+            more = {"NextToken": str(start + PAGE)} if rest else {}
+            return self._json(200, {"Parameters": [self._parameter(one) for one in page], **more})
         if name not in self.cloud.parameters:
-            return self.answer(400, json.dumps({"__type": "ParameterNotFound"}), kind)
-        parameter = {"Name": name, "Type": "SecureString", "Value": self.cloud.parameters[name]}
-        return self.answer(200, json.dumps({"Parameter": parameter}), kind)
+            return self._json(400, {"__type": "ParameterNotFound"})
+        return self._json(200, {"Parameter": self._parameter(name)})
+
+    def _may_read(self, name: str) -> bool:
+        """As the roles of the template allow."""
+        address = self.client_address[0]
+        tags = next(one.tags for one in self.cloud.instances.values() if one.address == address)
+        own = "servers" if "ecsconsul:consul-server-of" in tags else "agents"
+        return name.split("/")[3] in ("ca", "gossip-key", own)
+
+    def _parameter(self, name: str) -> dict[str, str]:
+        return {"Name": name, "Type": "SecureString", "Value": self.cloud.parameters[name]}
+
+    def _json(self, status: int, document: Mapping[str, Any]) -> None:
+        self.answer(status, json.dumps(document), "application/x-amz-json-1.1")
 
     def _describe_instances(self, form: Mapping[str, str]) -> None:
         found = [one for one in self.cloud.instances.values() if _matches(one, form)]

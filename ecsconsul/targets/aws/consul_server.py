@@ -11,8 +11,10 @@ from ...errors import Unreachable
 from ..base import ConsulAddress
 
 LOOPBACK = "127.0.0.1"
-# On the server's own loopback. It serves the same ports on its private address, to its security group.
+# On the server's own loopback.
 ON_SERVER = ConsulAddress(LOOPBACK, 8500, LOOPBACK, 8600)
+# At its other addresses.
+HTTPS_PORT = 8501
 PROBE_SECONDS = 10.0
 
 

@@ -12,7 +12,7 @@ from .ssm_parameter import LabParameter
 X86, ARM = "x86_64", "arm64"
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/retrieve-ecs-optimized_AMI.html
 _AMI = "/aws/service/ecs/optimized-ami/amazon-linux-2023/{}recommended/image_id"
-_NO_AMI = "ami-00000000000000000"
+NO_AMI = "ami-00000000000000000"
 # a1, and every family whose generation is followed by a g for Graviton: t4g, m7gd, c6gn
 _GRAVITON = re.compile(r"^(a1|[a-z]+\d+g[a-z]*)\.")
 
@@ -79,4 +79,4 @@ def stand_in_ami(ssm: Any, lab: str) -> LabParameter:
 
     The name can't be AWS's own: names below /aws/ are reserved, in emulators too.
     """
-    return LabParameter(ssm, lab, "ecs-ami", "Stands in for AWS's AMI, which this emulator lacks", lambda: _NO_AMI)
+    return LabParameter(ssm, lab, "ecs-ami", "Stands in for AWS's AMI, which this emulator lacks")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ...aws_tags import LAB_TAG, as_mapping
-from ...errors import LabError
 from ..client_errors import client_error, items_of
 from .cloudwatch_logs import group_of
-from .gossip_key import gossip_key
 from .session import is_denied, is_inconclusive
+from .ssm_parameter import LabParameter, folder_of
 from .stack_info import stack_info
 
 Clients = Callable[[str], Any]
@@ -73,11 +71,12 @@ def _log_groups(clients: Clients, lab: str) -> Iterator[str]:
             yield f"log group {name}"
 
 
-def _parameter(clients: Clients, lab: str) -> Iterator[str]:
-    key = gossip_key(clients("ssm"), lab)
-    with contextlib.suppress(LabError):  # someone else's parameter has the name
-        if key.exists():
-            yield f"SSM parameter {key.name}"
+def _parameters(clients: Clients, lab: str) -> Iterator[str]:
+    ssm = clients("ssm")
+    request = {"Path": folder_of(lab), "Recursive": True, "WithDecryption": False}
+    for found in items_of(ssm, "get_parameters_by_path", "Parameters", **request):
+        if LabParameter(ssm, lab, found["Name"].removeprefix(f"{folder_of(lab)}/")).is_ours():
+            yield f"SSM parameter {found['Name']}"
 
 
 def _instances(clients: Clients, lab: str) -> Iterator[str]:
@@ -123,7 +122,7 @@ def _tagged(clients: Clients, lab: str) -> Iterator[str]:
 
 
 _SEARCHES: tuple[Search, ...] = (
-    _stack, _cluster, _repositories, _log_groups, _parameter, _instances, _volumes, _security_groups,
+    _stack, _cluster, _repositories, _log_groups, _parameters, _instances, _volumes, _security_groups,
     _launch_templates, _tagged,
 )  # fmt: skip
 

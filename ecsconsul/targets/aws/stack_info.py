@@ -9,6 +9,11 @@ from ...aws_tags import LAB_TAG, as_mapping
 from ..client_errors import client_error
 from ..stack_states import StackState, state_of
 
+# what Consul demands of its clients (templates/consul-lab.yaml)
+SECURITY_PARAMETER = "ConsulSecurity"
+# the generation of the secrets with which its instances booted, if they were rotated
+GENERATION_PARAMETER = "SecretsGeneration"
+
 
 @dataclass(frozen=True)
 class StackInfo:
@@ -22,6 +27,11 @@ class StackInfo:
     def lives(self) -> bool:
         """Whether it has instances or soon will. A dead stack, such as one whose creation failed, has none."""
         return state_of(self.status) is not StackState.DEAD
+
+    @property
+    def has_acls(self) -> bool:
+        """Whether it lives and its Consul has ACLs; a stack of an earlier version hasn't."""
+        return self.lives and SECURITY_PARAMETER in self.parameters
 
 
 def stack_info(cloudformation: Any, lab: str) -> StackInfo | None:

@@ -8,13 +8,15 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from ...config.lab import Lab
+from ...consul.lab_secrets import MANAGEMENT, LabSecrets, Rotation
 from ...errors import LabError
 from ...polling import PollingPolicy
-from ..base import ConsulAddress, LogLine, Say
+from ..base import ConsulAddress, LogLine, Say, TaskSecrets
 from ..commands import Finding, RuntimeInfo
-from . import cloudwatch_logs, ec2, host_keys, instance_type
+from . import cloudwatch_logs, consul_secrets, ec2, host_keys, instance_type
 from .consul_access import open_access
-from .gossip_key import gossip_key
+from .consul_secrets import ConsulSecrets
+from .instance_replacement import replace_instances
 from .preflight import Preflight
 from .registry import RegistryImages
 from .session import Session
@@ -77,24 +79,57 @@ class AwsTarget:
     # prerequisites
 
     def prerequisites(self) -> str | None:
-        return self._described() if gossip_key(self.client("ssm"), self._lab.name).exists() else None
+        return self._described() if self._secrets().are_written() else None
 
     def bootstrap(self, say: Say) -> str:
         for finding in self._warnings:
             say(f"{finding.name}: {finding.detail}; {finding.hint}")
-        say("creating Consul's gossip key")
-        gossip_key(self.client("ssm"), self._lab.name).make()
+        say("writing Consul's certificates, gossip key and tokens to SSM")
+        parameters = self._secrets()
+        lab_secrets = parameters.make()
+        stack = self._stack()
+        if stack and stack.has_acls and (services := parameters.new_services()):
+            # Servers that boot later create these tokens themselves.
+            say(f"creating Consul's tokens for {', '.join(services)}")
+            with self.consul() as address:
+                consul_secrets.create_service_tokens(address, lab_secrets, services)
+        parameters.write(lab_secrets)
         return self._described()
 
     def teardown(self, say: Say) -> None:
-        if gossip_key(self.client("ssm"), self._lab.name).delete():
-            say("deleted Consul's gossip key")
-        if self.endpoint:
-            instance_type.stand_in_ami(self.client("ssm"), self._lab.name).delete()
+        if self._secrets().delete():
+            say("deleted the lab's parameters in SSM")
+        consul_secrets.forget_authority(self._lab.name)
         host_keys.forget(self._lab.name)
+
+    def _secrets(self) -> ConsulSecrets:
+        return ConsulSecrets(self.client("ssm"), self._lab)
 
     def _described(self) -> str:
         return f"account {self._session.identity().account}, region {self.region}"
+
+    # the secrets of Consul
+
+    def consul_secrets(self) -> LabSecrets:
+        return self._secrets().read()
+
+    def rotation(self) -> Rotation | None:
+        return self._secrets().rotation()
+
+    def keep_rotation(self, rotation: Rotation | None) -> None:
+        self._secrets().keep_rotation(rotation)
+
+    def rotation_cost(self) -> str | None:
+        number = self._lab.consul.servers + self._lab.instances
+        return (
+            f"`rotate` replaces the {number} instances of the lab {self._lab.name} one by one, which takes minutes for "
+            "each. Their tasks move to the other instances meanwhile."
+        )
+
+    def adopt_secrets(self, lab_secrets: LabSecrets, say: Say) -> None:
+        # whatever boots from now on, tasks too, has the new ones
+        self._secrets().replace(lab_secrets)
+        replace_instances(self.client("cloudformation"), self._lab.name, lab_secrets.generation, self.polling, say)
 
     # the stack
 
@@ -124,7 +159,7 @@ class AwsTarget:
         if isinstance(self._preflight.ami, str) or not self.endpoint:
             return self._preflight.ami_parameter
         stand_in = instance_type.stand_in_ami(self.client("ssm"), self._lab.name)
-        stand_in.make()
+        stand_in.make(instance_type.NO_AMI)
         return stand_in.name
 
     def _stack(self) -> StackInfo | None:
@@ -149,6 +184,13 @@ class AwsTarget:
         return f"http://{host}{port}/" if host else None
 
     # tasks
+
+    def task_secrets(self, service: str) -> TaskSecrets:
+        return consul_secrets.task_secrets(self._lab, service, self.system_services)
+
+    def execution_role(self) -> str | None:
+        stack = self._stack()
+        return stack.outputs.get("TaskExecutionRole") if stack else None
 
     def log_configuration(self, service: str) -> dict[str, Any] | None:
         return cloudwatch_logs.configuration(self._lab.name, self.region, service)
@@ -177,8 +219,17 @@ class AwsTarget:
         }
         if self._lab.aws.consul_access == "direct":
             with self.consul() as address:
-                variables["CONSUL_HTTP_ADDR"] = address.http
+                variables |= self._consul_environment(address)
         return {name: value for name, value in variables.items() if value}
+
+    def _consul_environment(self, address: ConsulAddress) -> dict[str, str]:
+        """Who may read the lab's secrets owns the lab, and may do everything in its Consul."""
+        return {
+            "CONSUL_HTTP_ADDR": address.http,
+            "CONSUL_CACERT": address.ca_file,
+            "CONSUL_TLS_SERVER_NAME": address.server_name,
+            "CONSUL_HTTP_TOKEN": self._secrets().read().token(MANAGEMENT),
+        }
 
     def leftovers(self) -> list[str]:
         from .leftovers import leftovers

@@ -14,7 +14,7 @@ from ...config.lab import Lab
 from ...errors import LabError, TargetAbsent
 from ...polling import PollingPolicy
 from ...region.runtimes.lab_dir import DOCKER, PROCESSES, AccessKey, LabDir, RegionInfo, RegionSpec
-from ..base import ConsulAddress, LogLine, Say
+from ..base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets
 from ..commands import Finding, RuntimeInfo, findings
 from .clients import load_ahead, new_client
 from .lab_images import LabImages
@@ -308,6 +308,13 @@ class LocalTarget:
         reload_secrets(self._home, lab_secrets.generation)
 
     # tasks
+
+    def task_secrets(self, service: str) -> TaskSecrets:
+        # the region gives a task its token when it starts it
+        return NO_SECRETS
+
+    def execution_role(self) -> str | None:
+        return None
 
     def last_lines(self, service: str, lines: int, task: str | None = None) -> list[LogLine]:
         from ...region import task_logs

@@ -7,8 +7,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from ecsconsul.targets.aws.gossip_key import gossip_key
 from ecsconsul.targets.aws.leftovers import leftovers
+from ecsconsul.targets.aws.ssm_parameter import LabParameter
 from tests.targets.aws.test_preflight import make_stack
 
 Account = Callable[[str], Any]
@@ -31,7 +31,8 @@ def test_every_kind_of_resource_is_found(account: Account) -> None:
     account("ecs").register_task_definition(**FAMILY, tags=TAGS)
     account("ecr").create_repository(repositoryName="blue/weather", tags=EC2_TAGS)
     account("logs").create_log_group(logGroupName="/ecsconsul/blue")
-    gossip_key(account("ssm"), "blue").make()
+    for leaf in ("gossip-key", "tasks/weather"):
+        LabParameter(account("ssm"), "blue", leaf).make("a value")
     ec2 = account("ec2")
     ami = ec2.describe_images()["Images"][0]["ImageId"]
     specification = [{"ResourceType": "instance", "Tags": EC2_TAGS}]
@@ -52,6 +53,7 @@ def test_every_kind_of_resource_is_found(account: Account) -> None:
             "ECR repository blue/weather",
             "log group /ecsconsul/blue",
             "SSM parameter /ecsconsul/blue/gossip-key",
+            "SSM parameter /ecsconsul/blue/tasks/weather",
             f"instance {instance['InstanceId']}: {instance['State']['Name'].replace('pending', 'running')}",
             f"volume {volume['VolumeId']}: available",
             f"security group {group['GroupId']}",

@@ -139,12 +139,3 @@ def test_missing_plugin_is_reported(ssm: Stubber, consul: ConsulServer, monkeypa
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(Unreachable, match="There is no session-manager-plugin on PATH"), opened(ssm, consul):
         pass
-
-
-def test_direct_access_uses_the_servers_public_name() -> None:
-    lab = Lab(aws=AwsSpec(consul_access="direct"))
-    with open_access(lab, Server(INSTANCE, "ec2-1.example", ()), lambda service: None) as address:
-        assert address == ConsulAddress("ec2-1.example", 8500, "ec2-1.example", 8600)
-        assert not address.dns_tcp_only
-    with pytest.raises(Unreachable, match="no public address"), open_access(lab, SERVER, lambda service: None):
-        pass

@@ -11,6 +11,7 @@ from msgspec import structs
 
 from ecsconsul.aws_tags import LAB_TAG
 from ecsconsul.config.lab import CONSUL_VERSION, Lab
+from ecsconsul.consul.lab_secrets import MANAGEMENT
 from ecsconsul.errors import LabError, TargetAbsent
 from ecsconsul.targets.aws import ec2 as instances
 from ecsconsul.targets.aws.consul_access import ConsulServer
@@ -145,7 +146,12 @@ def test_environment_of_other_clients(
 def test_environment_has_a_reachable_consul(account: Account, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(instances, "find_consul_server", lambda *_, **__: ConsulServer("i-1", "consul.example", ()))
     reached = AwsTarget(structs.replace(lab, aws=structs.replace(lab.aws, consul_access="direct")))
-    assert reached.environment()["CONSUL_HTTP_ADDR"] == "http://consul.example:8500"
+    reached.bootstrap(lambda text: None)
+    found = reached.environment()
+    assert found["CONSUL_HTTP_ADDR"] == "https://consul.example:8501"
+    assert found["CONSUL_TLS_SERVER_NAME"] == "server.dc1.consul"
+    assert "BEGIN CERTIFICATE" in Path(found["CONSUL_CACERT"]).read_text()
+    assert found["CONSUL_HTTP_TOKEN"] == reached.consul_secrets().token(MANAGEMENT)
     assert "CONSUL_HTTP_ADDR" not in AwsTarget(lab).environment()
 
 
