@@ -32,6 +32,8 @@ def test_the_shipped_template_has_all_its_scripts() -> None:
 
 def test_sent_template_has_no_comments_but_whole_scripts() -> None:
     lines = stack_template().splitlines()
-    assert [line for line in lines if line.lstrip().startswith("#") and not line.lstrip().startswith("#!/bin/bash")] == []
+    assert [
+        line for line in lines if line.lstrip().startswith("#") and not line.lstrip().startswith("#!/bin/bash")
+    ] == []
     assert sum(line.strip() == "#!/bin/bash" for line in lines) == 2
     assert "" not in lines
