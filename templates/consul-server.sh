@@ -5,7 +5,6 @@
 # leads; each further server, including a replacement, joins its quorum.
 
 REFUSAL='no leader'
-ACLS_LATER=''
 
 # A Consul server runs no tasks. Without the ECS agent, Docker must be started here.
 disable_ecs_agent() {
@@ -61,19 +60,33 @@ create_acls() {
     done < <(find "$PARAMETERS/acl" -type f -exec cat {} +)
 }
 
-# While a lab of an earlier version is moved here, its leader may still be a server without ACLs. They are created as soon
-# as the last such server is gone; cloud-init lets the shell go on that waits for it.
-create_acls_later() {
-    say "the leader has no ACLs yet; they are created when the servers of the earlier version are gone"
-    ACLS_LATER=yes
-    (retry_for 7200 create_acls && rm -rf "$FETCHED") >/dev/null 2>&1 </dev/null &
+# Servers of an earlier version, which are gone when the transition's last server has booted, know neither ACLs nor TLS.
+all_use_tls() {
+    local servers
+    servers=$(docker exec consul consul members -detailed | grep -E ' alive +.*role=consul') || return 1
+    ! grep -qv use_tls=1 <<<"$servers"
+}
+
+# Servers that demand TLS join next. Consul reads the file again when it gets the signal.
+use_tls() {
+    sed -i 's/"verify_outgoing": false/"verify_outgoing": true/' "$SECRETS/consul/security.json"
+    docker kill --signal HUP consul
+}
+
+# Goes on after the script: cloud-init leaves its processes alone.
+settle() {
+    retry_for 7200 create_acls && retry_for 7200 all_use_tls && use_tls
+    rm -rf "$FETCHED"
 }
 
 write_acls() {
-    say "creating Consul's policies and tokens"
     if [ "$CONSUL_SECURITY" = transition ]; then
-        retry_for 10 create_acls || create_acls_later
-    elif ! retry_for "$JOIN_SECONDS" create_acls; then
+        say "policies and tokens are created once no server of the earlier version is left"
+        settle >/dev/null 2>&1 </dev/null &
+        return
+    fi
+    say "creating Consul's policies and tokens"
+    if ! retry_for "$JOIN_SECONDS" create_acls; then
         say "Consul's answer: $REFUSAL"
         return 1
     fi
@@ -104,5 +117,5 @@ await_consul
 retry_for "$JOIN_SECONDS" is_voter
 # from now on it only ever joins, even if it loses its data: a cluster must be bootstrapped once
 rm -f "$SECRETS/consul/bootstrap.json"
-[ -n "$ACLS_LATER" ] || rm -rf "$FETCHED"
+[ "$CONSUL_SECURITY" = transition ] || rm -rf "$FETCHED"
 signal SUCCESS

@@ -3,45 +3,43 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import stat
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
-from moto import mock_aws
 
-from ecsconsul.consul.catalog import Consul
-from ecsconsul.consul.install import version_of
 from ecsconsul.consul.lab_secrets import AGENT, MANAGEMENT, REGISTRATOR, new_secrets, service_holder
-from ecsconsul.consul.pki import SERVER_NAME
-from ecsconsul.errors import Unreachable
 from ecsconsul.paths import services_dir
 from ecsconsul.registrator.rules import Container, Options, PortBinding, registrations
-from ecsconsul.targets.aws.consul_secrets import values
 from tests.capture import Capture
-from tests.consul_server import AgentClient, consul_binary
+from tests.consul_server import AgentClient
 from tests.docker_engine import docker
-from tests.require import require
-from tests.templates.machine import Machine, consul_image, machine
-from tests.templates.stack import LAB, REGION, Stack
-from tests.templates.vpc import AMAZON_DNS, OUTSIDE, Cloud, Ec2Instance, Vpc, inside, vpc
+from tests.templates.booted import (
+    BRIDGE,
+    IMAGE,
+    boot,
+    image,
+    launch,
+    listed_as_alive,
+    parameters,
+    require_tools,
+    start_docker,
+    user_data_of,
+    wait_for,
+)
+from tests.templates.machine import Machine, machine
+from tests.templates.stack import LAB, REGION
+from tests.templates.vpc import AMAZON_DNS, OUTSIDE, Cloud, Vpc, inside, vpc
 
-IMAGE = "consul-under-test:1"
 SECRETS = new_secrets(LAB)
 TTL = "ticker"
 SERVER, PEER, ECS = "i-0a000000000000001", "i-0a000000000000002", "i-0a000000000000003"
 ADDRESSES = {SERVER: "10.31.0.11", PEER: "10.31.0.12", ECS: "10.31.0.13"}
 ANOTHER = "i-0a000000000000004"
-BRIDGE = "172.17.0.1"
-
-T = TypeVar("T")
 
 # The variables of the weather service, as in its task definition.
 SERVICE = {
@@ -155,98 +153,37 @@ class Lab:
         return json.loads(done.stdout)
 
 
-def wait_for(look: Callable[[], T | None], seconds: float = 20.0) -> T:
-    end = time.monotonic() + seconds
-    while (found := look()) is None:
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    return found
-
-
 @pytest.fixture(scope="module")
 def user_data() -> dict[str, str]:
-    """The boot scripts by role, with the stack's parameters filled in by moto's CloudFormation."""
-    with mock_aws():
-        stack = Stack()
-        stack.create(AmazonDnsIp=AMAZON_DNS, ConsulImage=IMAGE)
-        return {role: stack.user_data(role) for role in ("consul-server", "ecs-instance")}
+    return user_data_of()
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Vpc], Path]]:
-    folder = tmp_path_factory.mktemp("image")
-
-    def make(vpc: Vpc) -> Path:
-        consul_image(consul_binary(), vpc.authority, folder / "consul.tar")
-        return folder / "consul.tar"
-
-    yield make
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def lab(
-    user_data: dict[str, str], image: Callable[[Vpc], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Lab]:
+def lab(user_data: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A server, then a peer and an ECS instance, booted in CloudFormation's order."""
-    require("root", os.name == "posix" and os.geteuid() == 0, "only root can create namespaces")
-    for program in ("dockerd", "docker", "ip", "nsenter", "openssl", "curl"):
-        require("docker", bool(shutil.which(program)), f"{program} is missing")
-    require("aws", bool(shutil.which("aws")), "the scripts need the AWS CLI, which is missing")
-    cloud = Cloud(REGION, parameters())
+    require_tools()
+    cloud = Cloud(REGION, parameters(SECRETS, TTL))
     with ExitStack() as stack:
         net = stack.enter_context(vpc(cloud, tmp_path_factory.mktemp("vpc")))
         authority = tmp_path_factory.mktemp("authority") / "ca.pem"
         authority.write_text(SECRETS.ca_certificate)
-        cloud.is_alive = lambda instance: inside(net.namespace, lambda: _serf_alive(instance, authority))
-        archive = image(net)
+        cloud.is_alive = lambda instance: listed_as_alive(net, ADDRESSES[SERVER], authority, instance)
         machines = [
             stack.enter_context(machine(net, name, ADDRESSES[id]))
             for name, id in (("server", SERVER), ("peer", PEER), ("ecs", ECS))
         ]
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda one: one.start_docker(archive, IMAGE), machines))
+        with image(net, tmp_path_factory.mktemp("image")) as archive:
+            start_docker(machines, archive)
         booted = Lab(net, *machines)
-        _launch(cloud, SERVER, "ConsulServer", "2026-01-01T00:00:00.000Z")
-        _boot(booted.server, user_data["consul-server"])
-        _launch(cloud, PEER, "ConsulPeers", "2026-01-01T00:03:00.000Z")
-        _launch(cloud, ECS, "EcsInstances", "2026-01-01T00:03:00.000Z")
+        launch(cloud, SERVER, ADDRESSES[SERVER], "ConsulServer", "2026-01-01T00:00:00.000Z")
+        boot(booted.server, user_data["consul-server"])
+        launch(cloud, PEER, ADDRESSES[PEER], "ConsulPeers", "2026-01-01T00:03:00.000Z")
+        launch(cloud, ECS, ADDRESSES[ECS], "EcsInstances", "2026-01-01T00:03:00.000Z")
         with ThreadPoolExecutor() as pool:
-            peer = pool.submit(_boot, booted.peer, user_data["consul-server"])
-            _boot(booted.ecs, user_data["ecs-instance"])
+            peer = pool.submit(boot, booted.peer, user_data["consul-server"])
+            boot(booted.ecs, user_data["ecs-instance"])
             peer.result()
         yield booted
-
-
-def _launch(cloud: Cloud, id: str, resource: str, launched: str) -> None:
-    """Register an instance with EC2, with the template's tags."""
-    cloud.instances[id] = Ec2Instance(id, ADDRESSES[id], launched, _tags(resource))
-
-
-def _tags(resource: str) -> dict[str, str]:
-    servers = {} if resource == "EcsInstances" else {"ecsconsul:consul-server-of": LAB}
-    return {"ecsconsul:lab": LAB, "ecsconsul:resource": resource} | servers
-
-
-def _boot(machine: Machine, user_data: str) -> None:
-    assert machine.boot(user_data) == 0, machine.console
-
-
-def parameters() -> dict[str, str]:
-    """The lab's parameters in SSM."""
-    return {
-        f"/ecsconsul/{LAB}/{leaf}": text
-        for leaf, text in values(SECRETS, version_of(Path(consul_binary())), [TTL]).items()
-    }
-
-
-def _serf_alive(instance: str, authority: Path) -> bool:
-    """Whether the first server lists the instance as alive."""
-    consul = Consul(ADDRESSES[SERVER], 8501, ca_file=str(authority), server_name=SERVER_NAME)
-    try:
-        return bool(consul.leader()) and (instance, "alive") in {(m.name, m.status) for m in consul.members()}
-    except Unreachable:
-        return False
 
 
 # ---------------------------------------------------------------- booted instances
@@ -578,10 +515,10 @@ def test_replaced_server_joins_the_existing_agents(lab: Lab, user_data: dict[str
         docker(lost.engine, "rm", "--force", "consul")
         del cloud.instances[id]
     docker(lab.peer.engine, "volume", "rm", "consul-data")
-    cloud.instances[ANOTHER] = Ec2Instance(ANOTHER, ADDRESSES[PEER], "2026-01-01T00:09:00.000Z", _tags("ConsulServer"))
+    launch(cloud, ANOTHER, ADDRESSES[PEER], "ConsulServer", "2026-01-01T00:09:00.000Z")
     cloud.is_alive = lambda instance: True
     try:
-        _boot(lab.peer, user_data["consul-server"])
+        boot(lab.peer, user_data["consul-server"])
     finally:
         cloud.is_alive = alive
     leader = f"{ADDRESSES[PEER]}:8300"

@@ -89,14 +89,20 @@ def values(lab_secrets: LabSecrets, version: str, services: Iterable[str]) -> di
 def _configurations(lab_secrets: LabSecrets, version: str) -> dict[str, str]:
     """Consul's configuration in each phase: an instance reads that of the phase its launch template is for."""
     return {
-        f"{folder}/consul-{phase}": json.dumps(
-            security_config(
-                lab_secrets, server=folder == "servers", files=FILES, version=version, transition=phase == TRANSITION
-            )
-        )
+        f"{folder}/consul-{phase}": json.dumps(_configuration(lab_secrets, version, folder == "servers", phase))
         for folder in ("servers", "agents")
         for phase in (ENFORCED, TRANSITION)
     }
+
+
+def _configuration(lab_secrets: LabSecrets, version: str, server: bool, phase: str) -> dict[str, Any]:
+    transition = phase == TRANSITION
+    found = security_config(lab_secrets, server=server, files=FILES, version=version, transition=transition)
+    if transition and not server:
+        # An earlier version's Registrator has no token. When the servers begin to demand one, before the instance is
+        # replaced, its agent still has to report how the services are that were registered so.
+        found["acl"]["tokens"]["default"] = lab_secrets.token(REGISTRATOR)
+    return found
 
 
 def _service_acl(service: str) -> str:

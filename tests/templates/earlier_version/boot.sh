@@ -1,0 +1,187 @@
+#!/bin/bash
+# Shared by both boot scripts: logs to the console, runs Consul, and signals the result to CloudFormation.
+#
+# The template sets LAB, STACK, REGION, CONSUL_IMAGE and AMAZON_DNS, and appends the script of the instance's role.
+# Every wait is bounded, and all of them together are shorter than the 20 minutes of the template's CreationPolicy.
+# This becomes the text of a Fn::Sub, which would replace variables in braces.
+set -Eeuo pipefail
+
+readonly SECRETS=/etc/ecsconsul
+readonly BOOT_LOG=/var/log/ecsconsul-boot.log
+readonly METADATA_SECONDS=30 INSTALL_SECONDS=120 AWS_SECONDS=40 PULL_SECONDS=150 JOIN_SECONDS=120
+
+INSTANCE_ID=''
+RESOURCE=''
+FAILED_AT='a signal that stopped the script'
+export HOME=/root AWS_DEFAULT_REGION="$REGION" AWS_PAGER='' AWS_METADATA_SERVICE_NUM_ATTEMPTS=3
+
+# EC2 keeps the console output. `ecsconsul up` reads it with GetConsoleOutput to explain a failed boot.
+exec > >(sed -u 's/^/ecsconsul-boot: /' | tee -a "$BOOT_LOG" >/dev/console) 2>&1
+LOGGER=$!
+
+say() {
+    echo "$*" >&2
+}
+
+# retry_for SECONDS COMMAND...: repeats the command until it succeeds; fails if it never does.
+retry_for() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        if ((SECONDS >= end)); then
+            say "gave up: $*"
+            return 1
+        fi
+        sleep 2
+    done
+}
+
+finish() {
+    local status=$?
+    trap - EXIT ERR
+    set +e
+    if ((status == 0)); then
+        say "ready after $SECONDS s"
+    else
+        say "FAILED at $FAILED_AT"
+        docker logs --tail 15 consul
+        # An instance without Consul must not run tasks.
+        systemctl mask --now --no-block ecs.service
+        signal FAILURE
+    fi
+    exec >/dev/null 2>&1
+    wait "$LOGGER"
+    exit "$status"
+}
+trap 'FAILED_AT="line $LINENO: $BASH_COMMAND"' ERR
+trap finish EXIT
+
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
+metadata() {
+    local url=http://169.254.169.254/latest token
+    token=$(curl -fsS --max-time 5 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "$url/api/token") || return 1
+    curl -fsS --max-time 5 -H "X-aws-ec2-metadata-token: $token" "$url/meta-data/$1"
+}
+
+aws_cli() {
+    timeout 30 aws --output text --cli-connect-timeout 5 --cli-read-timeout 15 "$@"
+}
+
+# The AMI is based on the minimal Amazon Linux 2023, which has no AWS CLI.
+has_aws_cli() {
+    command -v aws >/dev/null || timeout 120 dnf install --assumeyes --quiet awscli-2
+}
+
+# A tag says which of the stack's resources the instance belongs to: servers of two resources share one script.
+find_resource() {
+    RESOURCE=$(aws_cli ec2 describe-instances --instance-ids "$INSTANCE_ID" \
+        --query "Reservations[].Instances[].Tags[?Key=='ecsconsul:resource'].Value") && [ -n "$RESOURCE" ]
+}
+
+# signal SUCCESS|FAILURE. If nothing waits for it, as when Auto Scaling replaces an instance, CloudFormation rejects it
+# with a ValidationError, which is ignored.
+signal() {
+    local answer
+    if [ -z "$RESOURCE" ]; then
+        say "not signalled: the instance's resource in the stack is unknown"
+        return 1
+    fi
+    for _ in 1 2 3; do
+        if answer=$(aws_cli cloudformation signal-resource --stack-name "$STACK" \
+            --logical-resource-id "$RESOURCE" --unique-id "$INSTANCE_ID" --status "$1" 2>&1); then
+            say "signalled $1 for $RESOURCE"
+            return 0
+        fi
+        say "not signalled: $answer"
+        if [[ $answer == *ValidationError* ]]; then
+            return 0
+        fi
+        sleep 2
+    done
+    return 1
+}
+
+# identify ROLE
+identify() {
+    say "booting a $1 of the lab $LAB"
+    INSTANCE_ID=$(retry_for "$METADATA_SECONDS" metadata instance-id)
+    ADDRESS=$(retry_for "$METADATA_SECONDS" metadata local-ipv4)
+    retry_for "$INSTALL_SECONDS" has_aws_cli
+    retry_for "$AWS_SECONDS" find_resource
+    say "this is $INSTANCE_ID at $ADDRESS, part of $RESOURCE"
+}
+
+# The outer folder's mode keeps other users out; Consul's user in the container can read the files in it.
+make_config_folder() {
+    install -d -m 0700 "$SECRETS"
+    install -d -m 0755 "$SECRETS/consul"
+}
+
+gossip_key() {
+    aws_cli ssm get-parameter --name "/ecsconsul/$LAB/gossip-key" --with-decryption --query Parameter.Value
+}
+
+write_gossip_key() {
+    local key
+    key=$(retry_for "$AWS_SECONDS" gossip_key)
+    # printf is a shell builtin, so the key never appears on a command line
+    printf '{"encrypt": "%s"}\n' "$key" >"$SECRETS/consul/gossip.json"
+}
+
+# write_consul_config SERVER CLIENT_ADDRESSES DNS_PORT JOIN_TAG
+# check_update_interval 0s: send a check's output to the servers at once; by default an unchanged state delays it by five
+# minutes.
+# raft_multiplier 1: recommended for production; the default suits tiny machines. Valid for Consul 1.8 and newer.
+# https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file
+write_consul_config() {
+    cat >"$SECRETS/consul/agent.json" <<END
+{
+  "server": $1,
+  "node_name": "$INSTANCE_ID",
+  "bind_addr": "$ADDRESS",
+  "advertise_addr": "$ADDRESS",
+  "client_addr": "$2",
+  "ports": {"dns": $3},
+  "recursors": ["$AMAZON_DNS"],
+  "dns_config": {"enable_truncate": true},
+  "retry_join": [
+    "provider=aws region=$REGION tag_key=$4 tag_value=$LAB addr_type=private_v4"
+  ],
+  "retry_interval": "5s",
+  "performance": {"raft_multiplier": 1},
+  "leave_on_terminate": true,
+  "check_update_interval": "0s",
+  "disable_update_check": true
+}
+END
+}
+
+has_image() {
+    docker image inspect "$CONSUL_IMAGE" >/dev/null 2>&1 || timeout 120 docker pull --quiet "$CONSUL_IMAGE"
+}
+
+# Docker restarts it whenever it exits, and after a reboot. It has 30 s to leave the cluster before Docker kills it.
+# It uses Amazon's DNS: while it starts it can't answer its own queries.
+run_consul() {
+    retry_for "$PULL_SECONDS" has_image
+    docker rm --force consul >/dev/null 2>&1 || true
+    say "starting Consul"
+    docker run --detach --name consul --restart always --network host --dns "$AMAZON_DNS" \
+        --stop-timeout 30 --log-opt max-size=10m --log-opt max-file=3 \
+        --env CONSUL_ALLOW_PRIVILEGED_PORTS=1 \
+        --volume consul-data:/consul/data --volume "$SECRETS/consul:/consul/config" \
+        "$CONSUL_IMAGE" agent
+}
+
+# True once the servers have a leader and list this node as alive.
+has_joined() {
+    local url=http://127.0.0.1:8500/v1 leader node
+    leader=$(curl -fs --max-time 5 "$url/status/leader") || return 1
+    node=$(curl -fs --max-time 5 "$url/health/node/$INSTANCE_ID") || return 1
+    [[ $leader == *:* && $node == *'"CheckID":"serfHealth"'*'"Status":"passing"'* ]]
+}
+
+await_consul() {
+    say "waiting for Consul to join"
+    retry_for "$JOIN_SECONDS" has_joined
+}

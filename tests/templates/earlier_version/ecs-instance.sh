@@ -1,0 +1,51 @@
+#!/bin/bash
+# Boots an ECS instance: configures the ECS agent and Docker, and runs the Consul agent that answers containers' DNS.
+readonly BRIDGE=172.17.0.1
+
+# The ECS agent starts after this script. https://github.com/aws/amazon-ecs-agent/blob/master/README.md
+write_ecs_config() {
+    cat >/etc/ecs/ecs.config <<END
+ECS_CLUSTER=$CLUSTER
+ECS_AVAILABLE_LOGGING_DRIVERS=["json-file","awslogs"]
+ECS_ENABLE_AWSLOGS_EXECUTIONROLE_OVERRIDE=true
+ECS_ENABLE_TASK_IAM_ROLE=true
+ECS_ENABLE_TASK_IAM_ROLE_NETWORK_HOST=true
+ECS_ENABLE_CONTAINER_METADATA=true
+ECS_AWSVPC_BLOCK_IMDS=true
+ECS_DISABLE_PRIVILEGED=true
+ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION=1h
+ECS_IMAGE_CLEANUP_INTERVAL=30m
+ECS_IMAGE_MINIMUM_CLEANUP_AGE=1h
+ECS_RESERVED_MEMORY=128
+ECS_RESERVED_PORTS=[22,53,2375,2376,8301,8500,51678,51679,51680]
+ECS_RESERVED_PORTS_UDP=[53,8301]
+END
+}
+
+# The bridge has a fixed address, at which every container finds the agent. Without the userland proxy, tasks see the
+# real source of a connection; the AMI's own daemon.json, which this one replaces, turns it off too.
+write_docker_config() {
+    install -d -m 0755 /etc/docker
+    cat >/etc/docker/daemon.json <<END
+{
+  "bip": "$BRIDGE/16",
+  "dns": ["$BRIDGE", "$AMAZON_DNS"],
+  "dns-search": ["service.consul"],
+  "log-opts": {"max-size": "10m", "max-file": "3"},
+  "userland-proxy": false
+}
+END
+    systemctl enable docker.service
+    systemctl restart docker.service
+}
+
+identify ecs-instance
+write_ecs_config
+write_docker_config
+make_config_folder
+# tasks reach it at the bridge's address; containers on the host's network, such as Registrator, at 127.0.0.1
+write_consul_config false "127.0.0.1 $BRIDGE" 53 ecsconsul:consul-server-of
+write_gossip_key
+run_consul
+await_consul
+signal SUCCESS
