@@ -6,7 +6,7 @@ https://developer.hashicorp.com/consul/docs/secure/encryption/gossip/rotate/vm
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .acl import ALREADY_THERE, acl_requests, management_request, service_requests
@@ -18,9 +18,13 @@ KEYRING = "/v1/operator/keyring"
 NO_SUCH_TOKEN = ("ACL not found", "Cannot find token")
 
 
-def install(host: str, port: int, rotation: Rotation, services: Sequence[str]) -> None:
+# A client with a token.
+Connect = Callable[[str], Consul]
+
+
+def install(connect: Connect, rotation: Rotation, services: Sequence[str]) -> None:
     """Create the new tokens, of `services` too, and encrypt gossip with the new key. Raises LabError."""
-    consul = _manager(host, port, rotation)
+    consul = _manager(connect, rotation)
     for path, body in [
         management_request(rotation.new),
         *acl_requests(rotation.new),
@@ -35,26 +39,26 @@ def install(host: str, port: int, rotation: Rotation, services: Sequence[str]) -
     consul.send("put", KEYRING, {"Key": rotation.new.gossip_key})
 
 
-def revoke(host: str, port: int, rotation: Rotation, services: Sequence[str]) -> None:
+def revoke(connect: Connect, rotation: Rotation, services: Sequence[str]) -> None:
     """Delete the old tokens and the old gossip key. Raises LabError."""
-    consul = Consul(host, port, token=rotation.new.token(MANAGEMENT))
+    consul = connect(rotation.new.token(MANAGEMENT))
     keys = {key for ring in consul.send("get", KEYRING) for key in ring.get("Keys") or ()}
     if rotation.old.gossip_key in keys:
         consul.send("delete", KEYRING, {"Key": rotation.old.gossip_key})
-    for accessor in _accessors(host, port, rotation.old, services):
+    for accessor in _accessors(connect, rotation.old, services):
         consul.send("delete", f"/v1/acl/token/{accessor}")
 
 
-def _manager(host: str, port: int, rotation: Rotation) -> Consul:
+def _manager(connect: Connect, rotation: Rotation) -> Consul:
     """A client with a management token that is valid now: the old one until it is revoked."""
-    old = Consul(host, port, token=rotation.old.token(MANAGEMENT))
-    return old if _self(old) else Consul(host, port, token=rotation.new.token(MANAGEMENT))
+    old = connect(rotation.old.token(MANAGEMENT))
+    return old if _self(old) else connect(rotation.new.token(MANAGEMENT))
 
 
-def _accessors(host: str, port: int, lab_secrets: LabSecrets, services: Sequence[str]) -> Iterable[str]:
+def _accessors(connect: Connect, lab_secrets: LabSecrets, services: Sequence[str]) -> Iterable[str]:
     """The AccessorIDs of the tokens that exist. A token that Consul made from its configuration has one of its own."""
     for holder in (AGENT, REGISTRATOR, *map(service_holder, services), MANAGEMENT):
-        if found := _self(Consul(host, port, token=lab_secrets.token(holder))):
+        if found := _self(connect(lab_secrets.token(holder))):
             yield str(found["AccessorID"])
 
 

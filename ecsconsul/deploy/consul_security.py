@@ -17,7 +17,7 @@ from typing import Any
 from ..config.lab import Lab
 from ..targets.base import Target
 from .step import Actual, BaseStep, Report
-from .step2_stack import ENFORCED, SECURITY, StackStep
+from .step2_stack import ENFORCED, SECURITY, StackParametersStep, StackStep
 
 OPEN = (
     "Consul has no ACLs and no TLS: `up` replaces all instances twice, one by one, first to accept tokens and TLS, and "
@@ -36,16 +36,17 @@ class ConsulSecurityStep(BaseStep):
     def __init__(self, lab: Lab, target: Target, needs: Iterable[str]) -> None:
         """`needs` are the services that must have their tokens before."""
         self.needs = (StackStep.name, *needs)
-        self._stack = StackStep(lab, target, enforce=True)
+        self._stack = StackParametersStep(lab, target, {SECURITY: ENFORCED})
 
     @cached_property
     def _desired(self) -> dict[str, Any]:
         return {SECURITY: ENFORCED}
 
     def inspect(self) -> Actual | None:
-        if self._stack.inspect() is None:
+        parameters = self._stack.parameters()
+        if parameters is None:
             return None
-        security = self._stack.security()
+        security = parameters.get(SECURITY)
         if security == ENFORCED:
             return Actual(self.fingerprint, True, ENFORCED)
         return Actual(None, True, HALFWAY if security else OPEN)

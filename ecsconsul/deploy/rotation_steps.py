@@ -15,6 +15,7 @@ from ..targets.commands import CommandTarget
 from .rollout import Rollout
 from .service_poller import ServicePoller
 from .step import Actual, BaseStep, Report, Step
+from .step2_stack import StackParametersStep
 from .step5_services import ScaleStep
 
 INSTALL, ADOPT, REVOKE = "secrets/install", "secrets/adopt", "secrets/revoke"
@@ -28,7 +29,7 @@ def rotation_steps(lab: Lab, target: CommandTarget, rotation: Rotation) -> list[
     restarts = [RestartStep(lab, service, target, poller) for service in with_token]
     return [
         InstallStep(target, rotation, names),
-        AdoptStep(target, rotation),
+        AdoptStep(lab, target, rotation),
         *restarts,
         RevokeStep(target, rotation, names, tuple(step.name for step in restarts)),
     ]
@@ -62,7 +63,7 @@ class InstallStep(RotationStep):
         from ..consul.rotation import install
 
         with self._target.consul() as address:
-            install(address.http_host, address.http_port, self._rotation, self._services)
+            install(address.client, self._rotation, self._services)
         return "both generations are valid"
 
 
@@ -72,8 +73,15 @@ class AdoptStep(RotationStep):
     name = ADOPT
     needs = (INSTALL,)
 
+    def __init__(self, lab: Lab, target: CommandTarget, rotation: Rotation) -> None:
+        super().__init__(target, rotation)
+        self._lab = lab
+
     def apply(self, actual: Actual | None, report: Report) -> str:
-        self._target.adopt_secrets(self._rotation.new, report.say)
+        parameters = self._target.adopt_secrets(self._rotation.new, report.say)
+        if parameters:
+            stack = StackParametersStep(self._lab, self._target, parameters)
+            stack.apply(stack.inspect(), report)
         return "in use"
 
 
@@ -109,6 +117,6 @@ class RevokeStep(RotationStep):
         from ..consul.rotation import revoke
 
         with self._target.consul() as address:
-            revoke(address.http_host, address.http_port, self._rotation, self._services)
+            revoke(address.client, self._rotation, self._services)
         self._target.keep_rotation(None)
         return "revoked"

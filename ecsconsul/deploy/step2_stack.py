@@ -36,11 +36,9 @@ class StackStep(BaseStep):
     name = "stack"
     needs = ("cluster",)
 
-    def __init__(self, lab: Lab, target: Target, *, enforce: bool = False) -> None:
-        """With `enforce`, Consul demands tokens and TLS whatever it did before."""
+    def __init__(self, lab: Lab, target: Target) -> None:
         self._lab = lab
         self._target = target
-        self._enforce = enforce
 
     @cached_property
     def _desired(self) -> dict[str, Any]:
@@ -51,17 +49,14 @@ class StackStep(BaseStep):
         stack = self._describe()
         if stack is None:
             return None
-        tags = as_mapping(stack.get("Tags"), key="Key", value="Value")
-        require_ownership("stack", self._lab.name, self._lab.name, tags)
+        require_ownership("stack", self._lab.name, self._lab.name, _tags_of(stack))
         status = stack["StackStatus"]
         outdated = state_of(status) is StackState.DEAD or "ROLLBACK" in status
-        outdated |= self._enforce and parameters_of(stack).get(SECURITY) != ENFORCED
-        made_from = None if outdated else tags.get(FINGERPRINT_TAG)
+        made_from = None if outdated else self._made_from(stack)
         return Actual(made_from, state_of(status) is StackState.READY, status)
 
-    def security(self) -> str | None:
-        """What Consul demands according to the stack; None if it is of a version that had no ACLs."""
-        return parameters_of(self._describe() or {}).get(SECURITY)
+    def _made_from(self, stack: Mapping[str, Any]) -> str | None:
+        return _tags_of(stack).get(FINGERPRINT_TAG)
 
     def apply(self, actual: Actual | None, report: Report) -> str:
         for _ in range(ATTEMPTS):
@@ -119,8 +114,7 @@ class StackStep(BaseStep):
         A failed operation is rolled back, as by default: its events and the console output of instances survive that.
         """
         cloudformation = self._client()
-        kept = kept_parameters(self._describe() if actual else None)
-        request = self._request({**kept, SECURITY: ENFORCED} if self._enforce else kept, report)
+        request = self._request(self._describe() if actual else None, report)
         try:
             (cloudformation.update_stack if actual else cloudformation.create_stack)(**request)
         except client_error() as error:
@@ -239,8 +233,8 @@ class StackStep(BaseStep):
             raise
         return next((stack for stack in stacks if stack["StackStatus"] != "DELETE_COMPLETE"), None)
 
-    def _request(self, kept: Mapping[str, str], report: Report) -> dict[str, Any]:
-        image = self._target.pinned_image(self._lab.consul_image, report.say)
+    def _request(self, stack: Mapping[str, Any] | None, report: Report) -> dict[str, Any]:
+        image, kept = self._target.pinned_image(self._lab.consul_image, report.say), kept_parameters(stack)
         parameters = {**self._lab_parameters(), "ConsulImage": image, **self._target.stack_parameters(), **kept}
         template = stack_template()
         return {
@@ -268,6 +262,48 @@ class StackStep(BaseStep):
             **({"PublicPort": str(portal.host_port)} if portal else {}),
             **({"PermissionsBoundary": aws.permissions_boundary} if aws.permissions_boundary else {}),
         }
+
+
+class StackParametersStep(StackStep):
+    """Sets parameters of the stack, and changes nothing else; part of other steps."""
+
+    def __init__(self, lab: Lab, target: Target, parameters: Mapping[str, str]) -> None:
+        super().__init__(lab, target)
+        self._parameters = dict(parameters)
+
+    def parameters(self) -> dict[str, str] | None:
+        """The stack's parameters; None if there is no stack."""
+        stack = self._describe()
+        return None if stack is None or self.inspect() is None else parameters_of(stack)
+
+    @cached_property
+    def _desired(self) -> dict[str, Any]:
+        return {"parameters": self._parameters}
+
+    def apply(self, actual: Actual | None, report: Report) -> str:
+        if actual is None or state_of(actual.detail) is StackState.DEAD:
+            raise self._failed("The stack can't be updated", f"it is in {actual.detail}" if actual else "it is gone")
+        return super().apply(actual, report)
+
+    def _made_from(self, stack: Mapping[str, Any]) -> str | None:
+        return self.fingerprint if self._parameters.items() <= parameters_of(stack).items() else None
+
+    def _request(self, stack: Mapping[str, Any] | None, report: Report) -> dict[str, Any]:
+        others = [name for name in parameters_of(stack or {}) if name not in self._parameters]
+        return {
+            "StackName": self._lab.name,
+            "UsePreviousTemplate": True,
+            "ResourceTypes": resource_types(stack_template()),
+            "Parameters": [
+                *({"ParameterKey": name, "UsePreviousValue": True} for name in others),
+                *as_items(self._parameters, key="ParameterKey", value="ParameterValue"),
+            ],
+            "Capabilities": ["CAPABILITY_IAM"],
+        }
+
+
+def _tags_of(stack: Mapping[str, Any]) -> dict[str, str]:
+    return as_mapping(stack.get("Tags"), key="Key", value="Value")
 
 
 def parameters_of(stack: Mapping[str, Any]) -> dict[str, str]:

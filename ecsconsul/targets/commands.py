@@ -68,8 +68,11 @@ class CommandTarget(Target, Protocol):
     def keep_rotation(self, rotation: Rotation | None) -> None:
         """Keep a rotation that begins, in case this command is killed, or forget one that has ended."""
 
-    def adopt_secrets(self, lab_secrets: LabSecrets, say: Say) -> None:
-        """Give these secrets to all agents and Registrators; returns when all use them. Raises LabError."""
+    def adopt_secrets(self, lab_secrets: LabSecrets, say: Say) -> dict[str, str]:
+        """Give these secrets to all agents and Registrators; returns when all use them. Raises LabError.
+
+        Where instances read them only when they boot, returns the stack parameters that replace the instances.
+        """
 
     def rotation_cost(self) -> str | None:
         """What `rotate` does to what runs, for the user to confirm; None when it replaces nothing."""

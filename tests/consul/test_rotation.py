@@ -7,6 +7,7 @@ from pathlib import Path
 
 import requests
 
+from ecsconsul.consul.catalog import Consul
 from ecsconsul.consul.lab_secrets import AGENT, MANAGEMENT, REGISTRATOR, LabSecrets, rotated, service_holder
 from ecsconsul.consul.rotation import install, revoke
 from tests.secure_consul import SecureConsul, is_refused, secure_consul
@@ -34,21 +35,25 @@ def test_rotation(tmp_path: Path, until: Until) -> None:
     with secure_consul(tmp_path) as consul:
         until(lambda: consul.client.instance_id in consul.ask_server("catalog/nodes").text)
         rotation = rotated(consul.secrets)
-        old, new, address = rotation.old, rotation.new, (consul.server.address, consul.server.consul.http)
+        old, new = rotation.old, rotation.new
+
+        def connect(token: str) -> Consul:
+            return Consul(consul.server.address, consul.server.consul.http, token=token)
+
         consul.acl.task_environment({"SERVICE_NAME": "weather", "SERVICE_CHECK_TTL": "9s"}, consul.server)
         for _ in "12":
-            install(*address, rotation, SERVICES)
+            install(connect, rotation, SERVICES)
             assert all(knows(consul, each, holder) for each in (old, new) for holder in HOLDERS)
             assert gossip_keys(consul, new) == {old.gossip_key, new.gossip_key}
         consul.instances.use(new)
         for _ in "12":
-            revoke(*address, rotation, SERVICES)
+            revoke(connect, rotation, SERVICES)
             assert [holder for holder in HOLDERS if knows(consul, old, holder)] == []
             assert all(knows(consul, new, holder) for holder in HOLDERS)
             assert gossip_keys(consul, new) == {new.gossip_key}
         # A command that was killed between the last request and its note of it runs all of it again.
-        install(*address, rotation, SERVICES)
-        revoke(*address, rotation, SERVICES)
+        install(connect, rotation, SERVICES)
+        revoke(connect, rotation, SERVICES)
         assert knows(consul, new, MANAGEMENT)
         assert consul.client.agent
         before = consul.client.agent

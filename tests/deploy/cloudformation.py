@@ -103,10 +103,15 @@ class CloudFormation:
         self._ask("update_stack")
         if self.status and self.status.endswith(("_IN_PROGRESS", "_FAILED")):
             raise refusal("ValidationError", f"Stack:arn is in {self.status} state and can not be updated.")
-        if self.tags == request["Tags"] and all(one in request["Parameters"] for one in self.parameters):
+        tags, parameters = request.get("Tags", self.tags), self._updated(request["Parameters"])
+        if self.tags == tags and all(one in parameters for one in self.parameters):
             raise refusal("ValidationError", "No updates are to be performed.")
-        self.tags, self.parameters = request["Tags"], request["Parameters"]
+        self.tags, self.parameters = tags, parameters
         self.begin("update_stack", UPDATED)
+
+    def _updated(self, parameters: list[dict[str, Any]]) -> list[dict[str, str]]:
+        known = {one["ParameterKey"]: one for one in self.parameters}
+        return [known[one["ParameterKey"]] if one.get("UsePreviousValue") else one for one in parameters]
 
     def delete_stack(self, **_: Any) -> None:
         self._ask("delete_stack")

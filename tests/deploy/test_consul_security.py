@@ -11,7 +11,7 @@ from ecsconsul.config.lab import Lab
 from ecsconsul.deploy import executor
 from ecsconsul.deploy.consul_security import HALFWAY, OPEN, ConsulSecurityStep
 from ecsconsul.deploy.step import Actual, BaseStep, Report, Step, decide, tags_for
-from ecsconsul.deploy.step2_stack import StackStep, kept_parameters
+from ecsconsul.deploy.step2_stack import StackParametersStep, StackStep, kept_parameters
 from ecsconsul.errors import LabError, StepFailed
 from tests.deploy.cloudformation import ROLLED_ON, UPDATED, CloudFormation
 from tests.deploy.network import Network
@@ -197,3 +197,34 @@ def test_absent_stack_has_nothing_to_enforce_and_nothing_to_delete(account: Acco
     assert step.inspect() is None
     step.destroy(report)
     assert not account.cloudformation.requests.keys() - {"describe_stacks"}
+
+
+# --- parameters alone
+
+
+def test_parameters_are_set_and_nothing_else_is_changed(account: Account, report: RecordingReport) -> None:
+    account.has(ConsulSecurity="enforced", InstanceCount="2", LabName="blue", SecretsGeneration="")
+    tags = account.cloudformation.tags
+    step = StackParametersStep(Lab(name="blue", instances=5), account, {"SecretsGeneration": "0a1b"})
+    for _ in "12":
+        step.apply(step.inspect(), report)
+    assert updates(account) == 1
+    assert account.parameters == {
+        "ConsulSecurity": "enforced", "InstanceCount": "2", "LabName": "blue", "SecretsGeneration": "0a1b",
+    }  # fmt: skip
+    assert account.cloudformation.tags == tags
+    # the next `up` keeps it
+    wider = StackStep(Lab(name="blue", instances=5), account)
+    wider.apply(wider.inspect(), report)
+    assert account.parameters.items() >= {("SecretsGeneration", "0a1b"), ("InstanceCount", "5")}
+
+
+def test_parameters_of_no_stack_cannot_be_set(account: Account, report: RecordingReport) -> None:
+    step = StackParametersStep(LAB, account, {"SecretsGeneration": "0a1b"})
+    with pytest.raises(StepFailed, match="The stack can't be updated"):
+        step.apply(step.inspect(), report)
+    account.has(SecretsGeneration="")
+    account.cloudformation.status = "ROLLBACK_COMPLETE"
+    with pytest.raises(StepFailed, match="ROLLBACK_COMPLETE"):
+        step.apply(step.inspect(), report)
+    assert account.cloudformation.requests.keys() <= {"describe_stacks"}

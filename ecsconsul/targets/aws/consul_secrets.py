@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -42,8 +41,6 @@ GOSSIP_KEY = "gossip-key"
 FILES = "/consul/config"
 # SSM's limit: https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DeleteParameters.html
 DELETED_AT_ONCE = 10
-# The option names for an image whose tag doesn't say which Consul it is.
-NEWEST = "1.22"
 ENFORCED, TRANSITION = "enforced", "transition"
 
 # A task reaches its agent at Docker's bridge, an address that is in no agent's certificate. Not to verify it is right
@@ -51,13 +48,6 @@ ENFORCED, TRANSITION = "enforced", "transition"
 AGENT = {"CONSUL_HTTP_ADDR": "https://172.17.0.1:8501", "CONSUL_HTTP_SSL_VERIFY": "false"}
 
 _BegunRotation = tuple[tuple[str, str], tuple[str, str]]
-_VERSION = re.compile(r":v?(\d+\.\d+(?:\.\d+)?)")
-
-
-def consul_version(image: str) -> str:
-    """The version that an image's tag names; the newest if it names none, as `latest` and digests do."""
-    found = _VERSION.search(image.partition("@")[0].rpartition("/")[2])
-    return found[1] if found else NEWEST
 
 
 def services_with_ttl(lab: Lab) -> list[str]:
@@ -255,8 +245,7 @@ class ConsulSecrets:
         return msgspec.json.decode(self._found[OPERATOR], type=LabSecrets)
 
     def _changes(self, lab_secrets: LabSecrets) -> Mapping[str, str]:
-        version = consul_version(self._lab.consul_image)
-        desired = values(lab_secrets, version, services_with_ttl(self._lab))
+        desired = values(lab_secrets, self._lab.consul.version, services_with_ttl(self._lab))
         return {leaf: value for leaf, value in desired.items() if self._found.get(leaf) != value}
 
     def _parameter(self, leaf: str) -> LabParameter:

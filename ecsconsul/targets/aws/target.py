@@ -16,11 +16,10 @@ from ..commands import Finding, RuntimeInfo
 from . import cloudwatch_logs, consul_secrets, ec2, host_keys, instance_type
 from .consul_access import open_access
 from .consul_secrets import ConsulSecrets
-from .instance_replacement import replace_instances
 from .preflight import Preflight
 from .registry import RegistryImages
 from .session import Session
-from .stack_info import StackInfo, stack_info
+from .stack_info import GENERATION_PARAMETER, StackInfo, stack_info
 
 
 class AwsTarget:
@@ -126,10 +125,10 @@ class AwsTarget:
             "each. Their tasks move to the other instances meanwhile."
         )
 
-    def adopt_secrets(self, lab_secrets: LabSecrets, say: Say) -> None:
-        # whatever boots from now on, tasks too, has the new ones
+    def adopt_secrets(self, lab_secrets: LabSecrets, say: Say) -> dict[str, str]:
+        say("writing the new secrets to SSM, for instances and tasks that start from now on")
         self._secrets().replace(lab_secrets)
-        replace_instances(self.client("cloudformation"), self._lab.name, lab_secrets.generation, self.polling, say)
+        return {GENERATION_PARAMETER: lab_secrets.generation}
 
     # the stack
 

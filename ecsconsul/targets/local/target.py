@@ -299,13 +299,14 @@ class LocalTarget:
     def rotation_cost(self) -> str | None:
         return None
 
-    def adopt_secrets(self, lab_secrets: LabSecrets, say: Say) -> None:
+    def adopt_secrets(self, lab_secrets: LabSecrets, say: Say) -> dict[str, str]:
         from .region_process import reload_secrets
 
         self._running()
         self._home.write_consul_secrets(lab_secrets)
         say("handing the new tokens to the agents")
         reload_secrets(self._home, lab_secrets.generation)
+        return {}
 
     # tasks
 

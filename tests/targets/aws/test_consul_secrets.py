@@ -13,13 +13,12 @@ import pytest
 import requests
 from msgspec import structs
 
-from ecsconsul.config.lab import Check, Lab, ServiceSpec
+from ecsconsul.config.lab import Check, ConsulSpec, Lab, ServiceSpec
 from ecsconsul.consul.lab_secrets import MANAGEMENT, REGISTRATOR, LabSecrets, new_gossip_key, rotated, service_holder
 from ecsconsul.errors import LabError, TargetAbsent
 from ecsconsul.targets.aws.consul_secrets import (
     ConsulSecrets,
     authority_file,
-    consul_version,
     create_service_tokens,
     forget_authority,
     task_secrets,
@@ -41,9 +40,9 @@ def ssm(account: Account) -> Any:
     return account("ssm")
 
 
-def lab_with(*ttl: str, name: str = "blue", image: str = "hashicorp/consul:1.20") -> Lab:
-    lab = Lab(name=name, services=tuple(ServiceSpec(name=one, path="/nowhere", check=TTL) for one in ttl))
-    return structs.replace(lab, aws=structs.replace(lab.aws, consul_image=image))
+def lab_with(*ttl: str, name: str = "blue", version: str = "1.20.6") -> Lab:
+    services = tuple(ServiceSpec(name=one, path="/nowhere", check=TTL) for one in ttl)
+    return Lab(name=name, consul=ConsulSpec(version=version), services=services)
 
 
 def written(ssm: Any, lab: Lab) -> LabSecrets:
@@ -60,22 +59,6 @@ def stored(ssm: Any, lab: str = "blue") -> dict[str, str]:
     return {
         one["Name"].removeprefix(f"/ecsconsul/{lab}/"): one["Value"] for page in pages for one in page["Parameters"]
     }
-
-
-@pytest.mark.parametrize(
-    ("image", "version"),
-    [
-        ("hashicorp/consul:1.20", "1.20"),
-        ("hashicorp/consul:1.11.11", "1.11.11"),
-        ("registry.example:5000/consul:v1.8.7@sha256:0a1b", "1.8.7"),
-        ("hashicorp/consul-enterprise:1.18-ent", "1.18"),
-        ("hashicorp/consul:latest", "1.22"),
-        ("registry.example:1.5/consul", "1.22"),
-        ("hashicorp/consul@sha256:0a1b", "1.22"),
-    ],
-)
-def test_version_of_an_image(image: str, version: str) -> None:
-    assert consul_version(image) == version
 
 
 def test_parameters_are_tagged_secrets_that_fit(ssm: Any) -> None:
@@ -155,7 +138,7 @@ def test_lost_or_changed_parameter_is_written_again(ssm: Any, leaf: str) -> None
 
 
 def test_another_consul_gets_its_own_option_names(ssm: Any) -> None:
-    lab, newer = lab_with(image="hashicorp/consul:1.8.7"), lab_with(image="hashicorp/consul:1.22.1")
+    lab, newer = lab_with(version="1.8.7"), lab_with(version="1.22.1")
     written(ssm, lab)
     assert "master" in stored(ssm)["servers/consul-enforced"]
     assert not ConsulSecrets(ssm, newer).are_written()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ import pytest
 from msgspec import structs
 
 from ecsconsul.aws_tags import LAB_TAG
-from ecsconsul.config.lab import CONSUL_VERSION, Lab
-from ecsconsul.consul.lab_secrets import MANAGEMENT
+from ecsconsul.config.lab import CONSUL_VERSION, Check, Lab, ServiceSpec
+from ecsconsul.consul.lab_secrets import MANAGEMENT, rotated
 from ecsconsul.errors import LabError, TargetAbsent
+from ecsconsul.targets.aws import consul_secrets
 from ecsconsul.targets.aws import ec2 as instances
 from ecsconsul.targets.aws.consul_access import ConsulServer
 from ecsconsul.targets.aws.target import AwsTarget
+from ecsconsul.targets.base import ConsulAddress
 from tests.deploy.world import REGION, RecordingReport
 from tests.targets.aws.conftest import ACCOUNT, lab_of
 from tests.targets.aws.test_preflight import Engine, make_stack
@@ -179,3 +182,40 @@ def test_tasks_log_to_the_labs_group(target: AwsTarget, lab: Lab) -> None:
     assert told is not None
     assert told["options"]["awslogs-group"] == "/ecsconsul/blue"
     assert target.system_services == ("registrator",)
+
+
+def test_new_service_with_a_ttl_check_gets_its_token_from_the_running_consul(
+    account: Account, lab: Lab, report: RecordingReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Servers that are running created those tokens only that they knew when they booted."""
+    created: list[list[str]] = []
+    monkeypatch.setattr(consul_secrets, "create_service_tokens", lambda address, secrets, names: created.append(names))
+    monkeypatch.setattr(
+        AwsTarget, "consul", lambda self: contextlib.nullcontext(ConsulAddress("10.0.0.1", 8500, "", 0))
+    )
+    AwsTarget(lab).bootstrap(report.say)
+    ticker = ServiceSpec(name="ticker", path="/nowhere", check=Check(ttl="30s"))
+    wider = structs.replace(lab, services=(*lab.services, ticker))
+    make_stack(account, "blue", InstanceCount="2")
+    assert AwsTarget(wider).prerequisites() is None
+    AwsTarget(wider).bootstrap(report.say)
+    assert created == [], "the stack is of a version without ACLs"
+    assert AwsTarget(wider).prerequisites()
+    account("ssm").delete_parameters(Names=["/ecsconsul/blue/servers/acl/services/ticker"])
+    account("cloudformation").delete_stack(StackName="blue")
+    make_stack(account, "blue", ConsulSecurity="enforced")
+    AwsTarget(wider).bootstrap(report.say)
+    assert created == [["ticker"]]
+
+
+def test_new_secrets_are_for_what_starts_from_now_on(
+    account: Account, target: AwsTarget, report: RecordingReport
+) -> None:
+    target.bootstrap(report.say)
+    rotation = rotated(target.consul_secrets())
+    target.keep_rotation(rotation)
+    assert target.rotation() == rotation
+    assert target.adopt_secrets(rotation.new, report.say) == {"SecretsGeneration": rotation.new.generation}
+    assert target.consul_secrets() == rotation.new
+    assert target.prerequisites()
+    assert "replaces the 3 instances" in str(target.rotation_cost())
