@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    import logging
+
     from ..config.lab import Lab, ServiceSpec
     from ..errors import WrongUsage
     from ..targets.commands import CommandTarget
@@ -22,8 +24,10 @@ CONFIG = "config.yaml"
 RUNTIME_VARIABLE = "ECSCONSUL_RUNTIME"
 REGISTRATOR = "registrator"
 # an ecsconsul command within a text, and what follows its verb
-_COMMAND = r"\becsconsul (doctor|plan|up|status|dig|logs|scale|exec|open|env|down)\b(?=([^`|\n]*))"
+_COMMAND = r"\becsconsul (doctor|plan|up|status|dig|logs|scale|rotate|exec|open|env|down)\b(?=([^`|\n]*))"
 _TAKE_RUNTIME = ("doctor", "plan", "up")
+# they log the bodies of requests and responses, and headers with session tokens
+_LOGS_CONTENTS = ("botocore.endpoint", "botocore.parsers", "botocore.auth")
 
 
 class Settings:
@@ -155,6 +159,19 @@ def _log_requests() -> None:
     import logging
 
     logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(name)s %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_without_secrets)
+
+
+def _without_secrets(record: logging.LogRecord) -> bool:
+    """Whether a log record may be shown: botocore logs what requests and responses contain, such as SSM's secrets.
+
+    Of a request only its operation is kept. What is shown ends up in bug reports.
+    """
+    if record.name == "botocore.endpoint" and str(record.msg).startswith("Making request for %s"):
+        record.msg, record.args = "Making request for %s", record.args[:1] if isinstance(record.args, tuple) else ()
+        return True
+    return record.name not in _LOGS_CONTENTS
 
 
 _OPTIONS = (

@@ -16,7 +16,7 @@ from .common import common_options, settings
 @common_options
 def command(yes: bool) -> int:
     """Replace Consul's tokens and its gossip key, and revoke the old ones. Resumes after an interruption."""
-    from ..consul.lab_secrets import rotated
+    from ..consul.lab_secrets import continued
     from ..deploy import executor
     from ..deploy.rotation_steps import rotation_steps
 
@@ -25,7 +25,7 @@ def command(yes: bool) -> int:
     target = settings().open_target(lab)
     view = settings().view()
     with target.lock():
-        rotation = target.rotation() or rotated(target.consul_secrets())
+        rotation = continued(target.rotation(), target.consul_secrets())
         cost = None if yes else target.rotation_cost()
         if cost and not confirm(f"{cost}\nContinue?", "rotate"):
             click.echo("Nothing was rotated.", err=True)

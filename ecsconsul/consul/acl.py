@@ -17,6 +17,8 @@ ANONYMOUS_ACCESSOR = "00000000-0000-0000-0000-000000000002"
 GLOBAL_MANAGEMENT = {"ID": "00000000-0000-0000-0000-000000000001"}
 # Consul's answers to a policy or a token that is there: "already exists" and "already in use".
 ALREADY_THERE = "already"
+# The first word of the description of each token that is made here.
+OURS = "ecsconsul"
 # Every node of a lab is named after its EC2 instance.
 NODES = "i-"
 
@@ -46,7 +48,7 @@ def acl_requests(lab_secrets: LabSecrets) -> list[AclRequest]:
     """The requests for the tokens that every lab has, in their order."""
     return [
         _policy("anonymous", _ANONYMOUS_RULES),
-        AclRequest(f"/v1/acl/token/{ANONYMOUS_ACCESSOR}", _token_body("anonymous", _ANONYMOUS_RULES)),
+        AclRequest(f"/v1/acl/token/{ANONYMOUS_ACCESSOR}", _token_body("anonymous", _ANONYMOUS_RULES, lab_secrets)),
         *_holder_requests(lab_secrets, AGENT, AGENT, _AGENT_RULES),
         *_holder_requests(lab_secrets, REGISTRATOR, REGISTRATOR, _REGISTRATOR_RULES),
     ]
@@ -63,14 +65,14 @@ def service_requests(lab_secrets: LabSecrets, services: Iterable[str]) -> list[A
 
 def management_request(lab_secrets: LabSecrets) -> AclRequest:
     """The request for a further management token; a new cluster makes its first one from its configuration."""
-    body = {**_identity(lab_secrets, MANAGEMENT), "Description": "ecsconsul management"}
+    body = {**_identity(lab_secrets, MANAGEMENT), "Description": describes("management", lab_secrets)}
     return AclRequest("/v1/acl/token", {**body, "Policies": [GLOBAL_MANAGEMENT]})
 
 
 def _holder_requests(lab_secrets: LabSecrets, holder: str, name: str, rules: Rules) -> list[AclRequest]:
     """Create the policy and the token; the last request updates a token from an earlier version's policy."""
     identity = _identity(lab_secrets, holder)
-    body = {**identity, **_token_body(name, rules)}
+    body = {**identity, **_token_body(name, rules, lab_secrets)}
     token = AclRequest("/v1/acl/token", body)
     return [_policy(name, rules), token, AclRequest(f"/v1/acl/token/{identity['AccessorID']}", body)]
 
@@ -83,8 +85,13 @@ def _policy(name: str, rules: Rules) -> AclRequest:
     return AclRequest("/v1/acl/policy", {"Name": _policy_name(name, rules), "Rules": json.dumps(rules)})
 
 
-def _token_body(name: str, rules: Rules) -> dict[str, Any]:
-    return {"Description": f"ecsconsul {name}", "Policies": [{"Name": _policy_name(name, rules)}]}
+def describes(name: str, lab_secrets: LabSecrets) -> str:
+    """A token's description, which also tells the generation of secrets that it belongs to."""
+    return f"{OURS} {name} {lab_secrets.generation}"
+
+
+def _token_body(name: str, rules: Rules, lab_secrets: LabSecrets) -> dict[str, Any]:
+    return {"Description": describes(name, lab_secrets), "Policies": [{"Name": _policy_name(name, rules)}]}
 
 
 def _policy_name(name: str, rules: Rules) -> str:

@@ -70,6 +70,13 @@ def new_secrets(lab: str, gossip_key: str = "") -> LabSecrets:
     return LabSecrets(gossip_key or new_gossip_key(), new_seed(), ca.certificate, ca.key, *server)
 
 
+def continued(begun: Rotation | None, current: LabSecrets) -> Rotation:
+    """The rotation that has begun, or a new one if there is none of these secrets."""
+    if begun and current.generation in (begun.old.generation, begun.new.generation):
+        return begun
+    return rotated(current)
+
+
 def rotated(old: LabSecrets) -> Rotation:
     """A rotation to a new gossip key and new tokens; certificates stay, because no secret of theirs is shared."""
     return Rotation(old, msgspec.structs.replace(old, gossip_key=new_gossip_key(), token_seed=new_seed()))

@@ -6,12 +6,12 @@ https://developer.hashicorp.com/consul/docs/secure/encryption/gossip/rotate/vm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .acl import ALREADY_THERE, acl_requests, management_request, service_requests
+from .acl import ALREADY_THERE, ANONYMOUS_ACCESSOR, OURS, acl_requests, management_request, service_requests
 from .catalog import Consul, Refused
-from .lab_secrets import AGENT, MANAGEMENT, REGISTRATOR, LabSecrets, Rotation, service_holder
+from .lab_secrets import MANAGEMENT, LabSecrets, Rotation
 
 KEYRING = "/v1/operator/keyring"
 # Consul's answers about a token that is not (or no longer) there.
@@ -39,13 +39,14 @@ def install(connect: Connect, rotation: Rotation, services: Sequence[str]) -> No
     consul.send("put", KEYRING, {"Key": rotation.new.gossip_key})
 
 
-def revoke(connect: Connect, rotation: Rotation, services: Sequence[str]) -> None:
+def revoke(connect: Connect, rotation: Rotation) -> None:
     """Delete the old tokens and the old gossip key. Raises LabError."""
     consul = connect(rotation.new.token(MANAGEMENT))
     keys = {key for ring in consul.send("get", KEYRING) for key in ring.get("Keys") or ()}
     if rotation.old.gossip_key in keys:
         consul.send("delete", KEYRING, {"Key": rotation.old.gossip_key})
-    for accessor in _accessors(connect, rotation.old, services):
+    first = _self(connect(rotation.old.token(MANAGEMENT)))
+    for accessor in _old_tokens(consul.send("get", "/v1/acl/tokens"), rotation.new) | _accessor(first):
         consul.send("delete", f"/v1/acl/token/{accessor}")
 
 
@@ -55,11 +56,16 @@ def _manager(connect: Connect, rotation: Rotation) -> Consul:
     return old if _self(old) else connect(rotation.new.token(MANAGEMENT))
 
 
-def _accessors(connect: Connect, lab_secrets: LabSecrets, services: Sequence[str]) -> Iterable[str]:
-    """The AccessorIDs of the tokens that exist. A token that Consul made from its configuration has one of its own."""
-    for holder in (AGENT, REGISTRATOR, *map(service_holder, services), MANAGEMENT):
-        if found := _self(connect(lab_secrets.token(holder))):
-            yield str(found["AccessorID"])
+def _old_tokens(tokens: Sequence[Mapping[str, Any]], new: LabSecrets) -> set[str]:
+    """The AccessorIDs of all tokens of other generations, also of services that the lab no longer has."""
+    ours = [one for one in tokens if one["Description"].startswith(f"{OURS} ")]
+    old = {one["AccessorID"] for one in ours if not one["Description"].endswith(f" {new.generation}")}
+    return old - {ANONYMOUS_ACCESSOR}
+
+
+def _accessor(token: Mapping[str, Any] | None) -> set[str]:
+    """The token that Consul made from its configuration has a description of Consul's."""
+    return {str(token["AccessorID"])} if token else set()
 
 
 def _self(consul: Consul) -> dict[str, Any] | None:

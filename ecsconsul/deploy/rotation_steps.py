@@ -94,6 +94,8 @@ class RestartStep(ScaleStep):
         return Actual(None, True, "")
 
     def apply(self, actual: Actual | None, report: Report) -> str:
+        if self._poller.describe(self._service.name) is None:
+            return "does not run"
         service, since = self._describe(), time.time()
         rollout = Rollout(self._lab, self._service, service["taskDefinition"], self._target, self._poller)
         own = {"cluster": self._lab.name, "service": self._service.name}
@@ -117,6 +119,6 @@ class RevokeStep(RotationStep):
         from ..consul.rotation import revoke
 
         with self._target.consul() as address:
-            revoke(address.client, self._rotation, self._services)
+            revoke(address.client, self._rotation)
         self._target.keep_rotation(None)
         return "revoked"

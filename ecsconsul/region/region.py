@@ -102,6 +102,7 @@ class Region:
             version=__version__,
             lab=self._spec.lab,
             region=self._spec.region,
+            key_id=self._key.id,
             endpoint=f"http://{LOOPBACK}:{port}",
             consul_http="",
             consul_dns="",
@@ -130,14 +131,16 @@ class Region:
 
     def _reload_secrets(self) -> None:
         """Use the secrets that a rotation has written, and publish that all parts do."""
-        self._secrets = self._lab_dir.consul_secrets()
-        self._acl.use(self._secrets)
-        self._control_loop.use_token(self._secrets.token(REGISTRATOR))
         try:
-            self._instances.use(self._secrets)
+            found = self._lab_dir.consul_secrets()
+            self._acl.use(found)
+            self._control_loop.use_token(found.token(REGISTRATOR))
+            self._instances.use(found)
         except LabError as error:
-            log.error("an agent keeps its old secrets: %s", error)
+            log.error("not all agents have the new secrets: %s", error)
             return
+        # What is published says that all parts use them.
+        self._secrets = found
         self._publish_info()
 
     def _reconcile_instances(self) -> None:

@@ -10,13 +10,15 @@ import shutil
 import stat
 import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import msgspec
 
 from ...consul.lab_secrets import LabSecrets, Rotation, new_secrets
 from ...errors import LabError
 from ...paths import lock_file, state_folder, write_private
+
+T = TypeVar("T")
 
 DOCKER, PROCESSES = "docker", "processes"
 _REGION_LOG = "region.log"
@@ -69,6 +71,7 @@ class RegionInfo(msgspec.Struct, frozen=True):
     runtime_why: str = ""
     engine: str = ""
     secrets: str = ""
+    key_id: str = ""
     forwarded_ports: tuple[int, ...] = ()
     vpc_id: str = ""
     subnet_ids: tuple[str, ...] = ()
@@ -107,9 +110,9 @@ class LabDir:
         try:
             self.root.mkdir(mode=0o700)
         except FileExistsError:
-            found = self.root.stat()
-            # Its owner could read everything that is written into it.
-            if found.st_uid != os.geteuid():
+            found = self.root.lstat()
+            # Its owner could read everything that is written into it, and a link could lead anywhere.
+            if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode):
                 raise _not_own(self.root) from None
             if stat.S_IMODE(found.st_mode) & 0o077:
                 self.root.chmod(0o700)
@@ -148,15 +151,27 @@ class LabDir:
         return info if self.is_alive() else None
 
     def consul_secrets(self) -> LabSecrets:
-        """The secrets of the lab's Consul. Raises FileNotFoundError before `make_consul_secrets`."""
-        return msgspec.json.decode(self._consul_secrets.read_bytes(), type=LabSecrets)
+        """The secrets of the lab's Consul. Raises LabError when there are none that can be read."""
+        hint = "`ecsconsul up` starts the lab anew with other secrets"
+        found = _read_secret(self._consul_secrets, LabSecrets, hint)
+        if found is None:
+            raise LabError("The secrets of the lab's Consul are missing", where=str(self._consul_secrets), hint=hint)
+        return found
 
     def make_consul_secrets(self) -> None:
-        """Create the secrets of the lab's Consul, unless it has some."""
+        """Create the secrets of the lab's Consul, unless it has some; a rotation of lost ones cannot be continued."""
+        if self.has_consul_secrets():
+            return
+        self.write_rotation(None)
+        self.write_consul_secrets(new_secrets(self.lab))
+
+    def has_consul_secrets(self) -> bool:
+        """Whether there are secrets that can be read."""
         try:
             self.consul_secrets()
-        except (FileNotFoundError, msgspec.DecodeError):
-            self.write_consul_secrets(new_secrets(self.lab))
+        except LabError:
+            return False
+        return True
 
     def write_consul_secrets(self, lab_secrets: LabSecrets) -> None:
         """Replace the secrets of the lab's Consul."""
@@ -164,11 +179,9 @@ class LabDir:
         write_private(self._consul_secrets, msgspec.json.encode(lab_secrets))
 
     def rotation(self) -> Rotation | None:
-        """The rotation of secrets that has begun and not ended."""
-        try:
-            return msgspec.json.decode(self._rotation.read_bytes(), type=Rotation)
-        except FileNotFoundError:
-            return None
+        """The rotation of secrets that has begun and not ended. Raises LabError when it cannot be read."""
+        hint = f"remove {self._rotation} and run `ecsconsul rotate` again, which revokes everything older"
+        return _read_secret(self._rotation, Rotation, hint)
 
     def write_rotation(self, rotation: Rotation | None) -> None:
         """Keep a rotation that begins, or forget one that has ended."""
@@ -226,6 +239,20 @@ class LabDir:
             return []
         entries = [entry for entry in self.root.iterdir() if entry != self.logs]
         return sorted(entries, key=lambda entry: (entry == self._change_lock, entry == self._region_lock, entry))
+
+
+def _read_secret(path: Path, kind: type[T], hint: str) -> T | None:
+    """A file of secrets; None when there is none. Raises LabError, which repeats nothing of the file."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LabError(
+            "A file of secrets cannot be read", where=str(path), why=str(error.strerror), hint=hint
+        ) from error
+    except msgspec.DecodeError:
+        raise LabError("A file of secrets is damaged", where=str(path), hint=hint) from None
 
 
 def remove(path: Path) -> None:

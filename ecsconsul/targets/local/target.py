@@ -174,7 +174,7 @@ class LocalTarget:
             raise LabError(
                 "Another command is changing this lab",
                 where=f"lab {self._lab.name}",
-                hint="wait until that `up`, `scale` or `down` has finished",
+                hint="wait until the `up`, `scale`, `rotate` or `down` that does has finished",
             ) from error
         with lock:
             yield
@@ -263,7 +263,16 @@ class LocalTarget:
     def _why_absent(self, info: RegionInfo | None) -> str:
         if info is None:
             return "it has no region"
-        return why_useless(info, self._requested_runtime) or ("" if self._home.access_key() else "it has no access key")
+        return why_useless(info, self._requested_runtime) or self._why_closed(info)
+
+    def _why_closed(self, info: RegionInfo) -> str:
+        """Why nobody can get into a region that runs; empty when its secrets are at hand."""
+        key = self._home.access_key()
+        if key is None:
+            return "it has no access key"
+        if info.key_id not in ("", key.id):
+            return "its access key is not the one that its region was started with"
+        return "" if self._home.has_consul_secrets() else "the secrets of its Consul are missing or damaged"
 
     def _access_key(self) -> AccessKey:
         """The key that signs requests to the region. Raises TargetAbsent."""
