@@ -42,9 +42,9 @@ def seconds_to_answer(consul: str, folder: Path) -> Seconds:
         return time.perf_counter() - begun
 
 
-def put(address: str, path: str, body: dict[str, Any] | None = None) -> None:
+def put(address: str, path: str, body: dict[str, Any] | None = None, token: str = "") -> None:
     """Sends a PUT to an agent. Raises OSError if it doesn't answer, RuntimeError if it returns an error."""
-    _request(address, "PUT", path, json.dumps(body) if body else "")
+    _request(address, "PUT", path, json.dumps(body) if body else "", token=token)
 
 
 def registration(name: str, service_id: str, address: str, port: int) -> dict[str, Any]:
@@ -61,10 +61,10 @@ def _register_and_find(name: str, address: str, port: int) -> None:
     Resolver(SERVER, DNS).await_ports(name, lambda ports: port in ports)
 
 
-def _request(address: str, method: str, path: str, body: str = "", *, port: int = HTTP) -> bytes:
+def _request(address: str, method: str, path: str, body: str = "", *, port: int = HTTP, token: str = "") -> bytes:
     connection = http.client.HTTPConnection(address, port, timeout=5)
     try:
-        connection.request(method, path, body)
+        connection.request(method, path, body, {"X-Consul-Token": token} if token else {})
         response = connection.getresponse()
         said = response.read()
         if response.status != 200:

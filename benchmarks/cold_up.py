@@ -14,7 +14,8 @@ from ecsconsul.config.lab import CONSUL_VERSION
 from ecsconsul.consul.install import find
 
 ROUNDS = 5
-LIMIT = 1.4
+# The bare script's agents have neither TLS nor ACLs.
+LIMIT = 1.6
 
 
 def measure(folder: Path) -> Iterator[Result]:

@@ -65,12 +65,13 @@ def measure(folder: Path) -> Iterator[Result]:
         status = lab.status()
         dns = resolver(status["consul"]["dns"])
         agent = next(m["address"] for m in status["consul"]["members"] if m["role"] == "client")
+        token = lab.token()
         answered, gone, put_answered, put_gone = [], [], [], []
         for name in PROBES * KILLS:
             gone_after, answered_after = _kill(folder / name, name, dns)
             gone.append(gone_after)
             answered.append(answered_after)
-            answered_after, gone_after = _put_and_take(agent, dns)
+            answered_after, gone_after = _put_and_take(agent, token, dns)
             put_answered.append(answered_after)
             put_gone.append(gone_after)
     for what, ours, peer, limit in (
@@ -118,12 +119,12 @@ def _await_note(notes: Path) -> Note:
     raise TimeoutError(f"no task started to listen: {notes} is empty")
 
 
-def _put_and_take(agent: str, dns: Resolver) -> tuple[Seconds, Seconds]:
+def _put_and_take(agent: str, token: str, dns: Resolver) -> tuple[Seconds, Seconds]:
     """The floor: the seconds from a PUT to the agent until DNS has the change."""
     name, port = "bare", free_port()
     begun = time.monotonic()
-    bare.put(agent, "/v1/agent/service/register", bare.registration(name, name, agent, port))
+    bare.put(agent, "/v1/agent/service/register", bare.registration(name, name, agent, port), token)
     answered = dns.await_ports(name, lambda ports: port in ports) - begun
     begun = time.monotonic()
-    bare.put(agent, f"/v1/agent/service/deregister/{name}")
+    bare.put(agent, f"/v1/agent/service/deregister/{name}", token=token)
     return answered, dns.await_ports(name, lambda ports: port not in ports) - begun

@@ -50,6 +50,10 @@ class BenchLab:
         found: dict[str, Any] = json.loads(run(self.argv("status", "--output", "json")))
         return found
 
+    def token(self) -> str:
+        """The Consul token that may register services."""
+        return str(json.loads(run(self.argv("env", "--output", "json")))["CONSUL_HTTP_TOKEN"])
+
 
 def write_lab(folder: Path, name: str, services: Mapping[str, Mapping[str, Any]]) -> BenchLab:
     """A lab that isn't running. Its name contains this process's ID, so that two runs don't collide."""

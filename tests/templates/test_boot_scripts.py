@@ -351,7 +351,7 @@ def in_task(lab: Lab, *requests: tuple[str, str, str, object]) -> list[tuple[int
 
 
 @pytest.mark.parametrize("api", [AGENT_API, f"https://{ADDRESSES[SERVER]}:8501/v1"])
-@pytest.mark.parametrize("token", ["", "guessed", SECRETS.token(service_holder(TTL))])
+@pytest.mark.parametrize("token", ["", "guessed", SECRETS.token(service_holder(TTL))], ids=["none", "guessed", "ttl"])
 def test_task_cannot_write_to_consul(lab: Lab, api: str, token: str) -> None:
     before = lab.get(lab.ecs, "agent/services")
     weather = next(iter(before), "weather")
