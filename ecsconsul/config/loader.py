@@ -53,7 +53,7 @@ _RESERVED_NAMES = {"consul"}
 # ECS reserves these: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_PortMapping.html (hostPort)
 _RESERVED_PORTS = {
     **dict.fromkeys((22, 2375, 2376, 51678, 51679, 51680), "ECS reserves it"),
-    **dict.fromkeys((53, 8300, 8301, 8302, 8500, 8600), "the Consul agent uses it"),
+    **dict.fromkeys((53, 8300, 8301, 8302, 8500, 8501, 8600), "the Consul agent uses it"),
 }
 
 Values = dict[str, Any]

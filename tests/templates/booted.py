@@ -81,6 +81,15 @@ def boot(machine: Machine, user_data: str) -> None:
     assert machine.boot(user_data) == 0, machine.console
 
 
+def promote_at_once(machine: Machine, token: str = "") -> None:
+    """Let new servers become voters sooner than ten seconds after they joined."""
+    header = ["-H", f"X-Consul-Token: {token}"] if token else []
+    url = "http://127.0.0.1:8500/v1/operator/autopilot/configuration"
+    body = '{"CleanupDeadServers": true, "ServerStabilizationTime": "100ms", "LastContactThreshold": "2s"}'
+    done = machine.run("curl", "-fsS", *header, "-X", "PUT", "-d", body, url)
+    assert done.returncode == 0, done.stderr
+
+
 def listed_as_alive(vpc: Vpc, server: str, authority: Path, instance: str) -> bool:
     """Whether the Consul server at this address lists the instance as alive."""
     consul = Consul(server, 8501, ca_file=str(authority), server_name=SERVER_NAME)

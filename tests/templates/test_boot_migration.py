@@ -27,6 +27,7 @@ from tests.templates.booted import (
     image,
     launch,
     parameters,
+    promote_at_once,
     require_tools,
     start_docker,
     user_data_of,
@@ -174,6 +175,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
             start_docker(machines.values(), archive)
         lab = RunningLab(cloud, net, machines)
         lab.start("first", earlier_user_data("consul-server.sh"))
+        promote_at_once(machines["first"])
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda name: lab.start(name, earlier_user_data("ecs-instance.sh")), "ab"))
         for name in "ab":

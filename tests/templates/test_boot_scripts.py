@@ -26,6 +26,7 @@ from tests.templates.booted import (
     launch,
     listed_as_alive,
     parameters,
+    promote_at_once,
     require_tools,
     start_docker,
     user_data_of,
@@ -177,6 +178,7 @@ def lab(user_data: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
         booted = Lab(net, *machines)
         launch(cloud, SERVER, ADDRESSES[SERVER], "ConsulServer", "2026-01-01T00:00:00.000Z")
         boot(booted.server, user_data["consul-server"])
+        promote_at_once(booted.server, SECRETS.token(MANAGEMENT))
         launch(cloud, PEER, ADDRESSES[PEER], "ConsulPeers", "2026-01-01T00:03:00.000Z")
         launch(cloud, ECS, ADDRESSES[ECS], "EcsInstances", "2026-01-01T00:03:00.000Z")
         with ThreadPoolExecutor() as pool:
