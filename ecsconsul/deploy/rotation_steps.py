@@ -31,7 +31,7 @@ def rotation_steps(lab: Lab, target: CommandTarget, rotation: Rotation) -> list[
         InstallStep(target, rotation, names),
         AdoptStep(lab, target, rotation),
         *restarts,
-        RevokeStep(target, rotation, names, tuple(step.name for step in restarts)),
+        RevokeStep(target, rotation, tuple(step.name for step in restarts)),
     ]
 
 
@@ -109,10 +109,8 @@ class RevokeStep(RotationStep):
 
     name = REVOKE
 
-    def __init__(
-        self, target: CommandTarget, rotation: Rotation, services: tuple[str, ...], restarts: tuple[str, ...]
-    ) -> None:
-        super().__init__(target, rotation, services)
+    def __init__(self, target: CommandTarget, rotation: Rotation, restarts: tuple[str, ...]) -> None:
+        super().__init__(target, rotation)
         self.needs = (ADOPT, *restarts)
 
     def apply(self, actual: Actual | None, report: Report) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +48,27 @@ def test_commands_in_a_text_get_the_options_of_this_call(given: Settings, text: 
 def test_runtime_from_the_environment_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(RUNTIME_VARIABLE, "processes")
     assert Settings(runtime="processes").with_options("`ecsconsul up`") == "`ecsconsul up`"
+
+
+DEBUGGED = """
+import boto3, os
+from moto import mock_aws
+from ecsconsul.cli.common import _log_requests
+_log_requests()
+with mock_aws():
+    ssm = boto3.client("ssm", region_name="us-east-1")
+    ssm.put_parameter(Name="/x", Type="SecureString", Value="a-secret-value")
+    ssm.get_parameters_by_path(Path="/", WithDecryption=True)
+"""
+
+
+def test_debug_names_the_requests_and_shows_nothing_of_their_contents() -> None:
+    secrets = {"AWS_SECRET_ACCESS_KEY": "a-secret-key", "AWS_SESSION_TOKEN": "a-session-token"}
+    environment = {**os.environ, "AWS_ACCESS_KEY_ID": "AKIA", **secrets}
+    done = subprocess.run(
+        [sys.executable, "-c", DEBUGGED], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert "name=PutParameter" in done.stderr
+    assert "name=GetParametersByPath" in done.stderr
+    found = [word for word in ("a-secret-value", *secrets.values()) if word in done.stderr]
+    assert found == [], [line for line in done.stderr.splitlines() if found[0] in line][:3]

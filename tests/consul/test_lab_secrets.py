@@ -7,7 +7,16 @@ import uuid
 
 import msgspec
 
-from ecsconsul.consul.lab_secrets import AGENT, MANAGEMENT, REGISTRATOR, LabSecrets, new_secrets, service_holder
+from ecsconsul.consul.lab_secrets import (
+    AGENT,
+    MANAGEMENT,
+    REGISTRATOR,
+    LabSecrets,
+    continued,
+    new_secrets,
+    rotated,
+    service_holder,
+)
 
 SECRETS = new_secrets("lab")
 
@@ -28,6 +37,16 @@ def test_tokens_are_the_same_after_a_restart_and_differ_between_labs() -> None:
 def test_gossip_key_is_one_that_consul_accepts_and_a_given_one_is_kept() -> None:
     assert len(base64.b64decode(SECRETS.gossip_key)) == 32
     assert new_secrets("lab", "given").gossip_key == "given"
+
+
+def test_a_rotation_is_continued_if_it_is_of_these_secrets() -> None:
+    begun = rotated(SECRETS)
+    assert continued(begun, begun.old) == begun
+    assert continued(begun, begun.new) == begun
+    other = new_secrets("lab")
+    for one in (continued(begun, other), continued(None, other)):
+        assert one.old == other
+        assert one.new.generation != other.generation
 
 
 def test_secrets_are_not_printed() -> None:

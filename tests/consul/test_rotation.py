@@ -14,6 +14,8 @@ from tests.secure_consul import SecureConsul, is_refused, secure_consul
 
 Until = Callable[..., None]
 SERVICES = ("weather",)
+# A service that had a token and is no longer in the config.
+DROPPED = "dropped"
 HOLDERS = (MANAGEMENT, AGENT, REGISTRATOR, service_holder("weather"))
 
 
@@ -40,20 +42,21 @@ def test_rotation(tmp_path: Path, until: Until) -> None:
         def connect(token: str) -> Consul:
             return Consul(consul.server.address, consul.server.consul.http, token=token)
 
-        consul.acl.task_environment({"SERVICE_NAME": "weather", "SERVICE_CHECK_TTL": "9s"}, consul.server)
+        for service in ("weather", DROPPED):
+            consul.acl.task_environment({"SERVICE_NAME": service, "SERVICE_CHECK_TTL": "9s"}, consul.server)
         for _ in "12":
             install(connect, rotation, SERVICES)
             assert all(knows(consul, each, holder) for each in (old, new) for holder in HOLDERS)
             assert gossip_keys(consul, new) == {old.gossip_key, new.gossip_key}
         consul.instances.use(new)
         for _ in "12":
-            revoke(connect, rotation, SERVICES)
-            assert [holder for holder in HOLDERS if knows(consul, old, holder)] == []
+            revoke(connect, rotation)
+            assert [holder for holder in (*HOLDERS, service_holder(DROPPED)) if knows(consul, old, holder)] == []
             assert all(knows(consul, new, holder) for holder in HOLDERS)
             assert gossip_keys(consul, new) == {new.gossip_key}
         # A command that was killed between the last request and its note of it runs all of it again.
         install(connect, rotation, SERVICES)
-        revoke(connect, rotation, SERVICES)
+        revoke(connect, rotation)
         assert knows(consul, new, MANAGEMENT)
         assert consul.client.agent
         before = consul.client.agent

@@ -208,7 +208,13 @@ class ConsulSecrets:
         return [service for service in services_with_ttl(self._lab) if _service_acl(service) not in self._found]
 
     def write(self, lab_secrets: LabSecrets) -> None:
-        """Write each parameter that is missing or has another value."""
+        """Write each parameter that is missing or has another value, and delete those of services that have gone.
+
+        A new Consul server would create the tokens of all that it finds, whatever generation they are of.
+        """
+        for parameter in map(self._parameter, self._stale()):
+            if parameter.is_ours():
+                parameter.delete()
         for leaf, value in self._changes(lab_secrets).items():
             parameter = self._parameter(leaf)
             (parameter.replace if leaf in self._found else parameter.make)(value)
@@ -247,6 +253,14 @@ class ConsulSecrets:
     def _changes(self, lab_secrets: LabSecrets) -> Mapping[str, str]:
         desired = values(lab_secrets, self._lab.consul.version, services_with_ttl(self._lab))
         return {leaf: value for leaf, value in desired.items() if self._found.get(leaf) != value}
+
+    def _stale(self) -> list[str]:
+        """The parameters of services that no longer have a token."""
+        services = services_with_ttl(self._lab)
+        wanted = {task_token(REGISTRATOR), *map(task_token, services), *map(_service_acl, services)}
+        return [
+            leaf for leaf in self._found if leaf.startswith((task_token(""), _service_acl(""))) and leaf not in wanted
+        ]
 
     def _parameter(self, leaf: str) -> LabParameter:
         kind = "String" if leaf == CA else "SecureString"

@@ -169,6 +169,40 @@ def test_secret_is_in_no_text_about_the_key() -> None:
     assert key.secret not in f"{key} {key!r}"
 
 
+def test_link_instead_of_the_directory_is_refused(lab_dir: LabDir, tmp_path: Path) -> None:
+    """`down` would otherwise empty the folder that it leads to."""
+    (tmp_path / "precious").mkdir()
+    lab_dir.root.parent.mkdir(parents=True, exist_ok=True)
+    lab_dir.root.symlink_to(tmp_path / "precious")
+    with pytest.raises(LabError):
+        lab_dir.prepare()
+
+
+@pytest.mark.parametrize("damage", [b"{", b"{}", b'{"gossip_key": 1}'])
+def test_damaged_secrets_are_an_error_that_repeats_nothing_of_them(lab_dir: LabDir, damage: bytes) -> None:
+    lab_dir.make_consul_secrets()
+    (lab_dir.root / "consul-secrets.json").write_bytes(damage)
+    (lab_dir.root / "rotation.json").write_bytes(damage)
+    for read in (lab_dir.consul_secrets, lab_dir.rotation):
+        with pytest.raises(LabError, match="is damaged") as raised:
+            read()
+        assert raised.value.hint
+        assert not raised.value.why
+    assert not lab_dir.has_consul_secrets()
+    lab_dir.make_consul_secrets()
+    assert lab_dir.has_consul_secrets()
+    assert lab_dir.rotation() is None, "it was of the lost secrets"
+
+
+def test_secrets_are_made_once(lab_dir: LabDir) -> None:
+    with pytest.raises(LabError, match="are missing"):
+        lab_dir.consul_secrets()
+    lab_dir.make_consul_secrets()
+    made = lab_dir.consul_secrets()
+    lab_dir.make_consul_secrets()
+    assert lab_dir.consul_secrets() == made
+
+
 def test_lock_is_exclusive_and_ends_with_its_process(lab_dir: LabDir) -> None:
     code = (
         "import sys; from ecsconsul.region.runtimes.lab_dir import LabDir; lock = LabDir('lab').lock_region();"

@@ -65,6 +65,7 @@ def tell(home: LabDir, endpoint: str) -> Iterator[Tell]:
             facts = RegionInfo(**{**known, **more})  # type: ignore[arg-type]
             stack.enter_context(home.lock_region())
             home.ensure_access_key()
+            home.make_consul_secrets()
             home.write_info(facts)
             return facts
 
@@ -258,7 +259,6 @@ def test_local_target_needs_no_confirmation_or_system_services(home: LabDir, sou
 
 def test_environment_of_other_clients(tell: Tell, home: LabDir, endpoint: str) -> None:
     tell()
-    home.make_consul_secrets()
     key = home.access_key()
     assert key is not None
     assert LocalTarget(Lab(name="blue")).environment().items() >= {
@@ -269,6 +269,22 @@ def test_environment_of_other_clients(tell: Tell, home: LabDir, endpoint: str) -
         "CONSUL_HTTP_ADDR": "http://127.0.9.1:8500",
         "CONSUL_HTTP_TOKEN": home.consul_secrets().token(MANAGEMENT),
     }.items()  # fmt: skip
+
+
+def test_region_with_another_key_is_absent(tell: Tell, home: LabDir) -> None:
+    tell(key_id="AKIAANOTHER")
+    with pytest.raises(TargetAbsent) as raised:
+        LocalTarget(Lab(name="blue")).environment()
+    assert "access key is not the one" in raised.value.why
+
+
+def test_region_whose_secrets_are_damaged_is_absent(tell: Tell, home: LabDir) -> None:
+    """`up` starts it anew; otherwise nobody could administer its Consul, and nothing would say so."""
+    tell()
+    (home.root / "consul-secrets.json").write_text("{")
+    with pytest.raises(TargetAbsent) as raised:
+        LocalTarget(Lab(name="blue")).environment()
+    assert "missing or damaged" in raised.value.why
 
 
 def test_environment_has_no_consul_before_it_exists(tell: Tell) -> None:
