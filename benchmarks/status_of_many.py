@@ -35,7 +35,7 @@ def measure(folder: Path) -> Iterator[Result]:
         lab = config.load(bench.config)
         with open_target(lab.target, lab).consul() as address:
             before, _ = _requests(lab)
-            _fill(address)
+            _fill(address, bench.token())
             after, consul_paths = _requests(lab)
             if after != before:
                 raise RuntimeError(f"status made {before} requests on a small catalog, {after} on a large one")
@@ -85,17 +85,17 @@ def _requests_seen() -> Iterator[list[str]]:
         log.setLevel(logging.NOTSET)
 
 
-def _fill(address: ConsulAddress) -> None:
+def _fill(address: ConsulAddress, token: str) -> None:
     """Register the services straight in the catalog, on nodes of their own."""
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda node: _fill_node(address, node), range(INSTANCES)))
+        list(pool.map(lambda node: _fill_node(address, token, node), range(INSTANCES)))
 
 
-def _fill_node(address: ConsulAddress, node: int) -> None:
+def _fill_node(address: ConsulAddress, token: str, node: int) -> None:
     connection = http.client.HTTPConnection(address.http_host, address.http_port, timeout=30)
     for number in range(SERVICES):
         body = json.dumps(_entry(f"many-{number:03}", node))
-        connection.request("PUT", "/v1/catalog/register", body)
+        connection.request("PUT", "/v1/catalog/register", body, {"X-Consul-Token": token})
         response = connection.getresponse()
         said = response.read()
         if response.status != 200:

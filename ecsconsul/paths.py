@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 from pathlib import Path
 from typing import IO
 
@@ -67,7 +66,7 @@ def write_private(path: Path, content: bytes) -> None:
 
     Raises OSError.
     """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    draft = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     try:
         with open_private(draft) as file:
             file.write(content)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import fcntl
 import os
-import secrets
 import shutil
 import stat
 import sys
@@ -50,8 +49,8 @@ class AccessKey(msgspec.Struct, frozen=True):
     @classmethod
     def random(cls) -> AccessKey:
         """A new key in the form of AWS's: AKIA and 16 characters of base32, and 40 characters of base64."""
-        id = "AKIA" + base64.b32encode(secrets.token_bytes(10)).decode()
-        return cls(id, base64.b64encode(secrets.token_bytes(30)).decode())
+        id = "AKIA" + base64.b32encode(os.urandom(10)).decode()
+        return cls(id, base64.b64encode(os.urandom(30)).decode())
 
     def __repr__(self) -> str:
         return f"AccessKey({self.id!r})"
