@@ -15,6 +15,9 @@ TLS_BLOCK_SINCE = (1, 12)
 # Since 1.14 every server opens one more port unless told not to; earlier versions reject the key.
 GRPC_TLS_SINCE = (1, 14)
 
+# Since 1.15 start_join is another name of retry_join.
+RETRY_JOIN_ALONE_SINCE = (1, 15)
+
 CA_FILE, SERVER_CERTIFICATE_FILE, SERVER_KEY_FILE = "ca.pem", "server.pem", "server-key.pem"
 OFF = -1
 
@@ -60,7 +63,9 @@ def client_config(agent: AgentSpec, lab_secrets: LabSecrets, *, join: Sequence[s
     https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file
     """
     security = security_config(lab_secrets, server=False, files=agent.files, version=version)
-    return {**_config(agent, join, version), **security}
+    # An agent that knows no server when it first compares its services with theirs tries again some seconds later.
+    first = {"start_join": list(join)} if _numbers(version) < RETRY_JOIN_ALONE_SINCE else {}
+    return {**_config(agent, join, version), **security, **first}
 
 
 def server_config(

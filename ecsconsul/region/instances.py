@@ -195,8 +195,10 @@ class Ec2Instances:
             if instance.stopping.is_set():
                 return
             try:
+                # There may be other servers by now.
+                self._write_files(instance)
                 instance.agent = self._agents.start(instance)
-            except CannotRun as error:
+            except (CannotRun, OSError) as error:
                 log.error("Consul on %s cannot be restarted: %s", instance.instance_id, error)
 
     def _leave(self, instance: Ec2Instance) -> None:

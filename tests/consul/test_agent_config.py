@@ -45,6 +45,15 @@ def test_client_config() -> None:
     assert found["leave_on_terminate"] is True
 
 
+@pytest.mark.parametrize(
+    ("version", "known"), [("1.8.7", True), ("1.14.11", True), ("1.15.0", False), ("2.0.4", False)]
+)
+def test_an_agent_joins_before_anything_else_where_the_version_can(version: str, known: bool) -> None:
+    found = client_config(agent(), SECRETS, join=["127.77.0.3:8301"], version=version)
+    assert found.get("start_join") == (["127.77.0.3:8301"] if known else None)
+    assert found["retry_join"] == ["127.77.0.3:8301"]
+
+
 # Options that are called the same in every version.
 SIGNING = ("encrypt", "acl", "auto_encrypt", "connect")
 
