@@ -68,7 +68,6 @@ def test_the_catalog_is_read_without_a_token(consul: SecureConsul, path: str) ->
         ("GET", "acl/tokens", None),
         ("PUT", "acl/bootstrap", None),
         ("GET", "operator/raft/configuration", None),
-        ("GET", "snapshot", None),
     ],
 )
 @pytest.mark.parametrize("token", ["", "guessed"])
@@ -77,6 +76,12 @@ def test_nothing_is_written_without_a_token(
 ) -> None:
     answer = consul.ask(method, path, token, body)
     assert is_refused(answer), f"{answer.status_code} {answer.text}"
+
+
+def test_a_snapshot_is_refused(consul: SecureConsul) -> None:
+    """Asked of the server: an agent may see the server close the connection before it reads why."""
+    assert is_refused(consul.ask_server("snapshot"))
+    assert not consul.ask("GET", "snapshot").ok
 
 
 def test_the_registrators_token_registers_services_and_nothing_else(consul: SecureConsul) -> None:
