@@ -65,7 +65,7 @@ def service_requests(lab_secrets: LabSecrets, services: Iterable[str]) -> list[A
 
 def management_request(lab_secrets: LabSecrets) -> AclRequest:
     """The request for a further management token; a new cluster makes its first one from its configuration."""
-    body = {**_identity(lab_secrets, MANAGEMENT), "Description": describes("management", lab_secrets)}
+    body = {**_identity(lab_secrets, MANAGEMENT), "Description": description_of("management", lab_secrets)}
     return AclRequest("/v1/acl/token", {**body, "Policies": [GLOBAL_MANAGEMENT]})
 
 
@@ -85,13 +85,13 @@ def _policy(name: str, rules: Rules) -> AclRequest:
     return AclRequest("/v1/acl/policy", {"Name": _policy_name(name, rules), "Rules": json.dumps(rules)})
 
 
-def describes(name: str, lab_secrets: LabSecrets) -> str:
+def description_of(name: str, lab_secrets: LabSecrets) -> str:
     """A token's description, which also tells the generation of secrets that it belongs to."""
     return f"{OURS} {name} {lab_secrets.generation}"
 
 
 def _token_body(name: str, rules: Rules, lab_secrets: LabSecrets) -> dict[str, Any]:
-    return {"Description": describes(name, lab_secrets), "Policies": [{"Name": _policy_name(name, rules)}]}
+    return {"Description": description_of(name, lab_secrets), "Policies": [{"Name": _policy_name(name, rules)}]}
 
 
 def _policy_name(name: str, rules: Rules) -> str:

@@ -6,10 +6,18 @@ https://developer.hashicorp.com/consul/docs/secure/encryption/gossip/rotate/vm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from .acl import ALREADY_THERE, ANONYMOUS_ACCESSOR, OURS, acl_requests, management_request, service_requests
+from .acl import (
+    ALREADY_THERE,
+    ANONYMOUS_ACCESSOR,
+    OURS,
+    AclRequest,
+    acl_requests,
+    management_request,
+    service_requests,
+)
 from .catalog import Consul, Refused
 from .lab_secrets import MANAGEMENT, LabSecrets, Rotation
 
@@ -25,16 +33,8 @@ Connect = Callable[[str], Consul]
 def install(connect: Connect, rotation: Rotation, services: Sequence[str]) -> None:
     """Create the new tokens, of `services` too, and encrypt gossip with the new key. Raises LabError."""
     consul = _manager(connect, rotation)
-    for path, body in [
-        management_request(rotation.new),
-        *acl_requests(rotation.new),
-        *service_requests(rotation.new, services),
-    ]:
-        try:
-            consul.send("put", path, body)
-        except Refused as refusal:
-            if ALREADY_THERE not in refusal.why:
-                raise
+    new = rotation.new
+    create_tokens(consul, [management_request(new), *acl_requests(new), *service_requests(new, services)])
     consul.send("post", KEYRING, {"Key": rotation.new.gossip_key})
     consul.send("put", KEYRING, {"Key": rotation.new.gossip_key})
 
@@ -48,6 +48,16 @@ def revoke(connect: Connect, rotation: Rotation) -> None:
     first = _self(connect(rotation.old.token(MANAGEMENT)))
     for accessor in _old_tokens(consul.send("get", "/v1/acl/tokens"), rotation.new) | _accessor(first):
         consul.send("delete", f"/v1/acl/token/{accessor}")
+
+
+def create_tokens(consul: Consul, requests: Iterable[AclRequest]) -> None:
+    """Create policies and tokens, unless they exist. Raises Unreachable, Refused."""
+    for path, body in requests:
+        try:
+            consul.send("put", path, body)
+        except Refused as refusal:
+            if ALREADY_THERE not in refusal.why:
+                raise
 
 
 def _manager(connect: Connect, rotation: Rotation) -> Consul:

@@ -38,10 +38,9 @@ def rotation_steps(lab: Lab, target: CommandTarget, rotation: Rotation) -> list[
 class RotationStep(BaseStep):
     """A step that is always taken."""
 
-    def __init__(self, target: CommandTarget, rotation: Rotation, services: tuple[str, ...] = ()) -> None:
+    def __init__(self, target: CommandTarget, rotation: Rotation) -> None:
         self._target = target
         self._rotation = rotation
-        self._services = services
 
     @cached_property
     def _desired(self) -> dict[str, Any]:
@@ -58,6 +57,10 @@ class InstallStep(RotationStep):
     """The new tokens and the new gossip key, beside the old ones."""
 
     name = INSTALL
+
+    def __init__(self, target: CommandTarget, rotation: Rotation, services: tuple[str, ...]) -> None:
+        super().__init__(target, rotation)
+        self._services = services
 
     def apply(self, actual: Actual | None, report: Report) -> str:
         from ..consul.rotation import install

@@ -21,9 +21,8 @@ from typing import Any
 import msgspec
 
 from ...config.lab import Lab
-from ...consul.acl import ALREADY_THERE, AclRequest, acl_requests, service_requests
+from ...consul.acl import AclRequest, acl_requests, service_requests
 from ...consul.agent_config import security_config
-from ...consul.catalog import Refused
 from ...consul.lab_secrets import MANAGEMENT, REGISTRATOR, LabSecrets, Rotation, new_secrets, service_holder
 from ...errors import TargetAbsent
 from ...paths import state_folder, write_private
@@ -114,13 +113,9 @@ def task_secrets(lab: Lab, service: str, system_services: Iterable[str]) -> Task
 
 def create_service_tokens(address: ConsulAddress, lab_secrets: LabSecrets, services: Iterable[str]) -> None:
     """Create the tokens of services in a running Consul, unless they exist. Raises Unreachable, Refused."""
-    consul = address.client(lab_secrets.token(MANAGEMENT))
-    for path, body in service_requests(lab_secrets, services):
-        try:
-            consul.send("put", path, body)
-        except Refused as refusal:
-            if ALREADY_THERE not in refusal.why:
-                raise
+    from ...consul.rotation import create_tokens
+
+    create_tokens(address.client(lab_secrets.token(MANAGEMENT)), service_requests(lab_secrets, services))
 
 
 def authority_file(ssm: Any, lab: str) -> Path:
