@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks import bare
 from benchmarks.lab import write_three_services
 from benchmarks.measure import Result, Seconds, in_turn, median, spread
-from ecsconsul.config.lab import CONSUL_VERSION
+from ecsconsul.config.scalars import CONSUL_VERSION
 from ecsconsul.consul.install import find
 
 ROUNDS = 5

@@ -27,7 +27,7 @@ from benchmarks import bare
 from benchmarks.lab import free_port
 from benchmarks.measure import PYTHON, Result, Seconds, in_turn, median, spread
 from benchmarks.srv import PATIENCE, PAUSE, Resolver
-from ecsconsul.config.lab import CONSUL_VERSION
+from ecsconsul.config.scalars import CONSUL_VERSION
 from ecsconsul.consul.install import find
 from ecsconsul.docker.engine import Engine, engine_url
 from ecsconsul.registrator.container_snapshot import nanoseconds

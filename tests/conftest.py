@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from ecsconsul.config.lab import CONSUL_VERSION
+from ecsconsul.config.scalars import CONSUL_VERSION
 from ecsconsul.consul.install import BINARY_VARIABLE, find
 from ecsconsul.errors import LabError
 from tests.consul_server import AgentClient, ConsulServer, consul_server

@@ -6,7 +6,8 @@ import time
 
 import click
 
-from ..config.lab import MAX_TASKS, Lab
+from ..config.lab import Lab
+from ..config.scalars import MAX_TASKS
 from ..errors import WrongUsage
 from .changes import document
 from .common import common_options, find_service, settings

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
-from .lab import EnvName, HttpPath, Lab, Name, SubnetId, Tag
+from .lab import Lab
 from .loader import MOVED_TO_AWS
+from .scalars import EnvName, HttpPath, Name, SubnetId, Tag
 
 
 def schema() -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The model of a lab: frozen types that hold what config.yaml describes.
 
-The constraints and descriptions here feed the loader's validation, its error messages (`patternErrorMessage`, which
-editors show too) and the JSON Schema (json_schema.py).
+Their descriptions feed the JSON Schema (json_schema.py); their constraints (scalars.py) also the loader's validation.
 """
 
 # without `from __future__ import annotations`: msgspec would have to evaluate them as text at every start
@@ -11,101 +10,22 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-
-def _words(text: str) -> dict[str, object]:
-    """Describes a pattern in words, under the key that editors with JSON Schema support show."""
-    return {"patternErrorMessage": text}
-
-
-Name = Annotated[
-    str,
-    Meta(
-        pattern=r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$",
-        extra_json_schema=_words("2 to 32 lower-case letters, digits and hyphens, starting with a letter"),
-    ),
-]
-Port = Annotated[int, Meta(ge=1, le=65535)]
-# the port of each service that ships with ecsconsul
-LAB_PORT = 4567
-MAX_TASKS = 1000  # of one service
-Duration = Annotated[
-    str,
-    # One number and one unit, above zero: what all of Consul's checks accept.
-    Meta(
-        pattern=r"^0*[1-9][0-9]*(ms|s|m|h)$",
-        extra_json_schema=_words("a duration above zero, as Consul writes it: 500ms, 10s, 1m"),
-        examples=["10s"],
-    ),
-]
-HttpPath = Annotated[
-    str, Meta(pattern=r"^/\S*$", extra_json_schema=_words("a path that starts with /, such as /health"))
-]
-EnvName = Annotated[
-    str,
-    Meta(
-        pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$",
-        extra_json_schema=_words("letters, digits, _ . and -, not starting with a digit"),
-    ),
-]
-Tag = Annotated[str, Meta(pattern=r"\S", extra_json_schema=_words("a non-empty tag"))]
-TargetName = Literal["local", "aws"]
-RuntimeName = Literal["auto", "processes", "docker"]
-ImageName = Annotated[
-    str, Meta(pattern=r"^[^\s$]+$", extra_json_schema=_words("an image name, such as python:3.12-slim"))
-]
-
-# what laptops download and AWS runs unless the config says otherwise: the newest patch of a release that is supported.
-# The only place with it; the next one of the same minor version needs no more than this line and a run of the tests.
-CONSUL_VERSION = "1.22.7"
-CONSUL_REPOSITORY = "hashicorp/consul"
-ConsulVersion = Annotated[
-    str,
-    Meta(
-        pattern=r"^(1\.([89]|[1-9][0-9]+)|([2-9]|[1-9][0-9]+)\.(0|[1-9][0-9]*))\.(0|[1-9][0-9]*)$",
-        extra_json_schema=_words(f"a full version X.Y.Z of Consul from 1.8.0 on, such as {CONSUL_VERSION}"),
-        examples=[CONSUL_VERSION],
-    ),
-]
-
-Registry = Annotated[
-    str,
-    # no scheme and no trailing slash: it's the prefix of image names
-    Meta(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]*)*$",
-        extra_json_schema=_words("a Docker Hub namespace such as my_docker_hub_repo, or host[:port]/path"),
-        examples=["my_docker_hub_repo", "registry.example:5000/lab"],
-    ),
-]
-VpcId = Annotated[str, Meta(pattern=r"^vpc-[0-9A-Za-z-]+$", extra_json_schema=_words("a VPC ID: vpc-..."))]
-SubnetId = Annotated[str, Meta(pattern=r"^subnet-[0-9A-Za-z-]+$", extra_json_schema=_words("a subnet ID: subnet-..."))]
-InstanceType = Annotated[
-    str,
-    Meta(
-        pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$",
-        extra_json_schema=_words("an EC2 instance type, such as t3.small or t4g.small"),
-        examples=["t3.small"],
-    ),
-]
-KeyName = Annotated[str, Meta(pattern=r"^\S(.*\S)?$", extra_json_schema=_words("the name of an EC2 key pair"))]
-_OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-Cidr = Annotated[
-    str,
-    Meta(
-        pattern=rf"^({_OCTET}\.){{3}}{_OCTET}/(3[0-2]|[12]?[0-9])$",
-        extra_json_schema=_words("an IPv4 range, such as 203.0.113.7/32"),
-        examples=["203.0.113.7/32"],
-    ),
-]
-PolicyArn = Annotated[
-    str,
-    Meta(
-        pattern=r"^arn:[a-z-]+:iam::(aws|[0-9]{12}):policy/[A-Za-z0-9/+=,.@_-]+$",
-        extra_json_schema=_words("the ARN of an IAM policy: arn:aws:iam::123456789012:policy/..."),
-        examples=["arn:aws:iam::123456789012:policy/ecsconsul/consul-lab-boundary"],
-    ),
-]
-Word = Annotated[str, Meta(pattern=r"^[^\s-]\S*$", extra_json_schema=_words("a name without spaces"))]
-Access = Literal["ssh", "ssm", "direct"]
+from .aws_settings import AwsSpec
+from .scalars import (
+    CONSUL_REPOSITORY,
+    CONSUL_VERSION,
+    LAB_PORT,
+    MAX_TASKS,
+    ConsulVersion,
+    Duration,
+    HttpPath,
+    ImageName,
+    Name,
+    Port,
+    RuntimeName,
+    Tag,
+    TargetName,
+)
 
 
 class Check(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -161,67 +81,6 @@ class ConsulSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ConsulVersion,
         Meta(description="version of Consul, on this machine and in AWS; under the free licence MPL up to 1.16.6"),
     ] = CONSUL_VERSION
-
-
-class RegistratorSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The Registrator that runs on each instance in AWS."""
-
-    image: Annotated[
-        ImageName | None,
-        Meta(description="image to run; by default ecsconsul builds its own and pushes it beside the services'"),
-    ] = None
-
-
-class SshSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How SSH reaches the Consul server. The loader makes `key` absolute."""
-
-    user: Annotated[Word, Meta(description="user to log in as")] = "ec2-user"
-    port: Annotated[Port, Meta(description="port of the SSH server")] = 22
-    key: Annotated[
-        str | None,
-        Meta(description="private key file: relative to this file, absolute or ~/...; by default ssh chooses"),
-    ] = None
-    host: Annotated[
-        Word | None, Meta(description="host to connect to instead of the public name, such as an alias in ssh_config")
-    ] = None
-
-
-class AwsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings of the AWS target."""
-
-    vpc: Annotated[VpcId | None, Meta(description="VPC, by default the region's default VPC")] = None
-    subnets: Annotated[
-        tuple[SubnetId, ...], Meta(description="public subnets of the VPC, a list or just one; by default all of them")
-    ] = ()
-    instance_type: Annotated[
-        InstanceType,
-        Meta(description="type of the Consul servers and ECS instances, x86 or Arm; images are built to match"),
-    ] = "t3.small"
-    key_name: Annotated[KeyName | None, Meta(description="EC2 key pair for SSH, by default none")] = None
-    ssh_cidr: Annotated[
-        Cidr | None, Meta(description="range that may connect by SSH; with a key_name, by default your own address")
-    ] = None
-    consul_access: Annotated[
-        Access, Meta(description="how status and dig reach Consul: through ssh, Session Manager (ssm), or directly")
-    ] = "ssh"
-    ssh: Annotated[SshSpec, Meta(description="how SSH reaches the Consul server")] = SshSpec()
-    consul_image: Annotated[
-        ImageName | None,
-        Meta(
-            description="image of the Consul servers and agents, by default the vendor's of consul.version; another one"
-            " must run that version and have the official image's entrypoint"
-        ),
-    ] = None
-    registry: Annotated[
-        Registry | None,
-        Meta(description="where images are pushed: a Docker Hub namespace or host[:port]/path; by default ECR"),
-    ] = None
-    registrator: Annotated[RegistratorSpec, Meta(description="the Registrator on each ECS instance")] = (
-        RegistratorSpec()
-    )
-    permissions_boundary: Annotated[
-        PolicyArn | None, Meta(description="policy that limits the stack's IAM roles, by default none; see docs/aws.md")
-    ] = None
 
 
 class Lab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"name": "lab"}):

@@ -15,20 +15,9 @@ from msgspec import NODEFAULT, Struct, structs
 from yaml.nodes import Node, ScalarNode, SequenceNode
 
 from .. import errors, paths
-from .lab import (
-    AwsSpec,
-    Check,
-    ConsulSpec,
-    EnvName,
-    HttpPath,
-    Lab,
-    Name,
-    RegistratorSpec,
-    ServiceSpec,
-    SshSpec,
-    SubnetId,
-    Tag,
-)
+from .aws_settings import AwsSpec, RegistratorSpec, SshSpec
+from .lab import Check, ConsulSpec, Lab, ServiceSpec
+from .scalars import EnvName, HttpPath, Name, SubnetId, Tag
 from .yaml_reader import MAX_BYTES, MISSING, Mistake, Reader, Stop, closest, compose, join, shown
 
 BUILT_IN = "built-in config"

@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from ..aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping
-from ..config.lab import LAB_PORT, Check, Lab, ServiceSpec
+from ..config.lab import Check, Lab, ServiceSpec
+from ..config.scalars import LAB_PORT
 from ..targets.base import Target, TaskSecrets
 from ..targets.client_errors import items_of
 from .batching import DELETE_TASK_DEFINITIONS_MAX, in_chunks

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from ecsconsul.config.lab import Check, Duration, HttpPath, Lab, Name, ServiceSpec, Tag
+from ecsconsul.config.lab import Check, Lab, ServiceSpec
+from ecsconsul.config.scalars import Duration, HttpPath, Name, Tag
 
 
 def test_defaults():

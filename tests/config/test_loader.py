@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from ecsconsul import paths
 from ecsconsul.config import loader as config
-from ecsconsul.config.lab import CONSUL_VERSION, Check, Lab
+from ecsconsul.config.lab import Check, Lab
+from ecsconsul.config.scalars import CONSUL_VERSION
 from ecsconsul.errors import ConfigInvalid, ExitCode
 
 KEYWORDS = (
@@ -174,7 +175,7 @@ def test_version_is_pinned_in_one_place():
     files = [path for one in folders for path in one.rglob("*.*") if path.suffix in (".py", ".yaml", ".sh", ".json")]
     found = {path.name for path in files if CONSUL_VERSION in path.read_text()}
     # the schema is generated
-    assert found == {"lab.py", "config.schema.json"}
+    assert found == {"scalars.py", "config.schema.json"}
     assert f"| `consul.version` | {CONSUL_VERSION} |" in (package.parent / "docs" / "config.md").read_text()
 
 

@@ -9,7 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from ecsconsul.aws_tags import LAB_TAG, as_mapping
-from ecsconsul.config.lab import AwsSpec, Lab, RegistratorSpec, ServiceSpec
+from ecsconsul.config.aws_settings import AwsSpec, RegistratorSpec
+from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.deploy import executor
 from ecsconsul.deploy.lab_steps import steps_for
 from ecsconsul.deploy.orphans import orphaned_services

@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from ecsconsul.aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping
-from ecsconsul.config.lab import AwsSpec, ConsulSpec, Lab, ServiceSpec
+from ecsconsul.config.aws_settings import AwsSpec
+from ecsconsul.config.lab import ConsulSpec, Lab, ServiceSpec
 from ecsconsul.deploy.step import SubResource, decide, fingerprint, tags_for
 from ecsconsul.deploy.step2_stack import StackStep
 from ecsconsul.deploy.template import resource_types, stack_template

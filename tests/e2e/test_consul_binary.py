@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ecsconsul.config.lab import CONSUL_VERSION
+from ecsconsul.config.scalars import CONSUL_VERSION
 from ecsconsul.consul.debian_package import KEYRING, DebianPackage, debian_mirrors, parse_targets
 from ecsconsul.consul.install import cached, find, version_of
 from tests.e2e.lab import eventually, words_of

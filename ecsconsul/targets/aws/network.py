@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from ...config.lab import AwsSpec
+from ...config.aws_settings import AwsSpec
 from ...errors import LabError
 from ..client_errors import client_error, error_code, items_of
 from .session import unless_inconclusive

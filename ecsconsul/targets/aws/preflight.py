@@ -13,7 +13,8 @@ from typing import Any
 
 from msgspec import structs
 
-from ...config.lab import AwsSpec, Lab
+from ...config.aws_settings import AwsSpec
+from ...config.lab import Lab
 from ...errors import LabError
 from ..client_errors import client_error, error_code
 from ..commands import Finding, failed, findings

@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ...config.lab import Lab, SshSpec
+from ...config.aws_settings import SshSpec
+from ...config.lab import Lab
 from ...errors import Unreachable
 from ..base import ConsulAddress, Say
 from .consul_server import LOOPBACK, ConsulServer, Ports, free_ports, leads_to_consul, require_name

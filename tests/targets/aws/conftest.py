@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from ecsconsul.config.lab import AwsSpec, Lab, ServiceSpec
+from ecsconsul.config.aws_settings import AwsSpec
+from ecsconsul.config.lab import Lab, ServiceSpec
 from tests.moto_account import ACCOUNT, account, moto_url
 
 __all__ = ["ACCOUNT", "account", "moto_url"]

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from ecsconsul.config.lab import AwsSpec, Lab
+from ecsconsul.config.aws_settings import AwsSpec
+from ecsconsul.config.lab import Lab
 from ecsconsul.consul.lab_secrets import new_secrets
 from ecsconsul.consul.pki import SERVER_NAME
 from ecsconsul.errors import Unreachable

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from ecsconsul.config.lab import AwsSpec
+from ecsconsul.config.aws_settings import AwsSpec
 from ecsconsul.errors import LabError
 from ecsconsul.targets.aws.network import Vpc, find_subnets, find_vpc, is_public
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from ecsconsul.config.lab import Lab, SshSpec
+from ecsconsul.config.aws_settings import SshSpec
+from ecsconsul.config.lab import Lab
 from ecsconsul.errors import LabError
 from ecsconsul.targets.aws.preflight import Preflight, missing_for_access, own_address
 from ecsconsul.targets.aws.session import Session

@@ -17,7 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
-from ecsconsul.config.lab import AwsSpec, Lab, SshSpec
+from ecsconsul.config.aws_settings import AwsSpec, SshSpec
+from ecsconsul.config.lab import Lab
 from ecsconsul.consul.catalog import Consul
 from ecsconsul.consul.dns import lookup
 from ecsconsul.errors import Unreachable
@@ -263,7 +264,8 @@ def test_tunnel_that_breaks_is_reported(consul: ConsulServer, tmp_path: Path) ->
 
 HOLD = """
 import json, sys, time
-from ecsconsul.config.lab import AwsSpec, Lab, SshSpec
+from ecsconsul.config.aws_settings import AwsSpec, SshSpec
+from ecsconsul.config.lab import Lab
 from ecsconsul.targets.base import ConsulAddress
 from ecsconsul.targets.aws.consul_access import open_access
 from ecsconsul.targets.aws.consul_server import ConsulServer as Server
@@ -304,7 +306,8 @@ def test_tunnel_ends_with_its_killed_owner(server: SshServer, consul: ConsulServ
 HANG = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from ecsconsul.config.lab import AwsSpec, Lab, SshSpec
+from ecsconsul.config.aws_settings import AwsSpec, SshSpec
+from ecsconsul.config.lab import Lab
 from ecsconsul.targets.aws.consul_access import open_access
 from ecsconsul.targets.aws.consul_server import ConsulServer as Server
 lab = Lab(name="blue", aws=AwsSpec(ssh=SshSpec(host="127.0.0.1", port=int(sys.argv[1]))))

@@ -14,7 +14,8 @@ import psutil
 import pytest
 from botocore.stub import Stubber
 
-from ecsconsul.config.lab import AwsSpec, Lab
+from ecsconsul.config.aws_settings import AwsSpec
+from ecsconsul.config.lab import Lab
 from ecsconsul.consul.catalog import Consul
 from ecsconsul.consul.dns import lookup
 from ecsconsul.errors import Unreachable

@@ -11,7 +11,8 @@ import pytest
 from msgspec import structs
 
 from ecsconsul.aws_tags import LAB_TAG
-from ecsconsul.config.lab import CONSUL_VERSION, Check, Lab, ServiceSpec
+from ecsconsul.config.lab import Check, Lab, ServiceSpec
+from ecsconsul.config.scalars import CONSUL_VERSION
 from ecsconsul.consul.lab_secrets import MANAGEMENT, rotated
 from ecsconsul.errors import LabError, TargetAbsent
 from ecsconsul.targets.aws import consul_secrets

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from ecsconsul import __version__
-from ecsconsul.config.lab import CONSUL_VERSION, Lab, ServiceSpec
+from ecsconsul.config.lab import Lab, ServiceSpec
+from ecsconsul.config.scalars import CONSUL_VERSION
 from ecsconsul.consul.install import BINARY_VARIABLE, CACHE_VARIABLE, at_hand
 from ecsconsul.consul.lab_secrets import MANAGEMENT
 from ecsconsul.errors import LabError, TargetAbsent

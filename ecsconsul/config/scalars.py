@@ -1,0 +1,107 @@
+"""The kinds of text and numbers that a config may hold, each with its constraint.
+
+The constraints feed the loader's validation, its error messages (`patternErrorMessage`, which editors show too) and the
+JSON Schema (json_schema.py).
+"""
+
+# without `from __future__ import annotations`: msgspec would have to evaluate them as text at every start
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+
+def words(text: str) -> dict[str, object]:
+    """Describes a pattern in words, under the key that editors with JSON Schema support show."""
+    return {"patternErrorMessage": text}
+
+
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$",
+        extra_json_schema=words("2 to 32 lower-case letters, digits and hyphens, starting with a letter"),
+    ),
+]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+# the port of each service that ships with ecsconsul
+LAB_PORT = 4567
+MAX_TASKS = 1000  # of one service
+Duration = Annotated[
+    str,
+    # One number and one unit, above zero: what all of Consul's checks accept.
+    Meta(
+        pattern=r"^0*[1-9][0-9]*(ms|s|m|h)$",
+        extra_json_schema=words("a duration above zero, as Consul writes it: 500ms, 10s, 1m"),
+        examples=["10s"],
+    ),
+]
+HttpPath = Annotated[
+    str, Meta(pattern=r"^/\S*$", extra_json_schema=words("a path that starts with /, such as /health"))
+]
+EnvName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$",
+        extra_json_schema=words("letters, digits, _ . and -, not starting with a digit"),
+    ),
+]
+Tag = Annotated[str, Meta(pattern=r"\S", extra_json_schema=words("a non-empty tag"))]
+TargetName = Literal["local", "aws"]
+RuntimeName = Literal["auto", "processes", "docker"]
+ImageName = Annotated[
+    str, Meta(pattern=r"^[^\s$]+$", extra_json_schema=words("an image name, such as python:3.12-slim"))
+]
+
+# what laptops download and AWS runs unless the config says otherwise: the newest patch of a release that is supported.
+# The only place with it; the next one of the same minor version needs no more than this line and a run of the tests.
+CONSUL_VERSION = "1.22.7"
+CONSUL_REPOSITORY = "hashicorp/consul"
+ConsulVersion = Annotated[
+    str,
+    Meta(
+        pattern=r"^(1\.([89]|[1-9][0-9]+)|([2-9]|[1-9][0-9]+)\.(0|[1-9][0-9]*))\.(0|[1-9][0-9]*)$",
+        extra_json_schema=words(f"a full version X.Y.Z of Consul from 1.8.0 on, such as {CONSUL_VERSION}"),
+        examples=[CONSUL_VERSION],
+    ),
+]
+
+Registry = Annotated[
+    str,
+    # no scheme and no trailing slash: it's the prefix of image names
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]*)*$",
+        extra_json_schema=words("a Docker Hub namespace such as my_docker_hub_repo, or host[:port]/path"),
+        examples=["my_docker_hub_repo", "registry.example:5000/lab"],
+    ),
+]
+VpcId = Annotated[str, Meta(pattern=r"^vpc-[0-9A-Za-z-]+$", extra_json_schema=words("a VPC ID: vpc-..."))]
+SubnetId = Annotated[str, Meta(pattern=r"^subnet-[0-9A-Za-z-]+$", extra_json_schema=words("a subnet ID: subnet-..."))]
+InstanceType = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$",
+        extra_json_schema=words("an EC2 instance type, such as t3.small or t4g.small"),
+        examples=["t3.small"],
+    ),
+]
+KeyName = Annotated[str, Meta(pattern=r"^\S(.*\S)?$", extra_json_schema=words("the name of an EC2 key pair"))]
+_OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+Cidr = Annotated[
+    str,
+    Meta(
+        pattern=rf"^({_OCTET}\.){{3}}{_OCTET}/(3[0-2]|[12]?[0-9])$",
+        extra_json_schema=words("an IPv4 range, such as 203.0.113.7/32"),
+        examples=["203.0.113.7/32"],
+    ),
+]
+PolicyArn = Annotated[
+    str,
+    Meta(
+        pattern=r"^arn:[a-z-]+:iam::(aws|[0-9]{12}):policy/[A-Za-z0-9/+=,.@_-]+$",
+        extra_json_schema=words("the ARN of an IAM policy: arn:aws:iam::123456789012:policy/..."),
+        examples=["arn:aws:iam::123456789012:policy/ecsconsul/consul-lab-boundary"],
+    ),
+]
+Word = Annotated[str, Meta(pattern=r"^[^\s-]\S*$", extra_json_schema=words("a name without spaces"))]
+Access = Literal["ssh", "ssm", "direct"]
