@@ -6,8 +6,7 @@ The built-in lab is a config too: default.yaml, which `ecsconsul init` writes.
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from .. import errors, paths
 from .aws_settings import AwsSpec, RegistratorSpec, SshSpec
 from .lab import Check, ConsulSpec, Lab, ServiceSpec
 from .scalars import EnvName, HttpPath, Name, SubnetId, Tag
+from .warnings import warnings
 from .yaml_reader import MAX_BYTES, MISSING, Mistake, Reader, Stop, closest, compose, join, shown
 
 BUILT_IN = "built-in config"
@@ -104,36 +104,10 @@ def parse(data: bytes, name: str, folder: Path, *, sources: bool = True, warn: W
     if mistakes:
         raise ConfigMistakes(name, mistakes)
     if warn:
-        for text in _warnings(name, config, values):
+        for text in warnings(name, config.reader, config.deprecated, values):
             warn(text)
     services = tuple(ServiceSpec(name=service, **fields) for service, fields in values.pop("services").items())
     return Lab(name=values.pop("lab"), services=services, **values)
-
-
-def _warnings(name: str, config: _Config, values: Values) -> Iterator[str]:
-    if config.deprecated:
-        yield _deprecation(name, config.reader, config.deprecated)
-    image, version = values["aws"].consul_image, values["consul"].version
-    if image and (tag := another_version(image, version)):
-        line = config.reader.line("aws.consul_image")
-        yield (
-            f"{name}:{line}: aws.consul_image has the tag {tag}, but consul.version is {version}, which Consul is"
-            " configured for; give both the same version"
-        )
-
-
-def another_version(image: str, version: str) -> str:
-    """The image's tag, if it names another version of Consul: 1.16 and 1.16.6-ubi name 1.16.6, and latest none."""
-    tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
-    numbers = re.match(r"v?(\d+(?:\.\d+)*)", tag)
-    if numbers is None or f"{version}.".startswith(f"{numbers[1]}."):
-        return ""
-    return tag
-
-
-def _deprecation(name: str, reader: Reader, keys: list[str]) -> str:
-    moves = ", ".join(f"{key} to aws.{key}" for key in keys)
-    return f"{name}:{min(map(reader.line, keys))}: deprecated: move {moves}"
 
 
 class _Config:

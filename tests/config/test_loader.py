@@ -14,6 +14,7 @@ from ecsconsul import paths
 from ecsconsul.config import loader as config
 from ecsconsul.config.lab import Check, Lab
 from ecsconsul.config.scalars import CONSUL_VERSION
+from ecsconsul.config.warnings import another_version
 from ecsconsul.errors import ConfigInvalid, ExitCode
 
 KEYWORDS = (
@@ -227,7 +228,7 @@ def test_other_versions_are_mistakes_with_their_line(folder, version):
     ],
 )
 def test_image_of_another_version_is_recognized(image, tag):
-    assert config.another_version(image, "1.22.7") == tag
+    assert another_version(image, "1.22.7") == tag
 
 
 def test_image_of_another_version_causes_a_warning(folder):
