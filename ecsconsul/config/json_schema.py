@@ -33,6 +33,10 @@ def schema() -> dict[str, Any]:
     fields["check"] = _either(fields["check"], {"$ref": "#/$defs/Check"}, _leaf(HttpPath))
     aws = made["$defs"]["AwsSpec"]["properties"]
     aws["subnets"] = _either(aws["subnets"], _list(SubnetId), _leaf(SubnetId))
+    balancer = made["$defs"]["LoadBalancerSpec"]["properties"]
+    balancer["subnets"] = _either(balancer["subnets"], _list(SubnetId), _leaf(SubnetId))
+    options = made["$defs"]["LogsSpec"]["properties"]["options"]
+    options |= _mapping(_leaf(EnvName), {"type": ["string", "number", "boolean"]})
     for key in MOVED_TO_AWS:
         lab["properties"][key] = aws[key] | {"deprecated": True, "description": f"moved to aws.{key}"}
     check["oneOf"] = [{"required": ["http"]}, {"required": ["ttl"]}, _TCP]

@@ -15,11 +15,14 @@ from .scalars import (
     CONSUL_REPOSITORY,
     CONSUL_VERSION,
     LAB_PORT,
+    MAX_INSTANCES,
     MAX_TASKS,
+    Bucket,
     ConsulVersion,
     Duration,
     HttpPath,
     ImageName,
+    InstanceCount,
     Name,
     Port,
     RuntimeName,
@@ -38,6 +41,10 @@ class Check(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timeout: Annotated[
         Duration | None, Meta(description="time limit of one check, by default Consul's 10s; not for ttl")
     ] = None
+    container: Annotated[
+        bool,
+        Meta(description="whether ECS makes the check too, in the container, so that deployments wait; not for ttl"),
+    ] = True
 
 
 class ServiceSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,6 +78,20 @@ class ServiceSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = None
 
 
+class SnapshotSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Scheduled snapshots of Consul's data. The loader makes `folder` absolute."""
+
+    every: Annotated[Duration, Meta(description="time between two snapshots, at least 1m")] = "1h"
+    keep: Annotated[Duration, Meta(description="how long to keep a snapshot; the newest one is always kept")] = "168h"
+    folder: Annotated[
+        str | None,
+        Meta(description="folder for the snapshots of a lab on this machine; by default one that `down` keeps"),
+    ] = None
+    bucket: Annotated[
+        Bucket | None, Meta(description="your S3 bucket for the snapshots of a lab in AWS; without it there are none")
+    ] = None
+
+
 class ConsulSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The Consul servers of the lab, and the version that its servers and agents run."""
 
@@ -81,6 +102,16 @@ class ConsulSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ConsulVersion,
         Meta(description="version of Consul, on this machine and in AWS; under the free licence MPL up to 1.16.6"),
     ] = CONSUL_VERSION
+    snapshots: Annotated[
+        SnapshotSpec | None, Meta(description="scheduled snapshots of Consul's data, by default none")
+    ] = None
+
+
+class InstanceRange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many ECS instances there may be: as many as the tasks need."""
+
+    min: Annotated[int, Meta(ge=1, le=MAX_INSTANCES, description="fewest ECS instances")]
+    max: Annotated[int, Meta(ge=1, le=MAX_INSTANCES, description="most ECS instances")]
 
 
 class Lab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"name": "lab"}):
@@ -101,7 +132,10 @@ class Lab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=
     base_image: Annotated[
         ImageName | None, Meta(description="base image that replaces the Dockerfiles' own: the build argument BASE")
     ] = None
-    instances: Annotated[int, Meta(ge=1, le=20, description="ECS instances that run the tasks")] = 2
+    instances: Annotated[
+        InstanceCount | InstanceRange,
+        Meta(description="ECS instances that run the tasks: a number, or {min, max} for as many as the tasks need"),
+    ] = 2
     consul: Annotated[ConsulSpec, Meta(description="the Consul servers")] = ConsulSpec()
     aws: Annotated[AwsSpec, Meta(description="settings of the AWS target")] = AwsSpec()
     services: Annotated[tuple[ServiceSpec, ...], Meta(description="the services by name")] = ()
@@ -109,6 +143,16 @@ class Lab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=
     def service(self, name: str) -> ServiceSpec | None:
         """The service of that name, or None."""
         return next((service for service in self.services if service.name == name), None)
+
+    @property
+    def min_instances(self) -> int:
+        """The fewest ECS instances, with which a lab starts."""
+        return self.instances if isinstance(self.instances, int) else self.instances.min
+
+    @property
+    def max_instances(self) -> int:
+        """The most ECS instances; more than `min_instances` if their number follows the tasks."""
+        return self.instances if isinstance(self.instances, int) else self.instances.max
 
     @property
     def consul_image(self) -> str:

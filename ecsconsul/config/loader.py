@@ -14,9 +14,9 @@ from msgspec import NODEFAULT, Struct, structs
 from yaml.nodes import Node, ScalarNode, SequenceNode
 
 from .. import errors, paths
-from .aws_settings import AwsSpec, RegistratorSpec, SshSpec
-from .lab import Check, ConsulSpec, Lab, ServiceSpec
-from .scalars import EnvName, HttpPath, Name, SubnetId, Tag
+from .aws_settings import AlarmsSpec, AwsSpec, LoadBalancerSpec, LogsSpec, RegistratorSpec, SshSpec
+from .lab import Check, ConsulSpec, InstanceRange, Lab, ServiceSpec, SnapshotSpec
+from .scalars import EnvName, HttpPath, InstanceCount, Name, SubnetId, Tag
 from .warnings import warnings
 from .yaml_reader import MAX_BYTES, MISSING, Mistake, Reader, Stop, closest, compose, join, shown
 
@@ -35,7 +35,13 @@ _COMPOSE_WORDS = {
     "container_port": "port",
     "name": "lab",
 }
-_REQUIRED = {"services": "a lab needs at least one service", "path": "the folder with the Dockerfile"}
+_REQUIRED = {
+    "services": "a lab needs at least one service",
+    "path": "the folder with the Dockerfile",
+    "certificate": "HTTPS needs one; ACM issues it",
+    "min": "the fewest ECS instances",
+    "max": "the most ECS instances",
+}
 # keys that used to stand beside `aws`; the schema marks them as deprecated
 MOVED_TO_AWS = ("registry", "registrator")
 _RESERVED_NAMES = {"consul"}
@@ -122,11 +128,15 @@ class _Config:
             "subnets": self.subnets,
             "ssh": self.ssh,
             "registrator": lambda node, path: self.part(node, path, RegistratorSpec),
+            "load_balancer": lambda node, path: self.part(node, path, LoadBalancerSpec, {"subnets": self.subnets}),
+            "alarms": lambda node, path: self.part(node, path, AlarmsSpec),
+            "logs": lambda node, path: self.part(node, path, LogsSpec, {"options": self.environment}),
         }
 
     def lab(self, root: Node) -> Values:
         special: dict[str, FieldReader] = {
-            "consul": lambda node, path: self.part(node, path, ConsulSpec),
+            "instances": self.instances,
+            "consul": lambda node, path: self.part(node, path, ConsulSpec, {"snapshots": self.snapshots}),
             "aws": lambda node, path: self.part(node, path, AwsSpec, self.aws_special),
             "services": self.services,
         }
@@ -191,20 +201,34 @@ class _Config:
 
     def part(self, node: Node, path: str, kind: type[Struct], special: dict[str, FieldReader] | None = None) -> Any:
         values = self.struct(node, path, kind, special or {})
-        return kind(**values) if values else MISSING
+        required = {field.name for field in _fields(kind) if field.required}
+        return kind(**values) if values and values.keys() >= required else MISSING
+
+    def instances(self, node: Node, path: str) -> Any:
+        """A number, or the fewest and the most."""
+        if isinstance(node, ScalarNode):
+            return self.reader.leaf(node, InstanceCount, path)
+        found = self.part(node, path, InstanceRange)
+        if found is not MISSING and found.min > found.max:
+            self.reader.wrong(join(path, "min"), f"{found.min} is more than max, which is {found.max}")
+            return MISSING
+        return found
+
+    def snapshots(self, node: Node, path: str) -> Any:
+        return self.part(node, path, SnapshotSpec, {"folder": self.own_path})
 
     def ssh(self, node: Node, path: str) -> Any:
-        return self.part(node, path, SshSpec, {"key": self.key_file})
+        return self.part(node, path, SshSpec, {"key": self.own_path})
 
-    def key_file(self, node: Node, path: str) -> Any:
-        """The absolute path; the file needn't exist before it's used."""
+    def own_path(self, node: Node, path: str) -> Any:
+        """The absolute path of a file or folder of the user's; it needn't exist before it's used."""
         given = self.reader.leaf(node, str, path)
         if given is MISSING:
             return MISSING
         try:
             return str((self.folder / Path(given).expanduser()).absolute())
         except RuntimeError as error:  # no such ~user
-            self.reader.wrong(path, f"can't read the file: {error}")
+            self.reader.wrong(path, f"can't find it: {error}")
             return MISSING
 
     def subnets(self, node: Node, path: str) -> Any:
@@ -297,13 +321,14 @@ class _Config:
         if len(kinds) != 1:
             got = " and ".join(kinds) or "none"
             self.reader.wrong(path, f"expected exactly one of http, tcp and ttl, got {got}")
-        for key in ("interval", "timeout"):
+        for key in ("interval", "timeout", "container"):
             if kinds == ["ttl"] and join(path, key) in self.reader:
                 self.reader.wrong(join(path, key), "not allowed with ttl, where the task itself reports to Consul")
 
     def host_ports(self, lab: Values) -> None:
         """A host port serves one task per instance, so no two services can share it."""
         instances = lab.get("instances")
+        most = instances.max if isinstance(instances, InstanceRange) else instances
         taken: dict[int, str] = {}
         for name, service in lab.get("services", {}).items():
             path = f"services.{name}.host_port"
@@ -315,8 +340,8 @@ class _Config:
             if taken.setdefault(port, path) != path:
                 first = taken[port]
                 self.reader.wrong(path, f"{port} is also {first} on line {self.reader.line(first)}")
-            if instances and count and count > instances:
-                why = f"only one task per instance can use {port}; count is {count}, instances is {instances}"
+            if most and count and count > most:
+                why = f"only one task per instance can use {port}; count is {count}, instances is {most}"
                 self.reader.wrong(path, f"{why}; remove host_port for dynamic ports")
 
 

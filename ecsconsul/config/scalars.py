@@ -27,6 +27,8 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 # the port of each service that ships with ecsconsul
 LAB_PORT = 4567
 MAX_TASKS = 1000  # of one service
+MAX_INSTANCES = 20
+InstanceCount = Annotated[int, Meta(ge=1, le=MAX_INSTANCES)]
 Duration = Annotated[
     str,
     # One number and one unit, above zero: what all of Consul's checks accept.
@@ -105,3 +107,53 @@ PolicyArn = Annotated[
 ]
 Word = Annotated[str, Meta(pattern=r"^[^\s-]\S*$", extra_json_schema=words("a name without spaces"))]
 Access = Literal["ssh", "ssm", "direct"]
+Bridge = Annotated[
+    str,
+    # Docker gives the bridge the address itself, so it's an address of a range and not the range; a /30 would hold one
+    # container
+    Meta(
+        pattern=rf"^({_OCTET}\.){{3}}{_OCTET}/(2[0-8]|1[0-9]|[89])$",
+        extra_json_schema=words("the bridge's own address with its range, such as 172.17.0.1/16"),
+        examples=["172.17.0.1/16"],
+    ),
+]
+CertificateArn = Annotated[
+    str,
+    Meta(
+        pattern=r"^arn:[a-z-]+:acm:[a-z0-9-]+:[0-9]{12}:certificate/[A-Za-z0-9-]+$",
+        extra_json_schema=words("the ARN of a certificate in ACM: arn:aws:acm:REGION:ACCOUNT:certificate/..."),
+        examples=["arn:aws:acm:eu-central-1:123456789012:certificate/12345678-1234-1234-1234-123456789012"],
+    ),
+]
+TopicArn = Annotated[
+    str,
+    Meta(
+        pattern=r"^arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}$",
+        extra_json_schema=words("the ARN of an SNS topic: arn:aws:sns:REGION:ACCOUNT:NAME"),
+        examples=["arn:aws:sns:eu-central-1:123456789012:on-call"],
+    ),
+]
+KmsKeyArn = Annotated[
+    str,
+    Meta(
+        pattern=r"^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$",
+        extra_json_schema=words("the ARN of a KMS key: arn:aws:kms:REGION:ACCOUNT:key/..."),
+        examples=["arn:aws:kms:eu-central-1:123456789012:key/12345678-1234-1234-1234-123456789012"],
+    ),
+]
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html, without dots, which break TLS names
+Bucket = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$",
+        extra_json_schema=words("the name of an S3 bucket: 3 to 63 lower-case letters, digits and hyphens"),
+        examples=["my-backups"],
+    ),
+]
+# https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
+RetentionDays = Literal[
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653
+]
+# of those that ECS knows for EC2: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_LogConfiguration.html
+# (awsfirelens needs a container of its own in the task)
+LogDriver = Literal["awslogs", "fluentd", "gelf", "journald", "json-file", "splunk", "syslog"]

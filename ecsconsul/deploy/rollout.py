@@ -118,7 +118,7 @@ class Rollout:
 
     def _awaits_instances(self, waited: float) -> bool:
         """Whether instances that have yet to join will make room."""
-        return waited < BOOT_TIMEOUT and self._instances() < self._lab.instances
+        return waited < BOOT_TIMEOUT and self._instances() < self._lab.min_instances
 
     def _instances(self) -> int:
         """How many container instances the cluster has."""

@@ -42,8 +42,12 @@ class StackStep(BaseStep):
 
     @cached_property
     def _desired(self) -> dict[str, Any]:
-        template = hashlib.sha256(stack_template().encode()).hexdigest()
+        template = hashlib.sha256(self._template.encode()).hexdigest()
         return {"template": template, "parameters": self._lab_parameters()}
+
+    @cached_property
+    def _template(self) -> str:
+        return stack_template(self._target.template_parts)
 
     def inspect(self) -> Actual | None:
         stack = self._describe()
@@ -236,11 +240,10 @@ class StackStep(BaseStep):
     def _request(self, stack: Mapping[str, Any] | None, report: Report) -> dict[str, Any]:
         image, kept = self._target.pinned_image(self._lab.consul_image, report.say), kept_parameters(stack)
         parameters = {**self._lab_parameters(), "ConsulImage": image, **self._target.stack_parameters(), **kept}
-        template = stack_template()
         return {
             "StackName": self._lab.name,
-            "TemplateBody": template,
-            "ResourceTypes": resource_types(template),
+            "TemplateBody": self._template,
+            "ResourceTypes": resource_types(self._template),
             "Parameters": as_items(parameters, key="ParameterKey", value="ParameterValue"),
             "Capabilities": ["CAPABILITY_IAM"],
             "Tags": as_items(tags_for(self._lab.name, self.desired()), key="Key", value="Value"),
@@ -251,7 +254,7 @@ class StackStep(BaseStep):
         return {
             "LabName": self._lab.name,
             "EcsClusterName": self._lab.name,
-            "InstanceCount": str(self._lab.instances),
+            "InstanceCount": str(self._lab.min_instances),
             "ConsulServers": str(self._lab.consul.servers),
             "InstanceType": aws.instance_type,
             "ConsulImage": self._lab.consul_image,
@@ -293,7 +296,7 @@ class StackParametersStep(StackStep):
         return {
             "StackName": self._lab.name,
             "UsePreviousTemplate": True,
-            "ResourceTypes": resource_types(stack_template()),
+            "ResourceTypes": resource_types(self._template),
             "Parameters": [
                 *({"ParameterKey": name, "UsePreviousValue": True} for name in others),
                 *as_items(self._parameters, key="ParameterKey", value="ParameterValue"),

@@ -1,33 +1,54 @@
-"""Builds the CloudFormation template: templates/consul-lab.yaml with the boot scripts beside it included.
+"""Builds the CloudFormation template: templates/consul-lab.yaml with its boot scripts, and parts where asked for.
 
-The file alone is a valid template, but its instances would do nothing.
+A part (templates/parts/NAME.yaml) adds parameters, resources and so on to the sections of the template. The file alone
+is a valid template, but its instances would do nothing.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ..paths import templates_dir
 
 _INCLUDE = re.compile(r"^( *)# include: (\S+)\n", re.MULTILINE)
 _SHEBANG = re.compile(r"\A#!.*\n")
 _TYPE = re.compile(r"^    Type: (\S+)$", re.MULTILINE)
+_PARAMETER = re.compile(r"^  (\w+):$", re.MULTILINE)
 # lines that are only a comment, but for the first line of a script, and empty lines
 _COMMENT = re.compile(r"^ *(#(?!!).*)?\n", re.MULTILINE)
+_SECTION = re.compile(r"^(\w+):\n((?:[ #].*\n|\n)*)", re.MULTILINE)
+_USER_DATA = re.compile(r"^( *)Fn::Base64: !Sub \|\n((?:\1 .*\n)+)", re.MULTILINE)
 
 
-def stack_template() -> str:
+def stack_template(parts: Iterable[str] = ()) -> str:
     """The template as it is sent to CloudFormation: without comments, because it may have 51,200 bytes."""
     folder = templates_dir()
-    text = with_scripts((folder / "consul-lab.yaml").read_text(), lambda name: (folder / name).read_text())
-    return _COMMENT.sub("", text)
+    text = (folder / "consul-lab.yaml").read_text()
+    for part in parts:
+        text = with_part(text, (folder / "parts" / f"{part}.yaml").read_text())
+    text = with_scripts(text, lambda name: (folder / name).read_text())
+    return _USER_DATA.sub(_in_one_line, _COMMENT.sub("", text))
 
 
 def resource_types(template: str) -> list[str]:
     """The types of the template's resources. A policy can only limit them if the request names them."""
     # parameters have types too, and stand before the resources
     return sorted(set(_TYPE.findall(template.partition("\nResources:\n")[2])))
+
+
+def parameter_names(template: str) -> set[str]:
+    """The names of the template's parameters."""
+    return set(_PARAMETER.findall(dict(_SECTION.findall(template))["Parameters"]))
+
+
+def with_part(template: str, part: str) -> str:
+    """The template with what each section of the part has added to the same section."""
+    for name, body in _SECTION.findall(part):
+        found = next(match for match in _SECTION.finditer(template) if match[1] == name)
+        template = f"{template[: found.end()].rstrip()}\n{body.rstrip()}\n\n{template[found.end() :]}"
+    return template
 
 
 def with_scripts(template: str, read: Callable[[str], str]) -> str:
@@ -42,3 +63,19 @@ def with_scripts(template: str, read: Callable[[str], str]) -> str:
         return "".join(line[1] + each if each.strip() else each for each in text.splitlines(keepends=True))
 
     return _INCLUDE.sub(script, template)
+
+
+def _in_one_line(user_data: re.Match[str]) -> str:
+    """User data as one quoted string. The indentation of its lines would be a sixth of the template.
+
+    User data may have 16 KB, so the lines lose their own indentation too; the scripts' here-documents don't need it.
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-add-user-data.html
+    """
+    text = "".join(line.lstrip(" ") for line in user_data[2].splitlines(keepends=True))
+    return f"{user_data[1]}Fn::Base64: !Sub {json.dumps(text)}\n"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(stack_template(sys.argv[1:]))

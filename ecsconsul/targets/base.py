@@ -114,6 +114,10 @@ class Target(Protocol):
     def teardown(self, say: Say) -> None:
         """Delete what `bootstrap` created; safe to repeat."""
 
+    @property
+    def template_parts(self) -> tuple[str, ...]:
+        """The parts that the stack's template has besides its own resources: names of files in templates/parts."""
+
     def stack_parameters(self) -> dict[str, str]:
         """The template parameters that only the target knows; not part of the stack's fingerprint."""
 

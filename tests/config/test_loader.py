@@ -502,7 +502,7 @@ def test_mistakes_have_line_column_and_path(folder):
         ("check: {}", "4: services.web.check: expected exactly one of http, tcp and ttl, got none"),
         (
             "check: []",
-            "4: services.web.check: expected a mapping with http, tcp, ttl, interval, timeout, got a list",
+            "4: services.web.check: expected a mapping with http, tcp, ttl, interval, timeout, container, got a list",
         ),
         ("check: {tcp: false}", "4: services.web.check: expected exactly one of http, tcp and ttl, got none"),
         (
@@ -576,7 +576,7 @@ def test_a_duration_without_unit_is_understood(folder):
         ("lab: one".encode("utf-16"), "1: : not UTF-8: byte 0xff"),
         ("<<: 3\n" + web(""), "1: : << merges mappings, not 3"),
         ("consul: {servers: 2}\n" + web(""), "1: consul.servers: expected one of 1, 3, 5, got 2"),
-        ("consul: 3\n" + web(""), "1: consul: expected a mapping with servers, version, got 3"),
+        ("consul: 3\n" + web(""), "1: consul: expected a mapping with servers, version, snapshots, got 3"),
         (
             "lab: no\n" + web(""),
             "1: lab: expected 2 to 32 lower-case letters, digits and hyphens, starting with a l",
@@ -756,3 +756,81 @@ def parse_or_reject(folder: Path, data: bytes) -> None:
     except config.ConfigMistakes as error:
         assert error.mistakes
         assert all(mistake.line >= 1 and mistake.message for mistake in error.mistakes)
+
+
+# --- what a team operates in AWS
+
+OPERATED = """consul:
+  snapshots: {every: 30m, folder: backups, bucket: my-backups}
+instances: {min: 2, max: 6}
+aws:
+  server_instance_type: t4g.small
+  docker_bridge: 10.200.0.1/24
+  load_balancer:
+    certificate: arn:aws:acm:eu-central-1:123456789012:certificate/12345678-ab
+    subnets: [subnet-1, subnet-2]
+  alarms: {topic: "arn:aws:sns:eu-central-1:123456789012:on-call"}
+  logs:
+    retention_days: 30
+    kms_key: arn:aws:kms:eu-central-1:123456789012:key/12345678-ab
+    driver: splunk
+    options: {splunk-url: "https://splunk.example", splunk-insecureskipverify: no}
+"""
+
+
+def test_settings_of_an_operated_lab(folder):
+    lab = read(folder, OPERATED + web("check: {http: /health, container: false}"))
+    assert (lab.min_instances, lab.max_instances) == (2, 6)
+    snapshots = lab.consul.snapshots
+    assert snapshots and (snapshots.every, snapshots.keep, snapshots.bucket) == ("30m", "168h", "my-backups")
+    assert snapshots.folder == str(folder / "backups")
+    aws = lab.aws
+    assert (aws.instance_type, aws.server_type, aws.docker_bridge) == ("t3.small", "t4g.small", "10.200.0.1/24")
+    assert aws.load_balancer and aws.load_balancer.subnets == ("subnet-1", "subnet-2")
+    assert not aws.load_balancer.internal
+    assert aws.alarms.topic == "arn:aws:sns:eu-central-1:123456789012:on-call"
+    assert (aws.logs.retention_days, aws.logs.driver) == (30, "splunk")
+    assert aws.logs.options == {"splunk-url": "https://splunk.example", "splunk-insecureskipverify": "false"}
+    assert not lab.services[0].check.container
+
+
+def test_defaults_of_an_operated_lab(folder):
+    lab = read(folder, "consul: {snapshots: {}}\n" + web(""))
+    assert (lab.min_instances, lab.max_instances, lab.aws.server_type) == (2, 2, "t3.small")
+    assert lab.consul.snapshots and lab.consul.snapshots.folder is None
+    assert lab.aws.load_balancer is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("instances: {min: 3, max: 2}", "1: instances.min: 3 is more than max, which is 2"),
+        ("instances: {min: 3}", "1: instances: max is missing: the most ECS instances"),
+        ("instances: 0", "1: instances: expected a whole number from 1 to 20, got 0"),
+        ("instances: [2]", "1: instances: expected a mapping with min, max, got a list"),
+        (
+            "aws: {load_balancer: {subnets: subnet-1}}",
+            "1: aws.load_balancer: certificate is missing: HTTPS needs one; ACM issues it",
+        ),
+        ("aws: {docker_bridge: 172.17.0.1}", "1: aws.docker_bridge: expected the bridge's own address with its range"),
+        ("aws: {docker_bridge: 172.17.0.1/30}", "1: aws.docker_bridge: expected the bridge's own address"),
+        ("aws: {logs: {retention_days: 8}}", "1: aws.logs.retention_days: expected one of 1, 3, 5, 7,"),
+        ("aws: {logs: {driver: awslog}}", "1: aws.logs.driver: expected one of awslogs"),
+        ("aws: {alarms: {topic: on-call}}", "1: aws.alarms.topic: expected the ARN of an SNS topic"),
+        ("consul: {snapshots: {bucket: My_Backups}}", "1: consul.snapshots.bucket: expected the name of an S3 bucket"),
+        ("consul: {snapshots: {every: 1d}}", "1: consul.snapshots.every: expected a duration above zero"),
+    ],
+)
+def test_mistakes_of_an_operated_lab(folder, text, message):
+    assert only(folder, text + "\n" + web("")).startswith(message)
+
+
+def test_fixed_port_may_have_as_many_tasks_as_there_may_be_instances(folder):
+    assert read(folder, "instances: {min: 1, max: 3}\n" + web("host_port: 80\ncount: 3")).services[0].count == 3
+    assert "count is 4, instances is 3" in only(
+        folder, "instances: {min: 1, max: 3}\n" + web("host_port: 80\ncount: 4")
+    )
+
+
+def test_container_check_needs_a_check_that_ecs_can_make(folder):
+    assert only(folder, web("check: {ttl: 30s, container: true}")).startswith("4: services.web.check.container: not")

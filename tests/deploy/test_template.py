@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from ecsconsul.deploy.template import resource_types, stack_template, with_scripts
+import json
+import re
+
+from ecsconsul.deploy.template import parameter_names, resource_types, stack_template, with_part, with_scripts
 from ecsconsul.paths import templates_dir
 
 SCRIPTS = {"one.sh": '#!/bin/bash\n# says\necho "$name ${name}"\n\nif true; then\n    :\nfi\n', "two.sh": "echo two\n"}
@@ -22,12 +25,17 @@ def test_template_without_includes_is_unchanged() -> None:
     assert with_scripts(text, SCRIPTS.__getitem__) == text
 
 
+def user_data() -> list[str]:
+    """The scripts as the template has them, each a text in one line."""
+    return [json.loads(text) for text in re.findall(r"Fn::Base64: !Sub (.*)\n", stack_template())]
+
+
 def test_the_shipped_template_has_all_its_scripts() -> None:
-    text = stack_template()
-    assert "# include:" not in text
+    text = "".join(user_data())
+    assert "# include:" not in stack_template()
     for script in templates_dir().glob("*.sh"):
         longest = max((line for line in script.read_text().splitlines() if "#" not in line), key=len)
-        assert longest.replace("${", "${!") in text, script.name
+        assert longest.replace("${", "${!").strip() in text, script.name
 
 
 def test_resource_types_are_those_of_the_resources() -> None:
@@ -41,8 +49,35 @@ def test_resource_types_are_those_of_the_resources() -> None:
 
 def test_sent_template_has_no_comments_but_whole_scripts() -> None:
     lines = stack_template().splitlines()
-    assert [
-        line for line in lines if line.lstrip().startswith("#") and not line.lstrip().startswith("#!/bin/bash")
-    ] == []
-    assert sum(line.strip() == "#!/bin/bash" for line in lines) == 2
+    assert [line for line in lines if line.lstrip().startswith("#")] == []
     assert "" not in lines
+    scripts = user_data()
+    assert [script.splitlines()[0] for script in scripts] == ["#!/bin/bash"] * 2
+    assert [line for script in scripts for line in script.splitlines()[1:] if line.startswith("#")] == []
+
+
+def test_sent_template_is_within_the_limits() -> None:
+    """CloudFormation: docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html; and EC2."""
+    assert len(stack_template([path.stem for path in sorted((templates_dir() / "parts").glob("*.yaml"))])) <= 51_200
+    assert max(map(len, user_data())) <= 16_384
+
+
+TEMPLATE = """Parameters:
+  One:
+    Type: String
+
+Resources:
+  A:
+    Type: AWS::B::C
+Outputs:
+  A:
+    Value: !Ref A
+"""
+
+
+def test_part_adds_to_the_sections_of_the_template() -> None:
+    part = "# more\nParameters:\n  Two:\n    Type: Number\nResources:\n  # why\n  D:\n    Type: AWS::E::F\n"
+    found = with_part(TEMPLATE, part)
+    assert found.index("  One:") < found.index("  Two:") < found.index("Resources:") < found.index("  A:")
+    assert found.index("Type: AWS::B::C") < found.index("  D:\n    Type: AWS::E::F\n\nOutputs:")
+    assert (parameter_names(found), resource_types(found)) == ({"One", "Two"}, ["AWS::B::C", "AWS::E::F"])

@@ -73,6 +73,7 @@ class FakeTarget:
     region: str = REGION
     runtime_info: RuntimeInfo | None = None
     system_services: tuple[str, ...] = ()
+    template_parts: tuple[str, ...] = ()
     polling: PollingPolicy = field(default_factory=lambda: PollingPolicy(delay=0.0, attempts=20))
     images: MemoryImages = field(default_factory=MemoryImages)
     secrets: dict[str, TaskSecrets] = field(default_factory=dict)

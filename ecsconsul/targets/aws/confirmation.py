@@ -15,10 +15,10 @@ def confirmation(lab: Lab, stack: StackInfo | None, identity: Identity, region: 
     if stack and stack.lives and not _grows(lab, stack):
         return None
     verb = "will add resources" if stack else "will create resources"
-    total = lab.consul.servers + lab.instances
+    total = lab.consul.servers + lab.min_instances
     lines = [
         f"`up` {verb} in AWS account {identity.account}, region {region} (as {identity.arn}):",
-        f"  {_many(lab.consul.servers, 'Consul server')} and {_many(lab.instances, 'ECS instance')},"
+        f"  {_many(lab.consul.servers, 'Consul server')} and {_many(lab.min_instances, 'ECS instance')},"
         f" {lab.aws.instance_type}: {total} instances,"
         f" each with a {VOLUME_GIB} GiB volume and a public IPv4 address",
         f"  3 IAM roles, security groups that open ports {_ports(lab)} to the internet, a log group, an ECS cluster",
@@ -33,7 +33,7 @@ def _grows(lab: Lab, stack: StackInfo) -> bool:
     known = stack.parameters
     if known.get("InstanceType") != lab.aws.instance_type:
         return True
-    counts = {"InstanceCount": lab.instances, "ConsulServers": lab.consul.servers}
+    counts = {"InstanceCount": lab.min_instances, "ConsulServers": lab.consul.servers}
     return any(count > _number(known.get(name)) for name, count in counts.items())
 
 

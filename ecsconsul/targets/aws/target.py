@@ -119,7 +119,7 @@ class AwsTarget:
         self._secrets().keep_rotation(rotation)
 
     def rotation_cost(self) -> str | None:
-        number = self._lab.consul.servers + self._lab.instances
+        number = self._lab.consul.servers + self._lab.min_instances
         return (
             f"`rotate` replaces the {number} instances of the lab {self._lab.name} one by one, which takes minutes for "
             "each. Their tasks move to the other instances meanwhile."
@@ -131,6 +131,10 @@ class AwsTarget:
         return {GENERATION_PARAMETER: lab_secrets.generation}
 
     # the stack
+
+    @property
+    def template_parts(self) -> tuple[str, ...]:
+        return ()
 
     def stack_parameters(self) -> dict[str, str]:
         found = self._preflight

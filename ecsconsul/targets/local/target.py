@@ -34,6 +34,7 @@ class LocalTarget:
     polling = PollingPolicy(delay=0.05, attempts=1200)
     # each ECS instance has a Registrator inside the region
     system_services = ()
+    template_parts: tuple[str, ...] = ()
 
     def __init__(self, lab: Lab, *, region: str | None = None, runtime: str | None = None) -> None:
         self._lab = lab
@@ -235,7 +236,7 @@ class LocalTarget:
             binary,
             self._lab.consul.servers,
             must_share_address(),
-            ecs_instances=self._lab.instances,
+            ecs_instances=self._lab.min_instances,
             runtime=selection.runtime,
             runtime_why=selection.why,
             engine=selection.engine,
