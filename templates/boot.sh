@@ -246,3 +246,28 @@ await_consul() {
     say "waiting for Consul to join"
     retry_for "$JOIN_SECONDS" has_joined
 }
+
+# as_service NAME VARIABLE...: lets systemd run the function NAME, with the script's functions and these variables, from
+# now on and after each reboot.
+as_service() {
+    local program=$SECRETS/$1
+    {
+        echo '#!/bin/bash'
+        declare -p HOME LAB REGION INSTANCE_ID ADDRESS RESOURCE SECRETS CONSUL "${@:2}" \
+            AWS_DEFAULT_REGION AWS_PAGER AWS_METADATA_SERVICE_NUM_ATTEMPTS
+        declare -f
+        echo "$1"
+    } >"$program"
+    cat >"/etc/systemd/system/ecsconsul-$1.service" <<END
+[Unit]
+After=network-online.target docker.service
+[Service]
+ExecStart=/bin/bash $program
+Restart=always
+RestartSec=10
+[Install]
+WantedBy=multi-user.target
+END
+    systemctl daemon-reload
+    systemctl enable --now --no-block "ecsconsul-$1.service"
+}

@@ -51,6 +51,10 @@ before_start() {
 case "$*" in
 "start docker.service") before_start; start ;;
 "restart docker.service") stop; before_start; start ;;
+"enable --now --no-block ecsconsul-"*)
+    command=$(sed -n 's/^ExecStart=//p' "/etc/systemd/system/${*: -1}")
+    setsid $command </dev/null >>"/var/log/${*: -1}.log" 2>&1 &
+    ;;
 esac
 """
 

@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
@@ -61,9 +61,41 @@ class Signal:
     alive: bool
 
 
+@dataclass(frozen=True)
+class Request:
+    """A request to the AWS API that an instance has signed."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: str
+    instance: Ec2Instance
+
+    @property
+    def operation(self) -> str:
+        """The operation in a JSON protocol's header, without the service: GetParameter."""
+        return self.headers.get("X-Amz-Target", "").rpartition(".")[2]
+
+    @property
+    def form(self) -> dict[str, str]:
+        """The fields of a request in the query protocol."""
+        return {key: values[0] for key, values in parse_qs(self.body).items()}
+
+
+class Answer(NamedTuple):
+    """What the AWS API answers."""
+
+    status: int
+    body: str
+    kind: str = "text/xml"
+
+
 @dataclass
 class Cloud:
-    """The state behind the VPC's AWS API, and the requests it received."""
+    """The state behind the VPC's AWS API, and the requests it received.
+
+    `services` are those beside SSM, EC2 and CloudFormation, by the first label of their host name.
+    """
 
     region: str
     parameters: dict[str, str]
@@ -71,6 +103,7 @@ class Cloud:
     is_alive: Callable[[str], bool] = lambda instance: False
     signals: list[Signal] = field(default_factory=list)
     unsigned: list[str] = field(default_factory=list)
+    services: dict[str, Callable[[Request], Answer]] = field(default_factory=dict)
 
 
 def sh(*argv: str, timeout: float = 30.0) -> str:
@@ -233,13 +266,22 @@ class _Metadata(_Handler):
 class _AwsApi(_Handler):
     """The operations of SSM, EC2 and CloudFormation that the scripts and Consul call."""
 
+    def do_GET(self) -> None:
+        self.do_POST()
+
+    do_PUT = do_DELETE = do_HEAD = do_GET
+
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"] or 0)).decode()
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0)).decode("latin-1")
         service = (self.headers["Host"] or "").partition(".")[0]
         credential = self.headers["Authorization"] or ""
         if f"Credential={KEY_ID}/" not in credential or self.headers["X-Amz-Security-Token"] != SESSION:
             self.cloud.unsigned.append(service)
             return self.answer(403, "")
+        if service in self.cloud.services:
+            instance = next(one for one in self.cloud.instances.values() if one.address == self.client_address[0])
+            request = Request(self.command, self.path, dict(self.headers), body, instance)
+            return self.answer(*self.cloud.services[service](request))
         if service == "ssm":
             return self._ssm(json.loads(body))
         form = {key: values[0] for key, values in parse_qs(body).items()}
@@ -361,7 +403,7 @@ def _reply(at: Vpc, wire: bytes) -> bytes:
     query = dns.message.from_wire(wire)
     name = query.question[0].name.to_text().lower()
     response = dns.message.make_response(query, recursion_available=True)
-    known = {**OUTSIDE, **{f"{s}.{at.cloud.region}.amazonaws.com.": AWS_API for s in _SERVICES}}
+    known = {**OUTSIDE, **{f"{s}.{at.cloud.region}.amazonaws.com.": AWS_API for s in (*_SERVICES, *at.cloud.services)}}
     if name not in known:
         response.set_rcode(dns.rcode.NXDOMAIN)
     elif query.question[0].rdtype == dns.rdatatype.A:
