@@ -12,7 +12,7 @@ from ..errors import Unreachable
 from ..registrator.consul_client import ConsulClient
 from .consul_acl import ConsulAcl
 from .ecs import scheduler
-from .ecs.model import DRAINING, STOPPED, ContainerInstance, Service, Task
+from .ecs.model import ACTIVE, DRAINING, STOPPED, ContainerInstance, Service, Task
 from .ecs.placement import Unplaceable
 from .ecs.state import Ecs
 from .registrators import Registrators
@@ -41,6 +41,8 @@ class ControlLoop:
         self._instances: dict[str, Ec2Instance] = {}
         self._supervisors: dict[str, TaskSupervisor] = {}
         self._closing = threading.Event()
+        # notified after each pass
+        self.passed = threading.Condition(ecs.lock)
         self.on_pass: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
 
@@ -65,6 +67,26 @@ class ControlLoop:
         with self._ecs.lock:
             self._instances.pop(instance.instance_id, None)
 
+    def drain_instance(self, instance_id: str, seconds: float) -> bool:
+        """Drain an instance; True once no task is left on it, False when some are after that many seconds.
+
+        Without another instance that takes tasks there is nowhere to go: the tasks of services stay, and it's False.
+        """
+        with self.passed:
+            instance = self._ecs.instance(instance_id)
+            if instance and instance.status == ACTIVE:
+                self._ecs.set_instance_status(instance, DRAINING)
+            self.passed.wait_for(lambda: self._closing.is_set() or not self._drains(instance_id), seconds)
+            return not self._is_busy(instance_id)
+
+    def _drains(self, instance_id: str) -> bool:
+        instance = self._ecs.instance(instance_id)
+        others = self._ecs.instances_of(instance.cluster) if instance else []
+        return self._is_busy(instance_id) and any(other.status == ACTIVE for other in others)
+
+    def _is_busy(self, instance_id: str) -> bool:
+        return any(task.last_status != STOPPED for task in self._ecs.tasks_on(instance_id))
+
     def use_token(self, token: str) -> None:
         """Let all Registrators send this Consul token."""
         self._registrators.use_token(token)
@@ -74,6 +96,8 @@ class ControlLoop:
         self._closing.set()
         self._ecs.changed.set()
         self._thread.join()
+        with self.passed:
+            self.passed.notify_all()
         supervisors = self._all_supervisors()
         for supervisor in supervisors:
             supervisor.request_stop(hurry=True)
@@ -114,6 +138,7 @@ class ControlLoop:
             self._reconcile_tasks()
             self._ecs.forget_old_tasks()
             self.on_pass()
+            self.passed.notify_all()
 
     def _seconds_until_next_start(self) -> float | None:
         """Seconds until a throttled service may start a task again."""

@@ -167,6 +167,7 @@ class ContainerInstance:
     connected: bool = True
     registered_at: float = field(default_factory=time.time)
     tags: list[dict[str, str]] = field(default_factory=list)
+    attributes: dict[str, str] = field(default_factory=dict)
 
 
 def needed(task_definition: dict[str, Any]) -> tuple[int, int]:

@@ -34,7 +34,7 @@ def service(service: Service, tasks: Sequence[Task], ecs: Ecs, *, with_tags: boo
         "loadBalancers": [],
         "serviceRegistries": [],
         "placementConstraints": [],
-        "placementStrategy": [{"type": "spread", "field": "instanceId"}],
+        "placementStrategy": [],
         **service.settings,
         "deploymentConfiguration": _configuration(service),
         "deployments": []
@@ -139,7 +139,7 @@ def container_instance(instance: ContainerInstance, tasks: Sequence[Task]) -> Js
         "pendingTasksCount": _count(tasks, PENDING),
         "registeredResources": _resources(instance.cpu, instance.memory),
         "remainingResources": _resources(free_cpu, free_memory),
-        "attributes": [],
+        "attributes": [{"name": name, "value": value} for name, value in instance.attributes.items()],
         "attachments": [],
         "registeredAt": instance.registered_at,
         "version": 1,

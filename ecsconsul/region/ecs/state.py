@@ -22,7 +22,7 @@ from .model import (
     Service,
     Task,
 )
-from .placement import Unplaceable, place
+from .placement import SPREAD, Unplaceable, place
 
 Json = dict[str, Any]
 
@@ -159,7 +159,8 @@ class Ecs:
         self, cluster: str, definition: Json, group: str, *, overrides: Json, service: Service | None = None
     ) -> Task | Unplaceable:
         """Place a task; the control loop starts it. Returns the reason when no instance can take it."""
-        instance = place(definition, group, self.instances_of(cluster), self._tasks.values())
+        strategy = (service.settings.get("placementStrategy") if service else None) or SPREAD
+        instance = place(definition, group, self.instances_of(cluster), self._tasks.values(), strategy)
         if isinstance(instance, Unplaceable):
             return instance
         task_id = uuid.uuid4().hex
@@ -219,6 +220,9 @@ class Ecs:
             for task in self.tasks_on(instance_id):
                 self.stop_task(task, "TerminationNotice", f"Host EC2 (instance {instance_id}) terminated.")
             self.changed.set()
+
+    def instance(self, instance_id: str) -> ContainerInstance | None:
+        return self._instances.get(instance_id)
 
     def instances_of(self, cluster: str) -> list[ContainerInstance]:
         return [instance for instance in self._instances.values() if instance.cluster == cluster]
