@@ -66,8 +66,9 @@ class AutoScaling:
         self._backend.set_desired_capacity(name, desired)
 
     def remove(self, instance_id: str) -> None:
-        """Let one instance leave its group, which gets smaller."""
-        self._backend.terminate_instance(instance_id, True)
+        """Let one instance leave its group, which gets smaller; nothing if it is in none, or leaving already."""
+        if any(one.instance.id == instance_id for one in self._backend.describe_auto_scaling_instances([instance_id])):
+            self._backend.terminate_instance(instance_id, True)
 
 
 def fix_groups() -> None:

@@ -44,6 +44,7 @@ class ControlLoop:
         # notified after each pass
         self.passed = threading.Condition(ecs.lock)
         self.on_pass: Callable[[], None] = lambda: None
+        self.awaits_capacity: Callable[[Service], bool] = lambda service: False
         self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
 
     def start(self) -> None:
@@ -157,6 +158,7 @@ class ControlLoop:
         if plan.stop:
             stopped = _task_list(task for task, _ in plan.stop)
             self._ecs.event(service, f"has stopped {len(plan.stop)} running tasks: {stopped}.")
+        service.unplaced = False
         started = [task for task in (self._start_task(service) for _ in range(plan.start)) if task]
         if started:
             self._ecs.event(service, f"has started {len(started)} tasks: {_task_list(started)}.")
@@ -169,6 +171,10 @@ class ControlLoop:
         placed = self._ecs.add_task(service.cluster, definition, group, overrides={}, service=service)
         if not isinstance(placed, Unplaceable):
             return placed
+        service.unplaced = True
+        if self.awaits_capacity(service):
+            # In AWS the task is PROVISIONING, and there is no event.
+            return None
         unable = "was unable to place a task because no container instance met all of its requirements."
         self._ecs.event(service, f"{unable} Reason: {placed.reason}.")
         return None
@@ -219,7 +225,8 @@ class ControlLoop:
             primary.rollout_state, primary.updated_at = "COMPLETED", time.time()
             primary.rollout_reason = f"ECS deployment {primary.id} completed."
             self._ecs.event(service, f"(deployment {primary.id}) deployment completed.")
-            self._ecs.event(service, "has reached a steady state.")
+        # recorded once, and again after each change, as when tasks have left a draining instance
+        self._ecs.event(service, "has reached a steady state.")
 
     def _reconcile_tasks(self) -> None:
         """Start new tasks, stop those that are no longer desired, forget those that have stopped."""

@@ -92,6 +92,24 @@ class Moto:
             definition = self.task_definition(task_definition) if task_definition else None
             return found is not None and found.status == "ACTIVE", copy.deepcopy(definition[0]) if definition else None
 
+    def providers_of(self, cluster: str) -> tuple[list[str], list[dict[str, Any]]]:
+        """The names of a cluster's capacity providers, and its default strategy."""
+        with self.lock:
+            found = _backend("ecs", self.region).clusters.get(cluster)
+            names = [name.rpartition("/")[2] for name in getattr(found, "capacity_providers", None) or ()]
+            return names, list(getattr(found, "default_capacity_provider_strategy", None) or ())
+
+    def clusters_with_provider(self, provider: str) -> list[str]:
+        """The names of the clusters that use a capacity provider."""
+        with self.lock:
+            clusters = _backend("ecs", self.region).clusters.values()
+            active = [one.name for one in clusters if one.status == "ACTIVE"]
+            return [name for name in active if provider in self.providers_of(name)[0]]
+
+    def has_group(self, name_or_arn: str) -> bool:
+        """Whether there is such an Auto Scaling group."""
+        return self.group(name_or_arn) is not None
+
     def task_definition(self, name: str) -> tuple[dict[str, Any], list[dict[str, str]]] | None:
         """A task definition as the API describes it, and its tags; None when there is none.
 

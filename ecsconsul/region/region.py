@@ -26,6 +26,7 @@ from .ecs.model import RUNNING, Task, fixed_ports
 from .ecs.state import Ecs
 from .instance_lifecycle import InstanceLifecycle
 from .instances import Ec2Instances
+from .managed_scaling import ManagedScaling
 from .moto import Moto
 from .port_forwarder import Endpoint, PortForwarder
 from .replays import UsedSignatures
@@ -69,7 +70,9 @@ class Region:
             self._moto, self._ecs, self._control_loop, self._instances, self._instances_changed
         )
         self._moto.hold_leaving()
+        self._scaling = ManagedScaling(self._ecs, self._control_loop, self._moto, self._lifecycle.reconcile)
         self._control_loop.start()
+        self._scaling.start()
         from .api_server import ApiServer, listen
 
         with listen() as listening:
@@ -86,7 +89,7 @@ class Region:
             server.serve_forever(poll_interval=0.1)
         finally:
             server.server_close()
-            for part in (self._control_loop, self._forwarder, self._instances, self._runtime):
+            for part in (self._scaling, self._control_loop, self._forwarder, self._instances, self._runtime):
                 part.close()
 
     def _guard(self, port: int) -> RequestGuard:
