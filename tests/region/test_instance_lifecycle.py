@@ -171,9 +171,7 @@ def test_drains_at_most_once(region: LifecycleRegion, until: Until) -> None:
     assert region.ec2.terminated == [task.instance_id]
 
 
-def test_instance_with_tasks_that_have_no_other_place_is_not_waited_for(
-    region: LifecycleRegion, until: Until
-) -> None:
+def test_instance_with_tasks_that_have_no_other_place_is_not_waited_for(region: LifecycleRegion, until: Until) -> None:
     region.launch("i-1")
     region.service()
     until(lambda: region.tasks())
@@ -207,9 +205,7 @@ def test_only_instance_leaves_after_its_replacement_has_joined(region: Lifecycle
     assert region.ec2.terminated == ["i-1"]
 
 
-def test_draining_ends_after_a_time(
-    region: LifecycleRegion, until: Until, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_draining_ends_after_a_time(region: LifecycleRegion, until: Until, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(instance_lifecycle, "DRAIN_TIMEOUT", 0.1)
     region.launch("i-1", "i-2")
     with region.ecs.lock:

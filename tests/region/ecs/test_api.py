@@ -447,7 +447,7 @@ def test_no_task_is_placed_on_a_draining_instance(ecs: Any, cluster: str, famili
 def test_draining_without_room_waits_and_says_so(
     api: ApiRegion, ecs: Any, cluster: str, families: Any, until: Until, tmp_path: Path
 ) -> None:
-    first, second = ecs.list_container_instances(cluster=cluster)["containerInstanceArns"]
+    first, _ = ecs.list_container_instances(cluster=cluster)["containerInstanceArns"]
     ecs.create_service(cluster=cluster, serviceName="weather", taskDefinition=families.half, desiredCount=2)
     await_stable(ecs, cluster, until)
     ecs.update_container_instances_state(cluster=cluster, containerInstances=[first], status="DRAINING")
