@@ -1,8 +1,9 @@
 """A service's check as a health check of its container, which ECS waits for in deployments.
 
-https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentConfiguration.html: a task counts as healthy once
-its containers' checks pass; without one, 40 seconds after it runs. The command runs inside the container, with whatever
-client its image has, and an image without any is judged by its listening port alone.
+A task counts as healthy once its containers' checks pass; without one, 40 seconds after it runs:
+https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentConfiguration.html
+The command runs inside the container, with whatever client its image has, and an image without any is judged by its
+listening port alone.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ _BASH = (
     r'exec 3<>"/dev/tcp/$0/$1"&&printf "GET %s HTTP/1.1\r\nHost: %s:%s\r\nConnection: close\r\n\r\n" "$2" "$0" "$1">&3'
     '&&read -r -t "$3" _ s _<&3&&echo "$s"'
 )
-# Each client reports the status of the answer and follows no redirect, but wget does. Some builds of busybox have a wget
-# that refuses a timeout or crashes on it; ECS's own timeout has to do there.
+# Each client reports the status of the answer and follows no redirect, but wget does. Some builds of busybox have a
+# wget that refuses a timeout or crashes on it; ECS's own timeout has to do there.
 _STATUS = """\
 u={path}; t={timeout};
 has() {{ command -v "$1" >/dev/null 2>&1; }};

@@ -11,6 +11,7 @@ from ..errors import StepFailed
 from ..polling import poll_until
 from ..targets.base import Target
 from ..targets.client_errors import client_error, error_code, unless_throttled
+from .capacity_provider import delete_provider_of_no_cluster
 from .prerequisites import PREREQUISITES
 from .service_poller import is_of, services_of
 from .step import Actual, BaseStep, Report, tags_for
@@ -77,8 +78,11 @@ class ClusterStep(BaseStep):
         return str(created["cluster"]["status"])
 
     def destroy(self, report: Report) -> str:
-        if self.inspect() is None:
-            return "absent"
+        deleted = "absent" if self.inspect() is None else self._await_deleted(report)
+        delete_provider_of_no_cluster(self._lab, self._target, report)
+        return deleted
+
+    def _await_deleted(self, report: Report) -> str:
         try:
             poll_until(unless_throttled(lambda: self._delete(report)), self._target.polling, report.wait)
         except TimeoutError as error:

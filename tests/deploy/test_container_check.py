@@ -238,6 +238,8 @@ def test_durations_are_rounded_up(text: str, expected: int) -> None:
     assert seconds(text) == expected
 
 
-@pytest.mark.parametrize("check", [None, Check(ttl="30s"), Check(http="/", container=False), Check(tcp=True, container=False)])
+@pytest.mark.parametrize(
+    "check", [None, Check(ttl="30s"), Check(http="/", container=False), Check(tcp=True, container=False)]
+)
 def test_no_check_in_the_container(check: Check | None) -> None:
     assert container_check(ServiceSpec(name="weather", path="", check=check)) is None

@@ -127,9 +127,7 @@ def test_other_port_is_set_as_PORT(more: dict[str, Any], told: dict[str, str]) -
 # --- the container's own check
 
 
-def test_check_is_made_in_the_container_too(
-    target: FakeTarget, report: RecordingReport, service: ServiceSpec
-) -> None:
+def test_check_is_made_in_the_container_too(target: FakeTarget, report: RecordingReport, service: ServiceSpec) -> None:
     without = replace(service, check=Check(http="/health", container=False))
     step_of(without, target).apply(None, report)
     step = step_of(service, target)

@@ -348,7 +348,7 @@ def test_other_client_sees_the_service(world: Runtime, target: FakeTarget, lab: 
     (service,) = ecs.describe_services(cluster="blue", services=[arn])["services"]
     assert (service["launchType"], service["placementStrategy"]) == (
         "EC2",
-        [{"type": "spread", "field": "instanceId"}],
+        [{"type": "spread", "field": "attribute:ecs.availability-zone"}, {"type": "spread", "field": "instanceId"}],
     )
     assert (
         service["deploymentConfiguration"].items()
