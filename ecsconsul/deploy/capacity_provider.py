@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from ..aws_tags import FINGERPRINT_TAG, as_items, as_mapping, require_ownership
-from ..config.lab import Lab
+from ..config.lab import Lab, capacity_provider_of
 from ..errors import LabError, StepFailed
 from ..polling import poll_until
 from ..targets.base import Target
@@ -47,14 +47,13 @@ IN_USE = "still in use; it goes with the cluster"
 _BUSY = {"UpdateInProgressException", "ResourceInUseException"}
 
 
-def provider_name(lab: Lab) -> str:
-    """The name of the lab's capacity provider. ECS refuses names that begin with aws, ecs or fargate; a lab's may."""
-    return f"lab-{lab.name}"
-
-
 def strategy_of(lab: Lab) -> list[dict[str, Any]]:
     """The capacity provider strategy of the lab's services; empty if its number of instances is fixed."""
-    return [{"capacityProvider": provider_name(lab), "weight": 1}] if lab.max_instances > lab.min_instances else []
+    return (
+        [{"capacityProvider": capacity_provider_of(lab.name), "weight": 1}]
+        if lab.max_instances > lab.min_instances
+        else []
+    )
 
 
 class CapacityProviderStep(BaseStep):
@@ -69,7 +68,7 @@ class CapacityProviderStep(BaseStep):
 
     @cached_property
     def _desired(self) -> dict[str, Any]:
-        return {"name": provider_name(self._lab), **SETTINGS}
+        return {"name": capacity_provider_of(self._lab.name), **SETTINGS}
 
     def inspect(self) -> Actual | None:
         found = self._provider.describe()
@@ -142,11 +141,11 @@ class LeftProviderStep(UnusedProviderStep):
 
 
 def obsolete_provider(lab: Lab, target: Target, users: Iterable[str]) -> list[Step]:
-    """The steps that remove a provider after these steps of services, if the lab has one and wants none.
+    """The steps that remove a provider after these steps of services, if the cluster has one and the lab wants none.
 
     Raises TargetAbsent.
     """
-    if strategy_of(lab) or not _Provider(lab, target).describe():
+    if strategy_of(lab) or not _Provider(lab, target).is_associated():
         return []
     return [UnusedProviderStep(lab, target), LeftProviderStep(lab, target, users)]
 
@@ -162,7 +161,7 @@ class _Provider:
     def __init__(self, lab: Lab, target: Target) -> None:
         self._lab = lab
         self._target = target
-        self._name = provider_name(lab)
+        self._name = capacity_provider_of(lab.name)
 
     def describe(self) -> dict[str, Any] | None:
         """The provider. ECS describes a deleted one for a while as INACTIVE, which counts as absent."""

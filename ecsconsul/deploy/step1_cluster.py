@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from ..aws_tags import FINGERPRINT_TAG, as_items, as_mapping, require_ownership
-from ..config.lab import Lab
+from ..config.lab import Lab, capacity_provider_of
 from ..errors import StepFailed
 from ..polling import poll_until
 from ..targets.base import Target
@@ -78,8 +78,12 @@ class ClusterStep(BaseStep):
         return str(created["cluster"]["status"])
 
     def destroy(self, report: Report) -> str:
-        deleted = "absent" if self.inspect() is None else self._await_deleted(report)
-        delete_provider_of_no_cluster(self._lab, self._target, report)
+        if self.inspect() is None:
+            return "absent"
+        providers = (self._describe() or {}).get("capacityProviders") or ()
+        deleted = self._await_deleted(report)
+        if capacity_provider_of(self._lab.name) in providers:
+            delete_provider_of_no_cluster(self._lab, self._target, report)
         return deleted
 
     def _await_deleted(self, report: Report) -> str:
