@@ -20,14 +20,17 @@ COUNTED = {"create": "created", "update": "updated", "keep": "kept", "destroy": 
 
 
 def all_steps(lab: Lab, target: CommandTarget) -> list[Step]:
-    """The lab's steps, and one for each service that the config no longer has and for each family of an old version."""
+    """The lab's steps, and those that remove what the config no longer has or an old version left."""
+    from ..deploy.capacity_provider import obsolete_provider
     from ..deploy.lab_steps import steps_for
     from ..deploy.old_families import old_families
     from ..deploy.orphans import orphaned_services
 
     obsolete: list[Step] = []
     with contextlib.suppress(TargetAbsent):
-        obsolete = [*orphaned_services(lab, target), *old_families(lab, target)]
+        orphans = orphaned_services(lab, target)
+        users = [*(f"services/{service.name}" for service in lab.services), *(step.name for step in orphans)]
+        obsolete = [*orphans, *old_families(lab, target), *obsolete_provider(lab, target, users)]
     return [*steps_for(lab, target), *obsolete]
 
 

@@ -69,7 +69,7 @@ class Step(Protocol):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The names of the steps that must be done first."""
+        """The names of the steps that must be done first, as far as the lab has them."""
 
     def blockers(self) -> list[LabError]:
         """Everything that prevents a run from starting. Read-only."""

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from ecsconsul.aws_tags import LAB_TAG
-from ecsconsul.config.lab import Lab, ServiceSpec
+from ecsconsul.aws_tags import FINGERPRINT_TAG, LAB_TAG
+from ecsconsul.config.lab import InstanceRange, Lab, ServiceSpec
 from ecsconsul.deploy import executor
 from ecsconsul.deploy.lab_steps import scaling_steps, steps_for
 from ecsconsul.deploy.orphans import orphaned_services
@@ -329,16 +329,30 @@ def few(count: int, path: Path) -> list[ServiceSpec]:
         (8080, 2, 2, 50),
         (8080, 3, 3, 66),
         (8080, 7, 7, 85),
+        (8080, 2, InstanceRange(min=1, max=3), 100),
+        (8080, 3, InstanceRange(min=1, max=3), 66),
     ],
 )
 def test_fixed_port_on_every_instance_lowers_the_minimum(
-    target: FakeTarget, lab: Lab, host_port: int | None, count: int, instances: int, least: int
+    target: FakeTarget, lab: Lab, host_port: int | None, count: int, instances: int | InstanceRange, least: int
 ) -> None:
     spec = replace(lab.services[0], host_port=host_port, count=count)
     _, step = steps_of(replace(lab, services=(spec,), instances=instances), target)
     assert step.scheduling()["deploymentConfiguration"]["minimumHealthyPercent"] == least
     if least < 100:
         assert math.ceil(count * least / 100) == count - 1
+
+
+def test_service_of_an_earlier_version_is_spread_without_new_tasks(target: FakeTarget, lab: Lab) -> None:
+    make(lab, target)
+    ecs, before = target.client("ecs"), described(target)
+    old = [{"type": "spread", "field": "instanceId"}]
+    ecs.update_service(cluster="blue", service="weather", placementStrategy=old)
+    ecs.tag_resource(resourceArn=before["serviceArn"], tags=[{"key": FINGERPRINT_TAG, "value": "of-0.2"}])
+    assert op(make(lab, target)) == "keep"
+    after = described(target)
+    assert [one["field"] for one in after["placementStrategy"]] == ["attribute:ecs.availability-zone", "instanceId"]
+    assert after["deployments"][0]["id"] == before["deployments"][0]["id"]
 
 
 def test_other_client_sees_the_service(world: Runtime, target: FakeTarget, lab: Lab) -> None:
@@ -348,7 +362,7 @@ def test_other_client_sees_the_service(world: Runtime, target: FakeTarget, lab: 
     (service,) = ecs.describe_services(cluster="blue", services=[arn])["services"]
     assert (service["launchType"], service["placementStrategy"]) == (
         "EC2",
-        [{"type": "spread", "field": "instanceId"}],
+        [{"type": "spread", "field": "attribute:ecs.availability-zone"}, {"type": "spread", "field": "instanceId"}],
     )
     assert (
         service["deploymentConfiguration"].items()

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ...aws_tags import LAB_TAG, as_mapping
+from ...config.lab import capacity_provider_of
 from ..client_errors import client_error, items_of
 from .cloudwatch_logs import group_of
 from .session import is_denied, is_inconclusive
@@ -52,6 +53,13 @@ def _cluster(clients: Clients, lab: str) -> Iterator[str]:
         status = cluster.get("status", "ACTIVE")
         if status != "INACTIVE" and as_mapping(cluster.get("tags")).get(LAB_TAG) == lab:
             yield f"ECS cluster {lab}: {status}"
+
+
+def _capacity_providers(clients: Clients, lab: str) -> Iterator[str]:
+    request = {"capacityProviders": [capacity_provider_of(lab)], "include": ["TAGS"]}
+    for provider in clients("ecs").describe_capacity_providers(**request)["capacityProviders"]:
+        if provider["status"] != "INACTIVE" and as_mapping(provider.get("tags")).get(LAB_TAG) == lab:
+            yield f"capacity provider {provider['name']}"
 
 
 def _repositories(clients: Clients, lab: str) -> Iterator[str]:
@@ -122,8 +130,8 @@ def _tagged(clients: Clients, lab: str) -> Iterator[str]:
 
 
 _SEARCHES: tuple[Search, ...] = (
-    _stack, _cluster, _repositories, _log_groups, _parameters, _instances, _volumes, _security_groups,
-    _launch_templates, _tagged,
+    _stack, _cluster, _capacity_providers, _repositories, _log_groups, _parameters, _instances, _volumes,
+    _security_groups, _launch_templates, _tagged,
 )  # fmt: skip
 
 

@@ -98,10 +98,15 @@ def _ecs(operation: str, parameters: Mapping[str, Any]) -> str:
     if operation.endswith(("Service", "Services")) and operation != "ListServices":
         name = parameters.get("serviceName") or parameters.get("service") or parameters["services"][0]
         return arn("ecs", f"service/{parameters['cluster']}/{name}")
+    if operation.endswith("CapacityProvider"):
+        return arn(
+            "ecs", f"capacity-provider/{parameters.get('name') or parameters['capacityProvider'].rpartition('/')[2]}"
+        )
     if operation == "ListTasks":
         return arn("ecs", f"container-instance/{parameters['cluster']}/*")
     name = parameters.get("clusterName") or next(iter(parameters.get("clusters") or ()), parameters.get("cluster"))
-    return arn("ecs", f"cluster/{name}") if operation.endswith(("Cluster", "Clusters")) else "*"
+    about_cluster = operation.endswith(("Cluster", "Clusters")) or operation == "PutClusterCapacityProviders"
+    return arn("ecs", f"cluster/{name}") if about_cluster else "*"
 
 
 # --- what CloudFormation's handlers request on the caller's behalf

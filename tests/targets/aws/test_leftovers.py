@@ -21,6 +21,11 @@ def left(account: Account) -> list[str]:
     return leftovers(account, "blue", ["weather", "portal"])
 
 
+def make_provider(account: Account, name: str, **more: Any) -> None:
+    group = {"autoScalingGroupArn": "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:1:name/g"}
+    account("ecs").create_capacity_provider(name=name, autoScalingGroupProvider=group, **more)
+
+
 def test_empty_account_has_no_leftovers(account: Account) -> None:
     assert left(account) == []
 
@@ -28,6 +33,7 @@ def test_empty_account_has_no_leftovers(account: Account) -> None:
 def test_every_kind_of_resource_is_found(account: Account) -> None:
     make_stack(account, "blue", InstanceCount="2")
     account("ecs").create_cluster(clusterName="blue", tags=TAGS)
+    make_provider(account, "lab-blue", tags=TAGS)
     account("ecs").register_task_definition(**FAMILY, tags=TAGS)
     account("ecr").create_repository(repositoryName="blue/weather", tags=EC2_TAGS)
     account("logs").create_log_group(logGroupName="/ecsconsul/blue")
@@ -49,6 +55,7 @@ def test_every_kind_of_resource_is_found(account: Account) -> None:
         [
             "stack blue: CREATE_COMPLETE",
             "ECS cluster blue: ACTIVE",
+            "capacity provider lab-blue",
             "task definition weather:1: ACTIVE",
             "ECR repository blue/weather",
             "log group /ecsconsul/blue",
@@ -73,6 +80,7 @@ def test_deregistered_revision_is_a_leftover_until_deleted(account: Account) -> 
 
 def test_untagged_resources_are_not_leftovers(account: Account) -> None:
     account("ecs").create_cluster(clusterName="blue")
+    make_provider(account, "lab-blue")
     account("ecs").register_task_definition(**FAMILY)
     account("ecr").create_repository(repositoryName="blue/weather")
     account("ecr").create_repository(repositoryName="bluest/weather", tags=EC2_TAGS)

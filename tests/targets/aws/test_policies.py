@@ -14,7 +14,7 @@ from msgspec import structs
 
 import ecsconsul
 from ecsconsul.cli.changes import all_steps
-from ecsconsul.config.lab import ConsulSpec, Lab
+from ecsconsul.config.lab import ConsulSpec, InstanceRange, Lab
 from ecsconsul.deploy import executor
 from ecsconsul.errors import LabError
 from ecsconsul.targets.aws.permissions import policy
@@ -32,9 +32,10 @@ Account = Callable[[str], Any]
 
 # what requests imply: tagging new resources, and what Docker does with an ECR login, as in
 # https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
-# and passing the execution role of a task with secrets
+# passing the execution role of a task with secrets, and ECS's tag on the group of a capacity provider:
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/cloudformation-console-permissions.html
 IMPLIED = {
-    "ssm:AddTagsToResource", "ecr:TagResource", "iam:PassRole",
+    "ssm:AddTagsToResource", "ecr:TagResource", "iam:PassRole", "autoscaling:CreateOrUpdateTags",
     "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:InitiateLayerUpload",
     "ecr:PutImage", "ecr:UploadLayerPart",
 }  # fmt: skip
@@ -132,6 +133,7 @@ def test_every_request_of_up_and_down_is_allowed(account: Account, recorded: Rec
     lab = lab_with(tmp_path)
     failing_up(lab)
     up(lab)
+    up(structs.replace(lab, instances=InstanceRange(min=1, max=3)))
     up(structs.replace(lab, instances=1, consul=ConsulSpec(servers=3)))
     assert down(lab) == []
     assert len(recorded.calls) > MIN_CALLS
