@@ -76,7 +76,6 @@ class Moto:
         import moto.cloudformation.parsing  # noqa: F401
 
         _backend("ec2", self.region)._create_default_encryption_key()
-        _backend("ssm", self.region).get_parameter(_AMI_PARAMETER)
 
     def find(self, cluster: str, task_definition: str) -> tuple[bool, dict[str, Any] | None]:
         """Whether the cluster exists, and the task definition with this family, family:revision or ARN, if any."""
@@ -173,7 +172,6 @@ def _fix_group_updates() -> None:
     FakeAutoScalingGroup.update_from_cloudformation_json = classmethod(update)  # type: ignore[assignment, method-assign]
 
 
-_AMI_PARAMETER = "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id"
 _BARE = {
     "HTTP_HOST": "127.0.0.1",
     "PATH_INFO": "/",

@@ -10,7 +10,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,7 @@ from ecsconsul.targets.base import NO_SECRETS, ConsulAddress, LogLine, Say, Task
 from ecsconsul.targets.commands import Finding, RuntimeInfo, failed
 
 REGION = "us-east-1"
+AMI = "ami-0123456789abcdef0"
 READ_ONLY = ("Describe", "List", "Get")
 
 
@@ -84,6 +85,8 @@ class FakeTarget:
     blocking: list[LabError] = field(default_factory=list)
     pinned: list[str] = field(default_factory=list)
     digest: str = ""
+    amis: dict[str, str] = field(default_factory=lambda: {"InstanceAmi": AMI, "ServerAmi": AMI})
+    renewed: dict[str, str] = field(default_factory=dict)
     clients_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def client(self, service: str) -> Any:
@@ -139,7 +142,14 @@ class FakeTarget:
         ec2 = self.client("ec2")
         vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
         subnets = [subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"]]
-        return {"VpcId": vpc, "SubnetIds": ",".join(subnets)}
+        return {"VpcId": vpc, "SubnetIds": ",".join(subnets), **self.amis}
+
+    def renewed_parameters(self) -> dict[str, str]:
+        return dict(self.renewed)
+
+    def instances_of(self, groups: Sequence[str]) -> dict[str, int]:
+        named = self.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=list(groups))
+        return {one["AutoScalingGroupName"]: len(one["Instances"]) for one in named["AutoScalingGroups"]}
 
     def pinned_image(self, image: str, say: Say) -> str:
         self.pinned.append(image)

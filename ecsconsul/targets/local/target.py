@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .runtime_selection import RuntimeSelection
 
 DEFAULT_REGION = "us-east-1"
+# no instance boots here
+NO_AMIS = dict.fromkeys(("InstanceAmi", "ServerAmi"), "ami-00000000000000000")
 
 
 class LocalTarget:
@@ -80,7 +82,14 @@ class LocalTarget:
 
     def stack_parameters(self) -> dict[str, str]:
         info = self._running()
-        return {"VpcId": info.vpc_id, "SubnetIds": ",".join(info.subnet_ids)}
+        return {"VpcId": info.vpc_id, "SubnetIds": ",".join(info.subnet_ids), **NO_AMIS}
+
+    def renewed_parameters(self) -> dict[str, str]:
+        return {}
+
+    def instances_of(self, groups: Sequence[str]) -> dict[str, int]:
+        # the region only adds and removes instances
+        return {}
 
     def pinned_image(self, image: str, say: Say) -> str:
         # nothing is pulled: the region runs a binary
@@ -152,20 +161,10 @@ class LocalTarget:
         return self._selection
 
     def _taken_ports(self) -> list[LabError]:
-        from ...region.runtimes.addresses import LOOPBACK, is_free, who_listens
+        from .taken_ports import taken_ports
 
         info = self._home.info()
-        own = info.forwarded_ports if info else ()
-        return [
-            LabError(
-                f"Port {service.host_port} is taken",
-                where=f"service {service.name}, host_port {service.host_port}",
-                why=who_listens(service.host_port),
-                hint="stop the program that listens there, or give the service another host_port in the config",
-            )
-            for service in self._lab.services
-            if service.host_port and service.host_port not in own and not is_free(LOOPBACK, service.host_port)
-        ]
+        return taken_ports(self._lab.services, info.forwarded_ports if info else ())
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
