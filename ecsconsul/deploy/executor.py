@@ -100,7 +100,7 @@ def _previewed(step: Step) -> Change:
         try:
             return replace(change, inside=tuple(actual.preview()))
         except LabError as error:
-            return replace(change, detail=f"{change.detail}; what changes can't be told: {error}")
+            return replace(change, detail=f"{change.detail}; what changes can't be told: {error}", untold=str(error))
 
 
 def _planned_or_waiting(planned: Future[Change], step: str) -> Change:

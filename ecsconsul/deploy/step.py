@@ -63,13 +63,17 @@ class Actual:
 
 @dataclass(frozen=True)
 class Change:
-    """What a run did, or would do, to one step; a plan also says what an update does inside it."""
+    """What a run did, or would do, to one step; a plan also says what an update does inside it.
+
+    `untold` is why it can't say that.
+    """
 
     name: str
     op: Op
     detail: str
     seconds: float = 0.0
     inside: tuple[ResourceChange, ...] = ()
+    untold: str = ""
 
 
 @dataclass(frozen=True)

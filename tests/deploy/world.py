@@ -10,7 +10,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,10 +30,10 @@ from ecsconsul.region.ecs.state import Ecs
 from ecsconsul.region.moto import Moto
 from ecsconsul.region.request_guard import PING_PATH, SERVICE
 from ecsconsul.targets.base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets
-from ecsconsul.targets.commands import Finding, RuntimeInfo, failed
+from ecsconsul.targets.commands import AmiInfo, Finding, RuntimeInfo, failed
 
 REGION = "us-east-1"
-AMI = "ami-0123456789abcdef0"
+AMIS = dict.fromkeys(("InstanceAmi", "ServerAmi"), "ami-0123456789abcdef0")
 READ_ONLY = ("Describe", "List", "Get")
 
 
@@ -85,7 +85,6 @@ class FakeTarget:
     blocking: list[LabError] = field(default_factory=list)
     pinned: list[str] = field(default_factory=list)
     digest: str = ""
-    amis: dict[str, str] = field(default_factory=lambda: {"InstanceAmi": AMI, "ServerAmi": AMI})
     renewed: dict[str, str] = field(default_factory=dict)
     clients_lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -114,7 +113,10 @@ class FakeTarget:
     def diagnostics(self) -> list[Finding]:
         return [failed("world", error) for error in self.blocking]
 
-    def confirmation(self) -> str | None:
+    def amis(self) -> list[AmiInfo]:
+        return []
+
+    def confirmation(self, replaced: Callable[[], Sequence[str]] = tuple) -> str | None:
         return None
 
     def task_secrets(self, service: str) -> TaskSecrets:
@@ -142,7 +144,7 @@ class FakeTarget:
         ec2 = self.client("ec2")
         vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
         subnets = [subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"]]
-        return {"VpcId": vpc, "SubnetIds": ",".join(subnets), **self.amis}
+        return {"VpcId": vpc, "SubnetIds": ",".join(subnets), **AMIS}
 
     def renewed_parameters(self) -> dict[str, str]:
         return dict(self.renewed)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from ...errors import LabError, TargetAbsent
 from ...polling import PollingPolicy
 from ...region.runtimes.lab_dir import DOCKER, PROCESSES, AccessKey, LabDir, RegionInfo, RegionSpec
 from ..base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets
-from ..commands import Finding, RuntimeInfo, findings
+from ..commands import AmiInfo, Finding, RuntimeInfo, findings
 from .clients import load_ahead, new_client
 from .lab_images import LabImages
 from .liveness import why_useless
@@ -97,7 +97,10 @@ class LocalTarget:
 
     # checks
 
-    def confirmation(self) -> str | None:
+    def amis(self) -> list[AmiInfo]:
+        return []
+
+    def confirmation(self, replaced: Callable[[], Sequence[str]] = tuple) -> str | None:
         return None
 
     def diagnostics(self) -> list[Finding]:
