@@ -6,7 +6,6 @@ functions become long ones: https://docs.aws.amazon.com/AWSCloudFormation/latest
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,10 +17,7 @@ class TemplateUnreadable(ValueError):
 
 
 def read_template(body: str | Mapping[str, Any]) -> Template:
-    """The template as CloudFormation returns it: YAML as text, JSON as text or already parsed by boto3.
-
-    Raises TemplateUnreadable.
-    """
+    """The template as boto3 returns it: YAML as a text, JSON already parsed. Raises TemplateUnreadable."""
     import yaml
 
     try:
@@ -36,8 +32,6 @@ def read_template(body: str | Mapping[str, Any]) -> Template:
 def _read_text(text: str) -> Any:
     import yaml
 
-    if text.lstrip().startswith("{"):
-        return _plain(json.loads(text))
     # not the fast loader, which crashes on a text that is nested deeply
     return _value(yaml.compose(text, Loader=yaml.BaseLoader), set())
 
