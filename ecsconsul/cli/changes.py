@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import LabError, TargetAbsent, WrongUsage
+from .resource_changes import as_json
 
 if TYPE_CHECKING:
     from ..config.lab import Lab
@@ -71,5 +72,10 @@ def document(lab: Lab, target: CommandTarget, changes: Sequence[Change], seconds
         "target": target.name,
         "seconds": round(seconds, 2),
         "changes": counts,
-        "steps": [{"name": c.name, "op": c.op, "detail": c.detail, "seconds": round(c.seconds, 2)} for c in changes],
+        "steps": [_step(change) for change in changes],
     }
+
+
+def _step(change: Change) -> dict[str, Any]:
+    found = {"name": change.name, "op": change.op, "detail": change.detail, "seconds": round(change.seconds, 2)}
+    return {**found, "changes": as_json(change.inside)} if change.inside else found

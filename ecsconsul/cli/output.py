@@ -22,11 +22,16 @@ from rich.text import Text
 
 from ..deploy.step import Change, SubResource
 from .printable import printable
+from .resource_changes import in_words
 
 Json = dict[str, Any]
 
 STYLES = {"create": "green", "update": "yellow", "wait": "cyan", "keep": "dim", "destroy": "red"}
 MARKS = {"create": "+", "update": "~", "wait": "…", "keep": "=", "destroy": "-"}
+ACTIONS = {
+    "add": ("+", "green"), "modify": ("~", "yellow"), "roll": ("~", "bold red"), "replace": ("±", "bold red"),
+    "remove": ("-", "red"),
+}  # fmt: skip
 PARTS = {"runs": ("…", "cyan"), "done": ("✓", "green"), "failed": ("!", "bold red")}
 HEALTH = {"passing": "green", "alive": "green", "warning": "yellow", "leaving": "yellow", "critical": "red"}
 # CI logs are wider than the 80 columns that rich assumes for a pipe
@@ -93,6 +98,10 @@ class View:
         for step in document["steps"]:
             style = STYLES[step["op"]]
             table.add_row(Text(f"{MARKS[step['op']]} {step['op']}", style), step["name"], step["detail"])
+            for change in step.get("changes", ()):
+                mark, style = ACTIONS[change["action"]]
+                name = Text(f"  {mark} {change['action']} {change['resource']}", style)
+                table.add_row("", name, Text(in_words(change), "dim"))
         self._out.print(table)
         self._out.print(Text(_summary(document["changes"], PLANNED), "bold"))
 
@@ -273,6 +282,7 @@ def _heading(document: Json) -> Text:
         "tasks": runtime and f"{'containers' if runtime == 'docker' else runtime} ({document['runtime_why']})",
         "aws": document["aws"].get("error")
         or (document["aws"]["endpoint"] and f"{document['aws']['endpoint']} ({document['aws']['region']})"),
+        "ami": "; ".join(f"{one['detail']} ({', '.join(one['used_by'])})" for one in document["aws"].get("amis", ())),
         "consul": document["consul"]["http"] and f"{document['consul']['http']}, DNS {document['consul']['dns']}",
         "error": document["consul"].get("error"),
     }

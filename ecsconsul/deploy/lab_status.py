@@ -29,11 +29,12 @@ def collect(lab: Lab, target: CommandTarget) -> dict[str, Any]:
     # the catalog is requested once, and discovery is judged by it instead of being inspected with the other steps
     poller = poller_for(lab, target)
     steps = [step for step in steps_for(lab, target, poller) if step.name != DISCOVERY]
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(4) as pool:
         # the catalog first: it takes the longest
         consul_future = pool.submit(_consul, target)
         steps_future = pool.submit(_inspect, steps, poller)
         endpoints_future = pool.submit(_endpoints, lab, target)
+        amis_future = pool.submit(_amis, target)
         changes, (consul, catalog, error) = steps_future.result(), consul_future.result()
     counts = {spec.name: _counts(spec, poller.seen.get(spec.name)) for spec in lab.services}
     # discovery expects ECS's desired counts, which `scale` may have changed since the config was applied
@@ -49,7 +50,12 @@ def collect(lab: Lab, target: CommandTarget) -> dict[str, Any]:
         **runtime_of(target),
         "healthy": healthy and bool(consul.get("leader")),
         "portal": target.portal_url(),
-        "aws": {"endpoint": target.endpoint, "region": target.region, **({"error": absent} if absent else {})},
+        "aws": {
+            "endpoint": target.endpoint,
+            "region": target.region,
+            "amis": amis_future.result(),
+            **({"error": absent} if absent else {}),
+        },
         "consul": consul,
         "steps": [{"name": c.name, "op": c.op, "detail": c.detail} for c in changes],
         "services": services,
@@ -131,6 +137,14 @@ def _endpoints(lab: Lab, target: Target) -> tuple[Endpoints | None, str]:
         return by_service(endpoints_of(target.client("ecs"), lab.name)), ""
     except TargetAbsent as error:
         return None, error.why or error.what
+
+
+def _amis(target: CommandTarget) -> list[dict[str, Any]]:
+    """The AMIs of the lab's instances; none if AWS doesn't say, which is no reason for a status to fail."""
+    try:
+        return [{**one._asdict(), "used_by": list(one.used_by), "detail": one.described()} for one in target.amis()]
+    except LabError:
+        return []
 
 
 def _service(

@@ -83,7 +83,6 @@ class Moto:
         import moto.cloudformation.parsing  # noqa: F401
 
         _backend("ec2", self.region)._create_default_encryption_key()
-        _backend("ssm", self.region).get_parameter(_AMI_PARAMETER)
 
     def find(self, cluster: str, task_definition: str) -> tuple[bool, dict[str, Any] | None]:
         """Whether the cluster exists, and the task definition with this family, family:revision or ARN, if any."""
@@ -200,7 +199,6 @@ class Moto:
         return MotoInstance(one.id, tags, cpu, memory, one.placement.zone, one.instance_type, one.id in leaving)
 
 
-_AMI_PARAMETER = "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id"
 _BARE = {
     "HTTP_HOST": "127.0.0.1",
     "PATH_INFO": "/",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -120,6 +120,12 @@ class Target(Protocol):
 
     def stack_parameters(self) -> dict[str, str]:
         """The template parameters that only the target knows; not part of the stack's fingerprint."""
+
+    def renewed_parameters(self) -> dict[str, str]:
+        """Those of an existing stack that this command was asked to renew, such as its AMIs; usually none."""
+
+    def instances_of(self, groups: Sequence[str]) -> dict[str, int]:
+        """By the name of its Auto Scaling group, how many instances an update of the stack may replace."""
 
     def pinned_image(self, image: str, say: Say) -> str:
         """Consul's image for the stack, with the digest that it has or gets; not part of the stack's fingerprint."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple, Protocol
 
@@ -26,6 +26,27 @@ class Finding(NamedTuple):
     detail: str
     hint: str = ""
     error: LabError | None = None
+
+
+class AmiInfo(NamedTuple):
+    """An AMI that the lab's instances run, and the newer one that is current, if any.
+
+    `age_days` is None if AWS doesn't say when it was created; no instance can start from one that is `gone`.
+    """
+
+    id: str
+    used_by: tuple[str, ...]
+    age_days: int | None
+    deprecated: bool
+    gone: bool
+    newer: str
+
+    def described(self) -> str:
+        """The AMI in a few words."""
+        age = "" if self.age_days is None else f"{self.age_days} days old" if self.age_days != 1 else "1 day old"
+        states = [age, "deprecated" if self.deprecated else "", "no longer available" if self.gone else ""]
+        newer = f"{self.newer} is current" if self.newer else ""
+        return ", ".join(filter(None, [self.id, *states, newer]))
 
 
 def failed(name: str, error: LabError) -> Finding:
@@ -56,8 +77,14 @@ class CommandTarget(Target, Protocol):
     def diagnostics(self) -> list[Finding]:
         """Everything that `doctor` checks; the failed findings are the `blockers`."""
 
-    def confirmation(self) -> str | None:
-        """What `up` creates and where, for the user to confirm; None when there is nothing to confirm."""
+    def amis(self) -> list[AmiInfo]:
+        """The AMIs that the lab's instances run; none where no instance boots. Raises LabError."""
+
+    def confirmation(self, replaced: Callable[[], Sequence[str]] = tuple) -> str | None:
+        """What `up` creates, replaces and where, for the user to confirm; None when there is nothing to confirm.
+
+        `replaced` finds out which instances it replaces, a line for each group, where an update can do that.
+        """
 
     def consul_secrets(self) -> LabSecrets:
         """The secrets of the lab's Consul. Raises TargetAbsent, and LabError when the caller may not read them."""

@@ -13,6 +13,7 @@ from ecsconsul.deploy.template import stack_template
 
 REGION = "eu-central-1"
 STACK = "blue-lab"
+AMI = "ami-0123456789abcdef0"
 LAB, CLUSTER = "blue", "blue-cluster"
 TEXT = stack_template()
 
@@ -33,6 +34,7 @@ class Stack:
     def create(self, **parameters: object) -> None:
         network = {"VpcId": self.vpc, "SubnetIds": ",".join(self.subnets[:2])}
         names = {"LabName": LAB, "EcsClusterName": CLUSTER, "ConsulImage": Lab().consul_image}
+        names |= {"InstanceAmi": AMI, "ServerAmi": AMI}
         self.parameters = {**network, **names, **_strings(parameters)}
         self.cloudformation.create_stack(TemplateBody=TEXT, **self._request())
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from cfnlint import decode
 from cfnlint.api import lint_all
@@ -25,7 +24,6 @@ from tests.iam_evaluator import Request, is_allowed
 from tests.require import require
 from tests.templates.stack import CLUSTER, LAB, REGION, TEXT, Stack, tags_of
 
-ARM_AMI = "/aws/service/ecs/optimized-ami/amazon-linux-2023/arm64/recommended/image_id"
 CONSUL_PORTS = {8300, 8301, 8302, 8500, 8501, 8600}
 
 # Actions without a resource in AWS's service authorization reference or, for Session Manager, in AWS's minimal policy.
@@ -274,14 +272,23 @@ def test_volumes_have_the_tags(stack: Stack) -> None:
         assert expected.items() <= tags_of(volume).items()
 
 
-@pytest.mark.parametrize("parameters", [{}, {"EcsAmi": ARM_AMI, "InstanceType": "t4g.small"}])
-def test_instances_run_the_ami_of_the_parameter(stack: Stack, parameters: dict[str, str]) -> None:
-    stack.create(ConsulServers=3, **parameters)
-    name = parameters.get("EcsAmi", ARM_AMI.replace("/arm64", ""))
-    ssm = boto3.client("ssm", region_name=REGION)
-    ami = ssm.get_parameter(Name=name)["Parameter"]["Value"]
-    kinds = {(instance["ImageId"], instance["InstanceType"]) for instance in stack.running()}
-    assert kinds == {(ami, parameters.get("InstanceType", "t3.small"))}
+def test_servers_and_ecs_instances_have_amis_and_types_of_their_own(stack: Stack) -> None:
+    stack.create(
+        ConsulServers=3,
+        ServerAmi="ami-0a",
+        ServerInstanceType="t4g.small",
+        InstanceAmi="ami-0b",
+        InstanceType="m5.large",
+    )
+    kinds = {(tags_of(one)["ecsconsul:role"], one["ImageId"], one["InstanceType"]) for one in stack.running()}
+    assert kinds == {("consul-server", "ami-0a", "t4g.small"), ("ecs-instance", "ami-0b", "m5.large")}
+
+
+def test_amis_are_no_ssm_parameters(document: Mapping[str, Any]) -> None:
+    """Each update would read them again, and replace the instances if AWS has published another one."""
+    types = {name: body["Type"] for name, body in document["Parameters"].items() if name.endswith("Ami")}
+    assert types == dict.fromkeys(("InstanceAmi", "ServerAmi"), "AWS::EC2::Image::Id")
+    assert "AWS::SSM" not in TEXT
 
 
 def test_only_the_portal_is_open_to_the_internet(stack: Stack) -> None:

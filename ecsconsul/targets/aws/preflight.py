@@ -20,10 +20,11 @@ from ..client_errors import client_error, error_code
 from ..commands import Finding, failed, findings
 from . import instance_type as instance_types
 from . import permissions
+from .amis import INSTANCES, SERVERS, Amis
 from .network import Subnet, Vpc, find_subnets, find_vpc
 from .registry import RegistryImages
 from .session import Identity, Session, is_inconclusive, refused
-from .stack_info import stack_info
+from .stack_info import StackInfo, stack_info
 
 MAX_PARALLEL = 8
 # answers with the caller's IPv4 address and a line break
@@ -39,31 +40,27 @@ Check = Callable[[], "Finding | list[Finding]"]
 class Preflight:
     """The checks of one lab's account. Their results also become the stack's parameters."""
 
-    def __init__(self, session: Session, lab: Lab, registry: RegistryImages, *, check_ip: str = CHECK_IP) -> None:
+    def __init__(
+        self,
+        session: Session,
+        lab: Lab,
+        registry: RegistryImages,
+        *,
+        check_ip: str = CHECK_IP,
+        update_ami: bool = False,
+    ) -> None:
         self._session = session
         self._lab = lab
         self._registry = registry
         self._check_ip = check_ip
+        self.amis = Amis(session, lab.aws, lambda: self._stack, renew=update_ami)
 
     # the account's resources; each property raises LabError
 
-    @cached_property
-    def architecture(self) -> str:
-        """The instances' architecture: x86_64 or arm64."""
-        return instance_types.architecture_of(self._ec2, self._spec.instance_type)
-
     @property
-    def ami_parameter(self) -> str:
-        """The SSM parameter that holds the instances' AMI."""
-        return instance_types.ami_parameter(self.architecture)
-
-    @cached_property
-    def ami(self) -> str | LabError:
-        """The instances' AMI, or the error if there is none."""
-        try:
-            return instance_types.ami(self._session.client("ssm"), self.ami_parameter)
-        except LabError as error:
-            return error
+    def architecture(self) -> str:
+        """The ECS instances' architecture: x86_64 or arm64."""
+        return self.amis.architecture(INSTANCES)
 
     @cached_property
     def vpc(self) -> Vpc:
@@ -72,7 +69,7 @@ class Preflight:
 
     @cached_property
     def subnets(self) -> list[Subnet]:
-        """The VPC's public subnets in zones that have the instance type."""
+        """The VPC's public subnets in zones that have the instance types."""
         return find_subnets(self._ec2, self.vpc, self._network_spec, self._zones)
 
     @cached_property
@@ -84,7 +81,9 @@ class Preflight:
 
     @cached_property
     def _zones(self) -> set[str] | None:
-        return instance_types.zones_with(self._ec2, self._spec.instance_type)
+        types = {self._spec.instance_type, self._spec.server_type}
+        found = [zones for one in types if (zones := instance_types.zones_with(self._ec2, one))]
+        return set.intersection(*found) if found else None
 
     @property
     def _ec2(self) -> Any:
@@ -95,10 +94,13 @@ class Preflight:
         return self._lab.aws
 
     @cached_property
+    def _stack(self) -> StackInfo | None:
+        return stack_info(self._session.client("cloudformation"), self._lab.name)
+
+    @property
     def _known(self) -> dict[str, str]:
         """The parameters of the existing stack."""
-        stack = stack_info(self._session.client("cloudformation"), self._lab.name)
-        return stack.parameters if stack and stack.lives else {}
+        return self._stack.parameters if self._stack and self._stack.lives else {}
 
     @cached_property
     def _network_spec(self) -> AwsSpec:
@@ -156,16 +158,13 @@ class Preflight:
         return [*found, Finding("subnets", "ok", ", ".join(f"{one.id} ({one.zone})" for one in subnets))]
 
     def _instance_type(self) -> list[Finding]:
-        spec = self._spec
-        zones = self._zones
+        spec, zones = self._spec, self._zones
         where = f"in {', '.join(sorted(zones))}" if zones else "zones unknown"
         found = [Finding("instance type", "ok", f"{spec.instance_type}, {self.architecture}, {where}")]
-        if isinstance(self.ami, str):
-            return [*found, Finding("ami", "ok", f"{self.ami}, from {self.ami_parameter}")]
-        if self._session.endpoint():
-            hint = "nothing to do: the emulator boots no instances, so a placeholder AMI is used"
-            return [*found, Finding("ami", "warning", f"there is no {self.ami_parameter}", hint)]
-        return [*found, failed("ami", self.ami)]
+        if spec.server_type != spec.instance_type:
+            architecture = self.amis.architecture(SERVERS)
+            found.append(Finding("server instance type", "ok", f"{spec.server_type}, {architecture}, {where}"))
+        return [*found, *self.amis.findings()]
 
     def _key_pair(self) -> Finding:
         name = self._spec.key_name

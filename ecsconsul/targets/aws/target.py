@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -12,8 +12,8 @@ from ...consul.lab_secrets import MANAGEMENT, LabSecrets, Rotation
 from ...errors import LabError
 from ...polling import PollingPolicy
 from ..base import ConsulAddress, LogLine, Say, TaskSecrets
-from ..commands import Finding, RuntimeInfo
-from . import cloudwatch_logs, consul_secrets, ec2, host_keys, instance_type
+from ..commands import AmiInfo, Finding, RuntimeInfo
+from . import cloudwatch_logs, consul_secrets, ec2, host_keys
 from .consul_access import open_access
 from .consul_secrets import ConsulSecrets
 from .preflight import Preflight
@@ -32,12 +32,18 @@ class AwsTarget:
     runtime_info: RuntimeInfo | None = None
 
     def __init__(
-        self, lab: Lab, *, region: str | None = None, profile: str | None = None, images: RegistryImages | None = None
+        self,
+        lab: Lab,
+        *,
+        region: str | None = None,
+        profile: str | None = None,
+        update_ami: bool = False,
+        images: RegistryImages | None = None,
     ) -> None:
         self._lab = lab
         self._session = Session(region, profile)
         self.images = images or RegistryImages(lab, lab.aws.registry, self.client, lambda: self._preflight.architecture)
-        self._preflight = Preflight(self._session, lab, self.images)
+        self._preflight = Preflight(self._session, lab, self.images, update_ami=update_ami)
         self._warnings: list[Finding] = []
 
     @property
@@ -61,10 +67,15 @@ class AwsTarget:
         self._warnings = [finding for finding in found if finding.state == "warning"]
         return found
 
-    def confirmation(self) -> str | None:
+    def amis(self) -> list[AmiInfo]:
+        return self._preflight.amis.in_use()
+
+    def confirmation(self, replaced: Callable[[], Sequence[str]] = tuple) -> str | None:
         from .confirmation import confirmation
 
-        return confirmation(self._lab, self._stack(), self._session.identity(), self.region)
+        stack = self._stack()
+        lines = replaced() if stack and stack.lives else ()
+        return confirmation(self._lab, stack, self._session.identity(), self.region, lines)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -142,9 +153,19 @@ class AwsTarget:
             "VpcId": found.vpc.id,
             "SubnetIds": ",".join(subnet.id for subnet in found.subnets),
             "AmazonDnsIp": found.vpc.dns_ip,
-            "EcsAmi": self._ami_parameter(),
+            **found.amis.parameters(),
         }
         return {**parameters, "SshCidr": found.ssh_cidr} if found.ssh_cidr else parameters
+
+    def renewed_parameters(self) -> dict[str, str]:
+        return self._preflight.amis.renewed()
+
+    def instances_of(self, groups: Sequence[str]) -> dict[str, int]:
+        if not groups:
+            # without names, AWS would describe all
+            return {}
+        found = self.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=list(groups))
+        return {group["AutoScalingGroupName"]: len(group["Instances"]) for group in found["AutoScalingGroups"]}
 
     def pinned_image(self, image: str, say: Say) -> str:
         from ...consul.licence import named
@@ -156,14 +177,6 @@ class AwsTarget:
         if found != current:
             say(f"{named(self._lab.consul.version)} runs from the image {found}")
         return found
-
-    def _ami_parameter(self) -> str:
-        """The parameter with AWS's own AMI; in an emulator without it, one that is created here for the stack."""
-        if isinstance(self._preflight.ami, str) or not self.endpoint:
-            return self._preflight.ami_parameter
-        stand_in = instance_type.stand_in_ami(self.client("ssm"), self._lab.name)
-        stand_in.make(instance_type.NO_AMI)
-        return stand_in.name
 
     def _stack(self) -> StackInfo | None:
         return stack_info(self.client("cloudformation"), self._lab.name)

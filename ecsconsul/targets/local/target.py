@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from ...errors import LabError, TargetAbsent
 from ...polling import PollingPolicy
 from ...region.runtimes.lab_dir import DOCKER, PROCESSES, AccessKey, LabDir, RegionInfo, RegionSpec
 from ..base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets
-from ..commands import Finding, RuntimeInfo, findings
+from ..commands import AmiInfo, Finding, RuntimeInfo, findings
 from .clients import load_ahead, new_client
 from .lab_images import LabImages
 from .liveness import why_useless
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .runtime_selection import RuntimeSelection
 
 DEFAULT_REGION = "us-east-1"
+# no instance boots here
+NO_AMIS = dict.fromkeys(("InstanceAmi", "ServerAmi"), "ami-00000000000000000")
 
 
 class LocalTarget:
@@ -80,7 +82,14 @@ class LocalTarget:
 
     def stack_parameters(self) -> dict[str, str]:
         info = self._running()
-        return {"VpcId": info.vpc_id, "SubnetIds": ",".join(info.subnet_ids)}
+        return {"VpcId": info.vpc_id, "SubnetIds": ",".join(info.subnet_ids), **NO_AMIS}
+
+    def renewed_parameters(self) -> dict[str, str]:
+        return {}
+
+    def instances_of(self, groups: Sequence[str]) -> dict[str, int]:
+        # the region only adds and removes instances
+        return {}
 
     def pinned_image(self, image: str, say: Say) -> str:
         # nothing is pulled: the region runs a binary
@@ -88,7 +97,10 @@ class LocalTarget:
 
     # checks
 
-    def confirmation(self) -> str | None:
+    def amis(self) -> list[AmiInfo]:
+        return []
+
+    def confirmation(self, replaced: Callable[[], Sequence[str]] = tuple) -> str | None:
         return None
 
     def diagnostics(self) -> list[Finding]:
@@ -152,20 +164,10 @@ class LocalTarget:
         return self._selection
 
     def _taken_ports(self) -> list[LabError]:
-        from ...region.runtimes.addresses import LOOPBACK, is_free, who_listens
+        from .taken_ports import taken_ports
 
         info = self._home.info()
-        own = info.forwarded_ports if info else ()
-        return [
-            LabError(
-                f"Port {service.host_port} is taken",
-                where=f"service {service.name}, host_port {service.host_port}",
-                why=who_listens(service.host_port),
-                hint="stop the program that listens there, or give the service another host_port in the config",
-            )
-            for service in self._lab.services
-            if service.host_port and service.host_port not in own and not is_free(LOOPBACK, service.host_port)
-        ]
+        return taken_ports(self._lab.services, info.forwarded_ports if info else ())
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

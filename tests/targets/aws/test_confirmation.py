@@ -64,3 +64,30 @@ def test_more_or_other_instances_need_confirmation(tmp_path: Path, more: dict[st
 
 def test_dead_stack_needs_confirmation(tmp_path: Path) -> None:
     assert confirmation(lab_of(tmp_path), StackInfo("ROLLBACK_COMPLETE", PARAMETERS, {}), ME, "eu-west-1") is not None
+
+
+STACK = StackInfo("UPDATE_COMPLETE", PARAMETERS, {})
+REPLACED = ["ConsulServer: 1 instance is replaced", "EcsInstances: 2 instances are replaced one by one"]
+
+
+def test_replacements_need_confirmation(tmp_path: Path) -> None:
+    text = str(confirmation(lab_of(tmp_path), STACK, ME, "eu-west-1", REPLACED))
+    assert text.splitlines() == [
+        f"`up` will replace instances in AWS account {ME.account}, region eu-west-1 (as {ME.arn}):",
+        f"  {REPLACED[0]}",
+        f"  {REPLACED[1]}",
+    ]
+
+
+def test_growth_and_replacements_are_one_question(tmp_path: Path) -> None:
+    text = str(confirmation(structs.replace(lab_of(tmp_path), instances=3), STACK, ME, "eu-west-1", REPLACED))
+    assert "will add resources in AWS account" in text
+    assert text.splitlines()[-3:] == ["It also replaces instances:", f"  {REPLACED[0]}", f"  {REPLACED[1]}"]
+
+
+def test_type_of_the_servers_is_named_if_it_is_another(tmp_path: Path) -> None:
+    lab = lab_of(tmp_path, server_instance_type="t4g.small")
+    text = str(confirmation(lab, STACK, ME, "eu-west-1"))
+    assert "1 Consul server, t4g.small, and 2 ECS instances, t3.small: 3 instances" in text
+    has = StackInfo("UPDATE_COMPLETE", {**PARAMETERS, "ServerInstanceType": "t4g.small"}, {})
+    assert confirmation(lab, has, ME, "eu-west-1") is None

@@ -164,6 +164,16 @@ def test_arm_instances_get_their_ami(account: Account, tmp_path: Path) -> None:
     assert "/arm64/recommended/image_id" in found["ami"].detail
 
 
+def test_servers_with_a_type_of_their_own_are_checked_too(account: Account, tmp_path: Path) -> None:
+    found = check(lab_of(tmp_path, server_instance_type="t4g.small"))
+    assert "t4g.small, arm64, in us-east-1" in found["server instance type"].detail
+    assert "/arm64/recommended/image_id" in found["server ami"].detail
+    assert "arm64" not in found["ami"].detail
+    error = check(lab_of(tmp_path, server_instance_type="t9.small"))["instance type"].error
+    assert error is not None
+    assert error.where == "config, aws.server_instance_type"
+
+
 # --- an existing stack
 
 

@@ -22,6 +22,7 @@ from ecsconsul.targets.aws.target import AwsTarget
 from ecsconsul.targets.base import ConsulAddress
 from tests.deploy.world import REGION, RecordingReport
 from tests.targets.aws.conftest import ACCOUNT, lab_of
+from tests.targets.aws.test_amis import both, published
 from tests.targets.aws.test_preflight import Engine, make_stack
 
 Account = Callable[[str], Any]
@@ -67,29 +68,15 @@ def test_stack_parameters(account: Account, target: AwsTarget, lab: Lab) -> None
     assert found == {
         "VpcId": subnets[0]["VpcId"],
         "AmazonDnsIp": "172.31.0.2",
-        "EcsAmi": "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id",
+        **both(published(account)),
     }
-
-
-def test_an_emulator_without_awss_ami_gets_a_stand_in(account: Account, lab: Lab, report: RecordingReport) -> None:
-    """moto has no AMIs in this region, and CloudFormation refuses a parameter that it can't resolve."""
-    target = AwsTarget(lab, region="mx-central-1")
-    told = next(one for one in target.diagnostics() if one.name == "ami")
-    assert (told.state, "a placeholder AMI is used" in told.hint) == ("warning", True)
-    target.bootstrap(report.say)
-    name = target.stack_parameters()["EcsAmi"]
-    assert name == "/ecsconsul/blue/ecs-ami"
-    ssm = target.client("ssm")
-    assert ssm.get_parameter(Name=name)["Parameter"]["Value"].startswith("ami-")
-    target.teardown(report.say)
-    assert ssm.describe_parameters()["Parameters"] == []
 
 
 def test_ssh_range_is_a_stack_parameter(account: Account, tmp_path: Path) -> None:
     lab = lab_of(tmp_path, ssh_cidr="203.0.113.0/24", instance_type="t4g.small")
     found = AwsTarget(lab).stack_parameters()
     assert found["SshCidr"] == "203.0.113.0/24"
-    assert "/arm64/" in found["EcsAmi"]
+    assert found["InstanceAmi"] == published(account, "arm64")
 
 
 def test_image_of_the_stack_keeps_its_digest(account: Account, target: AwsTarget, lab: Lab) -> None:
@@ -135,6 +122,32 @@ def test_confirmation_is_asked_only_for_a_new_lab(account: Account, target: AwsT
     assert f"in AWS account {ACCOUNT}, region {REGION}" in str(target.confirmation())
     make_stack(account, "blue", InstanceCount="2", ConsulServers="1", InstanceType="t3.small")
     assert target.confirmation() is None
+
+
+def test_what_is_replaced_is_asked_only_of_a_stack_that_lives(account: Account, target: AwsTarget) -> None:
+    asked: list[str] = []
+
+    def replaced() -> list[str]:
+        asked.append("replaced")
+        return ["EcsInstances: 2 instances are replaced one by one"]
+
+    assert "replaced one by one" not in str(target.confirmation(replaced))
+    assert asked == []
+    make_stack(account, "blue", InstanceCount="2", ConsulServers="1", InstanceType="t3.small")
+    assert str(target.confirmation(replaced)).endswith("EcsInstances: 2 instances are replaced one by one")
+
+
+def test_instances_of_groups_are_counted(account: Account, target: AwsTarget) -> None:
+    account("autoscaling").create_launch_configuration(
+        LaunchConfigurationName="c", ImageId="ami-12c6146b", InstanceType="t3.small"
+    )
+    for name, size in (("one", 1), ("two", 2), ("none", 0)):
+        account("autoscaling").create_auto_scaling_group(
+            AutoScalingGroupName=name, LaunchConfigurationName="c", MinSize=size, MaxSize=size,
+            AvailabilityZones=["us-east-1a"],
+        )  # fmt: skip
+    assert target.instances_of(["two", "none", "gone"]) == {"two": 2, "none": 0}
+    assert target.instances_of([]) == {}
 
 
 def test_environment_of_other_clients(
