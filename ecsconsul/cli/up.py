@@ -26,7 +26,7 @@ def command(yes: bool) -> int:
     lab = settings().lab()
     target = settings().open_target(lab, runtime=lab.runtime)
     view = settings().view()
-    with target.lock():
+    with target.lock("up"):
         steps = all_steps(lab, target)
         refuse_if_blocked(steps)
         confirmation = None if yes else target.confirmation()

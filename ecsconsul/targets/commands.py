@@ -77,8 +77,11 @@ class CommandTarget(Target, Protocol):
     def rotation_cost(self) -> str | None:
         """What `rotate` does to what runs, for the user to confirm; None when it replaces nothing."""
 
-    def lock(self) -> AbstractContextManager[None]:
-        """Keep other commands from changing the lab. Raises LabError when one is already doing so."""
+    def lock(self, command: str = "") -> AbstractContextManager[None]:
+        """Keep other commands from changing the lab; they read which `command` is doing so.
+
+        Raises LabError when one is already doing so.
+        """
 
     def follow(self, service: str, lines: int) -> Iterator[LogLine]:
         """The last log lines of a service, then each new one as it is written; never ends by itself."""

@@ -152,7 +152,7 @@ class FakeTarget:
         yield self.consul_address
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, command: str = "") -> Iterator[None]:
         yield
 
     def last_lines(self, service: str, lines: int, task: str | None = None) -> list[LogLine]:

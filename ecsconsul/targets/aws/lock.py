@@ -1,7 +1,6 @@
 """One command at a time changes a lab: a lock on this machine for each lab, account and region.
 
-It does not keep out other machines. There AWS does its part: CloudFormation refuses to update a stack
-that is being updated, ECS's calls can be repeated, and every step decides anew from what is there.
+It costs no request, and the kernel releases it. Between machines, account_lock.py does the same.
 """
 
 from __future__ import annotations
@@ -11,10 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import LabError
-from ...paths import lock_file
+from ...paths import lock_file, state_folder
 
 # in the state folder; no lab can have this name
 FOLDER = ".aws"
+
+
+def lock_path(account: str, region: str, lab: str) -> Path:
+    """The lock's file."""
+    return state_folder() / FOLDER / f"{account}-{region}-{lab}.lock"
 
 
 @contextlib.contextmanager

@@ -67,13 +67,20 @@ class AwsTarget:
         return confirmation(self._lab, self._stack(), self._session.identity(), self.region)
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        from ...paths import state_folder
-        from .lock import FOLDER, held
+    def lock(self, command: str = "") -> Iterator[None]:
+        from . import lease
+        from .account_lock import AccountLock
+        from .lock import held, lock_path
 
-        name = f"{self._session.identity().account}-{self.region}-{self._lab.name}.lock"
-        with held(state_folder() / FOLDER / name, self._lab.name):
+        identity = self._session.identity()
+        ssm = self._session.impatient_client("ssm", read_timeout=10.0, attempts=2)
+        lock = AccountLock(ssm, self._lab.name, lease.owner(identity.arn, command))
+        path = lock_path(identity.account, self.region, self._lab.name)
+        with held(path, self._lab.name), lease.kept(lock):
+            self._session.guard = lock.check
             yield
+            # Only after a success: threads of a run that failed may still be busy, and mustn't go on.
+            self._session.guard = None
 
     # prerequisites
 

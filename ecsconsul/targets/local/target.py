@@ -168,7 +168,7 @@ class LocalTarget:
         ]
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, command: str = "") -> Iterator[None]:
         try:
             lock = self._home.lock_changes()
         except BlockingIOError as error:
