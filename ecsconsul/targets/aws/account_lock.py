@@ -132,7 +132,8 @@ def uptime() -> float:
 class AccountLock:
     """The lock of one lab, for one run of a command. `check`, `renew` and `release` may be called by any thread.
 
-    `ssm` must answer within a bounded time; `lease` and the clock are seconds.
+    `ssm` must answer within a bounded time; `lease` and the clock are seconds. `dead` is the `holder` of a command that
+    certainly runs no more: its lock is taken at once.
     """
 
     def __init__(
@@ -141,6 +142,7 @@ class AccountLock:
         lab: str,
         owner: Owner,
         *,
+        dead: str = "",
         lease: float = LEASE,
         clock: Callable[[], float] = uptime,
         wait: Callable[[float], None] = time.sleep,
@@ -152,7 +154,10 @@ class AccountLock:
         self._clock = clock
         self._wait = wait
         self.name = f"{folder_of(lab)}/{LOCK}"
-        self._holder = uuid.uuid4().hex
+        self.holder = uuid.uuid4().hex
+        # set once the lab has been removed
+        self.lab_is_gone = False
+        self._dead = dead
         self._mutex = threading.Lock()
         # of our last valid claim; empty: we don't hold the lock
         self._id = ""
@@ -201,7 +206,7 @@ class AccountLock:
         """True if the lock is ours now, None if it's worth another attempt."""
         try:
             seen = self._read()
-            if seen.is_held and seen.valid and seen.valid.claim.holder != self._holder:
+            if seen.is_held and seen.valid and seen.valid.claim.holder not in (self.holder, self._dead):
                 raise self._held(seen, seen.valid)
             self._since = _text(seen.now)
             valid = self._write(seen.valid.claim.id if seen.valid else "", create=not seen.top)
@@ -212,7 +217,7 @@ class AccountLock:
         return self._is_ours(valid) or None
 
     def _is_ours(self, valid: Record | None) -> bool:
-        return valid is not None and valid.claim.holder == self._holder
+        return valid is not None and valid.claim.holder == self.holder
 
     def _renew(self) -> None:
         if self._clock() >= self._deadline:
@@ -227,7 +232,7 @@ class AccountLock:
     def _release(self) -> None:
         if self._clock() >= self._deadline - TO_DELETE:
             self._renew()
-        if self._is_alone():
+        if self.lab_is_gone or self._is_alone():
             self._ssm.delete_parameter(Name=self.name)
         else:
             # To delete it would have the next command wait until AWS lets it be created again.
@@ -241,8 +246,9 @@ class AccountLock:
 
     def _lose(self, valid: Record | None) -> NoReturn:
         """Raises LabError, now and from now on."""
-        taken = f"{_described(valid.claim)} has taken it over" if valid else "somebody deleted it"
-        why = f"it wasn't renewed in time, and {taken}"
+        why = "its parameter was deleted"
+        if valid:
+            why = f"it wasn't renewed in time, and {_described(valid.claim)} has taken it over"
         self._over = self._error("This command no longer holds the lab's lock", why)
         raise self._over
 
@@ -293,7 +299,7 @@ class AccountLock:
         date, then = self._dated
         until = date + timedelta(seconds=self._clock() - then + self._lease)
         who = {**self._owner._asdict(), "since": self._since, "until": _text(until)}
-        one = Claim(id=uuid.uuid4().hex, follows=follows, holder=self._holder, seconds=self._lease, free=free)
+        one = Claim(id=uuid.uuid4().hex, follows=follows, holder=self.holder, seconds=self._lease, free=free)
         return one if free else msgspec.structs.replace(one, **who)
 
     def _record(self, answer: dict[str, Any]) -> Record:

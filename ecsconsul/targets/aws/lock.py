@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from ...errors import LabError
 from ...paths import lock_file, state_folder
@@ -21,8 +22,22 @@ def lock_path(account: str, region: str, lab: str) -> Path:
     return state_folder() / FOLDER / f"{account}-{region}-{lab}.lock"
 
 
+class LocalLock:
+    """The lock while it is held. Its file tells the next command of this machine who held it, unless it was released."""
+
+    def __init__(self, file: IO[str], dead: str) -> None:
+        self._file = file
+        self.dead = dead
+
+    def remember(self, holder: str) -> None:
+        """Leave this to the next command, as its `dead`, in case that this process is killed."""
+        self._file.truncate(0)
+        self._file.write(holder)
+        self._file.flush()
+
+
 @contextlib.contextmanager
-def held(path: Path, lab: str) -> Iterator[None]:
+def held(path: Path, lab: str) -> Iterator[LocalLock]:
     """Hold the lock while the context lasts. The kernel releases it if this process dies. Raises LabError if taken."""
     try:
         file = lock_file(path)
@@ -35,6 +50,6 @@ def held(path: Path, lab: str) -> Iterator[None]:
         ) from None
     with file:
         try:
-            yield
+            yield LocalLock(file, path.read_text())
         finally:
             path.unlink(missing_ok=True)

@@ -39,6 +39,7 @@ class AwsTarget:
         self.images = images or RegistryImages(lab, lab.aws.registry, self.client, lambda: self._preflight.architecture)
         self._preflight = Preflight(self._session, lab, self.images)
         self._warnings: list[Finding] = []
+        self._is_gone = False
 
     @property
     def region(self) -> str:
@@ -74,13 +75,16 @@ class AwsTarget:
 
         identity = self._session.identity()
         ssm = self._session.impatient_client("ssm", read_timeout=10.0, attempts=2)
-        lock = AccountLock(ssm, self._lab.name, lease.owner(identity.arn, command))
         path = lock_path(identity.account, self.region, self._lab.name)
-        with held(path, self._lab.name), lease.kept(lock):
-            self._session.guard = lock.check
-            yield
-            # Only after a success: threads of a run that failed may still be busy, and mustn't go on.
-            self._session.guard = None
+        with held(path, self._lab.name) as local:
+            lock = AccountLock(ssm, self._lab.name, lease.owner(identity.arn, command), dead=local.dead)
+            local.remember(lock.holder)
+            with lease.kept(lock):
+                self._session.guard = lock.check
+                yield
+                # Only after a success: threads of a run that failed may still be busy, and mustn't go on.
+                self._session.guard = None
+                lock.lab_is_gone = self._is_gone
 
     # prerequisites
 
@@ -105,6 +109,7 @@ class AwsTarget:
     def teardown(self, say: Say) -> None:
         if self._secrets().delete():
             say("deleted the lab's parameters in SSM")
+        self._is_gone = True
         consul_secrets.forget_authority(self._lab.name)
         host_keys.forget(self._lab.name)
 

@@ -27,14 +27,16 @@ def ssm() -> FakeSsm:
     return found
 
 
-def lock_of(ssm: Any, who: str = "ann", command: str = "up", clock: Callable[[], float] | None = None) -> AccountLock:
+def lock_of(
+    ssm: Any, who: str = "ann", command: str = "up", clock: Callable[[], float] | None = None, dead: str = ""
+) -> AccountLock:
     """A lock whose clock is AWS's own, and whose waits move it."""
 
     def wait(seconds: float) -> None:
         ssm.seconds += seconds
 
     owner = Owner(f"arn:aws:iam::123456789012:user/{who}", f"{who}@laptop", 4711, command)
-    return AccountLock(ssm, "blue", owner, clock=clock or (lambda: ssm.seconds), wait=wait)
+    return AccountLock(ssm, "blue", owner, clock=clock or (lambda: ssm.seconds), wait=wait, dead=dead)
 
 
 def refused(lock: AccountLock, match: str = "Another command is changing this lab") -> LabError:
@@ -159,6 +161,16 @@ def test_lock_of_a_killed_command_expires(ssm: FakeSsm) -> None:
     assert "bob@laptop" in refused(lock_of(ssm, "eve")).why
 
 
+def test_lock_of_a_command_that_died_here_is_taken_at_once(ssm: FakeSsm) -> None:
+    crashed = lock_of(ssm)
+    crashed.acquire()
+    refused(lock_of(ssm, "bob"))
+    again = lock_of(ssm, dead=crashed.holder)
+    again.acquire()
+    refused(lock_of(ssm, dead=crashed.holder))
+    again.renew()
+
+
 def test_this_machines_clock_decides_nothing(ssm: FakeSsm) -> None:
     """Neither a wrong clock here nor one that runs ahead takes a lock over."""
     lock_of(ssm).acquire()
@@ -256,7 +268,7 @@ def test_takeover_that_comes_first_beats_a_renewal(ssm: FakeSsm) -> None:
     ssm.seconds = LEASE + GRACE + 1
     ssm.before["put_parameter"] = [other.acquire]
     error = lost(holder)
-    assert "`down` of bob@laptop" in error.why
+    assert error.why.startswith("it wasn't renewed in time, and `down` of bob@laptop")
     assert "ann@laptop" in ssm.versions[NAME][3][0]
     other.renew()
 
@@ -307,7 +319,7 @@ def test_renewal_finds_that_the_lock_was_deleted(ssm: FakeSsm) -> None:
     holder.acquire()
     holder.renew()
     del ssm.versions[NAME]
-    lost(holder)
+    assert lost(holder).why == "its parameter was deleted"
     # what the renewal wrote is nobody's lock
     assert sorted(ssm.versions[NAME]) == [1]
     other.acquire()

@@ -124,6 +124,9 @@ def test_signals_end_a_command_that_holds_it(account: Account, tmp_path: Path, n
         timer.cancel()
     value = json.loads(account("ssm").get_parameter(Name=NAME)["Parameter"]["Value"])
     assert value["free"] is free
+    # This machine knows that its command is dead.
+    with AwsTarget(lab_of(tmp_path)).lock("up"):
+        pass
 
 
 def other_machine(folder: Path) -> AccountLock:
