@@ -151,6 +151,9 @@ class FakeTarget:
             raise TargetAbsent("there is no Consul")
         yield self.consul_address
 
+    def estimate(self) -> None:
+        return None
+
     @contextmanager
     def lock(self, command: str = "") -> Iterator[None]:
         yield

@@ -23,7 +23,7 @@ def lock_path(account: str, region: str, lab: str) -> Path:
 
 
 class LocalLock:
-    """The lock while it is held. Its file tells the next command of this machine who held it, unless it was released."""
+    """The lock while it is held. If it isn't released, its file tells the next command of this machine who held it."""
 
     def __init__(self, file: IO[str], dead: str) -> None:
         self._file = file

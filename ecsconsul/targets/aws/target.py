@@ -12,7 +12,7 @@ from ...consul.lab_secrets import MANAGEMENT, LabSecrets, Rotation
 from ...errors import LabError
 from ...polling import PollingPolicy
 from ..base import ConsulAddress, LogLine, Say, TaskSecrets
-from ..commands import Finding, RuntimeInfo
+from ..commands import Estimate, Finding, RuntimeInfo
 from . import cloudwatch_logs, consul_secrets, ec2, host_keys, instance_type
 from .consul_access import open_access
 from .consul_secrets import ConsulSecrets
@@ -65,7 +65,21 @@ class AwsTarget:
     def confirmation(self) -> str | None:
         from .confirmation import confirmation
 
-        return confirmation(self._lab, self._stack(), self._session.identity(), self.region)
+        text = confirmation(self._lab, self._stack(), self._session.identity(), self.region)
+        return text and f"{text}{self._cost()}"
+
+    def estimate(self) -> Estimate:
+        from .prices import estimate
+
+        return estimate(self._session, self._lab, lambda: any(one.gives_addresses for one in self._preflight.subnets))
+
+    def _cost(self) -> str:
+        """A line for the confirmation; nothing where there is no price list."""
+        try:
+            found = self.estimate()
+        except LabError:
+            return ""
+        return f"\n{found.summary}" if found.lines else ""
 
     @contextlib.contextmanager
     def lock(self, command: str = "") -> Iterator[None]:

@@ -167,6 +167,9 @@ class LocalTarget:
             if service.host_port and service.host_port not in own and not is_free(LOOPBACK, service.host_port)
         ]
 
+    def estimate(self) -> None:
+        return None
+
     @contextlib.contextmanager
     def lock(self, command: str = "") -> Iterator[None]:
         try:
