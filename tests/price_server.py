@@ -40,12 +40,12 @@ class PriceServer:
         if self.error:
             return Response(json.dumps({"__type": self.error, "message": "No."}), 400, content_type=kind)
         found = get_products(asked)
-        found["PriceList"] = [
-            one
-            for one in found["PriceList"]
-            if json.loads(one)["product"]["attributes"]["usagetype"] not in self.missing
-        ]
+        found["PriceList"] = [one for one in found["PriceList"] if _usage_of(one) not in self.missing]
         return Response(json.dumps(found), content_type=kind)
+
+
+def _usage_of(product: str) -> str:
+    return str(json.loads(product)["product"]["attributes"]["usagetype"])
 
 
 @contextmanager

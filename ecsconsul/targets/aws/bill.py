@@ -1,4 +1,4 @@
-"""What a lab is billed for while nothing happens in it: a bill of materials, with each item's name in the price list."""
+"""What a lab is billed for while nothing happens in it: how many of what, and the name of its price in the list."""
 
 from __future__ import annotations
 

@@ -152,8 +152,13 @@ def test_partition_without_a_price_list_is_not_asked(server: PriceServer, lab: L
 
 
 def test_private_instances_have_no_addresses(server: PriceServer, account: Account, lab: Lab) -> None:
-    for subnet in account("ec2").describe_subnets()["Subnets"]:
-        account("ec2").modify_subnet_attribute(SubnetId=subnet["SubnetId"], MapPublicIpOnLaunch={"Value": False})
+    ec2 = account("ec2")
+    for subnet in ec2.describe_subnets()["Subnets"]:
+        ec2.modify_subnet_attribute(SubnetId=subnet["SubnetId"], MapPublicIpOnLaunch={"Value": False})
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=ec2.describe_vpcs()["Vpcs"][0]["VpcId"])
+    for table in ec2.describe_route_tables()["RouteTables"]:
+        ec2.create_route(RouteTableId=table["RouteTableId"], DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
     assert "public IPv4 addresses" not in {line.what for line in AwsTarget(lab).estimate().lines}
 
 
