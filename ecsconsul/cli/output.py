@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..deploy.step import Change, SubResource
+from .estimate import show
 from .printable import printable
 from .resource_changes import in_words
 
@@ -104,6 +105,8 @@ class View:
                 table.add_row("", name, Text(in_words(change), "dim"))
         self._out.print(table)
         self._out.print(Text(_summary(document["changes"], PLANNED), "bold"))
+        if "estimate" in document:
+            show(self._out, document["estimate"])
 
     @_table_or_json
     def doctor(self, document: Json) -> None:

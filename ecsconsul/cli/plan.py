@@ -9,6 +9,7 @@ import click
 from ..errors import ExitCode
 from .changes import all_steps, document
 from .common import common_options, runtime_option, settings, update_ami_option
+from .estimate import begin
 
 PENDING = ("create", "update", "destroy")
 
@@ -25,7 +26,8 @@ def command(exit_code: bool, update_ami: bool) -> int:
     begun = time.monotonic()
     lab = settings().lab()
     target = settings().open_target(lab, runtime=lab.runtime, update_ami=update_ami)
+    estimate = begin(target)
     changes = plan(all_steps(lab, target))
-    settings().view().plan(document(lab, target, changes, time.monotonic() - begun))
+    settings().view().plan({**document(lab, target, changes, time.monotonic() - begun), **estimate()})
     pending = any(change.op in PENDING for change in changes)
     return ExitCode.CHANGES_PENDING if exit_code and pending else ExitCode.DONE

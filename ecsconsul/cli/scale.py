@@ -29,7 +29,7 @@ def command(requests: tuple[str, ...]) -> None:
     target.client("ecs")
     view = settings().view()
     settings().changing = True
-    with target.lock(), view.progress() as observer:
+    with target.lock("scale"), view.progress() as observer:
         changes = executor.up(scaling_steps(lab, counts, target), observer)
     view.scale(document(lab, target, changes, time.monotonic() - begun))
 

@@ -28,7 +28,7 @@ def command(yes: bool, update_ami: bool) -> int:
     lab = settings().lab()
     target = settings().open_target(lab, runtime=lab.runtime, update_ami=update_ami)
     view = settings().view()
-    with target.lock():
+    with target.lock("up"):
         steps = all_steps(lab, target)
         refuse_if_blocked(steps)
         confirmation = None if yes else target.confirmation(lambda: replacements(steps))

@@ -10,6 +10,9 @@ from ..consul.lab_secrets import LabSecrets, Rotation
 from ..errors import LabError
 from .base import LogLine, Say, Target
 
+# as AWS counts them
+HOURS_A_MONTH = 730
+
 
 class RuntimeInfo(NamedTuple):
     """What the lab's tasks run as (docker or processes), and why."""
@@ -59,6 +62,73 @@ def findings(name: str, errors: Sequence[LabError], ok: str) -> list[Finding]:
     return [failed(name, error) for error in errors] or [Finding(name, "ok", ok)]
 
 
+class CostLine(NamedTuple):
+    """One line of an estimate: how many of it, with the fewest and with the most instances, and their price.
+
+    `price` is for one of them `per` hour or month.
+    """
+
+    what: str
+    fewest: float
+    most: float
+    per: str
+    price: float
+
+    @property
+    def hour(self) -> float:
+        """What the fewest cost an hour."""
+        return self.fewest * self._an_hour
+
+    @property
+    def hour_max(self) -> float:
+        """What the most cost an hour."""
+        return self.most * self._an_hour
+
+    @property
+    def _an_hour(self) -> float:
+        return self.price / (1 if self.per == "hour" else HOURS_A_MONTH)
+
+
+class Estimate(NamedTuple):
+    """What a lab costs, in lines; `unknown` names what it also has, and whose price isn't known."""
+
+    currency: str
+    lines: tuple[CostLine, ...]
+    unknown: tuple[str, ...]
+
+    @property
+    def hour(self) -> float:
+        """The known costs an hour, with the fewest instances."""
+        return sum(line.hour for line in self.lines)
+
+    @property
+    def hour_max(self) -> float:
+        """The known costs an hour, with the most instances."""
+        return sum(line.hour_max for line in self.lines)
+
+    @property
+    def month(self) -> float:
+        """`hour` for a month."""
+        return self.hour * HOURS_A_MONTH
+
+    @property
+    def month_max(self) -> float:
+        """`hour_max` for a month."""
+        return self.hour_max * HOURS_A_MONTH
+
+    @property
+    def summary(self) -> str:
+        """The totals in one line."""
+        hour, month = _range(self.hour, self.hour_max), _range(self.month, self.month_max)
+        more = f", and unknown prices: {', '.join(self.unknown)}" if self.unknown else ""
+        return f"Estimated cost: {hour} {self.currency} an hour, {month} {self.currency} a month{more}"
+
+
+def _range(fewest: float, most: float) -> str:
+    one, other = f"{fewest:.2f}", f"{most:.2f}"
+    return one if one == other else f"{one} to {other}"
+
+
 class CommandTarget(Target, Protocol):
     """A target with all that the command line asks of it."""
 
@@ -86,6 +156,9 @@ class CommandTarget(Target, Protocol):
         `replaced` finds out which instances it replaces, a line for each group, where an update can do that.
         """
 
+    def estimate(self) -> Estimate | None:
+        """What the lab costs once it is as the config says; None where it costs nothing. Raises LabError."""
+
     def consul_secrets(self) -> LabSecrets:
         """The secrets of the lab's Consul. Raises TargetAbsent, and LabError when the caller may not read them."""
 
@@ -104,8 +177,11 @@ class CommandTarget(Target, Protocol):
     def rotation_cost(self) -> str | None:
         """What `rotate` does to what runs, for the user to confirm; None when it replaces nothing."""
 
-    def lock(self) -> AbstractContextManager[None]:
-        """Keep other commands from changing the lab. Raises LabError when one is already doing so."""
+    def lock(self, command: str = "") -> AbstractContextManager[None]:
+        """Keep other commands from changing the lab; they read which `command` is doing so.
+
+        Raises LabError when one is already doing so.
+        """
 
     def follow(self, service: str, lines: int) -> Iterator[LogLine]:
         """The last log lines of a service, then each new one as it is written; never ends by itself."""

@@ -163,8 +163,11 @@ class FakeTarget:
             raise TargetAbsent("there is no Consul")
         yield self.consul_address
 
+    def estimate(self) -> None:
+        return None
+
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, command: str = "") -> Iterator[None]:
         yield
 
     def last_lines(self, service: str, lines: int, task: str | None = None) -> list[LogLine]:

@@ -1,5 +1,6 @@
 """The secrets of a lab's Consul as SSM parameters, each where only who needs it may read it.
 
+    operator/lock       which command is changing the lab: account_lock.py
     operator/secrets    all of it (LabSecrets), for who runs ecsconsul; the others follow from it
     ca                  the certificate of the lab's authority, which is no secret
     servers/…           a Consul server's configuration, certificate, management token, and the requests for the ACLs
@@ -28,6 +29,7 @@ from ...errors import TargetAbsent
 from ...paths import state_folder, write_private
 from ..base import NO_SECRETS, ConsulAddress, TaskSecrets
 from ..client_errors import items_of
+from .account_lock import LOCK
 from .lock import FOLDER
 from .ssm_parameter import LabParameter, folder_of
 
@@ -227,7 +229,10 @@ class ConsulSecrets:
         folder = folder_of(self._lab.name)
         request = {"Path": folder, "Recursive": True, "WithDecryption": True}
         found = items_of(self._ssm, "get_parameters_by_path", "Parameters", **request)
-        return {one["Name"].removeprefix(f"{folder}/"): one["Value"] for one in found}
+        leaves = {one["Name"].removeprefix(f"{folder}/"): one["Value"] for one in found}
+        # not a secret; whoever holds the lock gives it back
+        leaves.pop(LOCK, None)
+        return leaves
 
     def _value(self, leaf: str) -> str | None:
         """A parameter's value now; None if there is none."""

@@ -10,6 +10,7 @@ from typing import Any
 from ...aws_tags import LAB_TAG, as_mapping
 from ...config.lab import capacity_provider_of
 from ..client_errors import client_error, items_of
+from .account_lock import LOCK
 from .cloudwatch_logs import group_of
 from .session import is_denied, is_inconclusive
 from .ssm_parameter import LabParameter, folder_of
@@ -83,7 +84,9 @@ def _parameters(clients: Clients, lab: str) -> Iterator[str]:
     ssm = clients("ssm")
     request = {"Path": folder_of(lab), "Recursive": True, "WithDecryption": False}
     for found in items_of(ssm, "get_parameters_by_path", "Parameters", **request):
-        if LabParameter(ssm, lab, found["Name"].removeprefix(f"{folder_of(lab)}/")).is_ours():
+        leaf = found["Name"].removeprefix(f"{folder_of(lab)}/")
+        # a command that is about to create the lab again has the lock
+        if leaf != LOCK and LabParameter(ssm, lab, leaf).is_ours():
             yield f"SSM parameter {found['Name']}"
 
 

@@ -22,6 +22,8 @@ from .session import Identity
 POLICIES = Path(__file__).resolve().parent / "policies"
 MAX_PARALLEL = 4
 UP_AND_DOWN = ("up-and-down", "stack", "roles")
+# by their Sid; without these, all works except for what `plan` says about costs
+OPTIONAL = ("Prices",)
 _NAME = "permissions"
 _BOUNDARY = "permissions boundary"
 _BOUNDARY_KEY = "iam:PermissionsBoundary"
@@ -59,7 +61,7 @@ def diagnostics(iam: Any, identity: Identity, region: str, lab: str, boundary: s
         return _unknown(f"{identity.arn} is neither a user nor a role")
     principal = _with_path(iam, principal)
     values = {"Partition": identity.partition, "Region": region, "Account": identity.account, "Lab": lab}
-    statements = [s for name in UP_AND_DOWN for s in policy(name, values)["Statement"]]
+    statements = [s for name in UP_AND_DOWN for s in policy(name, values)["Statement"] if s["Sid"] not in OPTIONAL]
     try:
         with ThreadPoolExecutor(MAX_PARALLEL) as pool:
             answers = list(pool.map(lambda statement: _simulate(iam, principal, statement, boundary), statements))

@@ -12,7 +12,7 @@ from ...consul.lab_secrets import MANAGEMENT, LabSecrets, Rotation
 from ...errors import LabError
 from ...polling import PollingPolicy
 from ..base import ConsulAddress, LogLine, Say, TaskSecrets
-from ..commands import AmiInfo, Finding, RuntimeInfo
+from ..commands import AmiInfo, Estimate, Finding, RuntimeInfo
 from . import cloudwatch_logs, consul_secrets, ec2, host_keys
 from .consul_access import open_access
 from .consul_secrets import ConsulSecrets
@@ -45,6 +45,7 @@ class AwsTarget:
         self.images = images or RegistryImages(lab, lab.aws.registry, self.client, lambda: self._preflight.architecture)
         self._preflight = Preflight(self._session, lab, self.images, update_ami=update_ami)
         self._warnings: list[Finding] = []
+        self._is_gone = False
 
     @property
     def region(self) -> str:
@@ -75,16 +76,40 @@ class AwsTarget:
 
         stack = self._stack()
         lines = replaced() if stack and stack.lives else ()
-        return confirmation(self._lab, stack, self._session.identity(), self.region, lines)
+        text = confirmation(self._lab, stack, self._session.identity(), self.region, lines)
+        return text and f"{text}{self._cost()}"
+
+    def estimate(self) -> Estimate:
+        from .prices import estimate
+
+        return estimate(self._session, self._lab, lambda: any(one.gives_addresses for one in self._preflight.subnets))
+
+    def _cost(self) -> str:
+        """A line for the confirmation; nothing where there is no price list."""
+        try:
+            found = self.estimate()
+        except LabError:
+            return ""
+        return f"\n{found.summary}" if found.lines else ""
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        from ...paths import state_folder
-        from .lock import FOLDER, held
+    def lock(self, command: str = "") -> Iterator[None]:
+        from . import lease
+        from .account_lock import AccountLock
+        from .lock import held, lock_path
 
-        name = f"{self._session.identity().account}-{self.region}-{self._lab.name}.lock"
-        with held(state_folder() / FOLDER / name, self._lab.name):
-            yield
+        identity = self._session.identity()
+        ssm = self._session.impatient_client("ssm", read_timeout=10.0, attempts=2)
+        path = lock_path(identity.account, self.region, self._lab.name)
+        with held(path, self._lab.name) as local:
+            lock = AccountLock(ssm, self._lab.name, lease.owner(identity.arn, command), dead=local.dead)
+            local.remember(lock.holder)
+            with lease.kept(lock):
+                self._session.guard = lock.check
+                yield
+                # Only after a success: threads of a run that failed may still be busy, and mustn't go on.
+                self._session.guard = None
+                lock.lab_is_gone = self._is_gone
 
     # prerequisites
 
@@ -109,6 +134,7 @@ class AwsTarget:
     def teardown(self, say: Say) -> None:
         if self._secrets().delete():
             say("deleted the lab's parameters in SSM")
+        self._is_gone = True
         consul_secrets.forget_authority(self._lab.name)
         host_keys.forget(self._lab.name)
 

@@ -169,8 +169,11 @@ class LocalTarget:
         info = self._home.info()
         return taken_ports(self._lab.services, info.forwarded_ports if info else ())
 
+    def estimate(self) -> None:
+        return None
+
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, command: str = "") -> Iterator[None]:
         try:
             lock = self._home.lock_changes()
         except BlockingIOError as error:
