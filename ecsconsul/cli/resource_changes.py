@@ -64,8 +64,10 @@ def _instances(change: Mapping[str, Any]) -> str:
 
 def _why(change: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any]]) -> str:
     """What changes in the resources that the group refers to, else in the group itself."""
+    if change["action"] == "remove":
+        return "it isn't in the template any more"
     causes = [f"{name} changes: {_properties(by_name[name])}" for name in change["causes"] if name in by_name]
-    return "; ".join(causes) or f"it changes: {_properties(change) or change['action']}"
+    return "; ".join(causes) or f"it changes: {_properties(change)}"
 
 
 def _properties(change: Mapping[str, Any]) -> str:

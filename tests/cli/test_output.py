@@ -105,6 +105,15 @@ def test_status_of_a_healthy_lab(shown: Shown, columns: int) -> None:
     assert ["weather", "1/1", "1/1", "127.0.9.1:32769", "i-0a1b2c3d4e5f60718", "passing"] in found
 
 
+def test_status_shows_the_amis_of_an_account(shown: Shown) -> None:
+    document = status(service("weather", 1, 1, instance(1)))
+    ami = {"detail": "ami-1, 40 days old, ami-2 is current", "used_by": ["ECS instances", "Consul servers"]}
+    document["aws"]["amis"] = [ami]
+    assert "ami    ami-1, 40 days old, ami-2 is current (ECS instances, Consul servers)" in shown("status", document)
+    document["aws"]["amis"] = []
+    assert "ami " not in shown("status", document)
+
+
 @WIDTHS
 def test_every_instance_has_a_line(shown: Shown, columns: int) -> None:
     found = words(shown("status", status(service("weather", 2, 2, instance(1), instance(2))), columns))
@@ -236,6 +245,20 @@ def test_plan(shown: Shown, columns: int) -> None:
     assert ["~", "update", "stack", "CREATE_COMPLETE"] in found
     assert ["+", "create", "tasks/weather"] in found
     assert found[-1] == ["1", "to", "create,", "1", "to", "update,", "1", "unchanged"]
+
+
+@WIDTHS
+def test_plan_shows_what_an_update_of_the_stack_does(shown: Shown, columns: int) -> None:
+    document = changed(("stack", "update", "UPDATE_COMPLETE"))
+    image = {"name": "LaunchTemplateData.ImageId", "before": "ami-1", "after": "ami-2"}
+    unchanged: dict[str, Any] = {"type": "T", "properties": [], "instances": 0, "batch": 0, "causes": []}
+    document["steps"][0]["changes"] = [
+        {**unchanged, "resource": "Template", "action": "modify", "properties": [image]},
+        {**unchanged, "resource": "Group", "action": "roll", "instances": 3, "batch": 1, "causes": ["Template"]},
+    ]
+    found = words(shown("plan", document, columns))
+    assert ["~", "modify", "Template", "ImageId", "ami-1", "→", "ami-2"] in found
+    assert ["~", "roll", "Group", "3", "instances", "are", "replaced", "one", "by", "one"] in found
 
 
 @pytest.mark.parametrize(

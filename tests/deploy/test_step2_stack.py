@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from ecsconsul.aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping
 from ecsconsul.config.aws_settings import AwsSpec
 from ecsconsul.config.lab import ConsulSpec, Lab, ServiceSpec
-from ecsconsul.deploy.step import SubResource, decide, fingerprint, tags_for
+from ecsconsul.deploy.executor import plan
+from ecsconsul.deploy.step import PropertyChange, SubResource, decide, fingerprint, tags_for
 from ecsconsul.deploy.step2_stack import StackStep
 from ecsconsul.deploy.template import resource_types, stack_template
 from ecsconsul.errors import LabError, StepFailed
@@ -91,6 +92,46 @@ def test_image_is_pinned_when_the_stack_is_changed_and_not_in_its_fingerprint(
     assert op(newer) == "update"
     newer.apply(newer.inspect(), report)
     assert parameters(target)["ConsulImage"] == "hashicorp/consul:1.16.6@sha256:34cd"
+
+
+def test_preview_says_what_an_update_does(region: FakeTarget, report: RecordingReport) -> None:
+    StackStep(LAB, region).apply(None, report)
+    region.requests.clear()
+    (change,) = plan([StackStep(OTHER, region)])
+    assert (change.op, change.untold) == ("update", "")
+    assert [(one.resource, one.action, one.instances) for one in change.inside] == [("EcsInstances", "modify", 0)]
+    assert change.inside[0].properties[0] == PropertyChange("DesiredCapacity", "2", "5")
+    assert region.writes() == []
+    assert region.counted()["GetTemplate"] == 1
+    # nothing is compared when nothing is to be updated
+    region.requests.clear()
+    (change,) = plan([StackStep(LAB, region)])
+    assert (change.op, change.inside, region.requests) == ("keep", (), ["DescribeStacks"])
+
+
+def test_preview_counts_the_instances_that_are_replaced(region: FakeTarget, report: RecordingReport) -> None:
+    StackStep(replace(LAB, consul=ConsulSpec(servers=3)), region).apply(None, report)
+    newer = replace(LAB, consul=ConsulSpec(servers=3, version="1.16.6"))
+    (change,) = plan([StackStep(newer, region)])
+    rolls = [(one.resource, one.instances, one.batch) for one in change.inside if one.action == "roll"]
+    assert rolls == [("ConsulServer", 1, 1), ("ConsulPeers", 2, 1), ("EcsInstances", 2, 1)]
+    # the registry isn't asked for a plan
+    assert region.pinned == [LAB.consul_image]
+
+
+def test_pinned_image_is_no_change(region: FakeTarget, report: RecordingReport) -> None:
+    region.digest = "@sha256:12ab"
+    StackStep(LAB, region).apply(None, report)
+    (change,) = plan([StackStep(OTHER, region)])
+    assert [one.resource for one in change.inside] == ["EcsInstances"]
+
+
+def test_what_the_command_renews_is_an_update(region: FakeTarget, report: RecordingReport) -> None:
+    StackStep(LAB, region).apply(None, report)
+    region.renewed = {name: parameters(region)[name] for name in ("InstanceAmi", "ServerAmi")}
+    assert op(StackStep(LAB, region)) == "keep"
+    region.renewed["InstanceAmi"] = "ami-0123456789abcdef1"
+    assert op(StackStep(LAB, region)) == "update"
 
 
 def test_portal_port_is_opened(region: FakeTarget, report: RecordingReport) -> None:
@@ -207,6 +248,24 @@ def writes(aws: Account) -> list[str]:
 def test_op_for_each_status(aws: Account, step: StackStep, status: str, expected: str) -> None:
     aws.has(status)
     assert op(step) == expected
+
+
+def test_unreadable_template_is_no_reason_for_a_plan_to_fail(aws: Account) -> None:
+    aws.has("CREATE_COMPLETE", OTHER)
+    aws.cloudformation.template = "Resources: &a [*a]"
+    (change,) = plan([StackStep(LAB, aws)])
+    assert (change.op, change.inside) == ("update", ())
+    assert change.untold.startswith("The stack's template can't be read")
+    assert change.detail.startswith("CREATE_COMPLETE; what changes can't be told: ")
+    aws.cloudformation.refusing = ["get_template"]
+    (change,) = plan([StackStep(LAB, aws)])
+    assert "Rate exceeded" in change.untold
+
+
+def test_stack_that_is_made_again_has_no_preview(aws: Account) -> None:
+    aws.has("ROLLBACK_COMPLETE")
+    (change,) = plan([StackStep(LAB, aws)])
+    assert (change.op, change.inside, change.untold) == ("update", (), "")
 
 
 def test_events_are_reported_oldest_first(aws: Account, step: StackStep, report: RecordingReport) -> None:

@@ -14,6 +14,7 @@ from msgspec import structs
 
 import ecsconsul
 from ecsconsul.cli.changes import all_steps
+from ecsconsul.cli.resource_changes import replacements
 from ecsconsul.config.lab import ConsulSpec, InstanceRange, Lab
 from ecsconsul.deploy import executor
 from ecsconsul.errors import LabError
@@ -107,7 +108,7 @@ def up(lab: Lab) -> AwsTarget:
     with target.lock():
         steps = all_steps(lab, target)
         assert executor.blockers(steps) == []
-        target.confirmation()
+        target.confirmation(lambda: replacements(steps))
         # an emulator runs no Consul
         executor.up([step for step in steps if step.name != "discovery"], SilentObserver())
     target.portal_url()
