@@ -46,6 +46,13 @@ def described(target: FakeTarget) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
+def group(target: FakeTarget) -> str:
+    """The ARN of the stack's group of ECS instances."""
+    groups = target.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+    (arn,) = [one["AutoScalingGroupARN"] for one in groups if "EcsInstances" in one["AutoScalingGroupName"]]
+    return str(arn)
+
+
 def cluster(target: FakeTarget) -> dict[str, Any]:
     found: dict[str, Any] = target.client("ecs").describe_clusters(clusters=["blue"])["clusters"][0]
     return found
@@ -75,13 +82,8 @@ def test_absent_created_kept_deleted(made: CapacityProviderStep, target: FakeTar
     assert op(made) == "keep"
     provider = described(target)
     assert provider
-    (group,) = [
-        one
-        for one in target.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
-        if "EcsInstances" in one["AutoScalingGroupName"]
-    ]
     assert provider["autoScalingGroupProvider"].items() >= {
-        "autoScalingGroupArn": group["AutoScalingGroupARN"], **SETTINGS
+        "autoScalingGroupArn": group(target), **SETTINGS
     }.items()  # fmt: skip
     assert cluster(target)["capacityProviders"] == [NAME]
     assert made.destroy(report) == "deleted"
@@ -110,13 +112,14 @@ def test_association_that_was_lost_is_an_update(
 
 def test_providers_of_others_stay(made: CapacityProviderStep, target: FakeTarget, report: RecordingReport) -> None:
     ecs = target.client("ecs")
-    theirs = {"capacityProvider": "FARGATE", "weight": 1}
-    request = {"capacityProviders": ["FARGATE"], "defaultCapacityProviderStrategy": [theirs]}
+    ecs.create_capacity_provider(name="theirs", autoScalingGroupProvider={"autoScalingGroupArn": group(target)})
+    theirs = {"capacityProvider": "theirs", "weight": 1}
+    request = {"capacityProviders": ["theirs"], "defaultCapacityProviderStrategy": [theirs]}
     ecs.put_cluster_capacity_providers(cluster="blue", **request)
     made.apply(None, report)
-    assert set(cluster(target)["capacityProviders"]) == {"FARGATE", NAME}
+    assert set(cluster(target)["capacityProviders"]) == {"theirs", NAME}
     made.destroy(report)
-    assert cluster(target)["capacityProviders"] == ["FARGATE"]
+    assert cluster(target)["capacityProviders"] == ["theirs"]
     assert cluster(target)["defaultCapacityProviderStrategy"] == [theirs]
 
 
