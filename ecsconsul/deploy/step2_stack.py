@@ -16,7 +16,7 @@ from ..targets.client_errors import client_error, error_code, unless_throttled
 from ..targets.stack_states import StackState, state_of
 from .stack_events import StackEvents, as_subresources, describe_failure, is_of_group
 from .step import Actual, BaseStep, Report, tags_for
-from .template import resource_types, stack_template
+from .template import parameter_names, resource_types, stack_template
 
 STARTED, CHANGED = "started", "changed"
 NO_UPDATES = "No updates are to be performed"
@@ -250,8 +250,9 @@ class StackStep(BaseStep):
         }
 
     def _lab_parameters(self) -> dict[str, str]:
-        aws, portal = self._lab.aws, self._lab.portal
-        return {
+        """The parameters that follow from the config; not those of parts that the template doesn't have."""
+        aws = self._lab.aws
+        parameters = {
             "LabName": self._lab.name,
             "EcsClusterName": self._lab.name,
             "InstanceCount": str(self._lab.min_instances),
@@ -262,9 +263,12 @@ class StackStep(BaseStep):
             **({"SshCidr": aws.ssh_cidr} if aws.ssh_cidr else {}),
             **({"VpcId": aws.vpc} if aws.vpc else {}),
             **({"SubnetIds": ",".join(aws.subnets)} if aws.subnets else {}),
-            **({"PublicPort": str(portal.host_port)} if portal else {}),
+            "DockerBridge": aws.docker_bridge,
+            **portal_parameters(self._lab),
             **({"PermissionsBoundary": aws.permissions_boundary} if aws.permissions_boundary else {}),
         }
+        known = parameter_names(self._template)
+        return {name: value for name, value in parameters.items() if name in known}
 
 
 class StackParametersStep(StackStep):
@@ -303,6 +307,27 @@ class StackParametersStep(StackStep):
             ],
             "Capabilities": ["CAPABILITY_IAM"],
         }
+
+
+def portal_parameters(lab: Lab) -> dict[str, str]:
+    """The parameters of the portal's port and of its load balancer. Without a portal, no port is open to the internet.
+
+    The load balancer asks what Consul asks; where that isn't a path, any page will do.
+    """
+    portal, balancer = lab.portal, lab.aws.load_balancer
+    if portal is None:
+        return {"PublicPort": "0"}
+    ports = {"PublicPort": str(portal.host_port), "PortalPort": str(portal.host_port)}
+    if balancer is None:
+        return ports
+    path = portal.check.http if portal.check else None
+    return {
+        **ports,
+        "CertificateArn": balancer.certificate,
+        "LoadBalancerScheme": "internal" if balancer.internal else "internet-facing",
+        **({"LoadBalancerSubnetIds": ",".join(balancer.subnets)} if balancer.subnets else {}),
+        **({"HealthCheckPath": path, "HealthCheckCodes": "200-299"} if path else {}),
+    }
 
 
 def _tags_of(stack: Mapping[str, Any]) -> dict[str, str]:

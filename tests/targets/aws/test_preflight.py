@@ -86,7 +86,7 @@ def test_fresh_account_passes(account: Account, lab: Lab, programs: Callable[...
     assert {name: one.state for name, one in found.items()} == {
         "identity": "ok", "vpc": "ok", "dns": "ok", "subnets": "ok", "instance type": "ok", "ami": "ok",
         "key pair": "ok", "ssh range": "ok", "permissions": "unknown", "permissions boundary": "warning",
-        "docker": "ok", "consul access": "warning",
+        "docker": "ok", "docker bridge": "ok", "consul access": "warning",
     }  # fmt: skip
     assert found["identity"].detail.startswith(f"account {ACCOUNT}, region us-east-1, as arn:aws:")
     assert found["dns"].detail == "Amazon's at 172.31.0.2"
