@@ -213,7 +213,7 @@ END
 }
 
 has_image() {
-    docker image inspect "$CONSUL_IMAGE" >/dev/null 2>&1 || { log_in && timeout 120 docker pull --quiet "$CONSUL_IMAGE"; }
+    docker image inspect "$CONSUL_IMAGE" >/dev/null 2>&1 || { log_in && timeout 90 docker pull --quiet "$CONSUL_IMAGE"; }
 }
 
 # ECR wants a login, for which the role is enough; any other registry is asked without one.
@@ -221,7 +221,7 @@ has_image() {
 log_in() {
     local registry=${CONSUL_IMAGE%%/*}
     if [[ $registry == *.dkr.ecr.*.amazonaws.com* ]]; then
-        aws_cli ecr get-login-password | timeout 30 docker login --username AWS --password-stdin "$registry" >/dev/null
+        aws_cli ecr get-login-password | timeout 5 docker login --username AWS --password-stdin "$registry" >/dev/null
     fi
 }
 

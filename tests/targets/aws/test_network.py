@@ -99,7 +99,7 @@ def test_private_subnets_are_used_when_the_config_names_them(ec2: Any) -> None:
     (found,) = find_subnets(ec2, find_vpc(ec2, spec), spec, None)
     assert (found.id, found.public, found.gives_addresses) == (subnet, False, False)
     assert found.table.startswith("rtb-")
-    with pytest.raises(LabError, match="No private subnet of .* is in a zone"):
+    with pytest.raises(LabError, match=r"No private subnet of .* is in a zone"):
         subnets_of(ec2, {"us-east-1d"}, subnets=(subnet,))
 
 

@@ -48,7 +48,7 @@ FOR_THE_PLUGIN = {
 }  # fmt: skip
 SERVICES = {
     name: name for name in ("autoscaling", "cloudformation", "ec2", "ecr", "ecs", "iam", "logs", "ssm", "sts")
-} | {"resourcegroupstaggingapi": "tag"}
+} | {"resourcegroupstaggingapi": "tag", "elbv2": "elasticloadbalancing", "acm": "acm"}
 PACKAGE = Path(ecsconsul.__path__[0])
 # a recorder that misses most calls would let everything pass
 MIN_CALLS = 40
