@@ -110,7 +110,9 @@ def _has_interface(endpoints: Iterable[Endpoint], region: str, service: str) -> 
 
 
 def _gateway_tables(endpoints: Iterable[Endpoint], region: str) -> set[str]:
-    gateways = (one for one in _of_service(endpoints, region, GATEWAY) if one.get("VpcEndpointType") == "Gateway")
+    # the kind that CreateVpcEndpoint makes by default, which some emulators leave out
+    kinds = ((one.get("VpcEndpointType", "Gateway"), one) for one in _of_service(endpoints, region, GATEWAY))
+    gateways = [one for kind, one in kinds if kind == "Gateway"]
     return {table for one in gateways for table in one.get("RouteTableIds") or ()}
 
 

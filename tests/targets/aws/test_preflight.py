@@ -166,16 +166,13 @@ class Network:
         self.ec2 = ec2
         self.vpc = ec2.create_vpc(CidrBlock=cidr)["Vpc"]["VpcId"]
         base = cidr.rpartition(".0.0/")[0]
-        self.subnets = tuple(
-            str(
-                ec2.create_subnet(
-                    VpcId=self.vpc, CidrBlock=f"{base}.{number}.0/24", AvailabilityZone=f"us-east-1{zone}"
-                )["Subnet"]["SubnetId"]
-            )
-            for number, zone in enumerate("ab")
-        )
+        self.subnets = tuple(self._subnet(f"{base}.{number}.0/24", zone) for number, zone in enumerate("ab"))
         tables = ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [self.vpc]}])["RouteTables"]
         self.table = tables[0]["RouteTableId"]
+
+    def _subnet(self, cidr: str, zone: str) -> str:
+        made = self.ec2.create_subnet(VpcId=self.vpc, CidrBlock=cidr, AvailabilityZone=f"us-east-1{zone}")
+        return str(made["Subnet"]["SubnetId"])
 
     def add_nat(self) -> None:
         gateway = self.ec2.create_nat_gateway(SubnetId=self.subnets[0], ConnectivityType="private")["NatGateway"]
@@ -186,7 +183,9 @@ class Network:
         for service in services:
             name = f"com.amazonaws.us-east-1.{service}"
             if service == "s3":
-                self.ec2.create_vpc_endpoint(VpcId=self.vpc, ServiceName=name, RouteTableIds=[self.table])
+                self.ec2.create_vpc_endpoint(
+                    VpcId=self.vpc, ServiceName=name, VpcEndpointType="Gateway", RouteTableIds=[self.table]
+                )
             else:
                 request = {"VpcEndpointType": "Interface", "PrivateDnsEnabled": True, "SubnetIds": [self.subnets[0]]}
                 self.ec2.create_vpc_endpoint(VpcId=self.vpc, ServiceName=name, **request)

@@ -118,9 +118,10 @@ def test_portal_is_at_the_load_balancers_name(account: Account, tmp_path: Path) 
     spec = LoadBalancerSpec(certificate=f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/1")
     target = AwsTarget(lab_of(tmp_path, load_balancer=spec))
     assert target.portal_url() is None
+    outputs = "Outputs:\n  LoadBalancerDns:\n    Value: lb.example\n"
     account("cloudformation").create_stack(
         StackName="blue",
-        TemplateBody="Resources:\n  T:\n    Type: AWS::SNS::Topic\nOutputs:\n  LoadBalancerDns:\n    Value: lb.example\n",
+        TemplateBody=f"Resources:\n  T:\n    Type: AWS::SNS::Topic\n{outputs}",
         Tags=[{"Key": LAB_TAG, "Value": "blue"}],
     )
     assert target.portal_url() == "https://lb.example/"
