@@ -213,7 +213,16 @@ END
 }
 
 has_image() {
-    docker image inspect "$CONSUL_IMAGE" >/dev/null 2>&1 || timeout 120 docker pull --quiet "$CONSUL_IMAGE"
+    docker image inspect "$CONSUL_IMAGE" >/dev/null 2>&1 || { log_in && timeout 90 docker pull --quiet "$CONSUL_IMAGE"; }
+}
+
+# ECR wants a login, for which the role is enough; any other registry is asked without one.
+# https://docs.aws.amazon.com/AmazonECR/latest/userguide/registry_auth.html
+log_in() {
+    local registry=${CONSUL_IMAGE%%/*}
+    if [[ $registry == *.dkr.ecr.*.amazonaws.com* ]]; then
+        aws_cli ecr get-login-password | timeout 5 docker login --username AWS --password-stdin "$registry" >/dev/null
+    fi
 }
 
 # Docker restarts it whenever it exits, and after a reboot. It has 30 s to leave the cluster before Docker kills it.

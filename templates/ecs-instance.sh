@@ -1,6 +1,7 @@
 #!/bin/bash
 # Boots an ECS instance: configures the ECS agent and Docker, and runs the Consul agent that answers containers' DNS.
-readonly BRIDGE=172.17.0.1
+# the bridge's own address; DOCKER_BRIDGE, which the template sets too, has its range as well
+readonly BRIDGE=${DOCKER_BRIDGE%/*}
 
 # The ECS agent starts after this script. https://github.com/aws/amazon-ecs-agent/blob/master/README.md
 write_ecs_config() {
@@ -31,7 +32,7 @@ write_docker_config() {
     install -d -m 0755 /etc/docker
     cat >/etc/docker/daemon.json <<END
 {
-  "bip": "$BRIDGE/16",
+  "bip": "$DOCKER_BRIDGE",
   "dns": ["$BRIDGE", "$AMAZON_DNS"],
   "dns-search": ["service.consul"],
   "log-opts": {"max-size": "10m", "max-file": "3"},

@@ -16,7 +16,7 @@ GENERATION = "SecretsGeneration"
 
 def lab_parameters(lab: Lab) -> dict[str, str]:
     """The parameters that follow from the config alone; part of the stack's fingerprint."""
-    aws, portal = lab.aws, lab.portal
+    aws = lab.aws
     return {
         "LabName": lab.name,
         "EcsClusterName": lab.name,
@@ -29,8 +29,30 @@ def lab_parameters(lab: Lab) -> dict[str, str]:
         **({"SshCidr": aws.ssh_cidr} if aws.ssh_cidr else {}),
         **({"VpcId": aws.vpc} if aws.vpc else {}),
         **({"SubnetIds": ",".join(aws.subnets)} if aws.subnets else {}),
-        **({"PublicPort": str(portal.host_port)} if portal else {}),
+        "DockerBridge": aws.docker_bridge,
+        **portal_parameters(lab),
         **({"PermissionsBoundary": aws.permissions_boundary} if aws.permissions_boundary else {}),
+    }
+
+
+def portal_parameters(lab: Lab) -> dict[str, str]:
+    """The parameters of the portal's port and of its load balancer. Without a portal, no port is open to the internet.
+
+    The load balancer asks what Consul asks; where that isn't a path, any page will do.
+    """
+    portal, balancer = lab.portal, lab.aws.load_balancer
+    if portal is None:
+        return {"PublicPort": "0"}
+    ports = {"PublicPort": str(portal.host_port), "PortalPort": str(portal.host_port)}
+    if balancer is None:
+        return ports
+    path = portal.check.http if portal.check else None
+    return {
+        **ports,
+        "CertificateArn": balancer.certificate,
+        "LoadBalancerScheme": "internal" if balancer.internal else "internet-facing",
+        **({"LoadBalancerSubnetIds": ",".join(balancer.subnets)} if balancer.subnets else {}),
+        **({"HealthCheckPath": path, "HealthCheckCodes": "200-299"} if path else {}),
     }
 
 

@@ -18,7 +18,7 @@ from .stack_diff import GROUP, StackForm, diff
 from .stack_events import StackEvents, as_subresources, describe_failure, is_of_group
 from .stack_parameters import kept_parameters, lab_parameters, outputs_of, parameters_of, resolved_parameters
 from .step import Actual, BaseStep, Report, ResourceChange, tags_for
-from .template import resource_types, stack_template
+from .template import parameter_names, resource_types, stack_template
 from .template_reader import Template, TemplateUnreadable, read_template
 
 STARTED, CHANGED = "started", "changed"
@@ -42,7 +42,7 @@ class StackStep(BaseStep):
     @cached_property
     def _desired(self) -> dict[str, Any]:
         template = hashlib.sha256(self._template.encode()).hexdigest()
-        return {"template": template, "parameters": lab_parameters(self._lab)}
+        return {"template": template, "parameters": self._lab_parameters()}
 
     @cached_property
     def _template(self) -> str:
@@ -279,8 +279,13 @@ class StackStep(BaseStep):
         }
 
     def _all_parameters(self, stack: Mapping[str, Any] | None, image: str) -> dict[str, str]:
-        own = {**lab_parameters(self._lab), "ConsulImage": image}
+        own = {**self._lab_parameters(), "ConsulImage": image}
         return {**own, **self._target.stack_parameters(), **kept_parameters(stack)}
+
+    def _lab_parameters(self) -> dict[str, str]:
+        """The parameters that follow from the config; not those of parts that the template doesn't have."""
+        known = parameter_names(self._template)
+        return {name: value for name, value in lab_parameters(self._lab).items() if name in known}
 
 
 class StackParametersStep(StackStep):

@@ -37,6 +37,8 @@ PLACEMENT = {
     ],
     "availabilityZoneRebalancing": "ENABLED",
 }
+# how long a new task may fail the load balancer's health checks, in seconds: an image without its layers takes a while
+LOAD_BALANCER_GRACE = 60
 # how long to wait for tasks that a dead instance can't report as stopped, in seconds
 DRAIN_TIMEOUT = 180.0
 
@@ -77,8 +79,10 @@ class ServiceStep(BaseStep):
     @cached_property
     def _desired(self) -> dict[str, Any]:
         strategy = {"capacityProviderStrategy": self.capacity()} if self.capacity() else {}
-        definition = self._task.fingerprint
-        return {"serviceName": self._service.name, "taskDefinition": definition, **self.scheduling(), **strategy}
+        group = self._target.target_group(self._service.name)
+        balanced = {"targetGroup": group} if group else {}
+        named = {"serviceName": self._service.name, "taskDefinition": self._task.fingerprint}
+        return {**named, **self.scheduling(), **strategy, **balanced}
 
     def scheduling(self) -> dict[str, Any]:
         """How many tasks run, where, and how they are replaced."""
@@ -91,6 +95,22 @@ class ServiceStep(BaseStep):
     def kind(self) -> dict[str, Any]:
         """The settings that only CreateService accepts."""
         return {"launchType": "EC2"}
+
+    def load_balancing(self, actual: Mapping[str, Any]) -> dict[str, Any]:
+        """The part of CreateService and UpdateService that changes which target group the tasks join; often empty.
+
+        Sending it starts a deployment, changed or not, and an empty list leaves the target group:
+        https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateService.html
+        """
+        output = self._target.target_group(self._service.name)
+        group = self._target.stack_output(output) if output else None
+        if [one.get("targetGroupArn") for one in actual.get("loadBalancers") or ()] == ([group] if group else []):
+            return {}
+        if group is None:
+            return {"loadBalancers": []}
+        container = {"containerName": self._service.name, "containerPort": self._service.port}
+        joined = [{"targetGroupArn": group, **container}]
+        return {"loadBalancers": joined, "healthCheckGracePeriodSeconds": LOAD_BALANCER_GRACE}
 
     def inspect(self) -> Actual | None:
         service = self._poller.describe(self._service.name)
@@ -142,7 +162,9 @@ class ServiceStep(BaseStep):
             tags = {name: text for name, text in tags.items() if name != FINGERPRINT_TAG}
         extra = {"serviceName": self._service.name, "clientToken": uuid.uuid4().hex, "tags": as_items(tags)}
         try:
-            created = self._target.client("ecs").create_service(**request, **self.kind(), **extra)
+            created = self._target.client("ecs").create_service(
+                **request, **self.kind(), **self.load_balancing({}), **extra
+            )
         except client_error() as error:
             if error_code(error) != "InvalidParameterException" or self._poller.describe(self._service.name) is None:
                 raise
@@ -160,7 +182,8 @@ class ServiceStep(BaseStep):
         moves = _providers(service.get("capacityProviderStrategy")) != _providers(self.capacity())
         strategy = {"capacityProviderStrategy": self.capacity()} if moves else {}
         force = has_failed(service) or moves
-        updated = ecs.update_service(service=self._service.name, forceNewDeployment=force, **request, **strategy)
+        request |= {**strategy, **self.load_balancing(service)}
+        updated = ecs.update_service(service=self._service.name, forceNewDeployment=force, **request)
         ecs.tag_resource(resourceArn=service["serviceArn"], tags=as_items(tags))
         return dict(updated["service"])
 
@@ -170,8 +193,9 @@ class ServiceStep(BaseStep):
         A failed deployment counts as changed, so that it is tried again: its cause may lie outside of the config.
         """
         same_definition = service["taskDefinition"] == tags.get(TASK_DEFINITION_TAG) and not has_failed(service)
+        same_group = not self.load_balancing(service)
         same_count = service["desiredCount"] == self.scheduling().get("desiredCount", service["desiredCount"])
-        return bool(same_definition and same_count and service["status"] == "ACTIVE")
+        return bool(same_definition and same_group and same_count and service["status"] == "ACTIVE")
 
 
 class ScaleStep(BaseStep):

@@ -32,6 +32,11 @@ def stack_template(parts: Iterable[str] = ()) -> str:
     return _USER_DATA.sub(_in_one_line, _COMMENT.sub("", text))
 
 
+def part_names() -> list[str]:
+    """The names of all parts."""
+    return sorted(path.stem for path in (templates_dir() / "parts").glob("*.yaml"))
+
+
 def resource_types(template: str) -> list[str]:
     """The types of the template's resources. A policy can only limit them if the request names them."""
     # parameters have types too, and stand before the resources

@@ -136,6 +136,15 @@ class Target(Protocol):
     def execution_role(self) -> str | None:
         """The role with which ECS reads the secrets of tasks; None when there is none."""
 
+    def target_group(self, service: str) -> str | None:
+        """The stack's output with the load balancer's target group for the service's tasks; None if there is none.
+
+        Does no I/O.
+        """
+
+    def stack_output(self, name: str) -> str | None:
+        """The value of an output of the stack; None while the stack doesn't have it."""
+
     def log_configuration(self, service: str) -> dict[str, Any] | None:
         """The logConfiguration of a service's container definition; None to use the default."""
 

@@ -6,9 +6,10 @@ import pytest
 from msgspec.structs import replace
 
 from ecsconsul.aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping
-from ecsconsul.config.aws_settings import AwsSpec
-from ecsconsul.config.lab import ConsulSpec, Lab, ServiceSpec
+from ecsconsul.config.aws_settings import AwsSpec, LoadBalancerSpec
+from ecsconsul.config.lab import Check, ConsulSpec, Lab, ServiceSpec
 from ecsconsul.deploy.executor import plan
+from ecsconsul.deploy.stack_parameters import portal_parameters
 from ecsconsul.deploy.step import PropertyChange, SubResource, decide, fingerprint, tags_for
 from ecsconsul.deploy.step2_stack import StackStep
 from ecsconsul.deploy.template import resource_types, stack_template
@@ -138,6 +139,57 @@ def test_portal_port_is_opened(region: FakeTarget, report: RecordingReport) -> N
     other = ServiceSpec(name="admin", path="/admin", host_port=8081)
     StackStep(replace(LAB, services=(other, *LAB.services)), region).apply(None, report)
     assert parameters(region)["PublicPort"] == "8123"
+
+
+def test_without_a_portal_no_port_is_opened(region: FakeTarget, report: RecordingReport) -> None:
+    StackStep(replace(LAB, services=(ServiceSpec(name="weather", path="/weather"),)), region).apply(None, report)
+    assert parameters(region)["PublicPort"] == "0"
+
+
+CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/1"
+
+
+@pytest.mark.parametrize(
+    ("check", "asked"),
+    [
+        (Check(http="/health"), {"HealthCheckPath": "/health", "HealthCheckCodes": "200-299"}),
+        (Check(tcp=True), {}),
+        (None, {}),
+    ],
+)
+def test_load_balancer_asks_what_consul_asks(check: Check | None, asked: dict[str, str]) -> None:
+    spec = LoadBalancerSpec(certificate=CERTIFICATE, internal=True, subnets=("subnet-1", "subnet-2"))
+    portal = replace(LAB.services[0], check=check)
+    lab = replace(LAB, services=(portal,), aws=replace(LAB.aws, load_balancer=spec))
+    assert portal_parameters(lab) == {
+        "PublicPort": "8123",
+        "PortalPort": "8123",
+        "CertificateArn": CERTIFICATE,
+        "LoadBalancerScheme": "internal",
+        "LoadBalancerSubnetIds": "subnet-1,subnet-2",
+        **asked,
+    }
+
+
+def test_load_balancer_changes_nothing_for_a_target_without_its_part(
+    target: FakeTarget, report: RecordingReport
+) -> None:
+    """A lab on this machine ignores it; the template would refuse a parameter that it doesn't have."""
+    balanced = replace(LAB, aws=replace(LAB.aws, load_balancer=LoadBalancerSpec(certificate=CERTIFICATE)))
+    StackStep(LAB, target).apply(None, report)
+    assert op(StackStep(balanced, target)) == "keep"
+    target.template_parts = ("load-balancer",)
+    assert op(StackStep(balanced, target)) == "update"
+    internal = LoadBalancerSpec(certificate=CERTIFICATE, internal=True)
+    changed = StackStep(replace(balanced, aws=replace(LAB.aws, load_balancer=internal)), target)
+    assert changed.fingerprint != StackStep(balanced, target).fingerprint
+
+
+def test_docker_bridge_is_a_parameter(target: FakeTarget, report: RecordingReport) -> None:
+    StackStep(LAB, target).apply(None, report)
+    assert parameters(target)["DockerBridge"] == "172.17.0.1/16"
+    moved = StackStep(replace(LAB, aws=replace(LAB.aws, docker_bridge="10.255.255.1/24")), target)
+    assert op(moved) == "update"
 
 
 @pytest.mark.parametrize("partition", ["aws", "aws-cn"])

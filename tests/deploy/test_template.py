@@ -5,7 +5,14 @@ from __future__ import annotations
 import json
 import re
 
-from ecsconsul.deploy.template import parameter_names, resource_types, stack_template, with_part, with_scripts
+from ecsconsul.deploy.template import (
+    parameter_names,
+    part_names,
+    resource_types,
+    stack_template,
+    with_part,
+    with_scripts,
+)
 from ecsconsul.paths import templates_dir
 
 SCRIPTS = {"one.sh": '#!/bin/bash\n# says\necho "$name ${name}"\n\nif true; then\n    :\nfi\n', "two.sh": "echo two\n"}
@@ -58,7 +65,7 @@ def test_sent_template_has_no_comments_but_whole_scripts() -> None:
 
 def test_sent_template_is_within_the_limits() -> None:
     """CloudFormation: docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html; and EC2."""
-    assert len(stack_template([path.stem for path in sorted((templates_dir() / "parts").glob("*.yaml"))])) <= 51_200
+    assert len(stack_template(part_names())) <= 51_200
     assert max(map(len, user_data())) <= 16_384
 
 

@@ -79,6 +79,8 @@ class FakeTarget:
     images: MemoryImages = field(default_factory=MemoryImages)
     secrets: dict[str, TaskSecrets] = field(default_factory=dict)
     role: str | None = None
+    target_groups: dict[str, str] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
     logs: list[LogLine] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     clients: dict[str, Any] = field(default_factory=dict)
@@ -124,6 +126,12 @@ class FakeTarget:
 
     def execution_role(self) -> str | None:
         return self.role
+
+    def target_group(self, service: str) -> str | None:
+        return self.target_groups.get(service)
+
+    def stack_output(self, name: str) -> str | None:
+        return self.outputs.get(name)
 
     def log_configuration(self, service: str) -> dict[str, Any] | None:
         return None

@@ -13,11 +13,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from cfnlint import decode
 from cfnlint.api import lint_all
 from moto import mock_aws
 
+from ecsconsul.deploy.template import part_names, stack_template
 from ecsconsul.paths import templates_dir
 from ecsconsul.targets.aws.permissions import policy
 from tests.iam_evaluator import Request, is_allowed
@@ -78,9 +80,23 @@ def _actions(statement: Mapping[str, Any]) -> list[str]:
 # ---------------------------------------------------------------- the text
 
 
-def test_cfn_lint_finds_nothing() -> None:
+def _lint(text: str) -> list[str]:
     # I is cfn-lint's informational level, which its command line leaves out by default too
-    assert [str(match) for match in lint_all(TEXT) if not match.rule.id.startswith("I")] == []
+    return [str(match) for match in lint_all(text) if not match.rule.id.startswith("I")]
+
+
+@pytest.mark.parametrize("parts", [(), *((part,) for part in part_names())])
+def test_cfn_lint_finds_nothing(parts: tuple[str, ...]) -> None:
+    """Each property of all forms exists in the current resource schemas, and has a value of the right kind."""
+    assert _lint(stack_template(parts)) == []
+
+
+@pytest.mark.parametrize("wrong", ["HealthCheckPaths: /", "Port: many"])
+def test_cfn_lint_would_find_a_mistake_in_a_part(wrong: str) -> None:
+    text = stack_template(["load-balancer"]).replace(
+        "      TargetType: instance\n", f"      TargetType: instance\n      {wrong}\n"
+    )
+    assert _lint(text) != []
 
 
 def test_template_has_no_ami_id_and_no_launch_configuration(document: Mapping[str, Any]) -> None:
@@ -112,8 +128,9 @@ def test_boot_scripts_give_up_before_cloudformation_does(document: Mapping[str, 
     script = (templates_dir() / "boot.sh").read_text()
     waits = {name: int(value) for name, value in re.findall(r"(\w+)_SECONDS=(\d+)", script)}
     last_attempts = sum(int(seconds) for seconds in re.findall(r"(?<![\w-])timeout (\d+) ", script))
-    # two metadata requests, five AWS requests, and three waits for Consul; each phase is counted once already
-    most = sum(waits.values()) + waits["METADATA"] + 4 * (waits["AWS"] + 30) + 2 * waits["JOIN"] + last_attempts
+    # two metadata requests, five AWS requests, and three waits for Consul; each phase is counted once already, but not
+    # the request for a login at ECR
+    most = sum(waits.values()) + waits["METADATA"] + 4 * (waits["AWS"] + 30) + 2 * waits["JOIN"] + last_attempts + 30
     for name in ("ConsulServer", "ConsulPeers", "EcsInstances"):
         timeout = document["Resources"][name]["CreationPolicy"]["ResourceSignal"]["Timeout"]
         assert most < 60 * int(timeout.removeprefix("PT").removesuffix("M")) - 120, name
@@ -298,6 +315,75 @@ def test_only_the_portal_is_open_to_the_internet(stack: Stack) -> None:
     assert world == {("tcp", port, port, "0.0.0.0/0") for port in (80, 443, 9090)}
 
 
+@pytest.mark.parametrize(
+    ("given", "source"), [({"VpcCidr": "10.0.0.0/16"}, "10.0.0.0/16"), ({}, "IngressSecurityGroup")]
+)
+def test_only_the_vpc_or_a_load_balancer_reaches_instances_that_are_not_public(
+    stack: Stack, given: dict[str, str], source: str
+) -> None:
+    stack.create(PublicPort=0, PortalPort=80, SshCidr="203.0.113.7/32", **given)
+    lab = stack.outputs["LabSecurityGroup"]
+    source = stack.outputs.get(source, source)
+    assert stack.ingress("EcsSecurityGroup") == {("tcp", 80, 80, source), ("tcp", 1024, 65535, lab)}
+
+
+def test_nobody_is_in_the_group_of_load_balancers_by_default(stack: Stack) -> None:
+    stack.create()
+    assert stack.ingress("IngressSecurityGroup") == set()
+    for role in ("consul-server", "ecs-instance"):
+        assert stack.outputs["IngressSecurityGroup"] not in stack.launch_data(role)["SecurityGroupIds"]
+
+
+@pytest.mark.parametrize("form", ["public", "internal"])
+def test_load_balancer_forwards_https_and_redirects_http(region: Stack, form: str) -> None:
+    balanced = Stack(stack_template(["load-balancer"]))
+    internal = {"LoadBalancerScheme": "internal", "LoadBalancerCidr": "10.0.0.0/16", "HealthCheckPath": "/health"}
+    certificate = boto3.client("acm", region_name=REGION).request_certificate(DomainName="lab.example")
+    balanced.create(
+        PublicPort=0,
+        CertificateArn=certificate["CertificateArn"],
+        LoadBalancerSubnetIds=",".join(balanced.subnets[:2]),
+        **(internal if form == "internal" else {}),
+    )
+    elb = boto3.client("elbv2", region_name=REGION)
+    (made,) = elb.describe_load_balancers()["LoadBalancers"]
+    assert made["DNSName"] == balanced.outputs["LoadBalancerDns"]
+    assert made["Scheme"] == ("internal" if form == "internal" else "internet-facing")
+    own, ingress = made["SecurityGroups"]
+    assert ingress == balanced.outputs["IngressSecurityGroup"]
+    groups = balanced.ec2.describe_security_groups(GroupIds=[own])["SecurityGroups"]
+    open_to = {(rule["FromPort"], one["CidrIp"]) for rule in groups[0]["IpPermissions"] for one in rule["IpRanges"]}
+    clients = "10.0.0.0/16" if form == "internal" else "0.0.0.0/0"
+    assert open_to == {(80, clients), (443, clients)}
+    listeners = elb.describe_listeners(LoadBalancerArn=made["LoadBalancerArn"])["Listeners"]
+    actions = {one["Port"]: one["DefaultActions"][0] for one in listeners}
+    assert actions[443]["TargetGroupArn"] == balanced.outputs["PortalTargetGroup"]
+    redirect = actions[80]["RedirectConfig"]
+    assert (redirect["Protocol"], redirect["Port"], redirect["StatusCode"]) == ("HTTPS", "443", "HTTP_301")
+    (group,) = elb.describe_target_groups()["TargetGroups"]
+    assert (group["TargetType"], group["HealthCheckPath"]) == ("instance", "/health" if form == "internal" else "/")
+    balanced.delete()
+    assert elb.describe_load_balancers()["LoadBalancers"] == []
+    # moto keeps a stack's target groups
+    elb.delete_target_group(TargetGroupArn=group["TargetGroupArn"])
+
+
+def test_resources_of_the_load_balancer_have_the_tag_and_no_names() -> None:
+    """moto forgets their tags, and a name would keep CloudFormation from replacing one."""
+    template, _ = decode.decode_str(stack_template(["load-balancer"]))
+    for name, body in template["Resources"].items():
+        if body["Type"].startswith("AWS::ElasticLoadBalancingV2::"):
+            assert "ecsconsul:lab" in tags_of(body["Properties"]), name
+            assert "Name" not in body["Properties"], name
+
+
+@pytest.mark.parametrize("bridge", ["172.17.0.1/16", "10.255.255.1/24"])
+def test_ecs_instances_know_their_bridge(stack: Stack, bridge: str) -> None:
+    stack.create(DockerBridge=bridge)
+    assert f"DOCKER_BRIDGE='{bridge}'" in stack.user_data("ecs-instance").splitlines()
+    assert "DOCKER_BRIDGE" not in stack.user_data("consul-server").partition("set -Eeuo")[0]
+
+
 @pytest.mark.parametrize("port", [80, 443])
 def test_portal_on_80_or_443_needs_no_extra_rule(stack: Stack, port: int) -> None:
     stack.create(PublicPort=port)
@@ -414,7 +500,15 @@ def test_consul_servers_cannot_act_as_ecs_instances(stack: Stack) -> None:
     assert stack.outputs["ServerProfile"] in profiles["consul-server"]
     assert stack.outputs["InstanceProfile"] in profiles["ecs-instance"]
     actions = {action for statement in _policy(stack, "ServerRole")["Statement"] for action in _actions(statement)}
-    assert not [action for action in actions if action.startswith(("ecs:", "ecr:", "logs:"))]
+    assert not [action for action in actions if action.startswith(("ecs:", "logs:"))]
+
+
+def test_consul_servers_pull_their_own_image_only(stack: Stack) -> None:
+    stack.create()
+    for repository, expected in (("consul", True), ("weather", False), ("consul/x", False)):
+        resource = f"arn:aws:ecr:{REGION}:123456789012:repository/{LAB}/{repository}"
+        for action in ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"):
+            assert is_allowed(Request(action, resource), [_policy(stack, "ServerRole")]) == expected
 
 
 def test_execution_role_is_trusted_for_this_account_only(stack: Stack) -> None:

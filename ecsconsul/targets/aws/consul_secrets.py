@@ -44,10 +44,6 @@ FILES = "/consul/config"
 DELETED_AT_ONCE = 10
 ENFORCED, TRANSITION = "enforced", "transition"
 
-# A task reaches its agent at Docker's bridge, an address that is in no agent's certificate. Not to verify it is right
-# here: the connection doesn't leave the instance, so nobody can come between.
-AGENT = {"CONSUL_HTTP_ADDR": "https://172.17.0.1:8501", "CONSUL_HTTP_SSL_VERIFY": "false"}
-
 _BegunRotation = tuple[tuple[str, str], tuple[str, str]]
 
 
@@ -110,7 +106,16 @@ def task_secrets(lab: Lab, service: str, system_services: Iterable[str]) -> Task
     token = {"CONSUL_HTTP_TOKEN": f"{folder_of(lab.name)}/{task_token(service)}"}
     if service in system_services:
         return TaskSecrets(token, {})
-    return TaskSecrets(token, AGENT) if service in services_with_ttl(lab) else NO_SECRETS
+    return TaskSecrets(token, agent_variables(lab)) if service in services_with_ttl(lab) else NO_SECRETS
+
+
+def agent_variables(lab: Lab) -> dict[str, str]:
+    """How a task reaches its agent: at Docker's bridge, an address that is in no agent's certificate.
+
+    Not to verify it is right here: the connection doesn't leave the instance, so nobody can come between.
+    """
+    bridge = lab.aws.docker_bridge.partition("/")[0]
+    return {"CONSUL_HTTP_ADDR": f"https://{bridge}:8501", "CONSUL_HTTP_SSL_VERIFY": "false"}
 
 
 def create_service_tokens(address: ConsulAddress, lab_secrets: LabSecrets, services: Iterable[str]) -> None:

@@ -19,7 +19,9 @@ from .stack_info import stack_info
 Clients = Callable[[str], Any]
 Search = Callable[[Clients, str], Iterable[str]]
 MAX_PARALLEL = 8
-SEARCHED = ("ec2", "ecs", "ecr", "cloudformation", "ssm", "logs")
+SEARCHED = ("ec2", "ecs", "ecr", "cloudformation", "ssm", "logs", "elasticloadbalancing")
+# ELB's limit: https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTags.html
+DESCRIBED_AT_ONCE = 20
 # EC2 still lists an instance or volume for a while after it is gone
 GONE = ("terminated", "shutting-down", "deleted", "deleting")
 
@@ -114,6 +116,27 @@ def _launch_templates(clients: Clients, lab: str) -> Iterator[str]:
     return (f"launch template {one['LaunchTemplateId']}" for one in found)
 
 
+def _load_balancers(clients: Clients, lab: str) -> Iterator[str]:
+    found = _of_elb(clients, lab, "describe_load_balancers", "LoadBalancers", "LoadBalancerArn")
+    return (f"load balancer {one['LoadBalancerName']}" for one in found)
+
+
+def _target_groups(clients: Clients, lab: str) -> Iterator[str]:
+    found = _of_elb(clients, lab, "describe_target_groups", "TargetGroups", "TargetGroupArn")
+    return (f"target group {one['TargetGroupName']}" for one in found)
+
+
+def _of_elb(clients: Clients, lab: str, operation: str, key: str, arn: str) -> Iterator[dict[str, Any]]:
+    """The lab's resources of one kind. Elastic Load Balancing has no filter for tags."""
+    elb = clients("elbv2")
+    found = {one[arn]: one for one in items_of(elb, operation, key)}
+    arns = list(found)
+    for start in range(0, len(arns), DESCRIBED_AT_ONCE):
+        for described in elb.describe_tags(ResourceArns=arns[start : start + DESCRIBED_AT_ONCE])["TagDescriptions"]:
+            if _is_labs(described["Tags"], lab):
+                yield found[described["ResourceArn"]]
+
+
 def _task_definitions(clients: Clients, lab: str, families: Iterable[str]) -> Iterator[str]:
     """Revisions with the lab's tag, both active and deregistered but not deleted."""
     ecs = clients("ecs")
@@ -134,7 +157,7 @@ def _tagged(clients: Clients, lab: str) -> Iterator[str]:
 
 _SEARCHES: tuple[Search, ...] = (
     _stack, _cluster, _capacity_providers, _repositories, _log_groups, _parameters, _instances, _volumes,
-    _security_groups, _launch_templates, _tagged,
+    _security_groups, _launch_templates, _load_balancers, _target_groups, _tagged,
 )  # fmt: skip
 
 

@@ -19,9 +19,11 @@ from ...errors import LabError
 from ..client_errors import client_error, error_code
 from ..commands import Finding, failed, findings
 from . import instance_type as instance_types
-from . import permissions
+from . import load_balancer, permissions
 from .amis import INSTANCES, SERVERS, Amis
+from .docker_bridge import bridge_diagnostics
 from .network import Subnet, Vpc, find_subnets, find_vpc
+from .reachability import consul_image_diagnostics, reach_diagnostics
 from .registry import RegistryImages
 from .session import Identity, Session, is_inconclusive, refused
 from .stack_info import StackInfo, stack_info
@@ -69,8 +71,21 @@ class Preflight:
 
     @cached_property
     def subnets(self) -> list[Subnet]:
-        """The VPC's public subnets in zones that have the instance types."""
+        """The instances' subnets, in zones that have the instance types: all public or all private."""
         return find_subnets(self._ec2, self.vpc, self._network_spec, self._zones)
+
+    @property
+    def is_private(self) -> bool:
+        """Whether the instances have no public addresses."""
+        return not self.subnets[0].public
+
+    def access_parameters(self) -> dict[str, str]:
+        """The stack's parameters that say who reaches the portal, unless it's the internet."""
+        spec = self._spec.load_balancer
+        if spec:
+            subnets = load_balancer.load_balancer_subnets(self._ec2, self.vpc, spec, self.subnets)
+            return load_balancer.stack_parameters(spec, self.vpc, subnets)
+        return {"PublicPort": "0", "VpcCidr": self.vpc.cidr} if self.is_private else {}
 
     @cached_property
     def ssh_cidr(self) -> str | None:
@@ -134,15 +149,23 @@ class Preflight:
     def _remote_checks(self, identity: Identity, region: str) -> list[tuple[str, Check]]:
         iam, lab, boundary = self._session.client("iam"), self._lab.name, self._spec.permissions_boundary
         return [
-            ("network", self._network),
+            ("network", lambda: self._network(identity, region)),
             ("instance type", self._instance_type),
             ("key pair", self._key_pair),
             ("ssh range", self._ssh_range),
             ("permissions", lambda: permissions.diagnostics(iam, identity, region, lab, boundary)),
             ("permissions boundary", lambda: permissions.boundary_diagnostics(iam, boundary)),
+            *self._load_balancer_checks(region),
         ]
 
-    def _network(self) -> list[Finding]:
+    def _load_balancer_checks(self, region: str) -> list[tuple[str, Check]]:
+        spec = self._spec.load_balancer
+        if spec is None:
+            return []
+        acm = self._session.client("acm")
+        return [("certificate", lambda: load_balancer.certificate_diagnostics(acm, spec.certificate, region))]
+
+    def _network(self, identity: Identity, region: str) -> list[Finding]:
         vpc = self.vpc
         found = [Finding("vpc", "ok", f"{vpc.id}, {vpc.cidr}{', the default VPC' if vpc.is_default else ''}")]
         found.append(_dns(vpc))
@@ -150,12 +173,34 @@ class Preflight:
             subnets = self.subnets
         except LabError as error:
             return [*found, failed("subnets", error)]
-        closed = [one.id for one in subnets if not one.gives_addresses]
-        if closed:
-            detail = f"{', '.join(closed)} assign no public addresses"
-            hint = "run `aws ec2 modify-subnet-attribute --map-public-ip-on-launch`, or add a NAT gateway and a VPN"
-            return [*found, Finding("subnets", "warning", detail, hint)]
-        return [*found, Finding("subnets", "ok", ", ".join(f"{one.id} ({one.zone})" for one in subnets))]
+        return [
+            *found,
+            *(self._private(subnets, region) if self.is_private else [_public(subnets)]),
+            *consul_image_diagnostics(self._lab, identity, region),
+            bridge_diagnostics(self._spec.docker_bridge, vpc, subnets),
+            *self._load_balancer(),
+        ]
+
+    def _private(self, subnets: list[Subnet], region: str) -> list[Finding]:
+        names = ", ".join(f"{one.id} ({one.zone})" for one in subnets)
+        found = [Finding("subnets", "ok", f"{names}, private: instances have no public addresses")]
+        if self._spec.consul_access == "ssh" and not self._spec.ssh.host:
+            detail = "ssh from here reaches no server in a private subnet, unless you're connected to the VPC"
+            hint = "set `consul_access: ssm`, or set aws.ssh.host to a host that leads there through a bastion"
+            found.append(Finding("ssh to servers", "warning", detail, hint))
+        return [*found, *reach_diagnostics(self._ec2, self._lab, self.vpc.id, region, subnets)]
+
+    def _load_balancer(self) -> list[Finding]:
+        spec = self._spec.load_balancer
+        if spec is None:
+            return []
+        portal = load_balancer.portal_diagnostics(self._lab)
+        try:
+            subnets = load_balancer.load_balancer_subnets(self._ec2, self.vpc, spec, self.subnets)
+        except LabError as error:
+            return [*portal, failed("load balancer", error)]
+        names = ", ".join(f"{one.id} ({one.zone})" for one in subnets)
+        return [*portal, Finding("load balancer", "ok", f"{'internal' if spec.internal else 'public'}, in {names}")]
 
     def _instance_type(self) -> list[Finding]:
         spec, zones = self._spec, self._zones
@@ -244,6 +289,15 @@ def missing_for_access(lab: Lab) -> tuple[str, str] | None:
     if spec.ssh.key and not Path(spec.ssh.key).is_file():
         return f"there is no private key {spec.ssh.key}", "set aws.ssh.key to the private key's path"
     return None
+
+
+def _public(subnets: list[Subnet]) -> Finding:
+    closed = [one.id for one in subnets if not one.gives_addresses]
+    if closed:
+        detail = f"{', '.join(closed)} assign no public addresses"
+        hint = "run `aws ec2 modify-subnet-attribute --map-public-ip-on-launch`, or use only private subnets"
+        return Finding("subnets", "warning", detail, hint)
+    return Finding("subnets", "ok", ", ".join(f"{one.id} ({one.zone})" for one in subnets))
 
 
 def _dns(vpc: Vpc) -> Finding:

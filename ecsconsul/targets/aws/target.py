@@ -13,7 +13,7 @@ from ...errors import LabError
 from ...polling import PollingPolicy
 from ..base import ConsulAddress, LogLine, Say, TaskSecrets
 from ..commands import AmiInfo, Estimate, Finding, RuntimeInfo
-from . import cloudwatch_logs, consul_secrets, ec2, host_keys
+from . import cloudwatch_logs, consul_secrets, ec2, host_keys, load_balancer
 from .consul_access import open_access
 from .consul_secrets import ConsulSecrets
 from .preflight import Preflight
@@ -74,15 +74,15 @@ class AwsTarget:
     def confirmation(self, replaced: Callable[[], Sequence[str]] = tuple) -> str | None:
         from .confirmation import confirmation
 
-        stack = self._stack()
+        stack, private = self._stack(), self._preflight.is_private
         lines = replaced() if stack and stack.lives else ()
-        text = confirmation(self._lab, stack, self._session.identity(), self.region, lines)
+        text = confirmation(self._lab, stack, self._session.identity(), self.region, lines, private=private)
         return text and f"{text}{self._cost()}"
 
     def estimate(self) -> Estimate:
         from .prices import estimate
 
-        return estimate(self._session, self._lab, lambda: any(one.gives_addresses for one in self._preflight.subnets))
+        return estimate(self._session, self._lab, lambda: not self._preflight.is_private)
 
     def _cost(self) -> str:
         """A line for the confirmation; nothing where there is no price list."""
@@ -171,7 +171,7 @@ class AwsTarget:
 
     @property
     def template_parts(self) -> tuple[str, ...]:
-        return ()
+        return (load_balancer.PART,) if self._lab.aws.load_balancer else ()
 
     def stack_parameters(self) -> dict[str, str]:
         found = self._preflight
@@ -180,6 +180,7 @@ class AwsTarget:
             "SubnetIds": ",".join(subnet.id for subnet in found.subnets),
             "AmazonDnsIp": found.vpc.dns_ip,
             **found.amis.parameters(),
+            **found.access_parameters(),
         }
         return {**parameters, "SshCidr": found.ssh_cidr} if found.ssh_cidr else parameters
 
@@ -221,6 +222,9 @@ class AwsTarget:
         portal = self._lab.portal
         if portal is None:
             return None
+        if self._lab.aws.load_balancer:
+            name = self.stack_output(load_balancer.DNS_NAME)
+            return f"https://{name}/" if name else None
         host = ec2.portal_address(self.client("ecs"), self.client("ec2"), self._lab.name, portal.name)
         port = "" if portal.host_port == 80 else f":{portal.host_port}"
         return f"http://{host}{port}/" if host else None
@@ -231,8 +235,16 @@ class AwsTarget:
         return consul_secrets.task_secrets(self._lab, service, self.system_services)
 
     def execution_role(self) -> str | None:
+        return self.stack_output("TaskExecutionRole")
+
+    def target_group(self, service: str) -> str | None:
+        portal = self._lab.portal
+        is_behind = self._lab.aws.load_balancer and portal and portal.name == service
+        return load_balancer.TARGET_GROUP if is_behind else None
+
+    def stack_output(self, name: str) -> str | None:
         stack = self._stack()
-        return stack.outputs.get("TaskExecutionRole") if stack else None
+        return stack.outputs.get(name) if stack else None
 
     def log_configuration(self, service: str) -> dict[str, Any] | None:
         return cloudwatch_logs.configuration(self._lab.name, self.region, service)

@@ -332,6 +332,12 @@ class LocalTarget:
     def execution_role(self) -> str | None:
         return None
 
+    def target_group(self, service: str) -> str | None:
+        return None
+
+    def stack_output(self, name: str) -> str | None:
+        return None
+
     def last_lines(self, service: str, lines: int, task: str | None = None) -> list[LogLine]:
         from ...region import task_logs
 

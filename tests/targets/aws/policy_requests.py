@@ -71,10 +71,11 @@ def recorded_request(call: Call) -> Request:
 
 
 def _named(service: str, operation: str, parameters: Mapping[str, Any]) -> str:
-    if operation.startswith("Describe") and service in ("ec2", "autoscaling"):
+    if operation.startswith("Describe") and service in ("ec2", "autoscaling", "elasticloadbalancing"):
         return "*"
-    if "resourceArn" in parameters:
-        return str(parameters["resourceArn"])
+    for name in ("resourceArn", "CertificateArn"):
+        if name in parameters:
+            return str(parameters[name])
     if "Names" in parameters:
         # IAM is asked about each; one outside of the lab's folder is the one that would be refused
         strange = max(parameters["Names"], key=lambda name: not name.startswith(f"/ecsconsul/{LAB}/"))
@@ -111,6 +112,11 @@ def _ecs(operation: str, parameters: Mapping[str, Any]) -> str:
 
 # --- what CloudFormation's handlers request on the caller's behalf
 
+# what has tags in Elastic Load Balancing, each with the action that makes it
+ELB_KINDS = {
+    "listener/app": "CreateListener", "loadbalancer/app": "CreateLoadBalancer", "targetgroup": "CreateTargetGroup",
+}  # fmt: skip
+
 # which resource an action is about, beyond the one that a handler makes: the first whose beginning fits
 _HANDLED: Mapping[str, list[tuple[str, Mapping[str, Any]]]] = {
     "ec2:CreateLaunchTemplate": [(arn("ec2", "launch-template/*"), NEW)],
@@ -130,6 +136,16 @@ _HANDLED: Mapping[str, list[tuple[str, Mapping[str, Any]]]] = {
         (arn("ec2", "security-group/sg-1"), {**OWN, "aws:RequestTag/ecsconsul:fingerprint": "0f1e"}),
     ],
     "ec2:DeleteTags": [(arn("ec2", "security-group/sg-1"), OWN)],
+    "elasticloadbalancing:CreateLoadBalancer": [(arn("elasticloadbalancing", "loadbalancer/app/blue/1"), NEW)],
+    "elasticloadbalancing:CreateTargetGroup": [(arn("elasticloadbalancing", "targetgroup/blue/1"), NEW)],
+    "elasticloadbalancing:CreateListener": [(arn("elasticloadbalancing", "loadbalancer/app/blue/1"), OWN)],
+    "elasticloadbalancing:AddTags": [
+        *(
+            (arn("elasticloadbalancing", f"{kind}/blue/1"), {**NEW, "elasticloadbalancing:CreateAction": action})
+            for kind, action in ELB_KINDS.items()
+        ),
+        *((arn("elasticloadbalancing", f"{kind}/blue/1"), OWN) for kind in ELB_KINDS),
+    ],
     "iam:PassRole": [
         (role(name), {"iam:PassedToService": "ec2.amazonaws.com"}) for name in ("ServerRole", "InstanceRole")
     ],
@@ -147,6 +163,9 @@ _OF_TYPE: Mapping[str, list[tuple[str, Mapping[str, Any]]]] = {
     ],
     "AWS::EC2::LaunchTemplate": [(arn("ec2", "launch-template/lt-1"), OWN)],
     "AWS::EC2::SecurityGroup": [(arn("ec2", "security-group/sg-1"), OWN)],
+    "AWS::ElasticLoadBalancingV2::Listener": [(arn("elasticloadbalancing", "listener/app/blue/1/2"), OWN)],
+    "AWS::ElasticLoadBalancingV2::LoadBalancer": [(arn("elasticloadbalancing", "loadbalancer/app/blue/1"), OWN)],
+    "AWS::ElasticLoadBalancingV2::TargetGroup": [(arn("elasticloadbalancing", "targetgroup/blue/1"), OWN)],
     "AWS::IAM::InstanceProfile": [(profile(name), {}) for name in ("InstanceProfile", "ServerProfile")],
     "AWS::IAM::Role": [
         (role(name), {"iam:PermissionsBoundary": BOUNDARY})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -231,8 +230,11 @@ def test_address_of_a_tasks_agent_is_that_of_the_boot_script() -> None:
     from ecsconsul.paths import templates_dir
 
     scripts = "".join(path.read_text() for path in templates_dir().glob("*.sh"))
-    bridge = re.search(r"BRIDGE=(\S+)", scripts)
-    assert bridge and f"https://{bridge[1]}:8501" in task_secrets(lab_with("t"), "t", []).environment.values()
+    assert "BRIDGE=${DOCKER_BRIDGE%/*}" in scripts
+    lab = lab_with("t")
+    bridged = structs.replace(lab, aws=structs.replace(lab.aws, docker_bridge="100.127.255.1/24"))
+    for one, address in ((lab, "172.17.0.1"), (bridged, "100.127.255.1")):
+        assert task_secrets(one, "t", []).environment["CONSUL_HTTP_ADDR"] == f"https://{address}:8501"
     assert '"ports": {"https": 8501' in scripts
 
 

@@ -48,6 +48,11 @@ def test_every_kind_of_resource_is_found(account: Account) -> None:
     specification = [{"ResourceType": "security-group", "Tags": EC2_TAGS}]
     group = ec2.create_security_group(GroupName="g", Description="d", TagSpecifications=specification)
     specification = [{"ResourceType": "launch-template", "Tags": EC2_TAGS}]
+    elb = account("elbv2")
+    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    subnets = [one["SubnetId"] for one in ec2.describe_subnets()["Subnets"][:2]]
+    elb.create_load_balancer(Name="lb", Subnets=subnets, Tags=EC2_TAGS)
+    elb.create_target_group(Name="tg", Protocol="HTTP", Port=80, VpcId=vpc, Tags=EC2_TAGS)
     template = ec2.create_launch_template(
         LaunchTemplateName="t", LaunchTemplateData={}, TagSpecifications=specification
     )["LaunchTemplate"]
@@ -65,6 +70,8 @@ def test_every_kind_of_resource_is_found(account: Account) -> None:
             f"volume {volume['VolumeId']}: available",
             f"security group {group['GroupId']}",
             f"launch template {template['LaunchTemplateId']}",
+            "load balancer lb",
+            "target group tg",
         ]
     )
 
@@ -90,6 +97,9 @@ def test_untagged_resources_are_not_leftovers(account: Account) -> None:
     account("cloudformation").create_stack(StackName="blue", TemplateBody=template)
     ec2 = account("ec2")
     ec2.create_volume(Size=1, AvailabilityZone="us-east-1a")
+    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    for number in range(25):
+        account("elbv2").create_target_group(Name=f"theirs-{number}", Protocol="HTTP", Port=80, VpcId=vpc)
     assert left(account) == []
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from ecsconsul.deploy.template import resource_types, stack_template
+from ecsconsul.deploy.template import part_names, resource_types, stack_template
 from ecsconsul.targets.aws.permissions import policy
 from tests.iam_evaluator import Request, is_allowed
 from tests.targets.aws.policy_requests import (
     ACCOUNT,
     BOUNDARY,
+    ELB_KINDS,
     LAB,
     NEW,
     OWN,
@@ -30,17 +31,20 @@ from tests.targets.aws.policy_requests import (
 
 NAMES = ("up-and-down", "stack", "roles", "commands")
 POLICIES = [policy(name, VALUES) for name in NAMES]
-TYPES = resource_types(stack_template())
+TYPES = resource_types(stack_template(part_names()))
 STACK = arn("cloudformation", f"stack/{LAB}/0f1e")
 WITH_BOUNDARY = {"iam:PermissionsBoundary": BOUNDARY}
 
 # what the handlers request for properties that the template doesn't have
 UNUSED = (
-    "cloudwatch:", "elasticloadbalancing:", "firehose:", "managed-fleets:", "s3:", "vpc-lattice:",
+    "cloudwatch:", "cognito-idp:", "ec2:DescribeIpamPools", "firehose:", "managed-fleets:", "s3:", "vpc-lattice:",
     "autoscaling:AttachLoadBalancer", "autoscaling:AttachTrafficSources", "autoscaling:DetachLoadBalancer",
     "autoscaling:DetachTrafficSources", "autoscaling:EnableMetricsCollection", "autoscaling:DisableMetricsCollection",
     "autoscaling:PutNotification", "autoscaling:DeleteNotification", "autoscaling:PutLifecycleHook",
     "autoscaling:DeleteLifecycleHook", "autoscaling:StartInstanceRefresh", "autoscaling:CancelInstanceRefresh",
+    "elasticloadbalancing:DeregisterTargets", "elasticloadbalancing:ModifyCapacityReservation",
+    "elasticloadbalancing:ModifyIpPools", "elasticloadbalancing:RegisterTargets",
+    "elasticloadbalancing:SetIpAddressType",
     "iam:AttachRolePolicy", "iam:DetachRolePolicy", "iam:UpdateRoleDescription",
     "logs:AssociateKmsKey", "logs:DisassociateKmsKey", "logs:CreateLogDelivery", "logs:DeleteRetentionPolicy",
     "logs:PutDataProtectionPolicy", "logs:DeleteDataProtectionPolicy", "logs:PutIndexPolicy", "logs:DeleteIndexPolicy",
@@ -52,7 +56,7 @@ UNUSED = (
     "iam:DeleteRolePermissionsBoundary",
 )  # fmt: skip
 # a handler's permission with a wildcard, and the only reads of a group that the template describes
-WIDE = {"autoscaling:Describe*", "ec2:Describe*", "ec2:Get*"}
+WIDE = {"autoscaling:Describe*", "ec2:Describe*", "ec2:Get*", "elasticloadbalancing:Describe*"}
 
 
 def allowed(action: str, resource: str = "*", /, **context: Any) -> bool:
@@ -311,8 +315,24 @@ def test_roles_and_profiles_of_others_are_not_changed() -> None:
             assert not through_stack(f"iam:{action}", arn("iam", f"instance-profile/{name}", region=""))
 
 
-def test_service_linked_roles_are_those_of_two_services() -> None:
-    for service in ("autoscaling", "ecs", "support"):
+def test_load_balancers_of_others_are_not_changed() -> None:
+    """A tag on somebody else's would make it the lab's."""
+    for kind, action in ELB_KINDS.items():
+        resource = arn("elasticloadbalancing", f"{kind}/theirs/1")
+        for tags in ({}, THEIRS):
+            assert not through_stack("elasticloadbalancing:AddTags", resource, keys={**NEW, **tags})
+            assert not through_stack("elasticloadbalancing:RemoveTags", resource, keys=tags)
+            assert not through_stack(f"elasticloadbalancing:{action}", resource, keys=tags)
+        creation = {"elasticloadbalancing:CreateAction": action}
+        assert not through_stack("elasticloadbalancing:AddTags", resource, keys={**THEIRS, **creation})
+    for action in ("DeleteLoadBalancer", "SetSubnets", "SetSecurityGroups", "CreateListener"):
+        balancer = arn("elasticloadbalancing", "loadbalancer/app/theirs/1")
+        assert not through_stack(f"elasticloadbalancing:{action}", balancer, keys=THEIRS)
+        assert not allowed(f"elasticloadbalancing:{action}", balancer, keys=OWN), "by hand"
+
+
+def test_service_linked_roles_are_those_of_three_services() -> None:
+    for service in ("autoscaling", "ecs", "elasticloadbalancing", "support"):
         resource = arn("iam", f"role/aws-service-role/{service}.amazonaws.com/AWSServiceRole", region="")
         keys = {"iam:AWSServiceName": f"{service}.amazonaws.com"}
         assert allowed("iam:CreateServiceLinkedRole", resource, keys=keys) == (service != "support")

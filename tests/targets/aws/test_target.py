@@ -11,9 +11,11 @@ import pytest
 from msgspec import structs
 
 from ecsconsul.aws_tags import LAB_TAG
+from ecsconsul.config.aws_settings import LoadBalancerSpec
 from ecsconsul.config.lab import Check, Lab, ServiceSpec
 from ecsconsul.config.scalars import CONSUL_VERSION
 from ecsconsul.consul.lab_secrets import MANAGEMENT, rotated
+from ecsconsul.deploy.template import parameter_names, stack_template
 from ecsconsul.errors import LabError, TargetAbsent
 from ecsconsul.targets.aws import consul_secrets
 from ecsconsul.targets.aws import ec2 as instances
@@ -23,7 +25,7 @@ from ecsconsul.targets.base import ConsulAddress
 from tests.deploy.world import REGION, RecordingReport
 from tests.targets.aws.conftest import ACCOUNT, lab_of
 from tests.targets.aws.test_amis import both, published
-from tests.targets.aws.test_preflight import Engine, make_stack
+from tests.targets.aws.test_preflight import Engine, Network, make_stack
 
 Account = Callable[[str], Any]
 
@@ -77,6 +79,39 @@ def test_ssh_range_is_a_stack_parameter(account: Account, tmp_path: Path) -> Non
     found = AwsTarget(lab).stack_parameters()
     assert found["SshCidr"] == "203.0.113.0/24"
     assert found["InstanceAmi"] == published(account, "arm64")
+
+
+def test_private_subnets_open_the_portal_to_the_vpc_only(account: Account, tmp_path: Path) -> None:
+    network = Network(account("ec2"))
+    target = AwsTarget(lab_of(tmp_path, subnets=network.subnets))
+    found = target.stack_parameters()
+    assert (found["PublicPort"], found["VpcCidr"]) == ("0", "10.7.0.0/16")
+    assert "no public IPv4 address" in str(target.confirmation())
+
+
+def test_load_balancer_has_a_part_of_the_template(account: Account, tmp_path: Path) -> None:
+    spec = LoadBalancerSpec(certificate=f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/1", internal=True)
+    target = AwsTarget(lab_of(tmp_path, load_balancer=spec))
+    assert target.template_parts == ("load-balancer",)
+    found = target.stack_parameters()
+    assert (found["PublicPort"], found["LoadBalancerCidr"]) == ("0", "172.31.0.0/16")
+    assert set(found["LoadBalancerSubnetIds"].split(",")) <= set(found["SubnetIds"].split(","))
+    assert found.keys() <= parameter_names(stack_template(target.template_parts))
+    assert [target.target_group(name) for name in ("portal", "weather")] == ["PortalTargetGroup", None]
+    assert AwsTarget(lab_of(tmp_path)).target_group("portal") is None
+
+
+def test_portal_is_at_the_load_balancers_name(account: Account, tmp_path: Path) -> None:
+    spec = LoadBalancerSpec(certificate=f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/1")
+    target = AwsTarget(lab_of(tmp_path, load_balancer=spec))
+    assert target.portal_url() is None
+    outputs = "Outputs:\n  LoadBalancerDns:\n    Value: lb.example\n"
+    account("cloudformation").create_stack(
+        StackName="blue",
+        TemplateBody=f"Resources:\n  T:\n    Type: AWS::SNS::Topic\n{outputs}",
+        Tags=[{"Key": LAB_TAG, "Value": "blue"}],
+    )
+    assert target.portal_url() == "https://lb.example/"
 
 
 def test_image_of_the_stack_keeps_its_digest(account: Account, target: AwsTarget, lab: Lab) -> None:
