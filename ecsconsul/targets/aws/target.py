@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from ...config.lab import Lab
-from ...consul.lab_secrets import MANAGEMENT, LabSecrets, Rotation
+from ...consul.lab_secrets import MANAGEMENT, MONITORING, LabSecrets, Rotation
 from ...errors import LabError
 from ...polling import PollingPolicy
 from ..base import ConsulAddress, LogLine, Say, TaskSecrets
@@ -227,11 +227,13 @@ class AwsTarget:
 
     def _consul_environment(self, address: ConsulAddress) -> dict[str, str]:
         """Who may read the lab's secrets owns the lab, and may do everything in its Consul."""
+        known = self._secrets().read()
         return {
             "CONSUL_HTTP_ADDR": address.http,
             "CONSUL_CACERT": address.ca_file,
             "CONSUL_TLS_SERVER_NAME": address.server_name,
-            "CONSUL_HTTP_TOKEN": self._secrets().read().token(MANAGEMENT),
+            "CONSUL_HTTP_TOKEN": known.token(MANAGEMENT),
+            "CONSUL_MONITORING_TOKEN": known.token(MONITORING),
         }
 
     def leftovers(self) -> list[str]:

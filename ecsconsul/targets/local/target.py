@@ -368,10 +368,11 @@ class LocalTarget:
 
     def _consul_environment(self, info: RegionInfo) -> dict[str, str]:
         """Who can read the lab's folder owns the lab, and may do everything in its Consul."""
-        from ...consul.lab_secrets import MANAGEMENT
+        from ...consul.lab_secrets import MANAGEMENT, MONITORING
 
-        token = self._home.consul_secrets().token(MANAGEMENT)
-        return {"CONSUL_HTTP_ADDR": f"http://{info.consul_http}", "CONSUL_HTTP_TOKEN": token}
+        known = self._home.consul_secrets()
+        tokens = {"CONSUL_HTTP_TOKEN": known.token(MANAGEMENT), "CONSUL_MONITORING_TOKEN": known.token(MONITORING)}
+        return {"CONSUL_HTTP_ADDR": f"http://{info.consul_http}", **tokens}
 
     def leftovers(self) -> list[str]:
         from ...docker.engine import Engine, engine_url

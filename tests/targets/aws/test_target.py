@@ -13,7 +13,7 @@ from msgspec import structs
 from ecsconsul.aws_tags import LAB_TAG
 from ecsconsul.config.lab import Check, Lab, ServiceSpec
 from ecsconsul.config.scalars import CONSUL_VERSION
-from ecsconsul.consul.lab_secrets import MANAGEMENT, rotated
+from ecsconsul.consul.lab_secrets import MANAGEMENT, MONITORING, rotated
 from ecsconsul.errors import LabError, TargetAbsent
 from ecsconsul.targets.aws import consul_secrets
 from ecsconsul.targets.aws import ec2 as instances
@@ -156,6 +156,7 @@ def test_environment_has_a_reachable_consul(account: Account, lab: Lab, monkeypa
     assert found["CONSUL_TLS_SERVER_NAME"] == "server.dc1.consul"
     assert "BEGIN CERTIFICATE" in Path(found["CONSUL_CACERT"]).read_text()
     assert found["CONSUL_HTTP_TOKEN"] == reached.consul_secrets().token(MANAGEMENT)
+    assert found["CONSUL_MONITORING_TOKEN"] == reached.consul_secrets().token(MONITORING)
     assert "CONSUL_HTTP_ADDR" not in AwsTarget(lab).environment()
 
 
