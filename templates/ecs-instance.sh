@@ -2,11 +2,12 @@
 # Boots an ECS instance: configures the ECS agent and Docker, and runs the Consul agent that answers containers' DNS.
 readonly BRIDGE=172.17.0.1
 
+# The logging drivers are all that a config may name, so that another one replaces no instance.
 # The ECS agent starts after this script. https://github.com/aws/amazon-ecs-agent/blob/master/README.md
 write_ecs_config() {
     cat >/etc/ecs/ecs.config <<END
 ECS_CLUSTER=$CLUSTER
-ECS_AVAILABLE_LOGGING_DRIVERS=["json-file","awslogs"]
+ECS_AVAILABLE_LOGGING_DRIVERS=["awslogs","fluentd","gelf","journald","json-file","splunk","syslog"]
 ECS_ENABLE_TASK_IAM_ROLE=true
 ECS_ENABLE_TASK_IAM_ROLE_NETWORK_HOST=true
 ECS_ENABLE_CONTAINER_METADATA=true

@@ -18,8 +18,8 @@ GRPC_TLS_SINCE = (1, 14)
 # Since 1.15 start_join is another name of retry_join.
 RETRY_JOIN_ALONE_SINCE = (1, 15)
 
-# For Prometheus, which scrapes every 15 seconds (docs/monitoring). It must be twice the interval at least, and what isn't
-# updated for that long is forgotten: a longer time costs memory, a shorter one loses what is rare, such as an election.
+# For Prometheus, which scrapes every 15 seconds (docs/monitoring). It must be at least twice the interval. What isn't
+# updated for that long is forgotten: a longer time costs memory, a shorter one loses what is rare, as elections are.
 # https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file/telemetry
 TELEMETRY = {"prometheus_retention_time": "5m", "disable_hostname": True}
 

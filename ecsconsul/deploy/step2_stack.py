@@ -16,7 +16,7 @@ from ..targets.client_errors import client_error, error_code, unless_throttled
 from ..targets.stack_states import StackState, state_of
 from .stack_events import StackEvents, as_subresources, describe_failure, is_of_group
 from .step import Actual, BaseStep, Report, tags_for
-from .template import resource_types, stack_template
+from .template import parameter_names, resource_types, stack_template
 
 STARTED, CHANGED = "started", "changed"
 NO_UPDATES = "No updates are to be performed"
@@ -251,6 +251,8 @@ class StackStep(BaseStep):
 
     def _lab_parameters(self) -> dict[str, str]:
         aws, portal = self._lab.aws, self._lab.portal
+        # a part of the template that the target leaves out has parameters too
+        known = parameter_names(self._template)
         return {
             "LabName": self._lab.name,
             "EcsClusterName": self._lab.name,
@@ -258,12 +260,15 @@ class StackStep(BaseStep):
             "ConsulServers": str(self._lab.consul.servers),
             "InstanceType": aws.instance_type,
             "ConsulImage": self._lab.consul_image,
+            "LogRetentionDays": str(aws.logs.retention_days),
+            **({"LogKmsKey": aws.logs.kms_key} if aws.logs.kms_key else {}),
             **({"KeyName": aws.key_name} if aws.key_name else {}),
             **({"SshCidr": aws.ssh_cidr} if aws.ssh_cidr else {}),
             **({"VpcId": aws.vpc} if aws.vpc else {}),
             **({"SubnetIds": ",".join(aws.subnets)} if aws.subnets else {}),
             **({"PublicPort": str(portal.host_port)} if portal else {}),
             **({"PermissionsBoundary": aws.permissions_boundary} if aws.permissions_boundary else {}),
+            **({"AlarmTopic": aws.alarms.topic} if aws.alarms.topic and "AlarmTopic" in known else {}),
         }
 
 

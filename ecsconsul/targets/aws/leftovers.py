@@ -9,6 +9,7 @@ from typing import Any
 
 from ...aws_tags import LAB_TAG, as_mapping
 from ..client_errors import client_error, items_of
+from .alarms import alarms_of
 from .cloudwatch_logs import group_of
 from .session import is_denied, is_inconclusive
 from .ssm_parameter import LabParameter, folder_of
@@ -17,7 +18,7 @@ from .stack_info import stack_info
 Clients = Callable[[str], Any]
 Search = Callable[[Clients, str], Iterable[str]]
 MAX_PARALLEL = 8
-SEARCHED = ("ec2", "ecs", "ecr", "cloudformation", "ssm", "logs")
+SEARCHED = ("ec2", "ecs", "ecr", "cloudformation", "ssm", "logs", "cloudwatch")
 # EC2 still lists an instance or volume for a while after it is gone
 GONE = ("terminated", "shutting-down", "deleted", "deleting")
 
@@ -71,6 +72,14 @@ def _log_groups(clients: Clients, lab: str) -> Iterator[str]:
             yield f"log group {name}"
 
 
+def _alarms(clients: Clients, lab: str) -> Iterator[str]:
+    """Somebody else's alarm can have the same name."""
+    cloudwatch = clients("cloudwatch")
+    for alarm in alarms_of(cloudwatch, lab):
+        if _is_labs(cloudwatch.list_tags_for_resource(ResourceARN=alarm["AlarmArn"])["Tags"], lab):
+            yield f"alarm {alarm['AlarmName']}"
+
+
 def _parameters(clients: Clients, lab: str) -> Iterator[str]:
     ssm = clients("ssm")
     request = {"Path": folder_of(lab), "Recursive": True, "WithDecryption": False}
@@ -122,7 +131,7 @@ def _tagged(clients: Clients, lab: str) -> Iterator[str]:
 
 
 _SEARCHES: tuple[Search, ...] = (
-    _stack, _cluster, _repositories, _log_groups, _parameters, _instances, _volumes, _security_groups,
+    _stack, _cluster, _repositories, _log_groups, _alarms, _parameters, _instances, _volumes, _security_groups,
     _launch_templates, _tagged,
 )  # fmt: skip
 

@@ -12,7 +12,7 @@ from ...consul.lab_secrets import MANAGEMENT, MONITORING, LabSecrets, Rotation
 from ...errors import LabError
 from ...polling import PollingPolicy
 from ..base import ConsulAddress, LogLine, Say, TaskSecrets
-from ..commands import Finding, RuntimeInfo
+from ..commands import Alarm, Finding, RuntimeInfo
 from . import cloudwatch_logs, consul_secrets, ec2, host_keys, instance_type
 from .consul_access import open_access
 from .consul_secrets import ConsulSecrets
@@ -134,7 +134,7 @@ class AwsTarget:
 
     @property
     def template_parts(self) -> tuple[str, ...]:
-        return ()
+        return ("alarms",)
 
     def stack_parameters(self) -> dict[str, str]:
         found = self._preflight
@@ -196,12 +196,14 @@ class AwsTarget:
         return stack.outputs.get("TaskExecutionRole") if stack else None
 
     def log_configuration(self, service: str) -> dict[str, Any] | None:
-        return cloudwatch_logs.configuration(self._lab.name, self.region, service)
+        return cloudwatch_logs.configuration(self._lab.name, self.region, service, self._lab.aws.logs)
 
     def last_lines(self, service: str, lines: int, task: str | None = None) -> list[LogLine]:
+        cloudwatch_logs.require_readable(self._lab.aws.logs)
         return cloudwatch_logs.last_lines(self.client("logs"), self._lab.name, service, lines, task)
 
     def follow(self, service: str, lines: int) -> Iterator[LogLine]:
+        cloudwatch_logs.require_readable(self._lab.aws.logs)
         return cloudwatch_logs.follow(self.client("logs"), self._lab.name, service, lines)
 
     def execute(self, service: str, argv: Sequence[str], *, task: str | None) -> int:
@@ -212,6 +214,11 @@ class AwsTarget:
         return execute(self.client, self._lab.name, running, argv, self._session.profile or "")
 
     # for the commands
+
+    def alarms(self) -> list[Alarm] | None:
+        from .alarms import in_alarm
+
+        return in_alarm(self.client, self._lab.name)
 
     def environment(self) -> Mapping[str, str]:
         variables = {

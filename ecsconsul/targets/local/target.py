@@ -15,7 +15,7 @@ from ...errors import LabError, TargetAbsent
 from ...polling import PollingPolicy
 from ...region.runtimes.lab_dir import DOCKER, PROCESSES, AccessKey, LabDir, RegionInfo, RegionSpec
 from ..base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets
-from ..commands import Finding, RuntimeInfo, findings
+from ..commands import Alarm, Finding, RuntimeInfo, findings
 from .clients import load_ahead, new_client
 from .lab_images import LabImages
 from .liveness import why_useless
@@ -354,6 +354,9 @@ class LocalTarget:
         from ...region.runtimes.addresses import LOOPBACK
 
         return f"http://{LOOPBACK}:{self._lab.portal.host_port}/" if self._lab.portal else None
+
+    def alarms(self) -> list[Alarm]:
+        return []
 
     def environment(self) -> Mapping[str, str]:
         info, key = self._running(), self._access_key()

@@ -15,6 +15,7 @@ import cfnlint
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from ecsconsul.aws_tags import LAB_TAG
+from ecsconsul.targets.aws.alarms import KINDS
 from tests.aws_calls import Call
 from tests.iam_evaluator import Request
 
@@ -73,8 +74,9 @@ def recorded_request(call: Call) -> Request:
 def _named(service: str, operation: str, parameters: Mapping[str, Any]) -> str:
     if operation.startswith("Describe") and service in ("ec2", "autoscaling"):
         return "*"
-    if "resourceArn" in parameters:
-        return str(parameters["resourceArn"])
+    for name in ("resourceArn", "ResourceARN"):
+        if name in parameters:
+            return str(parameters[name])
     if "Names" in parameters:
         # IAM is asked about each; one outside of the lab's folder is the one that would be refused
         strange = max(parameters["Names"], key=lambda name: not name.startswith(f"/ecsconsul/{LAB}/"))
@@ -139,6 +141,10 @@ _OF_TYPE: Mapping[str, list[tuple[str, Mapping[str, Any]]]] = {
     "AWS::AutoScaling::AutoScalingGroup": [
         (group(name), {"autoscaling:LaunchTemplateVersionSpecified": "true"})
         for name in ("ConsulServer", "ConsulPeers", "EcsInstances")
+    ],
+    "AWS::CloudWatch::Alarm": [
+        (arn("cloudwatch", f"alarm:{LAB}-{kind}"), {"cloudwatch:AlarmActions": [arn("sns", "on-call")]})
+        for kind in KINDS
     ],
     "AWS::EC2::LaunchTemplate": [(arn("ec2", "launch-template/lt-1"), OWN)],
     "AWS::EC2::SecurityGroup": [(arn("ec2", "security-group/sg-1"), OWN)],

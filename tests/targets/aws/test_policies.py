@@ -47,7 +47,8 @@ FOR_THE_PLUGIN = {
     "ssm:StartSession", "ssm:TerminateSession", "ssm:ResumeSession", "ssmmessages:OpenDataChannel",
 }  # fmt: skip
 SERVICES = {
-    name: name for name in ("autoscaling", "cloudformation", "ec2", "ecr", "ecs", "iam", "logs", "ssm", "sts")
+    name: name
+    for name in ("autoscaling", "cloudformation", "cloudwatch", "ec2", "ecr", "ecs", "iam", "logs", "ssm", "sts")
 } | {"resourcegroupstaggingapi": "tag"}
 PACKAGE = Path(ecsconsul.__path__[0])
 # a recorder that misses most calls would let everything pass
