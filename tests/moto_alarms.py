@@ -47,7 +47,7 @@ class CloudWatchAlarm(CloudFormationModel):
         }
         cloudwatch_backends[account_id][region_name].put_metric_alarm(
             name=resource_name,
-            dimensions=[{"name": one["Name"], "value": one["Value"]} for one in given["Dimensions"]],
+            dimensions=given["Dimensions"],
             alarm_actions=given.get("AlarmActions") or [],
             ok_actions=given.get("OKActions") or [],
             tags=given["Tags"],

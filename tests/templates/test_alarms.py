@@ -29,10 +29,16 @@ THRESHOLDS = {"no-leader": 1, "servers-missing": 3, "instances-missing": 4, "che
 __all__ = ["CloudWatchAlarm"]
 
 
-@pytest.fixture
-def stack() -> Iterator[Stack]:
+@pytest.fixture(scope="module")
+def region() -> Iterator[Stack]:
     with mock_aws():
         yield Stack(TEXT)
+
+
+@pytest.fixture
+def stack(region: Stack) -> Iterator[Stack]:
+    yield region
+    region.delete()
 
 
 def alarms() -> dict[str, dict[str, Any]]:
@@ -67,6 +73,8 @@ def test_alarms_follow_the_numbers_of_servers_and_instances(stack: Stack) -> Non
     assert {name: alarm["Threshold"] for name, alarm in alarms().items()} == changed
     stack.delete()
     assert alarms() == {}
+    # the fixture deletes a stack too
+    stack.create()
 
 
 @pytest.mark.parametrize("topic", ["", TOPIC])
@@ -80,7 +88,7 @@ def test_alarms_notify_the_topic_if_there_is_one(stack: Stack, topic: str) -> No
 
 def test_alarms_watch_what_the_leader_publishes(resources: dict[str, dict[str, Any]]) -> None:
     script = (templates_dir() / "server-watch.sh").read_text()
-    published = set(re.findall(r"metric (\w+) ", script))
+    published = set(re.findall(r"\(metric (\w+) ", script))
     assert {one["Properties"]["MetricName"] for one in resources.values()} == published
     for one in resources.values():
         assert f"--namespace {one['Properties']['Namespace']} " in script

@@ -17,16 +17,16 @@ def names_of(lab: str) -> list[str]:
     return [f"{lab}-{kind}" for kind in KINDS]
 
 
-def alarms_of(cloudwatch: Any, lab: str, **only: str) -> list[dict[str, Any]]:
+def alarms_of(cloudwatch: Any, lab: str) -> list[dict[str, Any]]:
     """The lab's alarms as CloudWatch describes them."""
-    found = cloudwatch.describe_alarms(AlarmNames=names_of(lab), AlarmTypes=["MetricAlarm"], **only)
+    found = cloudwatch.describe_alarms(AlarmNames=names_of(lab), AlarmTypes=["MetricAlarm"])
     return list(found["MetricAlarms"])
 
 
 def in_alarm(client: Callable[[str], Any], lab: str) -> list[Alarm] | None:
     """The alarms that are in ALARM; None if the caller may not ask, or an emulator knows none."""
-    found = unless_inconclusive(lambda: alarms_of(client("cloudwatch"), lab, StateValue="ALARM"))
-    return None if found is None else [_alarm(one) for one in found]
+    found = unless_inconclusive(lambda: alarms_of(client("cloudwatch"), lab))
+    return None if found is None else [_alarm(one) for one in found if one["StateValue"] == "ALARM"]
 
 
 def _alarm(described: dict[str, Any]) -> Alarm:
