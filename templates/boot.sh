@@ -188,6 +188,7 @@ write_secrets() {
 # HTTP, which has no encryption, is for this machine alone; ADDRESSES are where HTTPS and DNS listen.
 # check_update_interval 0s: send a check's output to the servers at once; by default an unchanged state delays it by five
 # minutes.
+# log_file: the file is named consul-TIME.log; agent-logs.sh sends it to CloudWatch.
 # raft_multiplier 1: recommended for production; the default suits tiny machines. Valid for Consul 1.8 and newer.
 # https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file
 write_consul_config() {
@@ -207,7 +208,10 @@ write_consul_config() {
   "performance": {"raft_multiplier": 1},
   "leave_on_terminate": true,
   "check_update_interval": "0s",
-  "disable_update_check": true
+  "disable_update_check": true,
+  "log_file": "/consul/data/",
+  "log_rotate_bytes": 10000000,
+  "log_rotate_max_files": 2
 }
 END
 }

@@ -3,11 +3,12 @@
 # the bridge's own address; DOCKER_BRIDGE, which the template sets too, has its range as well
 readonly BRIDGE=${DOCKER_BRIDGE%/*}
 
+# The logging drivers are all that a config may name, so that another one replaces no instance.
 # The ECS agent starts after this script. https://github.com/aws/amazon-ecs-agent/blob/master/README.md
 write_ecs_config() {
     cat >/etc/ecs/ecs.config <<END
 ECS_CLUSTER=$CLUSTER
-ECS_AVAILABLE_LOGGING_DRIVERS=["json-file","awslogs"]
+ECS_AVAILABLE_LOGGING_DRIVERS=["awslogs","fluentd","gelf","journald","json-file","splunk","syslog"]
 ECS_ENABLE_TASK_IAM_ROLE=true
 ECS_ENABLE_TASK_IAM_ROLE_NETWORK_HOST=true
 ECS_ENABLE_CONTAINER_METADATA=true

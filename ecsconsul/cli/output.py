@@ -163,6 +163,10 @@ class View:
     def status(self, document: Json) -> None:
         """Shows the lab, Consul's members, and each instance of each service."""
         self._out.print(_heading(document))
+        for alarm in document.get("alarms") or ():
+            since = f" since {alarm['since']}" if alarm["since"] else ""
+            text = Text.assemble("  ", (f"! alarm {alarm['name']}", "bold red"), (f"  {alarm['text']}{since}", "dim"))
+            self._out.print(text)
         pending = [step for step in document["steps"] if step["op"] != "keep"]
         for step in pending:
             op = Text(f"{MARKS[step['op']]} {step['op']}", STYLES[step["op"]])

@@ -35,12 +35,14 @@ def collect(lab: Lab, target: CommandTarget) -> dict[str, Any]:
         steps_future = pool.submit(_inspect, steps, poller)
         endpoints_future = pool.submit(_endpoints, lab, target)
         amis_future = pool.submit(_amis, target)
+        alarms_future = pool.submit(_alarms, target)
         changes, (consul, catalog, error) = steps_future.result(), consul_future.result()
     counts = {spec.name: _counts(spec, poller.seen.get(spec.name)) for spec in lab.services}
     # discovery expects ECS's desired counts, which `scale` may have changed since the config was applied
     scaled = lab.with_counts({name: desired for name, (desired, _) in counts.items()})
     changes.append(_discovery(discovery_step(scaled, target), catalog, error))
     endpoints, absent = endpoints_future.result()
+    alarms = alarms_future.result()
     endpoints = None if "error" in consul else endpoints
     services = [_service(spec, counts[spec.name], catalog.get(spec.name, []), endpoints) for spec in lab.services]
     healthy = all(_exists(change) for change in changes) and all(_is_healthy(service) for service in services)
@@ -57,10 +59,16 @@ def collect(lab: Lab, target: CommandTarget) -> dict[str, Any]:
             **({"error": absent} if absent else {}),
         },
         "consul": consul,
+        "alarms": alarms,
         "steps": [{"name": c.name, "op": c.op, "detail": c.detail} for c in changes],
         "services": services,
         "others": sorted(set(catalog) - {"consul"} - {spec.name for spec in lab.services}),
     }
+
+
+def _alarms(target: CommandTarget) -> list[dict[str, Any]] | None:
+    found = target.alarms()
+    return None if found is None else [one._asdict() for one in found]
 
 
 def _inspect(steps: Sequence[Step], poller: ServicePoller) -> list[Change]:

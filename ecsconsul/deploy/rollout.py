@@ -159,7 +159,10 @@ class Rollout:
 
     def _log(self, task_id: str | None) -> list[str]:
         """The last log lines of a task, or of any of the service's tasks."""
-        found = self._target.last_lines(self._service.name, LOG_LINES, task_id)[-LOG_LINES:]
+        try:
+            found = self._target.last_lines(self._service.name, LOG_LINES, task_id)[-LOG_LINES:]
+        except LabError as error:
+            return [str(error)]
         return ["its last log lines:", *(f"  {line.text}" for line in found)] if found else ["its log is empty"]
 
     def _last_failed(self) -> dict[str, Any] | None:

@@ -30,6 +30,9 @@ def lab_parameters(lab: Lab) -> dict[str, str]:
         **({"VpcId": aws.vpc} if aws.vpc else {}),
         **({"SubnetIds": ",".join(aws.subnets)} if aws.subnets else {}),
         "DockerBridge": aws.docker_bridge,
+        "LogRetentionDays": str(aws.logs.retention_days),
+        **({"LogKmsKey": aws.logs.kms_key} if aws.logs.kms_key else {}),
+        **({"AlarmTopic": aws.alarms.topic} if aws.alarms.topic else {}),
         **portal_parameters(lab),
         **({"PermissionsBoundary": aws.permissions_boundary} if aws.permissions_boundary else {}),
     }

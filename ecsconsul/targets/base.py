@@ -155,4 +155,7 @@ class Target(Protocol):
         """Access to Consul for as long as the context lasts. Raises TargetAbsent."""
 
     def last_lines(self, service: str, lines: int, task: str | None = None) -> list[LogLine]:
-        """The last log lines of each task of a service (or of one task), oldest task first."""
+        """The last log lines of each task of a service (or of one task), oldest task first.
+
+        Raises LabError if the tasks log to where they can't be read.
+        """

@@ -52,6 +52,14 @@ class AmiInfo(NamedTuple):
         return ", ".join(filter(None, [self.id, *states, newer]))
 
 
+class Alarm(NamedTuple):
+    """An alarm that has been raised: its name, what it means, and since when (ISO 8601)."""
+
+    name: str
+    text: str
+    since: str
+
+
 def failed(name: str, error: LabError) -> Finding:
     """The finding for an error that blocks `up`."""
     return Finding(name, "failed", str(error), error.hint, error)
@@ -191,6 +199,9 @@ class CommandTarget(Target, Protocol):
 
         `task` is the beginning of a task id; the default is the newest task. Raises LabError.
         """
+
+    def alarms(self) -> list[Alarm] | None:
+        """The alarms that have been raised; None if they are unknown."""
 
     def portal_url(self) -> str | None:
         """Where a browser finds the service with a fixed host port."""

@@ -154,6 +154,14 @@ def test_check_without_output(shown: Shown, output: str) -> None:
     assert words(text)[-1][-1] == "critical"
 
 
+def test_raised_alarms_are_shown(shown: Shown) -> None:
+    alarm = {"name": "consul-lab-no-leader", "text": "Consul has no leader", "since": "2026-01-01T00:00:00+00:00"}
+    text = shown("status", status(service(), alarms=[alarm]))
+    assert "! alarm consul-lab-no-leader  Consul has no leader since 2026-01-01T00:00:00+00:00" in text
+    for unknown in ([], None):
+        assert "alarm" not in shown("status", status(service(), alarms=unknown))
+
+
 @WIDTHS
 def test_ghosts_and_missing_tasks_are_marked(shown: Shown, columns: int) -> None:
     one = {**service("weather", 2, 2, instance(1)), "ghosts": [instance(1)["id"]], "missing": ["0123456789abcdef"]}

@@ -20,6 +20,7 @@ from ecsconsul.deploy import executor
 from ecsconsul.deploy.lab_status import collect
 from ecsconsul.deploy.lab_steps import steps_for
 from ecsconsul.targets.base import ConsulAddress
+from ecsconsul.targets.commands import Alarm
 from tests.consul_server import AgentClient, ConsulServer
 from tests.deploy.world import FakeTarget, Runtime, SilentObserver
 
@@ -297,3 +298,16 @@ def test_big_catalog_needs_no_more_requests(target: FakeTarget, lab: Lab, server
     assert set(asked.values()) == {1}
     assert len(asked) == 3
     assert target.counted() == aws
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        ([], []),
+        (None, None),
+        ([Alarm("blue-no-leader", "why", "then")], [{"name": "blue-no-leader", "text": "why", "since": "then"}]),
+    ],
+)
+def test_raised_alarms_are_listed(target: FakeTarget, lab: Lab, raised: list[Alarm] | None, expected: object) -> None:
+    target.raised = raised
+    assert collect(lab, target)["alarms"] == expected

@@ -14,7 +14,7 @@ from botocore.stub import ANY, Stubber
 from ecsconsul.config.lab import InstanceRange, Lab, ServiceSpec
 from ecsconsul.deploy.rollout import Rollout, counts, is_stable
 from ecsconsul.deploy.service_poller import ServicePoller
-from ecsconsul.errors import StepFailed
+from ecsconsul.errors import LabError, StepFailed
 from ecsconsul.targets.base import ConsulAddress, LogLine
 from tests.consul_server import AgentClient, ConsulServer
 from tests.deploy.world import FakeTarget, RecordingReport
@@ -188,6 +188,13 @@ def test_task_without_a_log_is_reported_with_its_reason(ecs: Answers) -> None:
             {"name": "weather", "reason": reason}]),
     )  # fmt: skip
     assert ecs.failure().why.splitlines() == ["task 01234567: Task failed to start", reason, "its log is empty"]
+
+
+def test_log_that_goes_elsewhere_is_reported_as_such(ecs: Answers) -> None:
+    ecs.target.unreadable = LabError("ecsconsul can't read the tasks' logs", why="the log driver is syslog")
+    ecs.shows(CRASHES)
+    ecs.stopped(task(1))
+    assert ecs.failure().why.splitlines()[-1] == "ecsconsul can't read the tasks' logs: the log driver is syslog"
 
 
 def test_newest_failed_task_is_reported(ecs: Answers) -> None:

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from ecsconsul.aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping
-from ecsconsul.config.aws_settings import AwsSpec, LoadBalancerSpec
+from ecsconsul.config.aws_settings import AlarmsSpec, AwsSpec, LoadBalancerSpec, LogsSpec
 from ecsconsul.config.lab import Check, ConsulSpec, Lab, ServiceSpec
 from ecsconsul.deploy.executor import plan
 from ecsconsul.deploy.stack_parameters import portal_parameters
@@ -208,6 +208,17 @@ def test_permissions_boundary_limits_the_roles(target: FakeTarget, report: Recor
         for name in roles
     }
     assert (len(roles), found) == (3, {boundary})
+
+
+def test_alarms_and_logs_of_the_config_are_parameters() -> None:
+    topic, key = "arn:aws:sns:eu-central-1:123456789012:on-call", "arn:aws:kms:eu-central-1:123456789012:key/1"
+    aws = replace(LAB.aws, alarms=AlarmsSpec(topic=topic), logs=LogsSpec(retention_days=30, kms_key=key))
+    logs = {"LogRetentionDays": "30", "LogKmsKey": key}
+    for parts, expected in (((), logs), (("alarms",), {**logs, "AlarmTopic": topic})):
+        found = StackStep(replace(LAB, aws=aws), FakeTarget(None, template_parts=parts)).desired()["parameters"]
+        assert {name: text for name, text in found.items() if name.startswith(("Log", "Alarm"))} == expected
+    unset = StackStep(LAB, FakeTarget(None, template_parts=("alarms",))).desired()["parameters"]
+    assert unset["LogRetentionDays"] == "7" and not {"LogKmsKey", "AlarmTopic"} & unset.keys()
 
 
 def test_request_names_the_types_that_policies_limit(region: FakeTarget, report: RecordingReport) -> None:

@@ -30,7 +30,7 @@ from ecsconsul.region.ecs.state import Ecs
 from ecsconsul.region.moto import Moto
 from ecsconsul.region.request_guard import PING_PATH, SERVICE
 from ecsconsul.targets.base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets
-from ecsconsul.targets.commands import AmiInfo, Finding, RuntimeInfo, failed
+from ecsconsul.targets.commands import Alarm, AmiInfo, Finding, RuntimeInfo, failed
 
 REGION = "us-east-1"
 AMIS = dict.fromkeys(("InstanceAmi", "ServerAmi"), "ami-0123456789abcdef0")
@@ -82,6 +82,8 @@ class FakeTarget:
     target_groups: dict[str, str] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
     logs: list[LogLine] = field(default_factory=list)
+    raised: list[Alarm] | None = field(default_factory=list)
+    unreadable: LabError | None = None
     requests: list[str] = field(default_factory=list)
     clients: dict[str, Any] = field(default_factory=dict)
     blocking: list[LabError] = field(default_factory=list)
@@ -179,10 +181,15 @@ class FakeTarget:
         yield
 
     def last_lines(self, service: str, lines: int, task: str | None = None) -> list[LogLine]:
+        if self.unreadable:
+            raise self.unreadable
         return [line for line in self.logs if task is None or line.task == task[:8]][-lines:]
 
     def follow(self, service: str, lines: int) -> Iterator[LogLine]:
         yield from self.logs
+
+    def alarms(self) -> list[Alarm] | None:
+        return self.raised
 
     def portal_url(self) -> str | None:
         return None

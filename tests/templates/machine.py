@@ -63,6 +63,11 @@ DNF = """#!/bin/bash
 set -eu
 echo "$*" >>/var/log/dnf.calls
 [ "$(wc -l </var/log/dnf.calls)" -gt 1 ]
+if [[ "$*" == "install "*" amazon-cloudwatch-agent" ]]; then
+    printf '#!/bin/bash\necho "$*" >>/var/log/log-agent.calls\n' >"$(dirname "$0")/amazon-cloudwatch-agent-ctl"
+    chmod +x "$(dirname "$0")/amazon-cloudwatch-agent-ctl"
+    exit
+fi
 [[ "$*" == "install "*" awscli-2" ]]
 cat >"$(dirname "$0")/aws" <<END
 #!/bin/bash

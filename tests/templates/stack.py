@@ -19,10 +19,10 @@ TEXT = stack_template()
 
 
 class Stack:
-    """The template's stack in moto."""
+    """The template's stack in moto, with the template's own resources unless another text is given."""
 
     def __init__(self, text: str = TEXT) -> None:
-        self._text = text
+        self.text = text
         self.cloudformation = boto3.client("cloudformation", region_name=REGION)
         self.ec2 = boto3.client("ec2", region_name=REGION)
         self.autoscaling = boto3.client("autoscaling", region_name=REGION)
@@ -37,7 +37,7 @@ class Stack:
         names = {"LabName": LAB, "EcsClusterName": CLUSTER, "ConsulImage": Lab().consul_image}
         names |= {"InstanceAmi": AMI, "ServerAmi": AMI}
         self.parameters = {**network, **names, **_strings(parameters)}
-        self.cloudformation.create_stack(TemplateBody=self._text, **self._request())
+        self.cloudformation.create_stack(TemplateBody=self.text, **self._request())
 
     def update(self, **parameters: object) -> None:
         self.parameters.update(_strings(parameters))

@@ -39,6 +39,8 @@ ACTIONS_WITHOUT_RESOURCE = {
     "ssmmessages:OpenControlChannel",
     "ssmmessages:OpenDataChannel",
 }
+# and one that a condition limits to the lab's namespace
+ACTIONS_IN_A_NAMESPACE = {"cloudwatch:PutMetricData"}
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +241,10 @@ def test_role_has_no_wildcard_actions(document: Mapping[str, Any]) -> None:
 
 def test_only_actions_without_a_resource_have_a_wildcard_resource(document: Mapping[str, Any]) -> None:
     on_all = [statement for statement in _statements(document) if statement["Resource"] == "*"]
-    assert {action for statement in on_all for action in _actions(statement)} == ACTIONS_WITHOUT_RESOURCE
+    found = {action for statement in on_all for action in _actions(statement)}
+    assert found == ACTIONS_WITHOUT_RESOURCE | ACTIONS_IN_A_NAMESPACE
+    (metrics,) = [statement for statement in on_all if set(_actions(statement)) & ACTIONS_IN_A_NAMESPACE]
+    assert metrics["Condition"]["StringEquals"]["cloudwatch:namespace"] == "ecsconsul"
 
 
 def test_other_actions_are_limited_to_the_lab(document: Mapping[str, Any]) -> None:
@@ -472,7 +477,7 @@ def test_role_stays_within_the_boundary(stack: Stack, name: str) -> None:
     for statement in _policy(stack, name)["Statement"]:
         resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
         for action, resource in itertools.product(_actions(statement), resources):
-            request = Request(action, resource, {"aws:RequestedRegion": REGION})
+            request = Request(action, resource, {"aws:RequestedRegion": REGION, "cloudwatch:namespace": "ecsconsul"})
             assert is_allowed(request, [_policy(stack, name)], boundary), (action, resource)
 
 
@@ -500,7 +505,7 @@ def test_consul_servers_cannot_act_as_ecs_instances(stack: Stack) -> None:
     assert stack.outputs["ServerProfile"] in profiles["consul-server"]
     assert stack.outputs["InstanceProfile"] in profiles["ecs-instance"]
     actions = {action for statement in _policy(stack, "ServerRole")["Statement"] for action in _actions(statement)}
-    assert not [action for action in actions if action.startswith(("ecs:", "logs:"))]
+    assert not [action for action in actions if action.startswith("ecs:")]
 
 
 def test_consul_servers_pull_their_own_image_only(stack: Stack) -> None:

@@ -5,6 +5,7 @@
     ca                  the certificate of the lab's authority, which is no secret
     servers/…           a Consul server's configuration, certificate, management token, and the requests for the ACLs
     agents/…            an ECS instance's configuration, with the agents' token
+    monitoring/token    the token with which Prometheus reads metrics, for whom the operator lets read it
     tasks/SERVICE       the token of one service's tasks, which ECS puts into their environment
 
 They never appear in a stack parameter, in user data, on a command line or in a log.
@@ -24,7 +25,15 @@ import msgspec
 from ...config.lab import Lab
 from ...consul.acl import AclRequest, acl_requests, service_requests
 from ...consul.agent_config import security_config
-from ...consul.lab_secrets import MANAGEMENT, REGISTRATOR, LabSecrets, Rotation, new_secrets, service_holder
+from ...consul.lab_secrets import (
+    MANAGEMENT,
+    MONITORING,
+    REGISTRATOR,
+    LabSecrets,
+    Rotation,
+    new_secrets,
+    service_holder,
+)
 from ...errors import TargetAbsent
 from ...paths import state_folder, write_private
 from ..base import NO_SECRETS, ConsulAddress, TaskSecrets
@@ -68,6 +77,7 @@ def values(lab_secrets: LabSecrets, version: str, services: Iterable[str]) -> di
         "servers/management-token": lab_secrets.token(MANAGEMENT),
         "servers/acl/lab": _lines(acl_requests(lab_secrets)),
         **{_service_acl(one): _lines(service_requests(lab_secrets, [one])) for one in services},
+        "monitoring/token": lab_secrets.token(MONITORING),
         task_token(REGISTRATOR): lab_secrets.token(REGISTRATOR),
         **{task_token(one): lab_secrets.token(service_holder(one)) for one in services},
     }

@@ -11,6 +11,7 @@ from ...aws_tags import LAB_TAG, as_mapping
 from ...config.lab import capacity_provider_of
 from ..client_errors import client_error, items_of
 from .account_lock import LOCK
+from .alarms import alarms_of
 from .cloudwatch_logs import group_of
 from .session import is_denied, is_inconclusive
 from .ssm_parameter import LabParameter, folder_of
@@ -19,7 +20,7 @@ from .stack_info import stack_info
 Clients = Callable[[str], Any]
 Search = Callable[[Clients, str], Iterable[str]]
 MAX_PARALLEL = 8
-SEARCHED = ("ec2", "ecs", "ecr", "cloudformation", "ssm", "logs", "elasticloadbalancing")
+SEARCHED = ("ec2", "ecs", "ecr", "cloudformation", "ssm", "logs", "elasticloadbalancing", "cloudwatch")
 # ELB's limit: https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTags.html
 DESCRIBED_AT_ONCE = 20
 # EC2 still lists an instance or volume for a while after it is gone
@@ -80,6 +81,14 @@ def _log_groups(clients: Clients, lab: str) -> Iterator[str]:
         name = group["logGroupName"]
         if name == group_of(lab) or name.startswith(f"{group_of(lab)}/"):
             yield f"log group {name}"
+
+
+def _alarms(clients: Clients, lab: str) -> Iterator[str]:
+    """Somebody else's alarm can have the same name."""
+    cloudwatch = clients("cloudwatch")
+    for alarm in alarms_of(cloudwatch, lab):
+        if _is_labs(cloudwatch.list_tags_for_resource(ResourceARN=alarm["AlarmArn"])["Tags"], lab):
+            yield f"alarm {alarm['AlarmName']}"
 
 
 def _parameters(clients: Clients, lab: str) -> Iterator[str]:
@@ -156,7 +165,7 @@ def _tagged(clients: Clients, lab: str) -> Iterator[str]:
 
 
 _SEARCHES: tuple[Search, ...] = (
-    _stack, _cluster, _capacity_providers, _repositories, _log_groups, _parameters, _instances, _volumes,
+    _stack, _cluster, _capacity_providers, _repositories, _log_groups, _alarms, _parameters, _instances, _volumes,
     _security_groups, _launch_templates, _load_balancers, _target_groups, _tagged,
 )  # fmt: skip
 

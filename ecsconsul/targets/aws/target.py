@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from ...config.lab import Lab
-from ...consul.lab_secrets import MANAGEMENT, LabSecrets, Rotation
+from ...consul.lab_secrets import MANAGEMENT, MONITORING, LabSecrets, Rotation
 from ...errors import LabError
 from ...polling import PollingPolicy
 from ..base import ConsulAddress, LogLine, Say, TaskSecrets
-from ..commands import AmiInfo, Estimate, Finding, RuntimeInfo
+from ..commands import Alarm, AmiInfo, Estimate, Finding, RuntimeInfo
 from . import cloudwatch_logs, consul_secrets, ec2, host_keys, load_balancer
 from .consul_access import open_access
 from .consul_secrets import ConsulSecrets
@@ -171,7 +171,7 @@ class AwsTarget:
 
     @property
     def template_parts(self) -> tuple[str, ...]:
-        return (load_balancer.PART,) if self._lab.aws.load_balancer else ()
+        return ("alarms", *((load_balancer.PART,) if self._lab.aws.load_balancer else ()))
 
     def stack_parameters(self) -> dict[str, str]:
         found = self._preflight
@@ -247,12 +247,14 @@ class AwsTarget:
         return stack.outputs.get(name) if stack else None
 
     def log_configuration(self, service: str) -> dict[str, Any] | None:
-        return cloudwatch_logs.configuration(self._lab.name, self.region, service)
+        return cloudwatch_logs.configuration(self._lab.name, self.region, service, self._lab.aws.logs)
 
     def last_lines(self, service: str, lines: int, task: str | None = None) -> list[LogLine]:
+        cloudwatch_logs.require_readable(self._lab.aws.logs)
         return cloudwatch_logs.last_lines(self.client("logs"), self._lab.name, service, lines, task)
 
     def follow(self, service: str, lines: int) -> Iterator[LogLine]:
+        cloudwatch_logs.require_readable(self._lab.aws.logs)
         return cloudwatch_logs.follow(self.client("logs"), self._lab.name, service, lines)
 
     def execute(self, service: str, argv: Sequence[str], *, task: str | None) -> int:
@@ -263,6 +265,11 @@ class AwsTarget:
         return execute(self.client, self._lab.name, running, argv, self._session.profile or "")
 
     # for the commands
+
+    def alarms(self) -> list[Alarm] | None:
+        from .alarms import in_alarm
+
+        return in_alarm(self.client, self._lab.name)
 
     def environment(self) -> Mapping[str, str]:
         variables = {
@@ -278,11 +285,13 @@ class AwsTarget:
 
     def _consul_environment(self, address: ConsulAddress) -> dict[str, str]:
         """Who may read the lab's secrets owns the lab, and may do everything in its Consul."""
+        known = self._secrets().read()
         return {
             "CONSUL_HTTP_ADDR": address.http,
             "CONSUL_CACERT": address.ca_file,
             "CONSUL_TLS_SERVER_NAME": address.server_name,
-            "CONSUL_HTTP_TOKEN": self._secrets().read().token(MANAGEMENT),
+            "CONSUL_HTTP_TOKEN": known.token(MANAGEMENT),
+            "CONSUL_MONITORING_TOKEN": known.token(MONITORING),
         }
 
     def leftovers(self) -> list[str]:

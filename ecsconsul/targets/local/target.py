@@ -15,7 +15,7 @@ from ...errors import LabError, TargetAbsent
 from ...polling import PollingPolicy
 from ...region.runtimes.lab_dir import DOCKER, PROCESSES, AccessKey, LabDir, RegionInfo, RegionSpec
 from ..base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets
-from ..commands import AmiInfo, Finding, RuntimeInfo, findings
+from ..commands import Alarm, AmiInfo, Finding, RuntimeInfo, findings
 from .clients import load_ahead, new_client
 from .lab_images import LabImages
 from .liveness import why_useless
@@ -366,6 +366,9 @@ class LocalTarget:
 
         return f"http://{LOOPBACK}:{self._lab.portal.host_port}/" if self._lab.portal else None
 
+    def alarms(self) -> list[Alarm]:
+        return []
+
     def environment(self) -> Mapping[str, str]:
         info, key = self._running(), self._access_key()
         return {
@@ -379,10 +382,11 @@ class LocalTarget:
 
     def _consul_environment(self, info: RegionInfo) -> dict[str, str]:
         """Who can read the lab's folder owns the lab, and may do everything in its Consul."""
-        from ...consul.lab_secrets import MANAGEMENT
+        from ...consul.lab_secrets import MANAGEMENT, MONITORING
 
-        token = self._home.consul_secrets().token(MANAGEMENT)
-        return {"CONSUL_HTTP_ADDR": f"http://{info.consul_http}", "CONSUL_HTTP_TOKEN": token}
+        known = self._home.consul_secrets()
+        tokens = {"CONSUL_HTTP_TOKEN": known.token(MANAGEMENT), "CONSUL_MONITORING_TOKEN": known.token(MONITORING)}
+        return {"CONSUL_HTTP_ADDR": f"http://{info.consul_http}", **tokens}
 
     def leftovers(self) -> list[str]:
         from ...docker.engine import Engine, engine_url

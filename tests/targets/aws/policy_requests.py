@@ -15,6 +15,7 @@ import cfnlint
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from ecsconsul.aws_tags import LAB_TAG
+from ecsconsul.targets.aws.alarms import KINDS
 from tests.aws_calls import Call
 from tests.iam_evaluator import Request
 
@@ -73,7 +74,7 @@ def recorded_request(call: Call) -> Request:
 def _named(service: str, operation: str, parameters: Mapping[str, Any]) -> str:
     if operation.startswith("Describe") and service in ("ec2", "autoscaling", "elasticloadbalancing"):
         return "*"
-    for name in ("resourceArn", "CertificateArn"):
+    for name in ("resourceArn", "ResourceARN", "CertificateArn"):
         if name in parameters:
             return str(parameters[name])
     if "Names" in parameters:
@@ -160,6 +161,10 @@ _OF_TYPE: Mapping[str, list[tuple[str, Mapping[str, Any]]]] = {
     "AWS::AutoScaling::AutoScalingGroup": [
         (group(name), {"autoscaling:LaunchTemplateVersionSpecified": "true"})
         for name in ("ConsulServer", "ConsulPeers", "EcsInstances")
+    ],
+    "AWS::CloudWatch::Alarm": [
+        (arn("cloudwatch", f"alarm:{LAB}-{kind}"), {"cloudwatch:AlarmActions": [arn("sns", "on-call")]})
+        for kind in KINDS
     ],
     "AWS::EC2::LaunchTemplate": [(arn("ec2", "launch-template/lt-1"), OWN)],
     "AWS::EC2::SecurityGroup": [(arn("ec2", "security-group/sg-1"), OWN)],

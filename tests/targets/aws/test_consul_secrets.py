@@ -13,7 +13,15 @@ import requests
 from msgspec import structs
 
 from ecsconsul.config.lab import Check, ConsulSpec, Lab, ServiceSpec
-from ecsconsul.consul.lab_secrets import MANAGEMENT, REGISTRATOR, LabSecrets, new_gossip_key, rotated, service_holder
+from ecsconsul.consul.lab_secrets import (
+    MANAGEMENT,
+    MONITORING,
+    REGISTRATOR,
+    LabSecrets,
+    new_gossip_key,
+    rotated,
+    service_holder,
+)
 from ecsconsul.errors import LabError, TargetAbsent
 from ecsconsul.targets.aws.consul_secrets import (
     ConsulSecrets,
@@ -31,7 +39,7 @@ Account = Callable[[str], Any]
 MOST_BYTES = 4096
 LONGEST = "a" * 32
 TTL = Check(ttl="30s")
-FOLDERS = {"operator", "servers", "agents", "tasks"}
+FOLDERS = {"operator", "servers", "agents", "tasks", "monitoring"}
 
 
 @pytest.fixture
@@ -85,6 +93,7 @@ def test_each_reader_gets_what_it_needs_and_no_more(ssm: Any) -> None:
     assert [folder for folder, text in sorted(folder_of.items()) if lab_secrets.token_seed in text] == ["operator"]
     assert found["tasks/registrator"] == lab_secrets.token(REGISTRATOR)
     assert found["tasks/ticker"] == ticker
+    assert found["monitoring/token"] == lab_secrets.token(MONITORING)
     assert found["servers/acl/services/ticker"].startswith('/v1/acl/policy {"Name"')
     assert not [text for leaf, text in found.items() if leaf.startswith("agents/") and lab_secrets.ca_key in text]
 

@@ -51,7 +51,9 @@ FOR_THE_PLUGIN = {
 }  # fmt: skip
 SERVICES = {
     name: name
-    for name in ("autoscaling", "cloudformation", "ec2", "ecr", "ecs", "iam", "logs", "pricing", "ssm", "sts")
+    for name in (
+        *("autoscaling", "cloudformation", "cloudwatch", "ec2", "ecr", "ecs", "iam", "logs", "pricing", "ssm", "sts"),
+    )
 } | {"resourcegroupstaggingapi": "tag", "elbv2": "elasticloadbalancing", "acm": "acm"}
 PACKAGE = Path(ecsconsul.__path__[0])
 # a recorder that misses most calls would let everything pass

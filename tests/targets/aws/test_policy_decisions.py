@@ -17,6 +17,7 @@ from tests.targets.aws.policy_requests import (
     LAB,
     NEW,
     OWN,
+    REGION,
     USER,
     VALUES,
     VIA,
@@ -37,7 +38,7 @@ WITH_BOUNDARY = {"iam:PermissionsBoundary": BOUNDARY}
 
 # what the handlers request for properties that the template doesn't have
 UNUSED = (
-    "cloudwatch:", "cognito-idp:", "ec2:DescribeIpamPools", "firehose:", "managed-fleets:", "s3:", "vpc-lattice:",
+    "cognito-idp:", "ec2:DescribeIpamPools", "firehose:", "managed-fleets:", "s3:", "vpc-lattice:",
     "autoscaling:AttachLoadBalancer", "autoscaling:AttachTrafficSources", "autoscaling:DetachLoadBalancer",
     "autoscaling:DetachTrafficSources", "autoscaling:EnableMetricsCollection", "autoscaling:DisableMetricsCollection",
     "autoscaling:PutNotification", "autoscaling:DeleteNotification", "autoscaling:PutLifecycleHook",
@@ -46,7 +47,7 @@ UNUSED = (
     "elasticloadbalancing:ModifyIpPools", "elasticloadbalancing:RegisterTargets",
     "elasticloadbalancing:SetIpAddressType",
     "iam:AttachRolePolicy", "iam:DetachRolePolicy", "iam:UpdateRoleDescription",
-    "logs:AssociateKmsKey", "logs:DisassociateKmsKey", "logs:CreateLogDelivery", "logs:DeleteRetentionPolicy",
+    "logs:CreateLogDelivery", "logs:DeleteRetentionPolicy",
     "logs:PutDataProtectionPolicy", "logs:DeleteDataProtectionPolicy", "logs:PutIndexPolicy", "logs:DeleteIndexPolicy",
     "logs:PutResourcePolicy", "logs:DeleteResourcePolicy", "logs:PutLogGroupDeletionProtection",
     "logs:PutBearerTokenAuthentication",
@@ -55,6 +56,8 @@ UNUSED = (
     # nothing may take a boundary away
     "iam:DeleteRolePermissionsBoundary",
 )  # fmt: skip
+# what only other resources' handlers need: a scaling group's look at the alarms of scaling policies
+OF_OTHERS = {"AWS::AutoScaling::AutoScalingGroup": ("cloudwatch:",)}
 # a handler's permission with a wildcard, and the only reads of a group that the template describes
 WIDE = {"autoscaling:Describe*", "ec2:Describe*", "ec2:Get*", "elasticloadbalancing:Describe*"}
 
@@ -76,7 +79,8 @@ def through_stack(action: str, resource: str = "*", **keys: Any) -> bool:
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_handlers_of_the_templates_resources_are_allowed(kind: str) -> None:
-    needed = {action for action in handler_actions(kind) if not action.startswith(UNUSED)} - WIDE
+    unused = (*UNUSED, *OF_OTHERS.get(kind, ()))
+    needed = {action for action in handler_actions(kind) if not action.startswith(unused)} - WIDE
     denied = [
         (request.action, request.resource)
         for action in sorted(needed)
@@ -276,6 +280,26 @@ def test_another_labs_resources_are_denied_to_a_template_too(lab: str) -> None:
     assert not through_stack("logs:DeleteLogGroup", arn("logs", f"log-group:/ecsconsul/{lab}"))
 
 
+def test_alarms_of_the_template_only_notify() -> None:
+    """An alarm could also stop or terminate any instance of the account."""
+    put, topic = "cloudwatch:PutMetricAlarm", arn("sns", "on-call")
+    mine = arn("cloudwatch", f"alarm:{LAB}-no-leader")
+    assert through_stack(put, mine)
+    assert through_stack(put, mine, keys={"cloudwatch:AlarmActions": [topic, topic]})
+    for action in (
+        f"arn:aws:automate:{REGION}:ec2:terminate",
+        arn("swf", "action/actions/AWS_EC2.InstanceId.Stop/1.0"),
+    ):
+        assert not through_stack(put, mine, keys={"cloudwatch:AlarmActions": [topic, action]})
+    assert not allowed(put, mine)
+
+
+@pytest.mark.parametrize("name", ["theirs", "green-no-leader", f"{LAB}-green-no-leader", f"{LAB}-theirs"])
+def test_alarms_of_others_are_denied(name: str) -> None:
+    for action in ("PutMetricAlarm", "DeleteAlarms", "TagResource"):
+        assert not through_stack(f"cloudwatch:{action}", arn("cloudwatch", f"alarm:{name}"))
+
+
 def test_other_families_are_denied() -> None:
     assert not allowed("ecs:RegisterTaskDefinition", arn("ecs", "task-definition/portal:*"), keys=NEW)
     assert not allowed("ecs:RegisterTaskDefinition", arn("ecs", f"task-definition/{LAB}-portal:*"))
@@ -382,13 +406,21 @@ def role_policy(*actions: str) -> dict[str, Any]:
         ("ssm:GetParameter", arn("ssm", f"parameter/ecsconsul/{LAB}/operator/management-token")),
         ("ec2:TerminateInstances", arn("ec2", "instance/i-1")),
         ("s3:GetObject", "arn:aws:s3:::theirs/secret"),
+        ("cloudwatch:DeleteAlarms", arn("cloudwatch", f"alarm:{LAB}-no-leader")),
     ],
 )
 def test_role_that_may_do_anything_is_held_by_the_boundary(action: str, resource: str) -> None:
     request = Request(action, resource, {"aws:RequestedRegion": "us-east-1"})
-    for mine in (role_policy("*"), role_policy("iam:*", "sts:*", "ssm:*", "ec2:*", "s3:*")):
+    for mine in (role_policy("*"), role_policy("iam:*", "sts:*", "ssm:*", "ec2:*", "s3:*", "cloudwatch:*")):
         assert is_allowed(request, [mine])
         assert not is_allowed(request, [mine], policy("boundary", VALUES))
+
+
+def test_roles_publish_metrics_in_the_labs_namespace_only() -> None:
+    for namespace, expected in (("ecsconsul", True), ("AWS/EC2", False), ("theirs", False)):
+        context = {"aws:RequestedRegion": REGION, "cloudwatch:namespace": namespace}
+        request = Request("cloudwatch:PutMetricData", "*", context)
+        assert is_allowed(request, [role_policy("*")], policy("boundary", VALUES)) is expected
 
 
 # --- the policies themselves

@@ -14,7 +14,7 @@ from ecsconsul.aws_tags import LAB_TAG
 from ecsconsul.config.aws_settings import LoadBalancerSpec
 from ecsconsul.config.lab import Check, Lab, ServiceSpec
 from ecsconsul.config.scalars import CONSUL_VERSION
-from ecsconsul.consul.lab_secrets import MANAGEMENT, rotated
+from ecsconsul.consul.lab_secrets import MANAGEMENT, MONITORING, rotated
 from ecsconsul.deploy.template import parameter_names, stack_template
 from ecsconsul.errors import LabError, TargetAbsent
 from ecsconsul.targets.aws import consul_secrets
@@ -204,6 +204,7 @@ def test_environment_has_a_reachable_consul(account: Account, lab: Lab, monkeypa
     assert found["CONSUL_TLS_SERVER_NAME"] == "server.dc1.consul"
     assert "BEGIN CERTIFICATE" in Path(found["CONSUL_CACERT"]).read_text()
     assert found["CONSUL_HTTP_TOKEN"] == reached.consul_secrets().token(MANAGEMENT)
+    assert found["CONSUL_MONITORING_TOKEN"] == reached.consul_secrets().token(MONITORING)
     assert "CONSUL_HTTP_ADDR" not in AwsTarget(lab).environment()
 
 

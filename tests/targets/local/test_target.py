@@ -15,7 +15,7 @@ from ecsconsul import __version__
 from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.config.scalars import CONSUL_VERSION
 from ecsconsul.consul.install import BINARY_VARIABLE, CACHE_VARIABLE, at_hand
-from ecsconsul.consul.lab_secrets import MANAGEMENT
+from ecsconsul.consul.lab_secrets import MANAGEMENT, MONITORING
 from ecsconsul.errors import LabError, TargetAbsent
 from ecsconsul.paths import HOME_VARIABLE
 from ecsconsul.region.runtimes.lab_dir import LabDir, RegionInfo
@@ -269,6 +269,7 @@ def test_environment_of_other_clients(tell: Tell, home: LabDir, endpoint: str) -
         "AWS_SECRET_ACCESS_KEY": key.secret,
         "CONSUL_HTTP_ADDR": "http://127.0.9.1:8500",
         "CONSUL_HTTP_TOKEN": home.consul_secrets().token(MANAGEMENT),
+        "CONSUL_MONITORING_TOKEN": home.consul_secrets().token(MONITORING),
     }.items()  # fmt: skip
 
 
