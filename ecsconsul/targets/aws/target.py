@@ -9,11 +9,12 @@ from typing import Any
 
 from ...config.lab import Lab
 from ...consul.lab_secrets import MANAGEMENT, LabSecrets, Rotation
+from ...consul.snapshot import SnapshotStore
 from ...errors import LabError
 from ...polling import PollingPolicy
 from ..base import ConsulAddress, LogLine, Say, TaskSecrets
 from ..commands import Finding, RuntimeInfo
-from . import cloudwatch_logs, consul_secrets, ec2, host_keys, instance_type
+from . import cloudwatch_logs, consul_secrets, ec2, host_keys, instance_type, snapshots
 from .consul_access import open_access
 from .consul_secrets import ConsulSecrets
 from .preflight import Preflight
@@ -130,6 +131,12 @@ class AwsTarget:
         self._secrets().replace(lab_secrets)
         return {GENERATION_PARAMETER: lab_secrets.generation}
 
+    def snapshots(self) -> SnapshotStore:
+        return snapshots.store(self._lab, self.client)
+
+    def after_restore(self, say: Say) -> None:
+        """Nothing to do: `rotate` has replaced the servers, so that each is configured with the token of now."""
+
     # the stack
 
     @property
@@ -243,4 +250,4 @@ class AwsTarget:
         return leftovers(self.client, self._lab.name, families)
 
     def retained(self) -> list[str]:
-        return self.images.kept()
+        return [*self.images.kept(), *snapshots.kept(self._lab)]
