@@ -155,12 +155,9 @@ def _question(
     lab: Lab, target: CommandTarget, chosen: Chosen, contents: SnapshotContents, lab_secrets: LabSecrets
 ) -> str:
     """What is lost, and what is unusual about the snapshot."""
-    from ..consul.catalog import version_of_agent
-    from ..consul.lab_secrets import MANAGEMENT
     from ..consul.snapshot import life_of
 
-    with target.consul() as address:
-        running = version_of_agent(address.client(lab_secrets.token(MANAGEMENT)))
+    running = _running_version(target, lab_secrets)
     lines = [
         f"{chosen.title} was taken at {contents.taken.strftime(TIME)}, {_ago(contents.taken)}.",
         f"What was written since then to the Consul of the lab {lab.name} ({target.name}) is lost: key-value pairs,",
@@ -168,9 +165,21 @@ def _question(
     ]
     if chosen.name and chosen.name.life != life_of(lab_secrets):
         lines.append("It's of an earlier life of the lab, before a `down`.")
-    if chosen.name and chosen.name.consul != running:
+    if chosen.name and running and chosen.name.consul != running:
         lines.append(f"It was written by Consul {chosen.name.consul}; the lab runs {running}.")
     return "\n".join([*lines, "Restore it?"])
+
+
+def _running_version(target: CommandTarget, lab_secrets: LabSecrets) -> str:
+    """The version of the lab's Consul; empty if it doesn't say, as after a restore that was interrupted."""
+    from ..consul.catalog import version_of_agent
+    from ..consul.lab_secrets import MANAGEMENT
+
+    try:
+        with target.consul() as address:
+            return version_of_agent(address.client(lab_secrets.token(MANAGEMENT)))
+    except LabError:
+        return ""
 
 
 def _ago(then: datetime) -> str:

@@ -62,10 +62,16 @@ class DataStep(RestoreStep):
         self._secrets = lab_secrets
 
     def apply(self, actual: Actual | None, report: Report) -> str:
+        from ..consul.rotation import is_known
         from ..consul.snapshot_transfer import restore
 
         with self._target.consul() as address:
-            restore(address.client(self._secrets.token(MANAGEMENT)), self._path)
+            consul = address.client(self._secrets.token(MANAGEMENT))
+            if not is_known(consul):
+                # an earlier restore was interrupted before it had come so far
+                self._target.after_restore(report.say)
+                _await_management_token(consul, self.name, report)
+            restore(consul, self._path)
         self._target.after_restore(report.say)
         return "restored"
 
@@ -87,38 +93,10 @@ class TokensStep(RestoreStep):
 
         with self._target.consul() as address:
             consul = address.client(self._secrets.token(MANAGEMENT))
-            self._await_management_token(consul, report)
+            _await_management_token(consul, self.name, report)
             create_tokens(consul, [*acl_requests(self._secrets), *service_requests(self._secrets, self._services)])
             revoke_others(consul, self._secrets)
         return "those of the lab, and no older ones"
-
-    def _await_management_token(self, consul: Consul, report: Report) -> None:
-        last = "there is no leader"
-
-        def is_there() -> bool | None:
-            nonlocal last
-            try:
-                last = "no server makes the management token, which its configuration has"
-                return self._is_known(consul) or None
-            except (Unreachable, Refused) as error:
-                last = str(error)
-                return None
-
-        try:
-            poll_until(is_there, TOKENS_POLICY, report.wait)
-        except TimeoutError as error:
-            raise StepFailed(
-                "The data are restored, but Consul doesn't accept the lab's management token",
-                where=f"step {self.name}",
-                why=f"{last}; {error}",
-                hint="restart Consul's servers, then run `ecsconsul snapshot restore` again",
-            ) from error
-
-    @staticmethod
-    def _is_known(consul: Consul) -> bool:
-        from ..consul.rotation import is_known
-
-        return bool(consul.leader()) and is_known(consul)
 
 
 class CatalogStep(RestoreStep):
@@ -163,3 +141,29 @@ class CatalogStep(RestoreStep):
         agree: tuple[list[str], list[str]] = ([], [])
         names = [service.name for service in self._lab.services]
         return ", ".join(n for n in names if ghosts_and_missing(catalog.get(n, []), running.get(n, [])) != agree)
+
+
+def _await_management_token(consul: Consul, step: str, report: Report) -> None:
+    """Wait until there is a leader that knows the client's token."""
+    from ..consul.rotation import is_known
+
+    last = ""
+
+    def is_there() -> bool | None:
+        nonlocal last
+        try:
+            last = "the servers' configuration has it, but no leader makes it" if consul.leader() else "there is no leader"
+            return is_known(consul) or None
+        except (Unreachable, Refused) as error:
+            last = str(error)
+            return None
+
+    try:
+        poll_until(is_there, TOKENS_POLICY, report.wait)
+    except TimeoutError as error:
+        raise StepFailed(
+            "Consul doesn't accept the lab's management token after the restore",
+            where=f"step {step}",
+            why=f"{last}; {error}",
+            hint="restart Consul's servers, then run `ecsconsul snapshot restore` again",
+        ) from error

@@ -250,7 +250,7 @@ class StackStep(BaseStep):
         }
 
     def _lab_parameters(self) -> dict[str, str]:
-        aws, portal = self._lab.aws, self._lab.portal
+        aws, portal, snapshots = self._lab.aws, self._lab.portal, self._lab.consul.snapshots
         return {
             "LabName": self._lab.name,
             "EcsClusterName": self._lab.name,
@@ -263,6 +263,7 @@ class StackStep(BaseStep):
             **({"VpcId": aws.vpc} if aws.vpc else {}),
             **({"SubnetIds": ",".join(aws.subnets)} if aws.subnets else {}),
             **({"PublicPort": str(portal.host_port)} if portal else {}),
+            **({"SnapshotBucket": snapshots.bucket} if snapshots and snapshots.bucket else {}),
             **({"PermissionsBoundary": aws.permissions_boundary} if aws.permissions_boundary else {}),
         }
 
