@@ -13,7 +13,7 @@ from ecsconsul.paths import HOME_VARIABLE
 from tests.deploy.world import REGION, client, serve
 
 ACCOUNT = "123456789012"
-SERVICES = ("ec2", "ssm", "iam", "sts", "ecs", "ecr", "cloudformation", "autoscaling", "logs")
+SERVICES = ("ec2", "ssm", "iam", "sts", "ecs", "ecr", "cloudformation", "autoscaling", "logs", "s3")
 
 _lock = threading.Lock()
 

@@ -16,7 +16,7 @@ from .common import common_options, settings
 if TYPE_CHECKING:
     from ..config.lab import Lab
     from ..consul.lab_secrets import LabSecrets
-    from ..consul.snapshot import SnapshotContents, SnapshotName
+    from ..consul.snapshot_file import SnapshotContents, SnapshotName
     from ..targets.commands import CommandTarget
 
 Json = dict[str, Any]
@@ -85,7 +85,7 @@ def list_() -> None:
 @common_options
 def restore(snapshot: str | None, yes: bool) -> int:
     """Replace Consul's data by those of SNAPSHOT, a file or a name from `list`; by default the lab's newest."""
-    from ..consul.snapshot import verified
+    from ..consul.snapshot_file import verified
     from ..consul.snapshot_transfer import scratch
 
     begun = time.monotonic()
@@ -135,7 +135,7 @@ def _secrets_or_none(target: CommandTarget) -> LabSecrets | None:
 
 def _choose(target: CommandTarget, given: str | None, lab_secrets: LabSecrets, fetched: Path) -> Chosen:
     """The file that was named, or a snapshot of the lab, which is copied to `fetched`. Raises WrongUsage."""
-    from ..consul.snapshot import life_of, parsed
+    from ..consul.snapshot_file import life_of, parsed
 
     if given and Path(given).is_file():
         return Chosen(Path(given), given, parsed(Path(given).name))
@@ -155,7 +155,7 @@ def _question(
     lab: Lab, target: CommandTarget, chosen: Chosen, contents: SnapshotContents, lab_secrets: LabSecrets
 ) -> str:
     """What is lost, and what is unusual about the snapshot."""
-    from ..consul.snapshot import life_of
+    from ..consul.snapshot_file import life_of
 
     running = _running_version(target, lab_secrets)
     lines = [
@@ -192,7 +192,7 @@ def _ago(then: datetime) -> str:
 
 def _described(name: SnapshotName, size: int, lab_secrets: LabSecrets | None) -> Json:
     """A snapshot for JSON; `current` is null where the secrets of the lab's life aren't known."""
-    from ..consul.snapshot import life_of
+    from ..consul.snapshot_file import life_of
 
     return {
         "name": str(name),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import LabError
 from ..paths import open_private
-from .snapshot import SnapshotName, StoredSnapshot, expired, parsed
+from .snapshot_file import SnapshotName, StoredSnapshot, expired, parsed
 
 
 class SnapshotFolder:

@@ -16,7 +16,7 @@ from ..errors import LabError
 from ..paths import open_private
 from .catalog import Consul, version_of_agent
 from .lab_secrets import LabSecrets
-from .snapshot import SnapshotContents, SnapshotName, life_of, verified
+from .snapshot_file import SnapshotContents, SnapshotName, life_of, verified
 
 PATH = "/v1/snapshot"
 

@@ -152,7 +152,7 @@ def _await_management_token(consul: Consul, step: str, report: Report) -> None:
     def is_there() -> bool | None:
         nonlocal last
         try:
-            last = "the servers' configuration has it, but no leader makes it" if consul.leader() else "there is no leader"
+            last = "the leader makes none from its configuration" if consul.leader() else "there is no leader"
             return is_known(consul) or None
         except (Unreachable, Refused) as error:
             last = str(error)

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ..consul.lab_secrets import MANAGEMENT, LabSecrets
-from ..consul.snapshot import StoredSnapshot, life_of
+from ..consul.snapshot_file import StoredSnapshot, life_of
 from ..consul.snapshot_folder import SnapshotFolder
 from ..errors import LabError
 from .runtimes.lab_dir import LabDir, SnapshotSchedule

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple, Protocol
 
 from ..consul.lab_secrets import LabSecrets, Rotation
-from ..consul.snapshot import SnapshotStore
+from ..consul.snapshot_file import SnapshotStore
 from ..errors import LabError
 from .base import LogLine, Say, Target
 

@@ -37,11 +37,11 @@ class Bucket:
         return own and name.startswith(f"{self.lab}/") and request.headers["Host"].startswith(f"{self.name}.s3.")
 
     def _put(self, key: str, request: Request) -> Answer:
-        if request.headers.get("X-Amz-Server-Side-Encryption", request.headers.get("x-amz-server-side-encryption")) != "AES256":
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        if headers.get("x-amz-server-side-encryption") != "AES256":
             self.unencrypted.append(key)
         body = request.body.encode("latin-1")
-        chunked = CHUNKED in {value for name, value in request.headers.items() if name.lower() == "x-amz-content-sha256"}
-        self.objects[key] = _joined(body) if chunked else body
+        self.objects[key] = _joined(body) if headers["x-amz-content-sha256"] == CHUNKED else body
         return Answer(200, "")
 
     def _get(self, key: str, request: Request) -> Answer:

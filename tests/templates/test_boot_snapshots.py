@@ -1,4 +1,4 @@
-"""Snapshots of an only server: it saves them to a bucket on schedule, and after its loss its replacement restores one."""
+"""Snapshots of an only server: it saves them to a bucket on schedule, and its replacement restores the newest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from ecsconsul.config.lab import SnapshotSpec
 from ecsconsul.consul.lab_secrets import AGENT, MANAGEMENT, new_secrets, rotated
-from ecsconsul.consul.snapshot import SnapshotName, life_of, parsed
+from ecsconsul.consul.snapshot_file import SnapshotName, life_of, parsed
 from tests.docker_engine import docker
 from tests.templates.booted import (
     boot,

@@ -94,8 +94,7 @@ class Answer(NamedTuple):
 class Cloud:
     """The state behind the VPC's AWS API, and the requests it received.
 
-    `services` are those beside SSM, EC2 and CloudFormation, by their label in a host name: the first one, or that before
-    the region where each of its resources has a name of its own, as S3's buckets do.
+    `services` are those beside SSM, EC2 and CloudFormation, by the label before the region in their host names.
     """
 
     region: str

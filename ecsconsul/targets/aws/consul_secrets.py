@@ -27,7 +27,7 @@ from ...config.scalars import seconds_of
 from ...consul.acl import AclRequest, acl_requests, service_requests
 from ...consul.agent_config import security_config
 from ...consul.lab_secrets import MANAGEMENT, REGISTRATOR, LabSecrets, Rotation, new_secrets, service_holder
-from ...consul.snapshot import life_of
+from ...consul.snapshot_file import life_of
 from ...errors import TargetAbsent
 from ...paths import state_folder, write_private
 from ..base import NO_SECRETS, ConsulAddress, TaskSecrets

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...config.lab import Lab
-from ...consul.snapshot import SnapshotName, StoredSnapshot, parsed
+from ...consul.snapshot_file import SnapshotName, StoredSnapshot, parsed
 from ...errors import LabError
 from ...paths import open_private
 from ..client_errors import client_error, error_code

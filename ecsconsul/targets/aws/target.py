@@ -9,7 +9,7 @@ from typing import Any
 
 from ...config.lab import Lab
 from ...consul.lab_secrets import MANAGEMENT, LabSecrets, Rotation
-from ...consul.snapshot import SnapshotStore
+from ...consul.snapshot_file import SnapshotStore
 from ...errors import LabError
 from ...polling import PollingPolicy
 from ..base import ConsulAddress, LogLine, Say, TaskSecrets

@@ -24,7 +24,7 @@ from .liveness import why_useless
 
 if TYPE_CHECKING:
     from ...consul.lab_secrets import LabSecrets, Rotation
-    from ...consul.snapshot import SnapshotStore
+    from ...consul.snapshot_file import SnapshotStore
     from .runtime_selection import RuntimeSelection
 
 DEFAULT_REGION = "us-east-1"

@@ -13,6 +13,7 @@ from tests.iam_evaluator import Request, is_allowed
 from tests.targets.aws.policy_requests import (
     ACCOUNT,
     BOUNDARY,
+    BUCKET,
     LAB,
     NEW,
     OWN,
@@ -28,7 +29,7 @@ from tests.targets.aws.policy_requests import (
     role,
 )
 
-NAMES = ("up-and-down", "stack", "roles", "commands")
+NAMES = ("up-and-down", "stack", "roles", "commands", "snapshots")
 POLICIES = [policy(name, VALUES) for name in NAMES]
 TYPES = resource_types(stack_template())
 STACK = arn("cloudformation", f"stack/{LAB}/0f1e")
@@ -111,6 +112,15 @@ def test_groups_are_resized_without_naming_a_launch_template() -> None:
 )  # fmt: skip
 def test_own_resources_are_allowed(action: str, resource: str, context: dict[str, str]) -> None:
     assert allowed(action, resource, keys=context)
+
+
+@pytest.mark.parametrize("action", ["GetObject", "PutObject"])
+def test_snapshots_of_the_lab_alone_are_read_and_written(action: str) -> None:
+    assert allowed(f"s3:{action}", f"arn:aws:s3:::{BUCKET}/{LAB}/x.snap")
+    for other in (f"{BUCKET}/{LAB}-green/x.snap", f"{BUCKET}/x.snap", f"theirs/{LAB}/x.snap"):
+        assert not allowed(f"s3:{action}", f"arn:aws:s3:::{other}")
+    assert not allowed("s3:DeleteObject", f"arn:aws:s3:::{BUCKET}/{LAB}/x.snap")
+    assert not allowed("s3:ListBucket", "arn:aws:s3:::theirs")
 
 
 # --- what must not work
@@ -362,6 +372,9 @@ def role_policy(*actions: str) -> dict[str, Any]:
         ("ssm:GetParameter", arn("ssm", f"parameter/ecsconsul/{LAB}/operator/management-token")),
         ("ec2:TerminateInstances", arn("ec2", "instance/i-1")),
         ("s3:GetObject", "arn:aws:s3:::theirs/secret"),
+        ("s3:GetObject", f"arn:aws:s3:::theirs/{LAB}-green/x.snap"),
+        ("s3:PutBucketPolicy", f"arn:aws:s3:::{BUCKET}"),
+        ("s3:ListBucket", f"arn:aws:s3:::{BUCKET}"),
     ],
 )
 def test_role_that_may_do_anything_is_held_by_the_boundary(action: str, resource: str) -> None:
@@ -369,6 +382,17 @@ def test_role_that_may_do_anything_is_held_by_the_boundary(action: str, resource
     for mine in (role_policy("*"), role_policy("iam:*", "sts:*", "ssm:*", "ec2:*", "s3:*")):
         assert is_allowed(request, [mine])
         assert not is_allowed(request, [mine], policy("boundary", VALUES))
+
+
+def test_servers_snapshots_stay_within_the_boundary_and_the_account() -> None:
+    mine = role_policy("s3:*")
+    for account, expected in ((ACCOUNT, True), ("210987654321", False)):
+        context = {"aws:ResourceAccount": account, "s3:prefix": f"{LAB}/"}
+        for action in ("GetObject", "PutObject", "DeleteObject"):
+            request = Request(f"s3:{action}", f"arn:aws:s3:::{BUCKET}/{LAB}/x.snap", context)
+            assert is_allowed(request, [mine], policy("boundary", VALUES)) is expected
+        listed = Request("s3:ListBucket", f"arn:aws:s3:::{BUCKET}", context)
+        assert is_allowed(listed, [mine], policy("boundary", VALUES)) is expected
 
 
 # --- the policies themselves

@@ -11,10 +11,13 @@ import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol
+from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
 from ..errors import LabError
 from .lab_secrets import LabSecrets
+
+if TYPE_CHECKING:
+    from tarfile import TarFile
 
 # as templates/server-snapshots.sh writes it too; names sort by time
 NAME = re.compile(r"(\d{8}T\d{6}Z)_([0-9A-Za-z.+-]+)_(\d+)_([0-9a-f]{12})\.snap")
@@ -94,12 +97,16 @@ def expired(names: Iterable[SnapshotName], keep: float, now: datetime) -> list[S
 
 def verified(path: Path) -> SnapshotContents:
     """What a snapshot contains. Raises LabError unless each file in it has the checksum that it's listed with."""
+    import gzip
     import tarfile
     import zlib
 
     try:
-        with tarfile.open(path, "r:gz") as archive:
+        with gzip.open(path) as unzipped, tarfile.open(fileobj=unzipped, mode="r:") as archive:
             sums, listed, meta = _read(archive)
+            # the tar's end isn't the file's: what follows tells whether all of the file is there
+            while unzipped.read(_CHUNK):
+                pass
     except (OSError, EOFError, tarfile.TarError, zlib.error, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else f"it's damaged: {error}"
         raise _unusable(path, why) from error
@@ -111,11 +118,8 @@ def verified(path: Path) -> SnapshotContents:
     return _contents(path, meta)
 
 
-def _read(archive: object) -> tuple[dict[str, str], dict[str, str], bytes]:
+def _read(archive: TarFile) -> tuple[dict[str, str], dict[str, str], bytes]:
     """The checksum of each file, the checksums that are listed, and the metadata."""
-    import tarfile
-
-    assert isinstance(archive, tarfile.TarFile)
     sums: dict[str, str] = {}
     listed, meta = "", b""
     for member in archive:
