@@ -105,9 +105,7 @@ def test_private_bucket_is_well(s3: Any) -> None:
 
 def test_bucket_that_may_be_public_is_a_warning(s3: Any) -> None:
     assert diagnostics(s3, "backups").state == "warning"
-    s3.put_public_access_block(
-        Bucket="backups", PublicAccessBlockConfiguration={**PRIVATE, "BlockPublicPolicy": False}
-    )
+    s3.put_public_access_block(Bucket="backups", PublicAccessBlockConfiguration={**PRIVATE, "BlockPublicPolicy": False})
     assert diagnostics(s3, "backups").state == "warning"
 
 
