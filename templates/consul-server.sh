@@ -112,10 +112,12 @@ retry_for "$AWS_SECONDS" find_members
 write_consul_config true "127.0.0.1 $ADDRESS" 8600 "$MEMBERS"
 bootstrap_or_join
 run_consul
+restore_if_alone
 write_acls
 await_consul
 retry_for "$JOIN_SECONDS" is_voter
 # from now on it only ever joins, even if it loses its data: a cluster must be bootstrapped once
 rm -f "$SECRETS/consul/bootstrap.json"
 [ "$CONSUL_SECURITY" = transition ] || rm -rf "$FETCHED"
+as_service snapshots SNAPSHOT EVERY
 signal SUCCESS

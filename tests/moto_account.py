@@ -15,7 +15,7 @@ from tests.moto_alarms import CloudWatchAlarm
 
 ACCOUNT = "123456789012"
 SERVICES = ("ec2", "ssm", "iam", "sts", "ecs", "ecr", "cloudformation", "autoscaling", "logs", "elbv2", "acm")
-SERVICES += ("cloudwatch",)
+SERVICES += ("cloudwatch", "s3")
 
 # imported for moto to find
 __all__ = ["CloudWatchAlarm"]

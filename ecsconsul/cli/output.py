@@ -147,6 +147,31 @@ class View:
         self._out.print(Text(self._with_options("Shells with the old token need `ecsconsul env` again."), "dim"))
 
     @_table_or_json
+    def snapshot_save(self, document: Json) -> None:
+        """Says where the snapshot is."""
+        self._out.print(Text(document["file"], "bold"), soft_wrap=True)
+        self._out.print(Text("It holds all of Consul's tokens: keep it as secret as they are.", "dim"))
+
+    @_table_or_json
+    def snapshot_list(self, document: Json) -> None:
+        """Shows the snapshots."""
+        if not document["snapshots"]:
+            self._out.print(f"There are no snapshots in {document['where']}.", soft_wrap=True)
+            return
+        table = _table("snapshot", "time", "bytes", "consul", "index", "of", whole=("snapshot",))
+        lives = {True: "this lab", False: "an earlier life", None: ""}
+        for one in document["snapshots"]:
+            size, index = f"{one['bytes']}", f"{one['index']}"
+            table.add_row(one["name"], one["time"], size, one["consul"], index, lives[one["current"]])
+        self._out.print(table)
+        self._out.print(Text(document["where"], "dim"), soft_wrap=True)
+
+    @_table_or_json
+    def snapshot_restore(self, document: Json) -> None:
+        """Says what was restored."""
+        self._out.print(f"{_took(document)}; Consul's data are those of {document['file']}.", soft_wrap=True)
+
+    @_table_or_json
     def down(self, document: Json) -> None:
         """Sums up `down`, and shows what is left, or what it keeps on purpose."""
         self._out.print(_took(document))

@@ -16,7 +16,7 @@ GENERATION = "SecretsGeneration"
 
 def lab_parameters(lab: Lab) -> dict[str, str]:
     """The parameters that follow from the config alone; part of the stack's fingerprint."""
-    aws = lab.aws
+    aws, snapshots = lab.aws, lab.consul.snapshots
     return {
         "LabName": lab.name,
         "EcsClusterName": lab.name,
@@ -34,6 +34,7 @@ def lab_parameters(lab: Lab) -> dict[str, str]:
         **({"LogKmsKey": aws.logs.kms_key} if aws.logs.kms_key else {}),
         **({"AlarmTopic": aws.alarms.topic} if aws.alarms.topic else {}),
         **portal_parameters(lab),
+        **({"SnapshotBucket": snapshots.bucket} if snapshots and snapshots.bucket else {}),
         **({"PermissionsBoundary": aws.permissions_boundary} if aws.permissions_boundary else {}),
     }
 

@@ -35,6 +35,7 @@ from .request_guard import RequestGuard
 from .runtimes.addresses import LOOPBACK
 from .runtimes.interface import Ec2Instance, Runtime
 from .runtimes.lab_dir import DOCKER, AccessKey, LabDir, RegionInfo, RegionSpec
+from .scheduled_snapshots import ScheduledSnapshots
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Region:
         self._info_lock = threading.Lock()
         self._info: RegionInfo | None = None
         self._published: RegionInfo | None = None
+        self._snapshots = ScheduledSnapshots(lab_dir, self._consul_address, lambda: self._secrets)
 
     def run(self, ready: IO[str]) -> None:
         """Serve until SIGTERM; writes a line to `ready` when the API listens."""
@@ -84,12 +86,23 @@ class Region:
             ready.write("ready\n")
             ready.flush()
         _on_terminate(server.shutdown)
-        signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=self._reload_secrets, daemon=True).start())
+        _on_signal(signal.SIGHUP, self._reload_secrets)
+        _on_signal(signal.SIGUSR1, self._get_over_restore)
+        _on_signal(signal.SIGUSR2, self._snapshots.wake)
+        self._snapshots.start()
         try:
             server.serve_forever(poll_interval=0.1)
         finally:
             server.server_close()
-            for part in (self._scaling, self._control_loop, self._forwarder, self._instances, self._runtime):
+            parts = (
+                self._snapshots,
+                self._scaling,
+                self._control_loop,
+                self._forwarder,
+                self._instances,
+                self._runtime,
+            )
+            for part in parts:
                 part.close()
 
     def _guard(self, port: int) -> RequestGuard:
@@ -147,6 +160,19 @@ class Region:
         self._secrets = found
         self._publish_info()
 
+    def _get_over_restore(self) -> None:
+        """Restart Consul's servers with the secrets of now, and publish that it's done."""
+        # The restored data may lack the tokens of tasks that run.
+        self._acl.use(self._secrets)
+        self._instances.restart_servers()
+        if self._info:
+            self._info = replace(self._info, restores=self._info.restores + 1)
+        self._publish_info()
+
+    def _consul_address(self) -> str:
+        """The host:port of Consul's HTTP API, once there is one and it knows the lab's tokens; "" before."""
+        return self._published.consul_http if self._published and self._acl.ready.is_set() else ""
+
     def _instances_changed(self) -> None:
         self._forward_ports()
         self._publish_info()
@@ -189,6 +215,11 @@ def _runtime(spec: RegionSpec, lab_dir: LabDir) -> Runtime:
     from .runtimes.processes.runtime import ProcessRuntime
 
     return ProcessRuntime(lab_dir, spec.consul_binary, shared_address=spec.shared_address)
+
+
+def _on_signal(number: signal.Signals, do: Callable[[], None]) -> None:
+    """Do it in a thread of its own: a handler interrupts the main thread anywhere, even while it holds a lock."""
+    signal.signal(number, lambda *_: threading.Thread(target=do, daemon=True).start())
 
 
 def _on_terminate(shut_down: Callable[[], None]) -> None:

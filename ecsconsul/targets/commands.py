@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple, Protocol
 
 from ..consul.lab_secrets import LabSecrets, Rotation
+from ..consul.snapshot_file import SnapshotStore
 from ..errors import LabError
 from .base import LogLine, Say, Target
 
@@ -184,6 +185,15 @@ class CommandTarget(Target, Protocol):
 
     def rotation_cost(self) -> str | None:
         """What `rotate` does to what runs, for the user to confirm; None when it replaces nothing."""
+
+    def snapshots(self) -> SnapshotStore:
+        """Where the lab keeps its snapshots. Raises LabError where there is no place for them."""
+
+    def after_restore(self, say: Say) -> None:
+        """Let Consul's servers and agents get over data that were restored, as far as it takes more than waiting.
+
+        Afterwards a leader makes the management token that it was configured with, if the data lack it.
+        """
 
     def lock(self, command: str = "") -> AbstractContextManager[None]:
         """Keep other commands from changing the lab; they read which `command` is doing so.

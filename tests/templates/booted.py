@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from moto import mock_aws
 
+from ecsconsul.config.lab import SnapshotSpec
 from ecsconsul.consul.catalog import Consul
 from ecsconsul.consul.install import version_of
 from ecsconsul.consul.lab_secrets import LabSecrets
@@ -48,9 +49,9 @@ def user_data_of(**parameters: str) -> dict[str, str]:
         return {role: stack.user_data(role) for role in ROLES}
 
 
-def parameters(lab_secrets: LabSecrets, *services: str) -> dict[str, str]:
+def parameters(lab_secrets: LabSecrets, *services: str, snapshots: SnapshotSpec | None = None) -> dict[str, str]:
     """The lab's parameters in SSM; the services have a `ttl` check."""
-    found = values(lab_secrets, version_of(Path(consul_binary())), services)
+    found = values(lab_secrets, version_of(Path(consul_binary())), services, snapshots)
     return {f"/ecsconsul/{LAB}/{leaf}": text for leaf, text in found.items()}
 
 

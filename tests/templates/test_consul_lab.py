@@ -71,7 +71,9 @@ def _resources(document: Mapping[str, Any], kind: str) -> dict[str, dict[str, An
 def _statements(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     roles = _resources(document, "AWS::IAM::Role").values()
     policies = [policy for role in roles for policy in role["Properties"]["Policies"]]
-    return [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
+    statements = [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
+    # those of a condition too
+    return [statement.get("Fn::If", ["", statement])[1] for statement in statements]
 
 
 def _actions(statement: Mapping[str, Any]) -> list[str]:
@@ -251,7 +253,7 @@ def test_other_actions_are_limited_to_the_lab(document: Mapping[str, Any]) -> No
     for statement in _statements(document):
         if statement["Resource"] == "*":
             continue
-        owner = str(statement["Resource"])
+        owner = str(statement["Resource"]) + str(statement.get("Condition", ""))
         assert any(name in owner for name in ("${LabName}", "${EcsClusterName}", "AWS::StackId")), statement
 
 
@@ -514,6 +516,38 @@ def test_consul_servers_pull_their_own_image_only(stack: Stack) -> None:
         resource = f"arn:aws:ecr:{REGION}:123456789012:repository/{LAB}/{repository}"
         for action in ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"):
             assert is_allowed(Request(action, resource), [_policy(stack, "ServerRole")]) == expected
+
+
+SNAPSHOTS = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")
+
+
+def test_servers_reach_the_labs_snapshots_in_the_bucket_and_nothing_else(stack: Stack) -> None:
+    stack.create(SnapshotBucket="backups")
+
+    def may(role: str, action: str, resource: str, prefix: str = f"{LAB}/") -> bool:
+        request = Request(action, resource, {"s3:prefix": prefix, "aws:ResourceAccount": "123456789012"})
+        return is_allowed(request, [_policy(stack, role)], policy("boundary", VALUES))
+
+    for action in SNAPSHOTS:
+        assert may("ServerRole", action, f"arn:aws:s3:::backups/{LAB}/x.snap")
+        for other in (f"backups/{LAB}-green/x.snap", "backups/x.snap", f"theirs/{LAB}/x.snap"):
+            assert not may("ServerRole", action, f"arn:aws:s3:::{other}")
+        for role in ("InstanceRole", "TaskExecutionRole"):
+            assert not may(role, action, f"arn:aws:s3:::backups/{LAB}/x.snap")
+    assert may("ServerRole", "s3:ListBucket", "arn:aws:s3:::backups")
+    assert not may("ServerRole", "s3:ListBucket", "arn:aws:s3:::backups", prefix="green/")
+    stack.update(SnapshotBucket="")
+    assert "s3:" not in str(_policy(stack, "ServerRole"))
+
+
+def test_another_bucket_replaces_no_server(stack: Stack) -> None:
+    """As a change of the interval doesn't, which is in SSM."""
+    stack.create()
+    before = [instance["InstanceId"] for instance in stack.running()]
+    data = stack.user_data("consul-server")
+    stack.update(SnapshotBucket="backups")
+    assert [instance["InstanceId"] for instance in stack.running()] == before
+    assert stack.user_data("consul-server") == data
 
 
 def test_execution_role_is_trusted_for_this_account_only(stack: Stack) -> None:

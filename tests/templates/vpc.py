@@ -86,7 +86,7 @@ class Answer(NamedTuple):
     """What the AWS API answers."""
 
     status: int
-    body: str
+    body: str | bytes
     kind: str = "text/xml"
 
 
@@ -94,7 +94,7 @@ class Answer(NamedTuple):
 class Cloud:
     """The state behind the VPC's AWS API, and the requests it received.
 
-    `services` are those beside SSM, EC2 and CloudFormation, by the first label of their host name.
+    `services` are those beside SSM, EC2 and CloudFormation, by the label before the region in their host names.
     """
 
     region: str
@@ -182,7 +182,7 @@ def _certificate(folder: Path, region: str) -> tuple[Path, Path]:
     sh(*new, str(authority_key), "-x509", "-days", "2", "-subj", "/CN=test authority", "-out", str(authority))
     sh(*new, str(key), "-subj", f"/CN=*.{region}.amazonaws.com", "-out", str(request))
     extension = folder / "api.ext"
-    extension.write_text(f"subjectAltName=DNS:*.{region}.amazonaws.com\n")
+    extension.write_text(f"subjectAltName=DNS:*.{region}.amazonaws.com,DNS:*.s3.{region}.amazonaws.com\n")
     signer = ("-CA", str(authority), "-CAkey", str(authority_key), "-CAcreateserial", "-days", "2")
     sh("openssl", "x509", "-req", "-in", str(request), *signer, "-extfile", str(extension), "-out", str(certificate))
     return certificate, key
@@ -214,8 +214,8 @@ class _Handler(BaseHTTPRequestHandler):
     def cloud(self) -> Cloud:
         return self.server.vpc.cloud
 
-    def answer(self, status: int, text: str, kind: str = "text/plain") -> None:
-        body = text.encode()
+    def answer(self, status: int, text: str | bytes, kind: str = "text/plain") -> None:
+        body = text if isinstance(text, bytes) else text.encode()
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -272,8 +272,8 @@ class _AwsApi(_Handler):
     do_PUT = do_DELETE = do_HEAD = do_GET
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"] or 0)).decode("latin-1")
-        service = (self.headers["Host"] or "").partition(".")[0]
+        body = self._body().decode("latin-1")
+        service = (self.headers["Host"] or "").removesuffix(f".{self.cloud.region}.amazonaws.com").rpartition(".")[2]
         credential = self.headers["Authorization"] or ""
         if f"Credential={KEY_ID}/" not in credential or self.headers["X-Amz-Security-Token"] != SESSION:
             self.cloud.unsigned.append(service)
@@ -287,6 +287,16 @@ class _AwsApi(_Handler):
         form = {key: values[0] for key, values in parse_qs(body).items()}
         operations = {"DescribeInstances": self._describe_instances, "SignalResource": self._signal_resource}
         return operations[form["Action"]](form)
+
+    def _body(self) -> bytes:
+        if self.headers["Transfer-Encoding"] != "chunked":
+            return self.rfile.read(int(self.headers["Content-Length"] or 0))
+        found = b""
+        while size := int(self.rfile.readline(), 16):
+            found += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return found
 
     def _ssm(self, request: Mapping[str, Any]) -> None:
         operation = (self.headers["X-Amz-Target"] or "").removeprefix("AmazonSSM.")
@@ -403,11 +413,12 @@ def _reply(at: Vpc, wire: bytes) -> bytes:
     query = dns.message.from_wire(wire)
     name = query.question[0].name.to_text().lower()
     response = dns.message.make_response(query, recursion_available=True)
-    known = {**OUTSIDE, **{f"{s}.{at.cloud.region}.amazonaws.com.": AWS_API for s in (*_SERVICES, *at.cloud.services)}}
-    if name not in known:
+    aws = name.removesuffix(f".{at.cloud.region}.amazonaws.com.").rpartition(".")[2]
+    address = AWS_API if aws in (*_SERVICES, *at.cloud.services) else OUTSIDE.get(name)
+    if address is None:
         response.set_rcode(dns.rcode.NXDOMAIN)
     elif query.question[0].rdtype == dns.rdatatype.A:
-        response.answer.append(dns.rrset.from_text(name, 60, "IN", "A", known[name]))
+        response.answer.append(dns.rrset.from_text(name, 60, "IN", "A", address))
     return response.to_wire()
 
 

@@ -4,6 +4,8 @@
     operator/secrets    all of it (LabSecrets), for who runs ecsconsul; the others follow from it
     ca                  the certificate of the lab's authority, which is no secret
     servers/…           a Consul server's configuration, certificate, management token, and the requests for the ACLs
+    servers/snapshots   when the servers make snapshots and where, which they read before each one; absent without a
+                        bucket: SECONDS-BETWEEN SECONDS-TO-KEEP BUCKET LIFE, as templates/server-snapshots.sh reads it
     agents/…            an ECS instance's configuration, with the agents' token
     monitoring/token    the token with which Prometheus reads metrics, for whom the operator lets read it
     tasks/SERVICE       the token of one service's tasks, which ECS puts into their environment
@@ -22,7 +24,8 @@ from typing import Any
 
 import msgspec
 
-from ...config.lab import Lab
+from ...config.lab import Lab, SnapshotSpec
+from ...config.scalars import seconds_of
 from ...consul.acl import AclRequest, acl_requests, service_requests
 from ...consul.agent_config import security_config
 from ...consul.lab_secrets import (
@@ -34,6 +37,7 @@ from ...consul.lab_secrets import (
     new_secrets,
     service_holder,
 )
+from ...consul.snapshot_file import life_of
 from ...errors import TargetAbsent
 from ...paths import state_folder, write_private
 from ..base import NO_SECRETS, ConsulAddress, TaskSecrets
@@ -47,6 +51,7 @@ OPERATOR, CA = "operator/secrets", "ca"
 ROTATION = "operator/rotation"
 # An earlier version's only secret. Running agents use it, and so do instances that Auto Scaling launches for its stack.
 GOSSIP_KEY = "gossip-key"
+SNAPSHOTS = "servers/snapshots"
 # As Consul sees it in its container: templates/boot.sh mounts it.
 FILES = "/consul/config"
 # SSM's limit: https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DeleteParameters.html
@@ -66,7 +71,9 @@ def task_token(service: str) -> str:
     return f"tasks/{service}"
 
 
-def values(lab_secrets: LabSecrets, version: str, services: Iterable[str]) -> dict[str, str]:
+def values(
+    lab_secrets: LabSecrets, version: str, services: Iterable[str], snapshots: SnapshotSpec | None = None
+) -> dict[str, str]:
     """The value of each parameter by its leaf, except for the operator's."""
     services = list(services)
     return {
@@ -75,12 +82,20 @@ def values(lab_secrets: LabSecrets, version: str, services: Iterable[str]) -> di
         "servers/certificate": lab_secrets.server_certificate,
         "servers/key": lab_secrets.server_key,
         "servers/management-token": lab_secrets.token(MANAGEMENT),
+        **_snapshots(lab_secrets, snapshots),
         "servers/acl/lab": _lines(acl_requests(lab_secrets)),
         **{_service_acl(one): _lines(service_requests(lab_secrets, [one])) for one in services},
         "monitoring/token": lab_secrets.token(MONITORING),
         task_token(REGISTRATOR): lab_secrets.token(REGISTRATOR),
         **{task_token(one): lab_secrets.token(service_holder(one)) for one in services},
     }
+
+
+def _snapshots(lab_secrets: LabSecrets, spec: SnapshotSpec | None) -> dict[str, str]:
+    if spec is None or spec.bucket is None:
+        return {}
+    every, keep = (max(1, round(seconds_of(each))) for each in (spec.every, spec.keep))
+    return {SNAPSHOTS: f"{every} {keep} {spec.bucket} {life_of(lab_secrets)}"}
 
 
 def _configurations(lab_secrets: LabSecrets, version: str) -> dict[str, str]:
@@ -170,7 +185,7 @@ class ConsulSecrets:
     def are_written(self) -> bool:
         """Whether all parameters are there, with their values."""
         lab_secrets = self._existing()
-        return lab_secrets is not None and not self._changes(lab_secrets)
+        return lab_secrets is not None and not self._changes(lab_secrets) and SNAPSHOTS not in self._stale()
 
     def make(self) -> LabSecrets:
         """The lab's secrets, created if there are none; other parameters are left to `write`."""
@@ -266,16 +281,18 @@ class ConsulSecrets:
         return msgspec.json.decode(self._found[OPERATOR], type=LabSecrets)
 
     def _changes(self, lab_secrets: LabSecrets) -> Mapping[str, str]:
-        desired = values(lab_secrets, self._lab.consul.version, services_with_ttl(self._lab))
+        consul = self._lab.consul
+        desired = values(lab_secrets, consul.version, services_with_ttl(self._lab), consul.snapshots)
         return {leaf: value for leaf, value in desired.items() if self._found.get(leaf) != value}
 
     def _stale(self) -> list[str]:
-        """The parameters of services that no longer have a token."""
+        """The parameters of services that no longer have a token, and of snapshots that no longer have a bucket."""
         services = services_with_ttl(self._lab)
         wanted = {task_token(REGISTRATOR), *map(task_token, services), *map(_service_acl, services)}
-        return [
-            leaf for leaf in self._found if leaf.startswith((task_token(""), _service_acl(""))) and leaf not in wanted
-        ]
+        spec = self._lab.consul.snapshots
+        wanted |= {SNAPSHOTS} if spec and spec.bucket else set()
+        optional = (task_token(""), _service_acl(""), SNAPSHOTS)
+        return [leaf for leaf in self._found if leaf.startswith(optional) and leaf not in wanted]
 
     def _parameter(self, leaf: str) -> LabParameter:
         kind = "String" if leaf == CA else "SecureString"

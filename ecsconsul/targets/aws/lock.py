@@ -46,7 +46,7 @@ def held(path: Path, lab: str) -> Iterator[LocalLock]:
             "Another command is changing this lab",
             where=f"lab {lab}",
             why=f"it holds the lock {path}",
-            hint="wait until the `up`, `scale`, `rotate` or `down` that does has finished",
+            hint="wait until the `up`, `scale`, `rotate`, `snapshot restore` or `down` that does has finished",
         ) from None
     with file:
         try:

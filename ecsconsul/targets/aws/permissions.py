@@ -2,7 +2,8 @@
 
 `policies/up-and-down.json` covers the requests of `up` and `down` themselves, `policies/stack.json` and
 `policies/roles.json` what CloudFormation and other services do on the caller's behalf, `policies/commands.json` the
-additional needs of `logs` and `exec`. `policies/boundary.json` isn't for the caller: it limits the stack's roles.
+additional needs of `logs` and `exec`, `policies/snapshots.json` a bucket for snapshots. `policies/boundary.json` isn't
+for the caller: it limits the stack's roles.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ MAX_PARALLEL = 4
 UP_AND_DOWN = ("up-and-down", "stack", "roles")
 # by their Sid; without these, all works except for what `plan` says about costs
 OPTIONAL = ("Prices",)
+SNAPSHOTS = "snapshots"
 _NAME = "permissions"
 _BOUNDARY = "permissions boundary"
 _BOUNDARY_KEY = "iam:PermissionsBoundary"
@@ -35,7 +37,7 @@ Statement = Mapping[str, Any]
 
 
 def policy(name: str, values: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """A policy; `values` replace its placeholders Partition, Region, Account and Lab."""
+    """A policy; `values` replace its placeholders Partition, Region, Account, Lab and Bucket."""
     text = (POLICIES / f"{name}.json").read_text()
     for key, value in (values or {}).items():
         text = text.replace(f"${{{key}}}", value)
@@ -51,8 +53,13 @@ def principal_of(identity: Identity) -> str | None:
     return identity.arn if ":user/" in identity.arn and ":iam:" in identity.arn else None
 
 
-def diagnostics(iam: Any, identity: Identity, region: str, lab: str, boundary: str | None) -> Finding:
-    """Ask IAM whether it would allow every action of `up` and `down`, for roles with that permissions boundary."""
+def diagnostics(
+    iam: Any, identity: Identity, region: str, lab: str, boundary: str | None, bucket: str | None = None
+) -> Finding:
+    """Ask IAM whether it would allow every action of `up` and `down`, for roles with that permissions boundary.
+
+    With a bucket for snapshots, also what `snapshot` does there.
+    """
     if identity.arn.endswith(":root"):
         root = "the caller is the root user, which may do anything"
         return Finding(_NAME, "warning", root, "use an IAM user or role")
@@ -61,7 +68,9 @@ def diagnostics(iam: Any, identity: Identity, region: str, lab: str, boundary: s
         return _unknown(f"{identity.arn} is neither a user nor a role")
     principal = _with_path(iam, principal)
     values = {"Partition": identity.partition, "Region": region, "Account": identity.account, "Lab": lab}
-    statements = [s for name in UP_AND_DOWN for s in policy(name, values)["Statement"] if s["Sid"] not in OPTIONAL]
+    values |= {"Bucket": bucket or ""}
+    names = (*UP_AND_DOWN, *([SNAPSHOTS] if bucket else []))
+    statements = [s for name in names for s in policy(name, values)["Statement"] if s["Sid"] not in OPTIONAL]
     try:
         with ThreadPoolExecutor(MAX_PARALLEL) as pool:
             answers = list(pool.map(lambda statement: _simulate(iam, principal, statement, boundary), statements))

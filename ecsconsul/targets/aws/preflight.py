@@ -26,6 +26,7 @@ from .network import Subnet, Vpc, find_subnets, find_vpc
 from .reachability import consul_image_diagnostics, reach_diagnostics
 from .registry import RegistryImages
 from .session import Identity, Session, is_inconclusive, refused
+from .snapshots import diagnostics as bucket_diagnostics
 from .stack_info import StackInfo, stack_info
 
 MAX_PARALLEL = 8
@@ -148,14 +149,17 @@ class Preflight:
 
     def _remote_checks(self, identity: Identity, region: str) -> list[tuple[str, Check]]:
         iam, lab, boundary = self._session.client("iam"), self._lab.name, self._spec.permissions_boundary
+        snapshots = self._lab.consul.snapshots
+        bucket = snapshots.bucket if snapshots else None
         return [
             ("network", lambda: self._network(identity, region)),
             ("instance type", self._instance_type),
             ("key pair", self._key_pair),
             ("ssh range", self._ssh_range),
-            ("permissions", lambda: permissions.diagnostics(iam, identity, region, lab, boundary)),
+            ("permissions", lambda: permissions.diagnostics(iam, identity, region, lab, boundary, bucket)),
             ("permissions boundary", lambda: permissions.boundary_diagnostics(iam, boundary)),
             *self._load_balancer_checks(region),
+            *([("snapshots", lambda: bucket_diagnostics(self._session.client("s3"), bucket))] if bucket else []),
         ]
 
     def _load_balancer_checks(self, region: str) -> list[tuple[str, Check]]:

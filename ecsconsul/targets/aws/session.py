@@ -147,6 +147,8 @@ class Session:
                 # steps run in parallel
                 max_pool_connections=32,
                 user_agent_extra="ecsconsul",
+                # an emulator's buckets have no names of their own in DNS
+                s3={"addressing_style": "path" if self.endpoint() else "auto"},
             )
             client = self._boto3().client(service, region_name=region, config=config)
         except BotoCoreError as error:

@@ -9,11 +9,12 @@ from typing import Any
 
 from ...config.lab import Lab
 from ...consul.lab_secrets import MANAGEMENT, MONITORING, LabSecrets, Rotation
+from ...consul.snapshot_file import SnapshotStore
 from ...errors import LabError
 from ...polling import PollingPolicy
 from ..base import ConsulAddress, LogLine, Say, TaskSecrets
 from ..commands import Alarm, AmiInfo, Estimate, Finding, RuntimeInfo
-from . import cloudwatch_logs, consul_secrets, ec2, host_keys, load_balancer
+from . import cloudwatch_logs, consul_secrets, ec2, host_keys, load_balancer, snapshots
 from .consul_access import open_access
 from .consul_secrets import ConsulSecrets
 from .preflight import Preflight
@@ -167,6 +168,12 @@ class AwsTarget:
         self._secrets().replace(lab_secrets)
         return {GENERATION_PARAMETER: lab_secrets.generation}
 
+    def snapshots(self) -> SnapshotStore:
+        return snapshots.store(self._lab, self.client)
+
+    def after_restore(self, say: Say) -> None:
+        """Nothing to do: `rotate` has replaced the servers, so that each is configured with the token of now."""
+
     # the stack
 
     @property
@@ -303,4 +310,4 @@ class AwsTarget:
         return leftovers(self.client, self._lab.name, families)
 
     def retained(self) -> list[str]:
-        return self.images.kept()
+        return [*self.images.kept(), *snapshots.kept(self._lab)]

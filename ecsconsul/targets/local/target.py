@@ -16,12 +16,15 @@ from ...polling import PollingPolicy
 from ...region.runtimes.lab_dir import DOCKER, PROCESSES, AccessKey, LabDir, RegionInfo, RegionSpec
 from ..base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets
 from ..commands import Alarm, AmiInfo, Finding, RuntimeInfo, findings
+from . import snapshots
 from .clients import load_ahead, new_client
+from .host_ports import taken_ports
 from .lab_images import LabImages
 from .liveness import why_useless
 
 if TYPE_CHECKING:
     from ...consul.lab_secrets import LabSecrets, Rotation
+    from ...consul.snapshot_file import SnapshotStore
     from .runtime_selection import RuntimeSelection
 
 DEFAULT_REGION = "us-east-1"
@@ -105,7 +108,11 @@ class LocalTarget:
 
     def diagnostics(self) -> list[Finding]:
         binary, consul = self._consul_binary()
-        errors = {"runtime": self._runtime_errors(), "consul": consul, "host ports": self._taken_ports()}
+        errors = {
+            "runtime": self._runtime_errors(),
+            "consul": consul,
+            "host ports": taken_ports(self._lab, self._home.info()),
+        }
         ports = [str(service.host_port) for service in self._lab.services if service.host_port]
         selection = None if errors["runtime"] else self.runtime_info or self._select_runtime()
         ok = {
@@ -122,7 +129,7 @@ class LocalTarget:
 
         # running a binary takes time, and only one that the user chose can be wrong
         consul = self._consul_binary()[1] if os.environ.get(BINARY_VARIABLE) else []
-        return [*self._runtime_errors(), *consul, *self._taken_ports()]
+        return [*self._runtime_errors(), *consul, *taken_ports(self._lab, self._home.info())]
 
     def _consul_binary(self) -> tuple[str, list[LabError]]:
         """The consul binary that a new region would use, and its errors; a region that runs already has one."""
@@ -180,7 +187,7 @@ class LocalTarget:
             raise LabError(
                 "Another command is changing this lab",
                 where=f"lab {self._lab.name}",
-                hint="wait until the `up`, `scale`, `rotate` or `down` that does has finished",
+                hint="wait until the `up`, `scale`, `rotate`, `snapshot restore` or `down` that does has finished",
             ) from error
         with lock:
             yield
@@ -189,14 +196,19 @@ class LocalTarget:
 
     def prerequisites(self) -> str | None:
         try:
-            return _described(self._running())
+            found = _described(self._running())
         except TargetAbsent:
             return None
+        return found if snapshots.are_scheduled(self._lab, self._home) else None
 
     def bootstrap(self, say: Say) -> str:
         from ...consul.install import find
         from .runtime_selection import with_agent_image
 
+        snapshots.schedule(self._lab, self._home)
+        if not self._is_absent():
+            say("changed when snapshots are made")
+            return _described(self._running())
         selection = self._select_runtime()
         binary = find(say, self._lab.consul.version)
         # everything that can fail comes first, while the old region still works
@@ -266,6 +278,13 @@ class LocalTarget:
             raise TargetAbsent(what, why=self._absent, hint="`ecsconsul up` starts it")
         return self._usable
 
+    def _is_absent(self) -> bool:
+        try:
+            self._running()
+        except TargetAbsent:
+            return True
+        return False
+
     def _why_absent(self, info: RegionInfo | None) -> str:
         if info is None:
             return "it has no region"
@@ -322,6 +341,15 @@ class LocalTarget:
         say("handing the new tokens to the agents")
         reload_secrets(self._home, lab_secrets.generation)
         return {}
+
+    def snapshots(self) -> SnapshotStore:
+        return snapshots.folder_of(self._lab, self._home)
+
+    def after_restore(self, say: Say) -> None:
+        from .region_process import restart_servers
+
+        say("restarting Consul's servers")
+        restart_servers(self._home)
 
     # tasks
 
@@ -389,20 +417,14 @@ class LocalTarget:
         return {"CONSUL_HTTP_ADDR": f"http://{info.consul_http}", **tokens}
 
     def leftovers(self) -> list[str]:
-        from ...docker.engine import Engine, engine_url
-        from ...region.runtimes.lab_processes import find_leftovers
+        from .leftovers import leftovers
 
-        processes = [f"process {p.pid}" for p in find_leftovers(self._home.root)]
-        engine = Engine(engine_url())
-        left = engine.left(self._lab.name, self._home.root).lines() if engine.is_there() else []
-        return [*processes, *left, *(str(path) for path in self._home.leftovers())]
+        return leftovers(self._lab, self._home)
 
     def retained(self) -> list[str]:
-        from ...consul.install import cached
+        from .leftovers import retained
 
-        logs = [f"logs: {self._home.logs}"] if self._home.logs.is_dir() else []
-        binary = cached()
-        return [*logs, *([f"the downloaded Consul: {binary}"] if binary else [])]
+        return retained(self._lab, self._home)
 
 
 def _described(info: RegionInfo) -> str:

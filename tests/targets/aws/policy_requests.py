@@ -20,7 +20,8 @@ from tests.aws_calls import Call
 from tests.iam_evaluator import Request
 
 ACCOUNT, REGION, LAB = "123456789012", "us-east-1", "blue"
-VALUES = {"Partition": "aws", "Region": REGION, "Account": ACCOUNT, "Lab": LAB}
+BUCKET = "backups"
+VALUES = {"Partition": "aws", "Region": REGION, "Account": ACCOUNT, "Lab": LAB, "Bucket": BUCKET}
 BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/ecsconsul/{LAB}-boundary"
 VIA = {"aws:CalledVia": ["cloudformation.amazonaws.com"]}
 OWN, NEW = {f"aws:ResourceTag/{LAB_TAG}": LAB}, {f"aws:RequestTag/{LAB_TAG}": LAB}

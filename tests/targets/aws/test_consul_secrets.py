@@ -12,7 +12,7 @@ import pytest
 import requests
 from msgspec import structs
 
-from ecsconsul.config.lab import Check, ConsulSpec, Lab, ServiceSpec
+from ecsconsul.config.lab import Check, ConsulSpec, Lab, ServiceSpec, SnapshotSpec
 from ecsconsul.consul.lab_secrets import (
     MANAGEMENT,
     MONITORING,
@@ -22,6 +22,7 @@ from ecsconsul.consul.lab_secrets import (
     rotated,
     service_holder,
 )
+from ecsconsul.consul.snapshot_file import life_of
 from ecsconsul.errors import LabError, TargetAbsent
 from ecsconsul.targets.aws.consul_secrets import (
     ConsulSecrets,
@@ -255,6 +256,36 @@ def test_token_of_a_new_service_works_in_a_running_consul(tmp_path: Path) -> Non
         url = f"{address.http}/v1/acl/token/self"
         headers = {"X-Consul-Token": consul.secrets.token(service_holder("ticker"))}
         assert requests.get(url, headers=headers, timeout=10).json()["Description"].startswith("ecsconsul service ")
+
+
+# --- when servers make snapshots
+
+
+def with_snapshots(spec: SnapshotSpec | None) -> Lab:
+    return structs.replace(lab_with(), consul=ConsulSpec(snapshots=spec))
+
+
+def test_servers_read_when_and_where_they_make_snapshots(ssm: Any) -> None:
+    lab = with_snapshots(SnapshotSpec(every="30m", keep="48h", bucket="backups"))
+    lab_secrets = written(ssm, lab)
+    found = ssm.get_parameter(Name="/ecsconsul/blue/servers/snapshots", WithDecryption=True)["Parameter"]["Value"]
+    assert found == f"1800 172800 backups {life_of(lab_secrets)}"
+    assert ConsulSecrets(ssm, lab).are_written()
+    # a change of the config is one of this parameter alone
+    changed = with_snapshots(SnapshotSpec(every="10m", keep="48h", bucket="backups"))
+    assert not ConsulSecrets(ssm, changed).are_written()
+    written(ssm, changed)
+    assert ConsulSecrets(ssm, changed).are_written()
+
+
+@pytest.mark.parametrize("spec", [None, SnapshotSpec()])
+def test_without_a_bucket_there_is_no_such_parameter(ssm: Any, spec: SnapshotSpec | None) -> None:
+    written(ssm, with_snapshots(SnapshotSpec(bucket="backups")))
+    assert not ConsulSecrets(ssm, with_snapshots(spec)).are_written()
+    written(ssm, with_snapshots(spec))
+    assert ConsulSecrets(ssm, with_snapshots(spec)).are_written()
+    with pytest.raises(ssm.exceptions.ParameterNotFound):
+        ssm.get_parameter(Name="/ecsconsul/blue/servers/snapshots")
 
 
 # --- the authority's certificate on this machine

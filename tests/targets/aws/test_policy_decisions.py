@@ -13,6 +13,7 @@ from tests.iam_evaluator import Request, is_allowed
 from tests.targets.aws.policy_requests import (
     ACCOUNT,
     BOUNDARY,
+    BUCKET,
     ELB_KINDS,
     LAB,
     NEW,
@@ -30,7 +31,7 @@ from tests.targets.aws.policy_requests import (
     role,
 )
 
-NAMES = ("up-and-down", "stack", "roles", "commands")
+NAMES = ("up-and-down", "stack", "roles", "commands", "snapshots")
 POLICIES = [policy(name, VALUES) for name in NAMES]
 TYPES = resource_types(stack_template(part_names()))
 STACK = arn("cloudformation", f"stack/{LAB}/0f1e")
@@ -119,6 +120,15 @@ def test_groups_are_resized_without_naming_a_launch_template() -> None:
 )  # fmt: skip
 def test_own_resources_are_allowed(action: str, resource: str, context: dict[str, str]) -> None:
     assert allowed(action, resource, keys=context)
+
+
+@pytest.mark.parametrize("action", ["GetObject", "PutObject"])
+def test_snapshots_of_the_lab_alone_are_read_and_written(action: str) -> None:
+    assert allowed(f"s3:{action}", f"arn:aws:s3:::{BUCKET}/{LAB}/x.snap")
+    for other in (f"{BUCKET}/{LAB}-green/x.snap", f"{BUCKET}/x.snap", f"theirs/{LAB}/x.snap"):
+        assert not allowed(f"s3:{action}", f"arn:aws:s3:::{other}")
+    assert not allowed("s3:DeleteObject", f"arn:aws:s3:::{BUCKET}/{LAB}/x.snap")
+    assert not allowed("s3:ListBucket", "arn:aws:s3:::theirs")
 
 
 # --- what must not work
@@ -407,6 +417,9 @@ def role_policy(*actions: str) -> dict[str, Any]:
         ("ec2:TerminateInstances", arn("ec2", "instance/i-1")),
         ("s3:GetObject", "arn:aws:s3:::theirs/secret"),
         ("cloudwatch:DeleteAlarms", arn("cloudwatch", f"alarm:{LAB}-no-leader")),
+        ("s3:GetObject", f"arn:aws:s3:::theirs/{LAB}-green/x.snap"),
+        ("s3:PutBucketPolicy", f"arn:aws:s3:::{BUCKET}"),
+        ("s3:ListBucket", f"arn:aws:s3:::{BUCKET}"),
     ],
 )
 def test_role_that_may_do_anything_is_held_by_the_boundary(action: str, resource: str) -> None:
@@ -421,6 +434,17 @@ def test_roles_publish_metrics_in_the_labs_namespace_only() -> None:
         context = {"aws:RequestedRegion": REGION, "cloudwatch:namespace": namespace}
         request = Request("cloudwatch:PutMetricData", "*", context)
         assert is_allowed(request, [role_policy("*")], policy("boundary", VALUES)) is expected
+
+
+def test_servers_snapshots_stay_within_the_boundary_and_the_account() -> None:
+    mine = role_policy("s3:*")
+    for account, expected in ((ACCOUNT, True), ("210987654321", False)):
+        context = {"aws:ResourceAccount": account, "s3:prefix": f"{LAB}/"}
+        for action in ("GetObject", "PutObject", "DeleteObject"):
+            request = Request(f"s3:{action}", f"arn:aws:s3:::{BUCKET}/{LAB}/x.snap", context)
+            assert is_allowed(request, [mine], policy("boundary", VALUES)) is expected
+        listed = Request("s3:ListBucket", f"arn:aws:s3:::{BUCKET}", context)
+        assert is_allowed(listed, [mine], policy("boundary", VALUES)) is expected
 
 
 # --- the policies themselves
