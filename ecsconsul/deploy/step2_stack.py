@@ -255,6 +255,7 @@ class StackStep(BaseStep):
             "LabName": self._lab.name,
             "EcsClusterName": self._lab.name,
             "InstanceCount": str(self._lab.min_instances),
+            "InstanceMax": str(self._lab.max_instances),
             "ConsulServers": str(self._lab.consul.servers),
             "InstanceType": aws.instance_type,
             "ConsulImage": self._lab.consul_image,

@@ -1,7 +1,7 @@
 """Builds the CloudFormation template: templates/consul-lab.yaml with its boot scripts, and parts where asked for.
 
 A part (templates/parts/NAME.yaml) adds parameters, resources and so on to the sections of the template. The file alone
-is a valid template, but its instances would do nothing. A script that is included several times is in the template once.
+is a valid template, but its instances would do nothing. A script that several instances include is in it once.
 """
 
 from __future__ import annotations

@@ -157,11 +157,14 @@ def _fix_group_updates() -> None:
         **more: str,
     ) -> Any:
         properties = cloudformation_json["Properties"]
+        least, most = int(properties["MinSize"]), int(properties["MaxSize"])
+        # without a desired capacity a group keeps its own, within the new limits
+        current = max(least, min(most, int(original_resource.desired_capacity)))
         original_resource.update(
             availability_zones=[],
-            desired_capacity=int(properties["DesiredCapacity"]),
-            max_size=int(properties["MaxSize"]),
-            min_size=int(properties["MinSize"]),
+            desired_capacity=int(properties.get("DesiredCapacity", current)),
+            max_size=most,
+            min_size=least,
             launch_config_name="",
             launch_template=properties["LaunchTemplate"],
             vpc_zone_identifier=",".join(properties["VPCZoneIdentifier"]),
