@@ -13,6 +13,7 @@ from ..targets.base import Target
 from ..targets.commands import CommandTarget
 from .endpoints import Endpoint, by_service, endpoints_of, ghosts_and_missing
 from .executor import inspect_all
+from .failed_boots import failed_boots
 from .lab_steps import DISCOVERY, discovery_step, poller_for, steps_for
 from .service_poller import ServicePoller
 from .step import Change, Step, decide
@@ -29,11 +30,12 @@ def collect(lab: Lab, target: CommandTarget) -> dict[str, Any]:
     # the catalog is requested once, and discovery is judged by it instead of being inspected with the other steps
     poller = poller_for(lab, target)
     steps = [step for step in steps_for(lab, target, poller) if step.name != DISCOVERY]
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(4) as pool:
         # the catalog first: it takes the longest
         consul_future = pool.submit(_consul, target)
         steps_future = pool.submit(_inspect, steps, poller)
         endpoints_future = pool.submit(_endpoints, lab, target)
+        failed_future = pool.submit(_failed_boots, lab, target)
         changes, (consul, catalog, error) = steps_future.result(), consul_future.result()
     counts = {spec.name: _counts(spec, poller.seen.get(spec.name)) for spec in lab.services}
     # discovery expects ECS's desired counts, which `scale` may have changed since the config was applied
@@ -53,6 +55,7 @@ def collect(lab: Lab, target: CommandTarget) -> dict[str, Any]:
         "consul": consul,
         "steps": [{"name": c.name, "op": c.op, "detail": c.detail} for c in changes],
         "services": services,
+        "failed_boots": failed_future.result(),
         "others": sorted(set(catalog) - {"consul"} - {spec.name for spec in lab.services}),
     }
 
@@ -131,6 +134,13 @@ def _endpoints(lab: Lab, target: Target) -> tuple[Endpoints | None, str]:
         return by_service(endpoints_of(target.client("ecs"), lab.name)), ""
     except TargetAbsent as error:
         return None, error.why or error.what
+
+
+def _failed_boots(lab: Lab, target: Target) -> list[dict[str, str]]:
+    try:
+        return failed_boots(target.client("ec2"), lab.name)
+    except TargetAbsent:
+        return []
 
 
 def _service(
