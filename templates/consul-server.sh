@@ -126,7 +126,7 @@ put_consul() {
 
 # One server leaves at a time: two of three that leave at once can stop before the leader has removed both. The lock ends
 # with its session, and the session when the leader has removed this server.
-# https://developer.hashicorp.com/consul/docs/dynamic-app-config/sessions
+# https://developer.hashicorp.com/consul/docs/automate/session
 take_turn() {
     local answer
     [ -n "$SESSION" ] || SESSION=$(put_consul -d '{"Name": "leaving", "LockDelay": "0s", "Behavior": "delete"}' \

@@ -1,4 +1,4 @@
-"""Finds the lab's EC2 instances whose boot failed; the instance itself writes the reason into a tag (templates/boot.sh)."""
+"""Finds EC2 instances of the lab whose boot failed; each writes the reason into a tag (templates/boot.sh)."""
 
 from __future__ import annotations
 
