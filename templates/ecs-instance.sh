@@ -44,7 +44,41 @@ END
     systemctl restart docker.service
 }
 
-identify ecs-instance
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-agent-introspection.html
+find_container_instance() {
+    CONTAINER_INSTANCE=$(curl -fs --max-time 5 http://127.0.0.1:51678/v1/metadata |
+        sed -n 's/.*"ContainerInstanceArn": *"\([^"]*\)".*/\1/p') && [ -n "$CONTAINER_INSTANCE" ]
+}
+
+drain() {
+    [ "$(aws_cli ecs update-container-instances-state --cluster "$CLUSTER" --status DRAINING \
+        --container-instances "$CONTAINER_INSTANCE" --query 'containerInstances[].status')" = DRAINING ]
+}
+
+# ECS starts the tasks of services elsewhere, and then stops them here. It stops daemons last, and doesn't stop tasks
+# without a service: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/container-instance-draining.html
+# A task that ECS no longer desires can still have requests to answer, so its containers count.
+is_drained() {
+    local found tasks left
+    found=$(docker ps --filter label=com.amazonaws.ecs.task-arn \
+        --format '{{.Label "com.amazonaws.ecs.task-arn"}}') || return 1
+    [ -n "$found" ] || return 0
+    mapfile -t tasks < <(sort -u <<<"$found")
+    left=$(aws_cli ecs describe-tasks --cluster "$CLUSTER" --tasks "${tasks[@]:0:100}" \
+        --query "tasks[?starts_with(group, 'service:') && group != 'service:registrator'].taskArn") && [ -z "$left" ]
+}
+
+# Without an ECS agent, as after a boot that failed, there is nothing to drain.
+leave_lab() {
+    if retry_for 30 find_container_instance; then
+        say "draining $CONTAINER_INSTANCE"
+        retry_for 60 drain
+        retry_for 900 is_drained
+    fi
+    docker stop consul
+}
+
+identify ecs-instance CLUSTER
 write_ecs_config
 protect_credentials
 write_docker_config

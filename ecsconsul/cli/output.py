@@ -201,6 +201,9 @@ class View:
             self._out.print(_members(document["consul"]))
         self._out.print()
         self._out.print(_services(document["services"], answered="error" not in document["consul"]))
+        for failed in document.get("failed_boots", ()):
+            instance = f"{failed['role'] or 'instance'} {failed['instance']} ({failed['state']})"
+            self._out.print(Text.assemble(("The boot failed of ", "red"), instance, (f": {failed['reason']}", "dim")))
         if document["others"]:
             others = document["others"]
             shown = ", ".join(others[:10]) + (f" and {len(others) - 10} more" if len(others) > 10 else "")

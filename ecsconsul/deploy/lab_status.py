@@ -13,6 +13,7 @@ from ..targets.base import Target
 from ..targets.commands import CommandTarget
 from .endpoints import Endpoint, by_service, endpoints_of, ghosts_and_missing
 from .executor import inspect_all
+from .failed_boots import failed_boots
 from .lab_steps import DISCOVERY, discovery_step, poller_for, steps_for
 from .service_poller import ServicePoller
 from .step import Change, Step, decide
@@ -36,6 +37,7 @@ def collect(lab: Lab, target: CommandTarget) -> dict[str, Any]:
         endpoints_future = pool.submit(_endpoints, lab, target)
         amis_future = pool.submit(_amis, target)
         alarms_future = pool.submit(_alarms, target)
+        failed_future = pool.submit(_failed_boots, lab, target)
         changes, (consul, catalog, error) = steps_future.result(), consul_future.result()
     counts = {spec.name: _counts(spec, poller.seen.get(spec.name)) for spec in lab.services}
     # discovery expects ECS's desired counts, which `scale` may have changed since the config was applied
@@ -62,6 +64,7 @@ def collect(lab: Lab, target: CommandTarget) -> dict[str, Any]:
         "alarms": alarms,
         "steps": [{"name": c.name, "op": c.op, "detail": c.detail} for c in changes],
         "services": services,
+        "failed_boots": failed_future.result(),
         "others": sorted(set(catalog) - {"consul"} - {spec.name for spec in lab.services}),
     }
 
@@ -152,6 +155,13 @@ def _amis(target: CommandTarget) -> list[dict[str, Any]]:
     try:
         return [{**one._asdict(), "used_by": list(one.used_by), "detail": one.described()} for one in target.amis()]
     except LabError:
+        return []
+
+
+def _failed_boots(lab: Lab, target: Target) -> list[dict[str, str]]:
+    try:
+        return failed_boots(target.client("ec2"), lab.name)
+    except TargetAbsent:
         return []
 
 

@@ -21,6 +21,7 @@ def lab_parameters(lab: Lab) -> dict[str, str]:
         "LabName": lab.name,
         "EcsClusterName": lab.name,
         "InstanceCount": str(lab.min_instances),
+        "InstanceMax": str(lab.max_instances),
         "ConsulServers": str(lab.consul.servers),
         "InstanceType": aws.instance_type,
         "ServerInstanceType": aws.server_type,

@@ -115,6 +115,13 @@ def test_status_shows_the_amis_of_an_account(shown: Shown) -> None:
 
 
 @WIDTHS
+def test_instance_whose_boot_failed_is_shown_with_the_reason(shown: Shown, columns: int) -> None:
+    failed = {"instance": "i-0c", "role": "ecs-instance", "state": "terminated", "reason": "gave up: has_image"}
+    text = shown("status", status(service("weather", 1, 1, instance(1)), failed_boots=[failed]), columns)
+    assert "The boot failed of ecs-instance i-0c (terminated): gave up: has_image" in " ".join(text.split())
+
+
+@WIDTHS
 def test_every_instance_has_a_line(shown: Shown, columns: int) -> None:
     found = words(shown("status", status(service("weather", 2, 2, instance(1), instance(2))), columns))
     assert ["weather", "2/2", "2/2", "127.0.9.1:32769", "i-0a1b2c3d4e5f60718", "passing"] in found

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Mapping
+from typing import Any
+
+from cfnlint import decode
 
 from ecsconsul.deploy.template import (
     parameter_names,
@@ -12,6 +15,7 @@ from ecsconsul.deploy.template import (
     stack_template,
     with_part,
     with_scripts,
+    with_shared_scripts,
 )
 from ecsconsul.paths import templates_dir
 
@@ -32,9 +36,32 @@ def test_template_without_includes_is_unchanged() -> None:
     assert with_scripts(text, SCRIPTS.__getitem__) == text
 
 
-def user_data() -> list[str]:
-    """The scripts as the template has them, each a text in one line."""
-    return [json.loads(text) for text in re.findall(r"Fn::Base64: !Sub (.*)\n", stack_template())]
+def test_script_that_is_included_twice_is_in_the_template_once() -> None:
+    template = (
+        "Mappings:\n  M: {}\nResources:\n  A: !Sub |\n    # include: one.sh\n  B: !Sub |\n    # include: one.sh\n"
+    )
+    found = with_shared_scripts(template + "    # include: two.sh\n", SCRIPTS.__getitem__)
+    mapping = json.dumps('echo "$name ${name}"\nif true; then\n:\nfi\n')
+    assert f"Mappings:\n  M: {{}}\n  Scripts:\n    onesh:\n      Text: {mapping}\n" in found
+    assert "  A: !Sub |\n    @onesh\n  B: !Sub |\n    @onesh\n    # include: two.sh\n" in found
+
+
+def user_data(text: str = "") -> list[str]:
+    """The user data as an instance gets them, with the parameters' names."""
+    template, mistakes = decode.decode_str(text or stack_template())
+    assert not mistakes
+    scripts = template["Mappings"]["Scripts"]
+    kinds = [one["Properties"] for one in template["Resources"].values() if one["Type"] == "AWS::EC2::LaunchTemplate"]
+    joined = [one["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Join"] for one in kinds]
+    return ["".join(_text(piece, scripts) for piece in pieces) for _, pieces in joined]
+
+
+def _text(piece: Any, scripts: Mapping[str, Mapping[str, str]]) -> str:
+    if isinstance(piece, str):
+        return piece
+    if "Fn::Sub" in piece:
+        return str(piece["Fn::Sub"]).replace("${!", "${")
+    return scripts[piece["Fn::FindInMap"][1]]["Text"]
 
 
 def test_the_shipped_template_has_all_its_scripts() -> None:
@@ -42,7 +69,7 @@ def test_the_shipped_template_has_all_its_scripts() -> None:
     assert "# include:" not in stack_template()
     for script in templates_dir().glob("*.sh"):
         longest = max((line for line in script.read_text().splitlines() if "#" not in line), key=len)
-        assert longest.replace("${", "${!").strip() in text, script.name
+        assert longest.strip() in text, script.name
 
 
 def test_resource_types_are_those_of_the_resources() -> None:
@@ -65,8 +92,9 @@ def test_sent_template_has_no_comments_but_whole_scripts() -> None:
 
 def test_sent_template_is_within_the_limits() -> None:
     """CloudFormation: docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html; and EC2."""
-    assert len(stack_template(part_names())) <= 51_200
-    assert max(map(len, user_data())) <= 16_384
+    text = stack_template(part_names())
+    assert len(text.encode()) <= 51_200
+    assert max(len(script.encode()) for script in user_data(text)) <= 16_384
 
 
 TEMPLATE = """Parameters:

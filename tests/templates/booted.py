@@ -21,6 +21,7 @@ from ecsconsul.consul.pki import SERVER_NAME
 from ecsconsul.errors import LabError
 from ecsconsul.targets.aws.consul_secrets import values
 from tests.consul_server import consul_binary
+from tests.docker_engine import docker
 from tests.require import require
 from tests.templates.machine import Machine, consul_image
 from tests.templates.stack import LAB, Stack
@@ -73,13 +74,22 @@ def start_docker(machines: Iterable[Machine], archive: Path) -> None:
 def launch(cloud: Cloud, id: str, address: str, resource: str, launched: str) -> None:
     """Register an instance with EC2, with the template's tags."""
     servers = {} if resource == "EcsInstances" else {"ecsconsul:consul-server-of": LAB}
-    tags = {"ecsconsul:lab": LAB, "ecsconsul:resource": resource} | servers
+    group = {"aws:autoscaling:groupName": f"{LAB}-{resource}-1A2B3C"}
+    tags = {"ecsconsul:lab": LAB, "ecsconsul:resource": resource} | group | servers
     cloud.instances[id] = Ec2Instance(id, address, launched, tags)
 
 
 def boot(machine: Machine, user_data: str) -> None:
     """Run the user data of an instance, which must succeed."""
     assert machine.boot(user_data) == 0, machine.console
+
+
+def clear(machine: Machine) -> None:
+    """Make a machine whose instance is gone ready for another boot."""
+    machine.run("systemctl", "stop", "ecsconsul-leave.service")
+    docker(machine.engine, "rm", "--force", "consul")
+    docker(machine.engine, "volume", "rm", "--force", "consul-data")
+    machine.run("rm", "-rf", "/etc/ecsconsul", "/etc/docker/daemon.json")
 
 
 def promote_at_once(machine: Machine, token: str = "") -> None:

@@ -220,12 +220,65 @@ def test_instances_come_from_the_stacks_launch_templates(document: Mapping[str, 
     assert "AWS::EC2::Instance" not in {body["Type"] for body in document["Resources"].values()}
 
 
-def test_update_starts_the_new_first_server_before_the_old_one_stops(document: Mapping[str, Any]) -> None:
-    """It may be the only server, and Consul's data must pass from the old one to the new one."""
-    server = document["Resources"]["ConsulServer"]
-    rolling = server["UpdatePolicy"]["AutoScalingRollingUpdate"]
-    sizes = [int(server["Properties"][name]) for name in ("MinSize", "DesiredCapacity", "MaxSize")]
-    assert (sizes, rolling["MinInstancesInService"]) == ([1, 1, 2], 1)
+@pytest.mark.parametrize("servers", ["3", "5"])
+def test_update_starts_a_new_instance_before_the_old_one_leaves(document: Mapping[str, Any], servers: str) -> None:
+    """CloudFormation launches it first if the group must keep as many in service as it has, and may have one more.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-attribute-updatepolicy.html
+    """
+    values = {"ConsulServers": servers, "InstanceCount": "2", "InstanceMax": "2"}
+    for name, body in _resources(document, "AWS::AutoScaling::AutoScalingGroup").items():
+        rolling = _value(body["UpdatePolicy"]["AutoScalingRollingUpdate"], document, values)
+        desired, most = (
+            int(_value(body["Properties"][key], document, values)) for key in ("DesiredCapacity", "MaxSize")
+        )
+        assert (int(rolling["MinInstancesInService"]), most) == (desired, desired + 1), name
+
+
+def test_update_leaves_a_number_that_follows_the_tasks_as_it_is(document: Mapping[str, Any]) -> None:
+    """CloudFormation would set a desired capacity with each update."""
+    group = document["Resources"]["EcsInstances"]
+    values = {"InstanceCount": "2", "InstanceMax": "4"}
+    sizes = [_value(group["Properties"][key], document, values) for key in ("MinSize", "MaxSize", "DesiredCapacity")]
+    assert sizes == ["2", "4", None]
+    rolling = _value(group["UpdatePolicy"]["AutoScalingRollingUpdate"], document, values)
+    # CloudFormation demands that it is less than the maximum
+    assert rolling["MinInstancesInService"] == "2"
+
+
+def _value(given: Any, document: Mapping[str, Any], parameters: Mapping[str, str]) -> Any:
+    """A part of the template with these parameters; None for no value."""
+    if isinstance(given, list):
+        return [_value(one, document, parameters) for one in given]
+    if not isinstance(given, dict):
+        return given
+    if "Ref" in given:
+        return None if given["Ref"] == "AWS::NoValue" else parameters[given["Ref"]]
+    if "Fn::FindInMap" in given:
+        name, key, field = _value(given["Fn::FindInMap"], document, parameters)
+        return document["Mappings"][name][key][field]
+    if "Fn::If" in given:
+        condition, yes, no = given["Fn::If"]
+        return _value(
+            yes if _holds(document["Conditions"][condition], document, parameters) else no, document, parameters
+        )
+    return {key: _value(one, document, parameters) for key, one in given.items()}
+
+
+def _holds(condition: Mapping[str, Any], document: Mapping[str, Any], parameters: Mapping[str, str]) -> bool:
+    if "Fn::Not" in condition:
+        return not _holds(condition["Fn::Not"][0], document, parameters)
+    first, second = _value(condition["Fn::Equals"], document, parameters)
+    return bool(first == second)
+
+
+def test_every_group_lets_its_instances_leave_in_order(document: Mapping[str, Any]) -> None:
+    for name, body in _resources(document, "AWS::AutoScaling::AutoScalingGroup").items():
+        (hook,) = body["Properties"]["LifecycleHookSpecificationList"]
+        assert hook["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_TERMINATING", name
+        # an instance that can't complete it goes all the same
+        assert (hook["DefaultResult"], hook["HeartbeatTimeout"]) == ("CONTINUE", 300), name
+        assert f"--lifecycle-hook-name {hook['LifecycleHookName']} " in (templates_dir() / "boot.sh").read_text()
 
 
 def test_ecs_instances_wait_for_every_consul_server(document: Mapping[str, Any]) -> None:
@@ -250,8 +303,12 @@ def test_only_actions_without_a_resource_have_a_wildcard_resource(document: Mapp
 
 
 def test_other_actions_are_limited_to_the_lab(document: Mapping[str, Any]) -> None:
+    """By the resource's name or by its tag."""
     for statement in _statements(document):
         if statement["Resource"] == "*":
+            continue
+        tag = statement.get("Condition", {}).get("StringEquals", {}).get("aws:ResourceTag/ecsconsul:lab")
+        if tag == {"Ref": "LabName"}:
             continue
         owner = str(statement["Resource"]) + str(statement.get("Condition", ""))
         assert any(name in owner for name in ("${LabName}", "${EcsClusterName}", "AWS::StackId")), statement
@@ -266,7 +323,12 @@ def test_servers_start_before_ecs_instances(stack: Stack, servers: int) -> None:
     assert stack.status == "CREATE_COMPLETE"
     assert stack.roles() == ["consul-server"] * servers + ["ecs-instance"] * 2
     more = servers - 1
-    assert stack.group_sizes() == {"ConsulServer": (1, 2, 1, 1), "ConsulPeers": (more,) * 4, "EcsInstances": (2,) * 4}
+    # an update starts the new instance before the old one leaves
+    assert stack.group_sizes() == {
+        "ConsulServer": (1, 2, 1, 1),
+        "ConsulPeers": (more, more and more + 1, more, more),
+        "EcsInstances": (2, 3, 2, 2),
+    }
 
 
 def test_instances_have_the_labs_tags(stack: Stack) -> None:
@@ -479,7 +541,9 @@ def test_role_stays_within_the_boundary(stack: Stack, name: str) -> None:
     for statement in _policy(stack, name)["Statement"]:
         resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
         for action, resource in itertools.product(_actions(statement), resources):
-            request = Request(action, resource, {"aws:RequestedRegion": REGION, "cloudwatch:namespace": "ecsconsul"})
+            tags = {"aws:ResourceTag/ecsconsul:lab": LAB, "aws:TagKeys": ["ecsconsul:boot-failure"]}
+            context = {"aws:RequestedRegion": REGION, "cloudwatch:namespace": "ecsconsul", **tags}
+            request = Request(action, resource, context)
             assert is_allowed(request, [_policy(stack, name)], boundary), (action, resource)
 
 
@@ -583,12 +647,17 @@ def test_operators_policies_know_the_roles_profiles_and_groups(document: Mapping
 
 
 def test_ecs_instances_follow_the_count(stack: Stack) -> None:
-    stack.create(InstanceCount=2)
+    stack.create(InstanceCount=2, InstanceMax=2)
     for count in (3, 1):
-        stack.update(InstanceCount=count)
+        stack.update(InstanceCount=count, InstanceMax=count)
         assert stack.status == "UPDATE_COMPLETE"
         assert stack.roles() == ["consul-server"] + ["ecs-instance"] * count
-        assert stack.group_sizes()["EcsInstances"] == (count,) * 4
+        assert stack.group_sizes()["EcsInstances"] == (count, count + 1, count, count)
+
+
+def test_ecs_instances_that_follow_the_tasks_start_with_the_fewest(stack: Stack) -> None:
+    stack.create(InstanceCount=1, InstanceMax=4)
+    assert stack.group_sizes()["EcsInstances"] == (1, 4, 1, 1)
 
 
 def test_server_count_changes_without_replacing_others(stack: Stack) -> None:

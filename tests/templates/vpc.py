@@ -47,8 +47,10 @@ class Ec2Instance:
     id: str
     address: str
     launched: str
-    tags: Mapping[str, str]
+    tags: dict[str, str]
     state: str = "running"
+    # what Auto Scaling has planned for it
+    target: str = "InService"
 
 
 @dataclass(frozen=True)
@@ -244,8 +246,8 @@ class _Metadata(_Handler):
         address = self.client_address[0]
         if self.server.tokens.get(self.headers["X-aws-ec2-metadata-token"] or "") != address:
             return self.answer(401, "")
-        instance = next(one for one in self.cloud.instances.values() if one.address == address)
-        text = self._pages(instance).get(self.path.rstrip("/").removeprefix("/latest/"))
+        instance = next((one for one in self.cloud.instances.values() if one.address == address), None)
+        text = self._pages(instance).get(self.path.rstrip("/").removeprefix("/latest/")) if instance else None
         return self.answer(404, "") if text is None else self.answer(200, text)
 
     def _pages(self, instance: Ec2Instance) -> dict[str, str]:
@@ -256,6 +258,7 @@ class _Metadata(_Handler):
             "meta-data/local-ipv4": instance.address,
             "meta-data/placement/region": self.cloud.region,
             "meta-data/placement/availability-zone": f"{self.cloud.region}a",
+            "meta-data/autoscaling/target-lifecycle-state": instance.target,
             "meta-data/iam/security-credentials": ROLE,
             f"meta-data/iam/security-credentials/{ROLE}": json.dumps(
                 {"Code": "Success", "Type": "AWS-HMAC", **keys, **times}
@@ -285,7 +288,11 @@ class _AwsApi(_Handler):
         if service == "ssm":
             return self._ssm(json.loads(body))
         form = {key: values[0] for key, values in parse_qs(body).items()}
-        operations = {"DescribeInstances": self._describe_instances, "SignalResource": self._signal_resource}
+        operations = {
+            "CreateTags": self._create_tags,
+            "DescribeInstances": self._describe_instances,
+            "SignalResource": self._signal_resource,
+        }
         return operations[form["Action"]](form)
 
     def _body(self) -> bytes:
@@ -340,6 +347,14 @@ class _AwsApi(_Handler):
             "text/xml",
         )
 
+    def _create_tags(self, form: Mapping[str, str]) -> None:
+        assert len(form["Tag.1.Value"]) <= 256
+        self.cloud.instances[form["ResourceId.1"]].tags[form["Tag.1.Key"]] = form["Tag.1.Value"]
+        self.answer(
+            200,
+            '<CreateTagsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><return>true</return></CreateTagsResponse>',
+        )
+
     def _signal_resource(self, form: Mapping[str, str]) -> None:
         instance = form["UniqueId"]
         alive = self.cloud.is_alive(instance)
@@ -353,7 +368,7 @@ class _AwsApi(_Handler):
 
 
 def _matches(instance: Ec2Instance, form: Mapping[str, str]) -> bool:
-    """Whether an instance matches InstanceId.N and Filter.N (tags and states only)."""
+    """Whether an instance matches InstanceId.N and Filter.N (tags, their keys, and states only)."""
     if wanted := [value for key, value in form.items() if key.startswith("InstanceId.")]:
         return instance.id in wanted
     for number in range(1, 9):
@@ -361,7 +376,10 @@ def _matches(instance: Ec2Instance, form: Mapping[str, str]) -> bool:
         values = [value for key, value in form.items() if key.startswith(f"Filter.{number}.Value.")]
         if name is None:
             return True
-        have = instance.state if name == "instance-state-name" else instance.tags.get(name.removeprefix("tag:"))
+        if name == "tag-key":
+            have = next((value for value in values if value in instance.tags), None)
+        else:
+            have = instance.state if name == "instance-state-name" else instance.tags.get(name.removeprefix("tag:"))
         if have not in values:
             return False
     return True
