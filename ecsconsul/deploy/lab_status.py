@@ -10,6 +10,7 @@ from ..config.lab import Lab, ServiceSpec
 from ..consul.catalog import Consul, Instance
 from ..errors import LabError, TargetAbsent, Unreachable
 from ..targets.base import Target
+from ..targets.client_errors import client_error
 from ..targets.commands import CommandTarget
 from .endpoints import Endpoint, by_service, endpoints_of, ghosts_and_missing
 from .executor import inspect_all
@@ -154,7 +155,7 @@ def _amis(target: CommandTarget) -> list[dict[str, Any]]:
     """The AMIs of the lab's instances; none if AWS doesn't say, which is no reason for a status to fail."""
     try:
         return [{**one._asdict(), "used_by": list(one.used_by), "detail": one.described()} for one in target.amis()]
-    except LabError:
+    except (LabError, client_error()):
         return []
 
 

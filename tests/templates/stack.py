@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import bz2
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -115,6 +117,17 @@ class Stack:
     def user_data(self, role: str) -> str:
         """A role's boot script, with the parameters filled in."""
         return base64.b64decode(self.launch_data(role)["UserData"]).decode()
+
+
+def script_of(user_data: str) -> str:
+    """The script that user data run, with its parameters filled in."""
+    return user_data.partition("unpack() {")[0] + unpacked(user_data)
+
+
+def unpacked(user_data: str) -> str:
+    """The scripts in user data, one after the other."""
+    packed = re.findall(r"^unpack <<'END'\n(.*)\nEND$", user_data, re.MULTILINE)
+    return "".join(bz2.decompress(base64.b85decode(text)).decode() for text in packed)
 
 
 def _strings(parameters: Mapping[str, object]) -> dict[str, str]:

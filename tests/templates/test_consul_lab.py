@@ -24,7 +24,7 @@ from ecsconsul.paths import templates_dir
 from ecsconsul.targets.aws.permissions import policy
 from tests.iam_evaluator import Request, is_allowed
 from tests.require import require
-from tests.templates.stack import CLUSTER, LAB, REGION, TEXT, Stack, tags_of
+from tests.templates.stack import CLUSTER, LAB, REGION, TEXT, Stack, script_of, tags_of
 
 CONSUL_PORTS = {8300, 8301, 8302, 8500, 8501, 8600}
 
@@ -154,7 +154,7 @@ def test_shellcheck_finds_nothing_in_the_user_data(stack: Stack, role: str) -> N
     require("shellcheck", program.exists(), "shellcheck is not installed beside Python")
     stack.create()
     argv = [str(program), "--enable", "check-unassigned-uppercase", "-"]
-    done = subprocess.run(argv, input=stack.user_data(role), capture_output=True, text=True, timeout=30)
+    done = subprocess.run(argv, input=script_of(stack.user_data(role)), capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -178,7 +178,7 @@ def test_user_data_does_not_depend_on_the_number_of_servers(stack: Stack) -> Non
 @pytest.mark.parametrize("role", ["consul-server", "ecs-instance"])
 def test_no_secret_is_in_user_data_or_parameters(stack: Stack, document: Mapping[str, Any], role: str) -> None:
     stack.create()
-    assert "/ecsconsul/$LAB/ca" in stack.user_data(role)
+    assert "/ecsconsul/$LAB/ca" in script_of(stack.user_data(role))
     named = {name for name in document["Parameters"] for word in ("key", "token", "secret") if word in name.lower()}
     # the name of a key pair, and the name of a generation of secrets
     assert named == {"KeyName", "SecretsGeneration"}

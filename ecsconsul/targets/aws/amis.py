@@ -195,8 +195,12 @@ class Amis:
 
 
 def _time(text: str | None) -> datetime | None:
-    """EC2's times, such as 2026-03-01T17:00:00.000Z."""
-    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
+    """EC2's times, such as 2026-03-01T17:00:00.000Z; None for what an emulator writes instead."""
+    try:
+        found = datetime.fromisoformat((text or "").replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 
 
 def _now() -> datetime:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DEFAULT_REGION = "us-east-1"
 # no instance boots here
-NO_AMIS = dict.fromkeys(("InstanceAmi", "ServerAmi"), "ami-00000000000000000")
+NO_AMI = "ami-00000000000000000"
 
 
 class LocalTarget:
@@ -84,8 +84,8 @@ class LocalTarget:
         return []
 
     def stack_parameters(self) -> dict[str, str]:
-        info = self._running()
-        return {"VpcId": info.vpc_id, "SubnetIds": ",".join(info.subnet_ids), **NO_AMIS}
+        info, amis = self._running(), dict.fromkeys(("InstanceAmi", "ServerAmi"), NO_AMI)
+        return {"VpcId": info.vpc_id, "SubnetIds": ",".join(info.subnet_ids), **amis}
 
     def renewed_parameters(self) -> dict[str, str]:
         return {}

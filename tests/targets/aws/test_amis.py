@@ -214,6 +214,15 @@ def test_architecture_that_changes_is_told_as_a_new_stack_would(account: Account
     assert found == Finding("ami", "ok", f"{published(account, 'arm64')}, from {parameter}")
 
 
+@pytest.mark.parametrize(("created", "age"), [("", None), ("Yesterday", None), ("2026-04-08T12:00:00", 2)])
+def test_times_of_emulators_are_no_error(
+    account: Account, monkeypatch: pytest.MonkeyPatch, created: str, age: int | None
+) -> None:
+    publish(HAS)
+    (found,) = described(monkeypatch, stack(), {"ImageId": HAS, "CreationDate": created}).in_use()
+    assert (found.age_days, found.gone) == (age, False)
+
+
 def test_age_is_unknown_to_those_who_may_not_ask(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     from botocore.exceptions import ClientError
 
