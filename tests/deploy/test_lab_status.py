@@ -21,11 +21,7 @@ from ecsconsul.deploy.lab_status import collect
 from ecsconsul.deploy.lab_steps import steps_for
 from ecsconsul.errors import LabError
 from ecsconsul.targets.base import ConsulAddress
-<<<<<<< HEAD
-from ecsconsul.targets.commands import Alarm
-=======
-from ecsconsul.targets.commands import AmiInfo
->>>>>>> decisions
+from ecsconsul.targets.commands import Alarm, AmiInfo
 from tests.consul_server import AgentClient, ConsulServer
 from tests.deploy.cloudformation import refusal
 from tests.deploy.world import FakeTarget, Runtime, SilentObserver
@@ -306,7 +302,6 @@ def test_big_catalog_needs_no_more_requests(target: FakeTarget, lab: Lab, server
     assert target.counted() == aws
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize(
     ("raised", "expected"),
     [
@@ -318,7 +313,8 @@ def test_big_catalog_needs_no_more_requests(target: FakeTarget, lab: Lab, server
 def test_raised_alarms_are_listed(target: FakeTarget, lab: Lab, raised: list[Alarm] | None, expected: object) -> None:
     target.raised = raised
     assert collect(lab, target)["alarms"] == expected
-=======
+
+
 class AccountTarget(FakeTarget):
     """A target whose instances have an AMI, or don't say which."""
 
@@ -344,4 +340,3 @@ def test_unknown_amis_are_no_reason_for_a_status_to_fail(lab: Lab, error: Except
     target = AccountTarget(None)
     target.error = error
     assert collect(lab, target)["aws"]["amis"] == []
->>>>>>> decisions
