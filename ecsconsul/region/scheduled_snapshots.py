@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 
 # until Consul can be asked, which several threads bring about
 NOT_READY_DELAY = 1.0
-# after a failure
-RETRY_DELAY = 60.0
+# after a failure, whose reason is logged once for as long as it stays the same
+RETRY_DELAY = 5.0
 
 
 class ScheduledSnapshots:
@@ -32,6 +32,7 @@ class ScheduledSnapshots:
         self._secrets = secrets
         self._woken = threading.Event()
         self._closing = False
+        self._failure = ""
         self._thread = threading.Thread(target=self._loop, name="snapshots", daemon=True)
 
     def start(self) -> None:
@@ -61,10 +62,14 @@ class ScheduledSnapshots:
         if not address:
             return NOT_READY_DELAY
         try:
-            return self._follow(schedule, address)
+            delay = self._follow(schedule, address)
         except LabError as error:
-            log.error("no snapshot of Consul's data was made: %s", error)
+            if str(error) != self._failure:
+                log.error("no snapshot of Consul's data was made: %s", error)
+            self._failure = str(error)
             return min(schedule.every, RETRY_DELAY)
+        self._failure = ""
+        return delay
 
     def _follow(self, schedule: SnapshotSchedule, address: str) -> float:
         """Raises LabError."""

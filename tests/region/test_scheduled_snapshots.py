@@ -79,8 +79,17 @@ def test_without_a_schedule_nothing_is_asked(lab_dir: LabDir) -> None:
         assert asked.wait(10)
 
 
-def test_failure_is_logged_and_tried_again(lab_dir: LabDir, caplog: pytest.LogCaptureFixture, until: Until) -> None:
+def test_failure_is_logged_once_and_tried_again(
+    lab_dir: LabDir, server: ConsulServer, caplog: pytest.LogCaptureFixture, until: Until
+) -> None:
+    addresses = ["127.0.0.1:9"] * 3
     lab_dir.write_snapshot_schedule(SnapshotSchedule(0.05, 3600, str(lab_dir.snapshots)))
-    with caplog.at_level(logging.ERROR), running(lab_dir, lambda: "127.0.0.1:9"):
-        until(lambda: len(caplog.records) >= 2)
-    assert "no snapshot of Consul's data was made: Consul does not answer" in caplog.text
+    folder = SnapshotFolder(lab_dir.snapshots)
+    with (
+        caplog.at_level(logging.ERROR),
+        running(lab_dir, lambda: addresses.pop() if addresses else f"{server.host}:{server.http}"),
+    ):
+        until(folder.stored)
+    assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
+        "no snapshot of Consul's data was made: Consul does not answer"
+    ]
