@@ -222,8 +222,12 @@ def test_only_root_can_read_the_secrets(lab: Lab) -> None:
     for one in (lab.server, lab.peer, lab.ecs):
         mode = one.file("/etc/ecsconsul").stat()
         assert (stat.S_IMODE(mode.st_mode), mode.st_uid) == (0o700, 0)
-        # what only the boot needed is gone
-        assert [path.name for path in one.file("/etc/ecsconsul").iterdir()] == ["consul"]
+        # what only the boot needed is gone; services that it left behind are beside Consul's files, and know no secret
+        left = {path.name: path for path in one.file("/etc/ecsconsul").iterdir()}
+        assert "consul" in left and "parameters" not in left
+        texts = [path.read_text() for path in left.values() if path.is_file()]
+        secrets = [SECRETS.gossip_key, *(SECRETS.token(holder) for holder in (MANAGEMENT, AGENT, REGISTRATOR))]
+        assert texts and not [each for each in secrets if any(each in text for text in texts)]
         config = json.loads(one.file("/etc/ecsconsul/consul/security.json").read_text())
         assert config["encrypt"] == SECRETS.gossip_key
     files = {path.name for path in lab.ecs.file("/etc/ecsconsul/consul").iterdir()}
@@ -261,7 +265,7 @@ def test_docker_and_the_ecs_agent_are_configured(lab: Lab) -> None:
     assert settings["ECS_AWSVPC_BLOCK_IMDS"] == "true"
     assert {53, 8500, 8501} <= set(json.loads(settings["ECS_RESERVED_PORTS"]))
     # systemd starts the ECS agent after cloud-init, so waiting for it in user data would never end
-    assert not [call for call in lab.ecs.systemctl_calls() if "ecs" in call]
+    assert not [call for call in lab.ecs.systemctl_calls() if call.endswith("ecs.service")]
     assert not lab.server.file("/etc/ecs/ecs.config").exists()
     assert {"mask --now --no-block ecs.service", "enable docker.service"} <= set(lab.server.systemctl_calls())
 
