@@ -32,6 +32,7 @@ from tests.templates.booted import (
     user_data_of,
     wait_for,
 )
+from tests.templates.fake_autoscaling import AutoScaling, Logs
 from tests.templates.machine import Machine, machine
 from tests.templates.stack import LAB, REGION
 from tests.templates.vpc import AMAZON_DNS, OUTSIDE, Cloud, Vpc, inside, vpc
@@ -166,6 +167,7 @@ def lab(user_data: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
     cloud = Cloud(REGION, parameters(SECRETS, TTL))
     with ExitStack() as stack:
         net = stack.enter_context(vpc(cloud, tmp_path_factory.mktemp("vpc")))
+        cloud.services |= {"autoscaling": AutoScaling(cloud), "logs": Logs()}
         authority = tmp_path_factory.mktemp("authority") / "ca.pem"
         authority.write_text(SECRETS.ca_certificate)
         cloud.is_alive = lambda instance: listed_as_alive(net, ADDRESSES[SERVER], authority, instance)
@@ -223,7 +225,7 @@ def test_only_root_can_read_the_secrets(lab: Lab) -> None:
         mode = one.file("/etc/ecsconsul").stat()
         assert (stat.S_IMODE(mode.st_mode), mode.st_uid) == (0o700, 0)
         # what only the boot needed is gone
-        assert [path.name for path in one.file("/etc/ecsconsul").iterdir()] == ["consul"]
+        assert {path.name for path in one.file("/etc/ecsconsul").iterdir()} == {"consul", "leave"}
         config = json.loads(one.file("/etc/ecsconsul/consul/security.json").read_text())
         assert config["encrypt"] == SECRETS.gossip_key
     files = {path.name for path in lab.ecs.file("/etc/ecsconsul/consul").iterdir()}
@@ -241,6 +243,7 @@ def test_no_secret_is_where_others_can_read_it(lab: Lab) -> None:
             "docker inspect": docker(one.engine, "inspect", "consul"),
             "docker logs": docker(one.engine, "logs", "consul"),
             "user data": one.file("/etc/user-data").read_text(),
+            "service": one.file("/etc/ecsconsul/leave").read_text(),
             "processes": processes,
         }
         assert "consul agent" in public["processes"].replace("\n", " ")
@@ -261,7 +264,7 @@ def test_docker_and_the_ecs_agent_are_configured(lab: Lab) -> None:
     assert settings["ECS_AWSVPC_BLOCK_IMDS"] == "true"
     assert {53, 8500, 8501} <= set(json.loads(settings["ECS_RESERVED_PORTS"]))
     # systemd starts the ECS agent after cloud-init, so waiting for it in user data would never end
-    assert not [call for call in lab.ecs.systemctl_calls() if "ecs" in call]
+    assert not [call for call in lab.ecs.systemctl_calls() if "ecs.service" in call]
     assert not lab.server.file("/etc/ecs/ecs.config").exists()
     assert {"mask --now --no-block ecs.service", "enable docker.service"} <= set(lab.server.systemctl_calls())
 
