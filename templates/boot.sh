@@ -361,9 +361,11 @@ leave() {
         sleep 5
     done
     say "Auto Scaling terminates this instance"
+    local beating
     heartbeats &
+    beating=$!
     leave_lab
-    kill "$!"
+    kill "$beating"
     retry_for 60 hook complete-lifecycle-action --lifecycle-action-result CONTINUE
     exec sleep infinity
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -51,11 +52,16 @@ class Lookups:
 
 @dataclass
 class Writes:
-    """Writes keys through an agent, each once, and notes which it has acknowledged."""
+    """Writes keys through an agent, and notes which it has acknowledged, and which never.
+
+    A write that is under way when its leader goes can get an error, as Consul can't know whether it was committed.
+    Clients repeat it.
+    """
 
     token: str
     keys: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
     @contextmanager
     def at(self, machine: Machine) -> Iterator[None]:
@@ -64,18 +70,21 @@ class Writes:
 
     def _write(self) -> None:
         key = f"load/{len(self.keys) + len(self.failures):06}"
+        end = time.monotonic() + WRITE_SECONDS
+        while (error := self._error(key)) and time.monotonic() < end:
+            self.errors.append(f"{key}: {error}")
+        (self.failures if error else self.keys).append(key)
+
+    def _error(self, key: str) -> str:
         connection = http.client.HTTPConnection("127.0.0.1", 8500, timeout=WRITE_SECONDS)
         try:
             connection.request("PUT", f"/v1/kv/{key}", body=key, headers={"X-Consul-Token": self.token})
-            answer = connection.getresponse().read().strip()
+            answer = connection.getresponse().read().decode().strip()
         except (OSError, http.client.HTTPException) as error:
-            answer = repr(error).encode()
+            return repr(error)
         finally:
             connection.close()
-        if answer == b"true":
-            self.keys.append(key)
-        else:
-            self.failures.append(f"{key}: {answer.decode()}")
+        return "" if answer == "true" else answer
 
 
 @contextmanager

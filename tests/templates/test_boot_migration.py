@@ -29,6 +29,7 @@ from tests.templates.booted import (
     user_data_of,
     wait_for,
 )
+from tests.templates.fake_autoscaling import Logs
 from tests.templates.load import Lookups
 from tests.templates.machine import Machine, machine
 from tests.templates.stack import CLUSTER, LAB, REGION
@@ -122,6 +123,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     found = {f"/ecsconsul/{LAB}/gossip-key": KEY}
     cloud = Cloud(REGION, found, is_alive=lambda instance: True)
     with ExitStack() as stack:
+        cloud.services["logs"] = Logs()
         net = stack.enter_context(vpc(cloud, tmp_path_factory.mktemp("vpc")))
         machines = {name: stack.enter_context(machine(net, name, address)) for name, address in ADDRESSES.items()}
         with image(net, tmp_path_factory.mktemp("image")) as archive:

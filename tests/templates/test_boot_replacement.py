@@ -15,7 +15,6 @@ import pytest
 
 from ecsconsul.consul.lab_secrets import MANAGEMENT, REGISTRATOR, new_secrets
 from tests.consul_server import AgentClient
-from tests.docker_engine import docker
 from tests.templates.booted import (
     boot,
     clear,
@@ -87,14 +86,22 @@ class RunningLab:
         return json.loads(done.stdout) if done.stdout.startswith(("{", "[", '"')) else None
 
     def is_voter(self, id: str) -> bool:
-        """Whether autopilot says so, as the instance itself knows it."""
-        health = self.ask(self.machine_of(id), "operator/autopilot/health") or {"Servers": []}
-        return any(one["Name"] == id and one["Healthy"] and one["Voter"] for one in health["Servers"])
+        """Whether the Raft configuration says so, as the instance itself knows it.
+
+        Unlike its health, which a new leader does not know at once, that is true from then on.
+        """
+        name = self.machine_of(id)
+        peers = self.ask(name, "operator/raft/configuration") or {"Servers": []}
+        return any(one["Address"] == f"{ADDRESSES[name]}:8300" and one["Voter"] for one in peers["Servers"])
 
     def voters(self) -> set[str]:
         """As the ECS instance's agent knows them."""
-        found = self.ask("ecs", "operator/raft/configuration")
-        return {one["Node"] for one in found["Servers"] if one["Voter"]} if found else set()
+        health = self.ask("ecs", "operator/autopilot/health") or {"Servers": []}
+        return {one["Name"] for one in health["Servers"] if one["Voter"]}
+
+    def await_voters(self, *instances: str) -> None:
+        """Autopilot's view is seconds old."""
+        wait_for(lambda: self.voters() == set(instances) or None, 30.0)
 
 
 @pytest.fixture(scope="module")
@@ -125,23 +132,17 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def writes() -> Writes:
-    """Those of all tests: what was written is never lost."""
-    return Writes(TOKEN)
-
-
-def test_servers_are_rolled_and_their_number_changes_under_load(lab: RunningLab, writes: Writes) -> None:
+def test_servers_are_rolled_and_their_number_changes_under_load(lab: RunningLab) -> None:
     """1, 3, each replaced, 5, 3: as CloudFormation does it, which does not wait until an old instance is gone."""
-    ecs, lookups = lab.machines["ecs"], Lookups()
+    ecs, lookups, writes = lab.machines["ecs"], Lookups(), Writes(TOKEN)
     service = {"Name": "weather", "Port": 80, "Check": {"TTL": "1h", "Status": "passing"}}
     agent = AgentClient("127.0.0.1", 8500, SECRETS.token(REGISTRATOR))
     inside(ecs.namespace, lambda: agent.register(service))
     wait_for(lambda: lab.ask("ecs", "catalog/service/weather") or None)
-    (first,) = lab.voters()
+    (first,) = wait_for(lambda: lab.voters() or None)
     with lookups.at(ecs), writes.at(ecs):
         second, third = lab.start_peers("b", "c")
-        assert lab.voters() == {first, second, third}
+        lab.await_voters(first, second, third)
         new = [lab.start("d", "ConsulServer")]
         lab.autoscaling.terminate(first)
         new.append(lab.start("e", "ConsulPeers"))
@@ -150,21 +151,23 @@ def test_servers_are_rolled_and_their_number_changes_under_load(lab: RunningLab,
         new.append(lab.start("a", "ConsulPeers"))
         lab.autoscaling.terminate(third)
         lab.await_gone(second, third)
-        assert lab.voters() == set(new)
+        lab.await_voters(*new)
         more = lab.start_peers("b", "c")
-        assert lab.voters() == {*new, *more}
+        lab.await_voters(*new, *more)
         # Auto Scaling terminates both at once
         lab.autoscaling.terminate(new[1], new[2])
         lab.await_gone(new[1], new[2])
-        assert lab.voters() == {new[0], *more}
+        lab.await_voters(new[0], *more)
     assert lookups.failures == []
     assert lookups.number > 200
     assert writes.failures == []
+    # at most one for each leader that went
+    assert len(writes.errors) <= 5, writes.errors
     assert len(writes.keys) > 100
     assert set(lab.ask("ecs", "kv/load/?keys")) == set(writes.keys)
 
 
-def test_every_server_signalled_as_a_healthy_voter(lab: RunningLab) -> None:
+def test_every_server_signalled_as_a_voter(lab: RunningLab) -> None:
     servers = [signal for signal in lab.cloud.signals if signal.resource != "EcsInstances"]
     assert len({signal.instance for signal in servers}) == 8
     assert {(signal.status, signal.alive) for signal in servers} == {("SUCCESS", True)}
@@ -208,7 +211,7 @@ def test_task_that_never_moves_holds_its_instance_for_a_bounded_time(lab: Runnin
         ecs.run("systemctl", "enable", "--now", "--no-block", "ecsconsul-leave.service")
         wait_for(lambda: ECS in lab.autoscaling.completed or None, LEAVE_SECONDS)
     assert "stubborn" in lab.ecs.running()
-    assert "gave up: is_drained" in ecs.file("/var/log/ecsconsul-leave.service.log").read_text()
+    assert "gave up: is_drained" in (ecs.folder / "log/ecsconsul-leave.service.log").read_text()
 
 
 # ---------------------------------------------------------------- boots that fail
@@ -225,7 +228,8 @@ def test_failed_boot_marks_its_instance_with_the_reason(lab: RunningLab) -> None
     id, free = "i-0a000000000000077", lab.machines["e"]
     launch(lab.cloud, id, ADDRESSES["e"], "ConsulPeers", "2026-01-01T01:00:00.000Z")
     assert free.boot(failing(lab.user_data["consul-server"])) == 1
-    assert lab.cloud.signals[-1][1:3] == (id, "FAILURE")
+    last = lab.cloud.signals[-1]
+    assert (last.instance, last.status) == (id, "FAILURE")
     wait_for(lambda: id in lab.autoscaling.unhealthy or None)
     reason = lab.cloud.instances[id].tags["ecsconsul:boot-failure"]
     assert re.search(r"absent.example.*gave up: has_image.*FAILED at line \d+", reason)
@@ -246,4 +250,3 @@ def test_failure_after_a_failure_is_replaced_later(lab: RunningLab) -> None:
     wait_for(lambda: lab.machines["e"].run("pgrep", "-fx", "sleep 600").stdout or None)
     assert "ecsconsul:boot-failure" in lab.cloud.instances[id].tags
     assert id not in lab.autoscaling.unhealthy
-    assert "docker" not in docker(lab.machines["e"].engine, "ps", "-q")

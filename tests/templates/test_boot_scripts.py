@@ -32,6 +32,7 @@ from tests.templates.booted import (
     user_data_of,
     wait_for,
 )
+from tests.templates.fake_autoscaling import AutoScaling, Logs
 from tests.templates.machine import Machine, machine
 from tests.templates.stack import LAB, REGION
 from tests.templates.vpc import AMAZON_DNS, OUTSIDE, Cloud, Vpc, inside, vpc
@@ -166,6 +167,7 @@ def lab(user_data: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
     cloud = Cloud(REGION, parameters(SECRETS, TTL))
     with ExitStack() as stack:
         net = stack.enter_context(vpc(cloud, tmp_path_factory.mktemp("vpc")))
+        cloud.services |= {"autoscaling": AutoScaling(cloud), "logs": Logs()}
         authority = tmp_path_factory.mktemp("authority") / "ca.pem"
         authority.write_text(SECRETS.ca_certificate)
         cloud.is_alive = lambda instance: listed_as_alive(net, ADDRESSES[SERVER], authority, instance)
@@ -245,6 +247,7 @@ def test_no_secret_is_where_others_can_read_it(lab: Lab) -> None:
             "docker inspect": docker(one.engine, "inspect", "consul"),
             "docker logs": docker(one.engine, "logs", "consul"),
             "user data": one.file("/etc/user-data").read_text(),
+            "service": one.file("/etc/ecsconsul/leave").read_text(),
             "processes": processes,
         }
         assert "consul agent" in public["processes"].replace("\n", " ")

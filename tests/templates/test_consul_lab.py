@@ -178,8 +178,8 @@ def test_no_secret_is_in_user_data_or_parameters(stack: Stack, document: Mapping
     stack.create()
     assert "/ecsconsul/$LAB/ca" in script_of(stack.user_data(role))
     named = {name for name in document["Parameters"] for word in ("key", "token", "secret") if word in name.lower()}
-    # the name of a key pair, and the name of a generation of secrets
-    assert named == {"KeyName", "SecretsGeneration"}
+    # the names of a key pair, of a KMS key, and of a generation of secrets
+    assert named == {"KeyName", "LogKmsKey", "SecretsGeneration"}
 
 
 @pytest.mark.parametrize("parameters", [{"ConsulSecurity": "transition"}, {"SecretsGeneration": "0a1b2c"}])
