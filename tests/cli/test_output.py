@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ecsconsul.cli.output import Progress, View
+from ecsconsul.cli.output import View
+from ecsconsul.cli.progress import Progress
 from ecsconsul.deploy.step import Change, SubResource
 
 Json = dict[str, Any]

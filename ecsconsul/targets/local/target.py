@@ -7,7 +7,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...config.lab import Lab
@@ -146,7 +145,7 @@ class LocalTarget:
 
     def _runtime_errors(self) -> list[LabError]:
         """What prevents tasks from running: the runtime itself, or a Dockerfile that can't run as a process."""
-        from ...docker.dockerfile import read_dockerfile
+        from .runtime_selection import dockerfile_errors
 
         try:
             runtime = self._running().runtime
@@ -155,13 +154,7 @@ class LocalTarget:
                 runtime = self._select_runtime().runtime
             except LabError as error:
                 return [error]
-        errors = []
-        for service in self._lab.services if runtime == PROCESSES else ():
-            try:
-                read_dockerfile(Path(service.path))
-            except LabError as error:
-                errors.append(error)
-        return errors
+        return dockerfile_errors(self._lab) if runtime == PROCESSES else []
 
     def _select_runtime(self) -> RuntimeSelection:
         """What a new region would run tasks as. Raises LabError."""
@@ -169,12 +162,6 @@ class LocalTarget:
 
         self._selection = self._selection or select_runtime(self._lab)
         return self._selection
-
-    def _taken_ports(self) -> list[LabError]:
-        from .taken_ports import taken_ports
-
-        info = self._home.info()
-        return taken_ports(self._lab.services, info.forwarded_ports if info else ())
 
     def estimate(self) -> None:
         return None
@@ -398,23 +385,10 @@ class LocalTarget:
         return []
 
     def environment(self) -> Mapping[str, str]:
-        info, key = self._running(), self._access_key()
-        return {
-            "AWS_ENDPOINT_URL": info.endpoint,
-            "AWS_REGION": info.region,
-            "AWS_DEFAULT_REGION": info.region,
-            "AWS_ACCESS_KEY_ID": key.id,
-            "AWS_SECRET_ACCESS_KEY": key.secret,
-            **(self._consul_environment(info) if info.consul_http else {}),
-        }
+        from .environment import variables
 
-    def _consul_environment(self, info: RegionInfo) -> dict[str, str]:
-        """Who can read the lab's folder owns the lab, and may do everything in its Consul."""
-        from ...consul.lab_secrets import MANAGEMENT, MONITORING
-
-        known = self._home.consul_secrets()
-        tokens = {"CONSUL_HTTP_TOKEN": known.token(MANAGEMENT), "CONSUL_MONITORING_TOKEN": known.token(MONITORING)}
-        return {"CONSUL_HTTP_ADDR": f"http://{info.consul_http}", **tokens}
+        info = self._running()
+        return variables(info, self._access_key(), self._home.consul_secrets() if info.consul_http else None)
 
     def leftovers(self) -> list[str]:
         from .leftovers import leftovers
