@@ -8,7 +8,7 @@ from ...config.lab import Lab
 from .confirmation import VOLUME_GIB
 
 # what the lab's template has for each lab, besides what EC2 and ECS report by themselves
-ALARMS, METRICS = 5, 3
+ALARMS, METRICS = 4, 3
 # An Application Load Balancer has an address in each of its zones, and at least two zones:
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/application-load-balancers.html
 FEWEST_ZONES = 2

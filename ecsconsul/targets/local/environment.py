@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def variables(info: RegionInfo, key: AccessKey, secrets: LabSecrets | None) -> dict[str, str]:
-    """Who can read the lab's folder owns the lab, and may do everything in its AWS API and its Consul, if it has one."""
+    """Who can read the lab's folder owns the lab, and may do everything in its AWS API and in its Consul."""
     return {
         "AWS_ENDPOINT_URL": info.endpoint,
         "AWS_REGION": info.region,

@@ -86,3 +86,13 @@ def dockerfile_errors(lab: Lab) -> list[LabError]:
         except LabError as error:
             errors.append(error)
     return errors
+
+
+def consul_binary(lab: Lab) -> tuple[str, list[LabError]]:
+    """The consul binary of this machine for a lab, and what is wrong with it."""
+    from ...consul.install import at_hand
+
+    try:
+        return at_hand(lab.consul.version), []
+    except LabError as error:
+        return "", [error]

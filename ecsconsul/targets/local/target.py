@@ -132,16 +132,9 @@ class LocalTarget:
 
     def _consul_binary(self) -> tuple[str, list[LabError]]:
         """The consul binary that a new region would use, and its errors; a region that runs already has one."""
-        from ...consul.install import at_hand
+        from .runtime_selection import consul_binary
 
-        try:
-            self._running()
-        except TargetAbsent:
-            try:
-                return at_hand(self._lab.consul.version), []
-            except LabError as error:
-                return "", [error]
-        return "the one that the lab runs", []
+        return consul_binary(self._lab) if self._is_absent() else ("the one that the lab runs", [])
 
     def _runtime_errors(self) -> list[LabError]:
         """What prevents tasks from running: the runtime itself, or a Dockerfile that can't run as a process."""
