@@ -2,14 +2,15 @@
 
 `policies/up-and-down.json` covers the requests of `up` and `down` themselves, `policies/stack.json` and
 `policies/roles.json` what CloudFormation and other services do on the caller's behalf, `policies/commands.json` the
-additional needs of `logs` and `exec`. `policies/boundary.json` isn't for the caller: it limits the stack's roles.
+additional needs of `logs` and `exec`, and `policies/load-balancer.json` those of a lab with a load balancer: a managed
+policy may have 6,144 characters. `policies/boundary.json` isn't for the caller: it limits the stack's roles.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from .session import Identity
 POLICIES = Path(__file__).resolve().parent / "policies"
 MAX_PARALLEL = 4
 UP_AND_DOWN = ("up-and-down", "stack", "roles")
+LOAD_BALANCER = "load-balancer"
 _NAME = "permissions"
 _BOUNDARY = "permissions boundary"
 _BOUNDARY_KEY = "iam:PermissionsBoundary"
@@ -49,8 +51,10 @@ def principal_of(identity: Identity) -> str | None:
     return identity.arn if ":user/" in identity.arn and ":iam:" in identity.arn else None
 
 
-def diagnostics(iam: Any, identity: Identity, region: str, lab: str, boundary: str | None) -> Finding:
-    """Ask IAM whether it would allow every action of `up` and `down`, for roles with that permissions boundary."""
+def diagnostics(
+    iam: Any, identity: Identity, region: str, lab: str, boundary: str | None, policies: Iterable[str] = UP_AND_DOWN
+) -> Finding:
+    """Ask IAM whether it would allow every action of these policies, for roles with that permissions boundary."""
     if identity.arn.endswith(":root"):
         root = "the caller is the root user, which may do anything"
         return Finding(_NAME, "warning", root, "use an IAM user or role")
@@ -59,7 +63,7 @@ def diagnostics(iam: Any, identity: Identity, region: str, lab: str, boundary: s
         return _unknown(f"{identity.arn} is neither a user nor a role")
     principal = _with_path(iam, principal)
     values = {"Partition": identity.partition, "Region": region, "Account": identity.account, "Lab": lab}
-    statements = [s for name in UP_AND_DOWN for s in policy(name, values)["Statement"]]
+    statements = [s for name in policies for s in policy(name, values)["Statement"]]
     try:
         with ThreadPoolExecutor(MAX_PARALLEL) as pool:
             answers = list(pool.map(lambda statement: _simulate(iam, principal, statement, boundary), statements))

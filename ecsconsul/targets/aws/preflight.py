@@ -146,12 +146,13 @@ class Preflight:
 
     def _remote_checks(self, identity: Identity, region: str) -> list[tuple[str, Check]]:
         iam, lab, boundary = self._session.client("iam"), self._lab.name, self._spec.permissions_boundary
+        needed = (*permissions.UP_AND_DOWN, *([permissions.LOAD_BALANCER] if self._spec.load_balancer else []))
         return [
             ("network", lambda: self._network(identity, region)),
             ("instance type", self._instance_type),
             ("key pair", self._key_pair),
             ("ssh range", self._ssh_range),
-            ("permissions", lambda: permissions.diagnostics(iam, identity, region, lab, boundary)),
+            ("permissions", lambda: permissions.diagnostics(iam, identity, region, lab, boundary, needed)),
             ("permissions boundary", lambda: permissions.boundary_diagnostics(iam, boundary)),
             *self._load_balancer_checks(region),
         ]
