@@ -2,15 +2,16 @@
 
 `policies/up-and-down.json` covers the requests of `up` and `down` themselves, `policies/stack.json` and
 `policies/roles.json` what CloudFormation and other services do on the caller's behalf, `policies/commands.json` the
-additional needs of `logs` and `exec`, `policies/snapshots.json` a bucket for snapshots. `policies/boundary.json` isn't
-for the caller: it limits the stack's roles.
+additional needs of `logs` and `exec`, `policies/snapshots.json` a bucket for snapshots, and `policies/load-balancer.json`
+those of a lab with a load balancer: a managed policy may have 6,144 characters. `policies/boundary.json` isn't for the
+caller: it limits the stack's roles.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ MAX_PARALLEL = 4
 UP_AND_DOWN = ("up-and-down", "stack", "roles")
 # by their Sid; without these, all works except for what `plan` says about costs
 OPTIONAL = ("Prices",)
-SNAPSHOTS = "snapshots"
+SNAPSHOTS, LOAD_BALANCER = "snapshots", "load-balancer"
 _NAME = "permissions"
 _BOUNDARY = "permissions boundary"
 _BOUNDARY_KEY = "iam:PermissionsBoundary"
@@ -54,12 +55,15 @@ def principal_of(identity: Identity) -> str | None:
 
 
 def diagnostics(
-    iam: Any, identity: Identity, region: str, lab: str, boundary: str | None, bucket: str | None = None
+    iam: Any,
+    identity: Identity,
+    region: str,
+    lab: str,
+    boundary: str | None,
+    policies: Iterable[str] = UP_AND_DOWN,
+    bucket: str = "",
 ) -> Finding:
-    """Ask IAM whether it would allow every action of `up` and `down`, for roles with that permissions boundary.
-
-    With a bucket for snapshots, also what `snapshot` does there.
-    """
+    """Ask IAM whether it would allow every action of these policies, for roles with that permissions boundary."""
     if identity.arn.endswith(":root"):
         root = "the caller is the root user, which may do anything"
         return Finding(_NAME, "warning", root, "use an IAM user or role")
@@ -68,9 +72,8 @@ def diagnostics(
         return _unknown(f"{identity.arn} is neither a user nor a role")
     principal = _with_path(iam, principal)
     values = {"Partition": identity.partition, "Region": region, "Account": identity.account, "Lab": lab}
-    values |= {"Bucket": bucket or ""}
-    names = (*UP_AND_DOWN, *([SNAPSHOTS] if bucket else []))
-    statements = [s for name in names for s in policy(name, values)["Statement"] if s["Sid"] not in OPTIONAL]
+    values |= {"Bucket": bucket}
+    statements = [s for name in policies for s in policy(name, values)["Statement"] if s["Sid"] not in OPTIONAL]
     try:
         with ThreadPoolExecutor(MAX_PARALLEL) as pool:
             answers = list(pool.map(lambda statement: _simulate(iam, principal, statement, boundary), statements))

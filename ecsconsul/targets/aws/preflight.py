@@ -150,13 +150,18 @@ class Preflight:
     def _remote_checks(self, identity: Identity, region: str) -> list[tuple[str, Check]]:
         iam, lab, boundary = self._session.client("iam"), self._lab.name, self._spec.permissions_boundary
         snapshots = self._lab.consul.snapshots
-        bucket = snapshots.bucket if snapshots else None
+        bucket = (snapshots.bucket if snapshots else None) or ""
+        needed = (
+            *permissions.UP_AND_DOWN,
+            *([permissions.LOAD_BALANCER] if self._spec.load_balancer else []),
+            *([permissions.SNAPSHOTS] if bucket else []),
+        )
         return [
             ("network", lambda: self._network(identity, region)),
             ("instance type", self._instance_type),
             ("key pair", self._key_pair),
             ("ssh range", self._ssh_range),
-            ("permissions", lambda: permissions.diagnostics(iam, identity, region, lab, boundary, bucket)),
+            ("permissions", lambda: permissions.diagnostics(iam, identity, region, lab, boundary, needed, bucket)),
             ("permissions boundary", lambda: permissions.boundary_diagnostics(iam, boundary)),
             *self._load_balancer_checks(region),
             *([("snapshots", lambda: bucket_diagnostics(self._session.client("s3"), bucket))] if bucket else []),
