@@ -1,10 +1,10 @@
 """The policies that the lab needs, and a simulation by IAM of whether the caller has their permissions.
 
-`policies/up-and-down.json` covers the requests of `up` and `down` themselves, `policies/stack.json` and
-`policies/roles.json` what CloudFormation and other services do on the caller's behalf, `policies/commands.json` the
-additional needs of `logs` and `exec`, `policies/snapshots.json` a bucket for snapshots, and `policies/load-balancer.json`
-those of a lab with a load balancer: a managed policy may have 6,144 characters. `policies/boundary.json` isn't for the
-caller: it limits the stack's roles.
+`policies/up-and-down.json` covers the requests of `up` and `down` themselves, `policies/stack.json`,
+`policies/roles.json` and `policies/watching.json` what CloudFormation and other services do on the caller's behalf,
+`policies/commands.json` the additional needs of `logs` and `exec`, `policies/snapshots.json` a bucket for snapshots, and
+`policies/load-balancer.json` those of a lab with a load balancer: a managed policy may have 6,144 characters.
+`policies/boundary.json` isn't for the caller: it limits the stack's roles.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .session import Identity
 
 POLICIES = Path(__file__).resolve().parent / "policies"
 MAX_PARALLEL = 4
-UP_AND_DOWN = ("up-and-down", "stack", "roles")
+UP_AND_DOWN = ("up-and-down", "stack", "roles", "watching")
 # by their Sid; without these, all works except for what `plan` says about costs
 OPTIONAL = ("Prices",)
 SNAPSHOTS, LOAD_BALANCER = "snapshots", "load-balancer"

@@ -43,7 +43,7 @@ IMPLIED = {
 }  # fmt: skip
 
 
-UP_AND_DOWN = policy("up-and-down", VALUES)
+UP_AND_DOWN, WATCHING = (policy(name, VALUES) for name in ("up-and-down", "watching"))
 
 # requested for Session Manager's plugin
 FOR_THE_PLUGIN = {
@@ -159,7 +159,7 @@ def test_every_request_of_up_and_down_is_allowed(account: Account, recorded: Rec
     up(structs.replace(lab, instances=1, consul=ConsulSpec(servers=3)))
     assert down(lab) == []
     assert len(recorded.calls) > MIN_CALLS
-    denied = [one for one in map(recorded_request, recorded.requests) if not is_allowed(one, [UP_AND_DOWN])]
+    denied = [one for one in map(recorded_request, recorded.requests) if not is_allowed(one, [UP_AND_DOWN, WATCHING])]
     assert denied == []
 
 

@@ -31,7 +31,7 @@ from tests.targets.aws.policy_requests import (
     role,
 )
 
-NAMES = ("up-and-down", "stack", "roles", "commands", "snapshots", "load-balancer")
+NAMES = ("up-and-down", "stack", "roles", "watching", "commands", "snapshots", "load-balancer")
 POLICIES = [policy(name, VALUES) for name in NAMES]
 TYPES = resource_types(stack_template(part_names()))
 STACK = arn("cloudformation", f"stack/{LAB}/0f1e")
@@ -391,7 +391,9 @@ def test_launch_template_versions_are_fixed() -> None:
 
 def test_stack_actions_need_cloudformation() -> None:
     statements = [
-        statement for name in ("stack", "roles", "load-balancer") for statement in policy(name, VALUES)["Statement"]
+        statement
+        for name in ("stack", "roles", "watching", "load-balancer")
+        for statement in policy(name, VALUES)["Statement"]
     ]
     for action, statement in actions_of(statements):
         via = statement.get("Condition", {}).get("ForAnyValue:StringEquals")
