@@ -2,8 +2,8 @@
 
 `policies/up-and-down.json` covers the requests of `up` and `down` themselves, `policies/stack.json`,
 `policies/roles.json` and `policies/watching.json` what CloudFormation and other services do on the caller's behalf,
-`policies/commands.json` the additional needs of `logs` and `exec`, `policies/snapshots.json` a bucket for snapshots, and
-`policies/load-balancer.json` those of a lab with a load balancer: a managed policy may have 6,144 characters.
+`policies/commands.json` the additional needs of `logs` and `exec`, `policies/snapshots.json` those of a bucket for
+snapshots, and `policies/load-balancer.json` those of a load balancer: a managed policy may have 6,144 characters.
 `policies/boundary.json` isn't for the caller: it limits the stack's roles.
 """
 
