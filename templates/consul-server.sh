@@ -157,9 +157,9 @@ has_left() {
     return "$others"
 }
 
-# Consul leaves when it is stopped (leave_on_terminate).
+# Consul leaves when it is stopped (leave_on_terminate). After a boot that failed there may be none.
 leave_lab() {
-    if retry_for 30 find_peers && retry_for 60 fetch_header; then
+    if docker inspect consul >/dev/null && retry_for 30 find_peers && retry_for 60 fetch_header; then
         retry_for 600 take_turn
         retry_for 300 may_leave
     fi

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,6 +103,27 @@ class RunningLab:
         """Autopilot's view is seconds old."""
         wait_for(lambda: self.voters() == set(instances) or None, 30.0)
 
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """It's the test's turn to leave."""
+        session = self.put("session/create", '{"Name": "test", "LockDelay": "0s", "Behavior": "delete"}')["ID"]
+        assert self.put(f"kv/ecsconsul/leaving?acquire={session}", "test") is True
+        yield
+        self.put(f"session/destroy/{session}", "")
+
+    def put(self, path: str, body: str) -> Any:
+        header = ["-H", f"X-Consul-Token: {TOKEN}"]
+        done = self.machines["ecs"].run(
+            "curl", "-fsS", *header, "-X", "PUT", "-d", body, f"http://127.0.0.1:8500/v1/{path}"
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def waiting_for_their_turn(self) -> list[dict[str, Any]] | None:
+        """The sessions of two servers that would leave; None before."""
+        found = [one for one in self.ask("ecs", "session/list") or [] if one["Name"] == "leaving"]
+        return found if len({one["Node"] for one in found}) == 2 else None
+
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
@@ -154,8 +175,12 @@ def test_servers_are_rolled_and_their_number_changes_under_load(lab: RunningLab)
         lab.await_voters(*new)
         more = lab.start_peers("b", "c")
         lab.await_voters(*new, *more)
-        # Auto Scaling terminates both at once
-        lab.autoscaling.terminate(new[1], new[2])
+        # Auto Scaling terminates both at once; they leave one after the other, and none while somebody else does
+        with lab.turn():
+            lab.autoscaling.terminate(new[1], new[2])
+            waiting = {one["Node"] for one in wait_for(lab.waiting_for_their_turn)}
+            assert waiting == {new[1], new[2]}
+            lab.await_voters(*new, *more)
         lab.await_gone(new[1], new[2])
         lab.await_voters(new[0], *more)
     assert lookups.failures == []
@@ -186,15 +211,17 @@ def test_instance_leaves_when_its_tasks_have_moved(lab: RunningLab) -> None:
         "registrator": "service:registrator", "batch": "family:batch",
     })  # fmt: skip
     seen: list[tuple[set[str], list[str], bool]] = []
+    server = min(lab.voters())
 
     def look(id: str) -> None:
-        members = {one["Name"]: one["Status"] for one in lab.ask("d", "agent/members")}
+        members = {one["Name"]: one["Status"] for one in lab.ask(lab.machine_of(server), "agent/members")}
         seen.append((lab.ecs.running(), list(lab.ecs.moved), members[id] == 3))
 
     lab.autoscaling.on_complete = look
     with ecs_agent(lab.machines["ecs"]):
         lab.autoscaling.terminate(ECS)
         wait_for(lambda: ECS in lab.autoscaling.completed or None, LEAVE_SECONDS)
+    lab.autoscaling.on_complete = lambda id: None
     assert seen[0] == ({"registrator", "batch"}, ["weather", "portal"], True)
     assert ("RecordLifecycleActionHeartbeat", ECS) in lab.autoscaling.calls
 
