@@ -131,7 +131,7 @@ def _essence(definition: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide how a task runs, without those that AWS adds or reorders."""
     volumes = [(one["name"], (one.get("host") or {}).get("sourcePath")) for one in definition.get("volumes") or ()]
     containers = [_essence_of_container(container) for container in definition["containerDefinitions"]]
-    settings = {"network": definition.get("networkMode"), "role": definition.get("executionRoleArn")}
+    settings = {"network": definition.get("networkMode"), "role": definition.get("executionRoleArn") or None}
     return {**settings, "volumes": volumes, "containers": containers}
 
 

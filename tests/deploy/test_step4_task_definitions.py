@@ -18,6 +18,7 @@ from ecsconsul.deploy.step3_images import ImageStep
 from ecsconsul.deploy.step4_task_definitions import (
     TaskDefinitionStep,
     container_definition,
+    matches,
     registrator_metadata,
     with_secrets,
 )
@@ -296,3 +297,10 @@ def test_variables_of_the_config_win(service: ServiceSpec) -> None:
     }
     # ECS refuses a variable that is both
     assert "secrets" not in added
+
+
+def test_role_that_an_emulator_describes_as_empty_is_none() -> None:
+    container = {"name": "weather", "image": "weather:1"}
+    desired = {"networkMode": "bridge", "containerDefinitions": [container]}
+    assert matches({**desired, "executionRoleArn": ""}, desired)
+    assert not matches({**desired, "executionRoleArn": "arn:aws:iam::123456789012:role/other"}, desired)
