@@ -33,10 +33,11 @@ _USER_DATA = re.compile(
 )
 _INCLUDE = re.compile(r"# include: (\S+)")
 _PROGRAM = "/run/ecsconsul-boot"
+# in a subshell, whose umask the script doesn't get
 _UNPACK = (
-    "unpack() { python3 -c 'import base64, bz2, sys; "
+    "unpack() ( umask 077; python3 -c 'import base64, bz2, sys; "
     "sys.stdout.buffer.write(bz2.decompress(base64.b85decode(sys.stdin.read().strip())))' "
-    f">>{_PROGRAM}; }}\numask 077\nrm -f {_PROGRAM}\n"
+    f">>{_PROGRAM}; )\nrm -f {_PROGRAM}\n"
 )
 
 

@@ -24,7 +24,7 @@ from tests.templates.stack import unpacked
 SCRIPTS = {
     "one.sh": '#!/bin/bash\n# says\necho "$name ${name}"\n\nif true; then\n    :\nfi\n',
     "two.sh": "echo two\n",
-    "three.sh": "echo three\n",
+    "three.sh": "umask\n",
 }
 INCLUDING = """Mappings:
   M: {}
@@ -64,19 +64,23 @@ def test_scripts_are_packed_and_the_first_is_there_once() -> None:
     first, second = (joined(template["Resources"][name], template) for name in ("A", "B"))
     assert first.startswith("#!/bin/bash\nLAB='${Lab}'\n")
     assert unpacked(first) == f"{one}echo two\n"
-    assert unpacked(second) == f"{one}echo two\necho three\n"
+    assert unpacked(second) == f"{one}echo two\numask\n"
     assert template["Mappings"]["M"] == {}
 
 
 def test_packed_scripts_run(tmp_path: Path) -> None:
-    """With the Python of the machine, as on the AMI; what they write is readable by their user only."""
+    """With the machine's Python, as on the AMI; only their user may read them, but what they write is up to them."""
     template, _ = decode.decode_str(with_scripts(INCLUDING, SCRIPTS.__getitem__))
     program = tmp_path / "program"
     text = joined(template["Resources"]["B"], template).replace("/run/ecsconsul-boot", str(program))
     done = subprocess.run(
-        ["bash", "-c", text], capture_output=True, text=True, env={**os.environ, "name": "x"}, timeout=60
+        ["bash", "-c", f"umask 022\n{text}"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "name": "x"},
+        timeout=60,
     )
-    assert (done.stdout, done.stderr) == ("x x\ntwo\nthree\n", "")
+    assert (done.stdout, done.stderr) == ("x x\ntwo\n0022\n", "")
     assert program.stat().st_mode & 0o777 == 0o600
 
 

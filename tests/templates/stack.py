@@ -121,7 +121,7 @@ class Stack:
 
 def script_of(user_data: str) -> str:
     """The script that user data run, with its parameters filled in."""
-    return user_data.partition("unpack() {")[0] + unpacked(user_data)
+    return user_data.partition("unpack() (")[0] + unpacked(user_data)
 
 
 def unpacked(user_data: str) -> str:

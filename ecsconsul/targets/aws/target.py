@@ -83,7 +83,7 @@ class AwsTarget:
     def estimate(self) -> Estimate:
         from .prices import estimate
 
-        return estimate(self._session, self._lab, lambda: not self._preflight.is_private)
+        return estimate(self._session, self._lab, lambda: any(one.gives_addresses for one in self._preflight.subnets))
 
     def _cost(self) -> str:
         """A line for the confirmation; nothing where there is no price list."""

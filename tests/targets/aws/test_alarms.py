@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from ecsconsul.aws_tags import LAB_TAG
+from ecsconsul.config.lab import Lab
 from ecsconsul.targets.aws.alarms import KINDS, in_alarm, names_of
 from ecsconsul.targets.aws.target import AwsTarget
 from tests.targets.aws.conftest import lab_of
@@ -55,5 +56,5 @@ def test_alarms_are_leftovers_if_they_are_the_labs(account: Account, tmp_path: P
 
 
 def test_names_fit_the_template() -> None:
-    assert "alarms" in AwsTarget.template_parts.fget(None)  # type: ignore[attr-defined]
+    assert "alarms" in AwsTarget(Lab(name="blue")).template_parts
     assert names_of("blue") == [f"blue-{kind}" for kind in KINDS]

@@ -27,7 +27,7 @@ def test_bill_of_a_small_lab(lab: Lab) -> None:
         "ECS instances, t3.small": (2, 2),
         "gp3 volumes, GiB": (90, 90),
         "public IPv4 addresses": (3, 3),
-        "CloudWatch alarms": (5, 5),
+        "CloudWatch alarms": (4, 4),
         "CloudWatch metrics": (3, 3),
     }
 
@@ -43,7 +43,7 @@ def test_bill_has_both_ends_of_a_range(tmp_path: Path) -> None:
         "ECS instances, m7i.large": (2, 6),
         "gp3 volumes, GiB": (150, 270),
         "public IPv4 addresses": (5, 9),
-        "CloudWatch alarms": (5, 5),
+        "CloudWatch alarms": (4, 4),
         "CloudWatch metrics": (3, 3),
     }
 

@@ -41,11 +41,11 @@ def refused(lab: Lab) -> LabError:
 
 def test_estimate_of_the_built_in_lab(server: PriceServer, lab: Lab) -> None:
     found = AwsTarget(lab).estimate()
-    hour = 3 * 0.0208 + 3 * 0.005 + (90 * 0.08 + 5 * 0.1 + 3 * 0.3) / 730
+    hour = 3 * 0.0208 + 3 * 0.005 + (90 * 0.08 + 4 * 0.1 + 3 * 0.3) / 730
     assert found.hour == found.hour_max == pytest.approx(hour)
     assert found.month == pytest.approx(730 * hour)
     assert (found.currency, found.unknown) == ("USD", ())
-    assert found.summary == "Estimated cost: 0.09 USD an hour, 65.10 USD a month"
+    assert found.summary == "Estimated cost: 0.09 USD an hour, 65.00 USD a month"
     # the instances of both kinds have one price
     assert len(server.requests) == 5
 
@@ -58,7 +58,7 @@ def test_estimate_of_a_large_lab_has_both_ends(server: PriceServer, tmp_path: Pa
         consul=ConsulSpec(servers=3),
     )
     found = AwsTarget(lab).estimate()
-    fixed = 3 * 0.0104 + 2 * 0.005 + 0.0225 + 0.008 + (5 * 0.1 + 3 * 0.3) / 730
+    fixed = 3 * 0.0104 + 2 * 0.005 + 0.0225 + 0.008 + (4 * 0.1 + 3 * 0.3) / 730
     assert found.hour == pytest.approx(fixed + 2 * 0.0208 + 5 * (0.005 + 30 * 0.08 / 730))
     assert found.hour_max == pytest.approx(fixed + 6 * 0.0208 + 9 * (0.005 + 30 * 0.08 / 730))
     assert " to " in found.summary
@@ -170,7 +170,7 @@ def test_lab_without_a_network_is_estimated_with_addresses(server: PriceServer, 
 def test_confirmation_ends_with_the_cost(server: PriceServer, lab: Lab) -> None:
     confirmation = AwsTarget(lab).confirmation()
     assert confirmation
-    assert confirmation.splitlines()[-1] == "Estimated cost: 0.09 USD an hour, 65.10 USD a month"
+    assert confirmation.splitlines()[-1] == "Estimated cost: 0.09 USD an hour, 65.00 USD a month"
 
 
 def test_confirmation_without_prices_has_no_cost(account: Account, lab: Lab) -> None:

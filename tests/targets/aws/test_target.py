@@ -92,7 +92,7 @@ def test_private_subnets_open_the_portal_to_the_vpc_only(account: Account, tmp_p
 def test_load_balancer_has_a_part_of_the_template(account: Account, tmp_path: Path) -> None:
     spec = LoadBalancerSpec(certificate=f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/1", internal=True)
     target = AwsTarget(lab_of(tmp_path, load_balancer=spec))
-    assert target.template_parts == ("load-balancer",)
+    assert target.template_parts == ("alarms", "load-balancer")
     found = target.stack_parameters()
     assert (found["PublicPort"], found["LoadBalancerCidr"]) == ("0", "172.31.0.0/16")
     assert set(found["LoadBalancerSubnetIds"].split(",")) <= set(found["SubnetIds"].split(","))
