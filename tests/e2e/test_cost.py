@@ -40,7 +40,7 @@ def test_plan_says_what_the_lab_will_cost(account: Callable[[str], Any], moto_ur
     found = json.loads(done.stdout)
     assert found["changes"]["created"]
     estimate = found["estimate"]
-    assert (estimate["currency"], estimate["hour"], estimate["hour_max"]) == ("USD", 0.0892, 0.1474)
+    assert (estimate["currency"], estimate["hour"], estimate["hour_max"]) == ("USD", 0.089, 0.1472)
     assert (estimate["month"], estimate["month_max"]) == (65.0, 107.47)
     assert estimate["unknown"] == []
 
