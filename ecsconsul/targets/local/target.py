@@ -127,7 +127,7 @@ class LocalTarget:
 
     def _runtime_errors(self) -> list[LabError]:
         """What prevents tasks from running: the runtime itself, or a Dockerfile that can't run as a process."""
-        from ...docker.dockerfile import read_dockerfile
+        from ...docker.dockerfile import image_config
 
         try:
             runtime = self._running().runtime
@@ -139,7 +139,7 @@ class LocalTarget:
         errors = []
         for service in self._lab.services if runtime == PROCESSES else ():
             try:
-                read_dockerfile(Path(service.path))
+                image_config(Path(service.path))
             except LabError as error:
                 errors.append(error)
         return errors

@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ....docker.file_tree import inside
+from ....docker.stages import DEFAULT_PATH
 from ....registrator.rules import Container, PortBinding
 from ...ecs.model import Binding, Task, environment_of
 from .. import lab_processes
 from ..interface import CannotStart, Ec2Instance, RunningContainer
 from ..lab_dir import LabDir, remove
 from .images import Image, ImageStore, copy_for_task
+from .inside_tree import mapped, mapped_words, search_path
 from .process_engine import ProcessEngine, new_container_id
 
 log = logging.getLogger(__name__)
@@ -81,13 +84,13 @@ class ProcessContainers:
         try:
             copy_for_task(image, folder)
             bindings = _bind(definition, instance)
-            environment = _environment(image, definition, overrides, instance, bindings)
+            environment = _environment(image, folder, definition, overrides, instance, bindings)
             process = lab_processes.start(
                 _argv(image, folder, definition, overrides),
                 root=self.lab_dir.root,
                 log=log,
                 env=environment,
-                cwd=_inside(image, folder, image.dockerfile.workdir),
+                cwd=inside(folder, image.config.workdir),
             )
         except (OSError, ValueError) as error:
             # ValueError: an argument or a variable that no process can have, such as one with a null byte.
@@ -145,24 +148,19 @@ def _release_ports(instance: Ec2Instance, bindings: tuple[Binding, ...]) -> None
         instance.ports.give_back(binding.host_port)
 
 
-def _inside(image: Image, folder: Path, path: str) -> Path:
-    """A path of the image in the task's copy; the copy's root for paths outside the copied folder."""
-    root = image.dockerfile.root.rstrip("/")
-    inside = path.removeprefix(root).lstrip("/") if path == root or path.startswith(f"{root}/") else ""
-    return folder / inside
-
-
 def _argv(image: Image, folder: Path, definition: dict[str, Any], overrides: dict[str, Any]) -> list[str]:
     """The command line, by Docker's rule: an overridden entry point drops the image's command."""
-    entrypoint = definition.get("entryPoint") or list(image.dockerfile.entrypoint)
-    own_command = [] if definition.get("entryPoint") else list(image.dockerfile.command)
+    entrypoint = definition.get("entryPoint") or list(image.config.entrypoint)
+    own_command = [] if definition.get("entryPoint") else list(image.config.command)
     command = overrides.get("command") or definition.get("command") or own_command
-    root = image.dockerfile.root.rstrip("/")
-    words = [
-        str(_inside(image, folder, w)) if root and w.startswith(f"{root}/") else w for w in (*entrypoint, *command)
-    ]
-    program = shutil.which(words[0], path=f"{image.programs}:{_path()}") if words else None
-    return [program or words[0], *words[1:]]
+    words = mapped_words([*entrypoint, *command], folder)
+    path = search_path(folder, image.config.environment.get("PATH", DEFAULT_PATH), image.programs, _path())
+    return [_program(words[0], path), *words[1:]]
+
+
+def _program(word: str, path: str) -> str:
+    """Where a program is. One of the base image, such as /usr/local/bin/python, is looked for by its name."""
+    return shutil.which(word, path=path) or shutil.which(Path(word).name, path=path) or word
 
 
 def _path() -> str:
@@ -171,6 +169,7 @@ def _path() -> str:
 
 def _environment(
     image: Image,
+    folder: Path,
     definition: dict[str, Any],
     overrides: dict[str, Any],
     instance: Ec2Instance,
@@ -183,9 +182,10 @@ def _environment(
     listen = {f"PORT_{b.container_port}": str(b.host_port) for b in bindings[1:]}
     if bindings:
         listen |= {"PORT": str(bindings[0].host_port)}
+    own = image.config.environment
     return {
-        **image.dockerfile.environment,
-        "PATH": f"{image.programs}:{_path()}",
+        **{name: mapped(value, folder) for name, value in own.items()},
+        "PATH": search_path(folder, own.get("PATH", DEFAULT_PATH), image.programs, _path()),
         "PYTHONUNBUFFERED": "1",
         "CONSUL_DNS": instance.dns,
         **environment_of(definition, overrides),
