@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import LabError
-from .build_context import files
+from .build_context import copyable
 from .instructions import Source
 from .stages import Copy, Folder, Run, Stage
 
@@ -116,7 +116,7 @@ class _Context:
 
     @classmethod
     def of_folder(cls, folder: Path) -> _Context:
-        return cls(folder, files(folder))
+        return cls(folder, copyable(folder))
 
     @classmethod
     def of_tree(cls, tree: Path) -> _Context:

@@ -104,7 +104,7 @@ class _Reader:
         self._arguments: dict[str, str] = {}
         self._operations: list[Operation] = []
         self._config = ImageConfig()
-        self._shell = DEFAULT_SHELL
+        self._shell: tuple[str, ...] = DEFAULT_SHELL
         self._has_command = False
 
     def read(self, one: Instruction) -> None:

@@ -56,7 +56,7 @@ class ImageStore:
 
     def _put(self, target: Path, folder: Path, say: Say) -> None:
         source, stages = read_image(folder)
-        config, installs = stages[-1].config, Installs(self._lab_dir)
+        config, installs = stages[-1].config, Installs(self._lab_dir, folder)
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".building-") as draft:
             trees = FileTree(source, stages, Path(draft), installs.carry_out)
@@ -65,7 +65,7 @@ class ImageStore:
                 say(warning)
             if config.user and config.user not in ("root", "0"):
                 say(f"{source.path}: without Docker, the task runs as you, not as {config.user}")
-            metadata = {"config": msgspec.to_builtins(config), "programs": str(installs.programs(folder))}
+            metadata = {"config": msgspec.to_builtins(config), "programs": str(installs.programs())}
             made = Path(draft, "made")
             made.mkdir()
             tree.rename(made / _TREE)

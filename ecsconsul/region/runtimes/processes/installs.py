@@ -31,10 +31,11 @@ _PLACES = {"--prefix", "--target", "-t", "--root", "-w", "--wheel-dir"}
 
 
 class Installs:
-    """The installations of one image."""
+    """The installations of one image, which is made from a folder."""
 
-    def __init__(self, lab_dir: LabDir) -> None:
+    def __init__(self, lab_dir: LabDir, folder: Path) -> None:
         self._lab_dir = lab_dir
+        self._folder = folder
         self._requirements: list[Path] = []
 
     def carry_out(self, run: Run, tree: Path) -> bool:
@@ -43,12 +44,12 @@ class Installs:
         done = [self._one(command, run, tree) for command in _commands(run.text)]
         return all(done)
 
-    def programs(self, source: Path) -> Path:
+    def programs(self) -> Path:
         """The folder with the programs of what pip was told to install. Raises LabError.
 
         A requirements.txt beside the Dockerfile counts, even if no RUN names it.
         """
-        beside = source / "requirements.txt"
+        beside = self._folder / "requirements.txt"
         files = self._requirements or ([beside] if beside.is_file() else [])
         if all(map(satisfied, files)):
             return Path(sysconfig.get_path("scripts"))
@@ -66,7 +67,12 @@ class Installs:
             # it is copied to the last stage; its programs are those of the environment made here
             self._place(words[-1], run, tree)
             return True
-        return program == "npm" and len(words) > 1 and words[1] in _NPM and _npm(words, run, tree)
+        return (
+            program == "npm"
+            and len(words) > 1
+            and words[1] in _NPM
+            and _npm(words, inside(tree, run.workdir), self._where("package.json"))
+        )
 
     def _pip(self, words: Sequence[str], run: Run, tree: Path) -> bool:
         known = False
@@ -85,21 +91,24 @@ class Installs:
     def _place(self, path: str, run: Run, tree: Path) -> None:
         inside(tree, posixpath.join(run.workdir, path)).mkdir(parents=True, exist_ok=True)
 
+    def _where(self, name: str) -> Path:
+        """The file of the folder that an error is about, or the folder."""
+        return self._folder / name if (self._folder / name).is_file() else self._folder
+
     def _environment(self, files: Sequence[Path]) -> Path:
-        missing = next((one for one in files if not one.is_file()), None)
+        where, missing = self._where(files[0].name), [one.name for one in files if not one.is_file()]
         if missing:
-            raise LabError(
-                "The requirements of an image are missing", where=str(missing), why="pip was told to read it"
-            )
+            why = f"pip is told to read {missing[0]}"
+            raise LabError("The requirements of an image are missing", where=str(self._folder), why=why)
         content = b"".join(one.read_bytes() for one in files)
         target = self._lab_dir.environments / hashlib.sha256(content + sys.version.encode()).hexdigest()[:16]
         if (target / "ready").is_file():
             return target
         remove(target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        _run([sys.executable, "-m", "venv", str(target)], files[0].parent)
+        _run([sys.executable, "-m", "venv", str(target)], self._folder, where)
         pip = [str(target / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        _run([*pip, *(word for one in files for word in ("-r", str(one)))], files[0].parent)
+        _run([*pip, *(word for one in files for word in ("-r", str(one)))], self._folder, where)
         (target / "ready").touch()
         return target
 
@@ -143,30 +152,29 @@ def _commands(text: str) -> list[list[str]]:
     return [words for words in found if words]
 
 
-def _npm(words: Sequence[str], run: Run, tree: Path) -> bool:
+def _npm(words: Sequence[str], folder: Path, where: Path) -> bool:
     if shutil.which("npm") is None:
         return False
-    folder = inside(tree, run.workdir)
     is_locked = any((folder / name).is_file() for name in ("package-lock.json", "npm-shrinkwrap.json"))
     # `ci` demands a lock file, without which only `install` can do what is meant
-    _run(["npm", "ci" if is_locked and words[1] == "ci" else "install", *words[2:]], folder)
+    _run(["npm", "ci" if is_locked and words[1] == "ci" else "install", *words[2:]], folder, where)
     (folder / "node_modules").mkdir(exist_ok=True)
     return True
 
 
-def _run(argv: list[str], folder: Path) -> None:
+def _run(argv: list[str], folder: Path, where: Path) -> None:
     try:
         subprocess.run(argv, check=True, capture_output=True, text=True, timeout=INSTALL_SECONDS, cwd=folder)
     except subprocess.CalledProcessError as error:
         raise LabError(
             "The requirements of an image cannot be installed",
-            where=str(folder),
+            where=str(where),
             why="\n".join((error.stderr or error.stdout).strip().splitlines()[-8:]),
             hint=f"{Path(argv[0]).name} would fail the same way in `docker build`",
         ) from error
     except subprocess.TimeoutExpired as error:
         raise LabError(
             "The requirements of an image cannot be installed",
-            where=str(folder),
+            where=str(where),
             why=f"{Path(argv[0]).name} has not finished after {INSTALL_SECONDS:.0f} s",
         ) from error

@@ -48,7 +48,7 @@ class Lab:
         source.mkdir(exist_ok=True)
         for name, content in {"Dockerfile": dockerfile, "report.py": REPORT, "stubborn.py": STUBBORN}.items():
             (source / name).write_text(content)
-        self.store.publish("image", "1", source)
+        self.store.publish("image", "1", source, print)
 
     def start(self, one: Task | None = None, overrides: dict[str, Any] | None = None, **keys: Any) -> ProcessContainer:
         definition = container(image="lab/image:1", **keys)
@@ -140,11 +140,11 @@ def test_task_runs_in_its_own_copy_in_the_workdir(lab: Lab) -> None:
     lab.publish(DOCKERFILE.replace("WORKDIR /app\nCOPY . .", "COPY . /app\nWORKDIR /app/data"))
     (lab.folder / "source" / "data").mkdir()
     (lab.folder / "source" / "data" / "keep").write_text("")
-    lab.store.publish("image", "1", lab.folder / "source")
+    lab.store.publish("image", "1", lab.folder / "source", print)
     one = task()
     assert lab.start(one).wait() == 0
     found = json.loads(lab.log.read_text().splitlines()[-1])
-    assert found["cwd"] == str(lab.lab_dir.tasks / one.id / "app" / "data")
+    assert found["cwd"] == str(lab.lab_dir.tasks / one.id / "app" / "app" / "data")
 
 
 def test_exit_codes_are_those_of_docker(lab: Lab, until: Until) -> None:
