@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -13,16 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ....docker.file_tree import inside
-from ....docker.stages import DEFAULT_PATH
 from ....registrator.rules import Container, PortBinding
 from ...ecs.model import Binding, Task, environment_of
 from .. import lab_processes
 from ..interface import CannotStart, Ec2Instance, RunningContainer
 from ..lab_dir import LabDir, remove
 from .images import Image, ImageStore, copy_for_task
-from .inside_tree import mapped, mapped_words, search_path
 from .process_engine import ProcessEngine, new_container_id
+from .task_files import TaskFiles, can_have_own_root
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +61,7 @@ class ProcessContainers:
 
     lab_dir: LabDir
     images: ImageStore
+    own_roots: bool | None = None  # whether tasks have a root folder of their own; None: where the kernel permits it
     _engines: dict[str, ProcessEngine] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -71,6 +69,12 @@ class ProcessContainers:
         """The engine of an instance."""
         with self._lock:
             return self._engines.setdefault(instance.instance_id, ProcessEngine(instance.instance_id))
+
+    def _own_roots(self) -> bool:
+        with self._lock:
+            if self.own_roots is None:
+                self.own_roots = can_have_own_root(self.lab_dir.root)
+            return self.own_roots
 
     def start(
         self, task: Task, definition: dict[str, Any], instance: Ec2Instance, log: Path, overrides: dict[str, Any]
@@ -84,14 +88,10 @@ class ProcessContainers:
         try:
             copy_for_task(image, folder)
             bindings = _bind(definition, instance)
-            environment = _environment(image, folder, definition, overrides, instance, bindings)
-            process = lab_processes.start(
-                _argv(image, folder, definition, overrides),
-                root=self.lab_dir.root,
-                log=log,
-                env=environment,
-                cwd=inside(folder, image.config.workdir),
-            )
+            files = TaskFiles(image, folder, own_root=self._own_roots())
+            environment = {**files.environment(_path()), **_environment(definition, overrides, instance, bindings)}
+            argv, cwd = files.command_line(_words(image, definition, overrides), environment["PATH"])
+            process = lab_processes.start(argv, root=self.lab_dir.root, log=log, env=environment, cwd=cwd)
         except (OSError, ValueError) as error:
             # ValueError: an argument or a variable that no process can have, such as one with a null byte.
             _release_ports(instance, bindings)
@@ -148,19 +148,11 @@ def _release_ports(instance: Ec2Instance, bindings: tuple[Binding, ...]) -> None
         instance.ports.give_back(binding.host_port)
 
 
-def _argv(image: Image, folder: Path, definition: dict[str, Any], overrides: dict[str, Any]) -> list[str]:
+def _words(image: Image, definition: dict[str, Any], overrides: dict[str, Any]) -> list[str]:
     """The command line, by Docker's rule: an overridden entry point drops the image's command."""
     entrypoint = definition.get("entryPoint") or list(image.config.entrypoint)
     own_command = [] if definition.get("entryPoint") else list(image.config.command)
-    command = overrides.get("command") or definition.get("command") or own_command
-    words = mapped_words([*entrypoint, *command], folder)
-    path = search_path(folder, image.config.environment.get("PATH", DEFAULT_PATH), image.programs, _path())
-    return [_program(words[0], path), *words[1:]]
-
-
-def _program(word: str, path: str) -> str:
-    """Where a program is. One of the base image, such as /usr/local/bin/python, is looked for by its name."""
-    return shutil.which(word, path=path) or shutil.which(Path(word).name, path=path) or word
+    return [*entrypoint, *(overrides.get("command") or definition.get("command") or own_command)]
 
 
 def _path() -> str:
@@ -168,24 +160,16 @@ def _path() -> str:
 
 
 def _environment(
-    image: Image,
-    folder: Path,
-    definition: dict[str, Any],
-    overrides: dict[str, Any],
-    instance: Ec2Instance,
-    bindings: tuple[Binding, ...],
+    definition: dict[str, Any], overrides: dict[str, Any], instance: Ec2Instance, bindings: tuple[Binding, ...]
 ) -> dict[str, str]:
-    """The variables of the image, the task definition and the overrides, plus PORT, HOST and CONSUL_DNS.
+    """The variables of the task definition and the overrides, plus PORT, HOST and CONSUL_DNS.
 
     A process has no port mapping and no resolver of its own, so these say where to listen and how to resolve names.
     """
     listen = {f"PORT_{b.container_port}": str(b.host_port) for b in bindings[1:]}
     if bindings:
         listen |= {"PORT": str(bindings[0].host_port)}
-    own = image.config.environment
     return {
-        **{name: mapped(value, folder) for name, value in own.items()},
-        "PATH": search_path(folder, own.get("PATH", DEFAULT_PATH), image.programs, _path()),
         "PYTHONUNBUFFERED": "1",
         "CONSUL_DNS": instance.dns,
         **environment_of(definition, overrides),

@@ -39,7 +39,8 @@ class Lab:
         self.lab_dir, self.folder = lab_dir, folder
         self.instance: Ec2Instance = ec2_instance(folder)
         self.store = ImageStore(lab_dir)
-        self.runtime = ProcessContainers(lab_dir, self.store)
+        # test_task_files.py covers tasks with a root of their own
+        self.runtime = ProcessContainers(lab_dir, self.store, own_roots=False)
         self.log = lab_dir.logs / "task.log"
         self.publish(DOCKERFILE)
 
