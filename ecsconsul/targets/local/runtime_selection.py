@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...config.lab import Lab
-from ...docker.dockerfile import base_images, read_dockerfile
+from ...docker.dockerfile import base_images, image_config
 from ...docker.engine import Engine, EngineUnusable, engine_url
 from ...errors import LabError
 from ...region.runtimes.lab_dir import DOCKER, PROCESSES
@@ -82,7 +82,7 @@ def dockerfile_errors(lab: Lab) -> list[LabError]:
     errors = []
     for service in lab.services:
         try:
-            read_dockerfile(Path(service.path))
+            image_config(Path(service.path))
         except LabError as error:
             errors.append(error)
     return errors
