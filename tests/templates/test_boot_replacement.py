@@ -31,7 +31,7 @@ from tests.templates.fake_autoscaling import AutoScaling, Logs
 from tests.templates.fake_ecs import Ecs, ecs_agent
 from tests.templates.load import Lookups, Writes
 from tests.templates.machine import Machine, machine
-from tests.templates.stack import LAB, REGION
+from tests.templates.stack import LAB, REGION, script_of
 from tests.templates.vpc import Cloud, inside, vpc
 
 SECRETS = new_secrets(LAB)
@@ -131,7 +131,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     require_tools()
     # the metadata are asked more often than in AWS
     user_data = {
-        role: re.sub(r"(target-lifecycle-state.*\n)sleep 5\n", r"\1sleep 1\n", text)
+        role: re.sub(r"(target-lifecycle-state.*\n)sleep 5\n", r"\1sleep 1\n", script_of(text))
         for role, text in user_data_of().items()
     }
     assert all("sleep 1" in text for text in user_data.values())

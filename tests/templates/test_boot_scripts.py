@@ -34,7 +34,7 @@ from tests.templates.booted import (
 )
 from tests.templates.fake_autoscaling import AutoScaling, Logs
 from tests.templates.machine import Machine, machine
-from tests.templates.stack import LAB, REGION
+from tests.templates.stack import LAB, REGION, script_of
 from tests.templates.vpc import AMAZON_DNS, OUTSIDE, Cloud, Vpc, inside, vpc
 
 SECRETS = new_secrets(LAB)
@@ -504,7 +504,8 @@ def test_stopped_server_leaves_the_quorum(lab: Lab) -> None:
 
 
 def test_failed_boot_signals_failure_and_accepts_no_tasks(lab: Lab, user_data: dict[str, str]) -> None:
-    other = user_data["ecs-instance"].replace(f"LAB='{LAB}'", "LAB='other'").replace("AWS_SECONDS=40", "AWS_SECONDS=1")
+    script = script_of(user_data["ecs-instance"])
+    other = script.replace(f"LAB='{LAB}'", "LAB='other'").replace("AWS_SECONDS=40", "AWS_SECONDS=1")
     before = len(lab.vpc.cloud.signals)
     assert lab.ecs.boot(other) == 1
     (signal,) = set(lab.vpc.cloud.signals[before:])

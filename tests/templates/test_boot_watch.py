@@ -26,7 +26,7 @@ from tests.templates.booted import (
     wait_for,
 )
 from tests.templates.machine import Machine, machine
-from tests.templates.stack import LAB, REGION
+from tests.templates.stack import LAB, REGION, script_of
 from tests.templates.vpc import Answer, Cloud, Request, inside, vpc
 
 SECRETS = new_secrets(LAB)
@@ -91,8 +91,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     cloudwatch = CloudWatch()
     cloud = Cloud(REGION, parameters(SECRETS), services={"monitoring": cloudwatch.answer})
     user_data = user_data_of()
-    assert PACE in user_data["consul-server"]
-    server = user_data["consul-server"].replace(PACE, "0.5")
+    server = script_of(user_data["consul-server"])
+    assert PACE in server
+    server = server.replace(PACE, "0.5")
     with ExitStack() as stack:
         net = stack.enter_context(vpc(cloud, tmp_path_factory.mktemp("vpc")))
         machines = {id: stack.enter_context(machine(net, id[2:4] + id[-1], at)) for id, at in ADDRESSES.items()}
