@@ -40,6 +40,10 @@ check: $(VENV)/installed-dev
 	done
 	@echo "cfn-lint"
 	@$(BIN)/cfn-lint templates/*.yaml
+	@# as they are sent: with the boot scripts, and with each part, which is no template by itself
+	@parts="$(basename $(notdir $(wildcard templates/parts/*.yaml)))"; for part in "" $$parts "$$parts"; do \
+	  $(BIN)/python -m ecsconsul.deploy.template $$part | $(BIN)/cfn-lint || { echo "  in the template with: $$part"; exit 1; }; \
+	done
 	@echo "shellcheck"
 	@PATH="$$PWD/$(BIN):$$PATH"; \
 	if command -v shellcheck >/dev/null; then shellcheck .ci/run $(wildcard templates/*.sh); \

@@ -1,10 +1,10 @@
 #!/bin/bash
-# Shared by both boot scripts: logs to the console, runs Consul, and signals the result to CloudFormation.
+# Shared by both boot scripts: logs to the console, runs Consul, signals the result to CloudFormation, and lets the
+# instance leave the lab before Auto Scaling terminates it.
 #
 # The template sets LAB, STACK, REGION, CONSUL_IMAGE, CONSUL_SECURITY, SECRETS_GENERATION and AMAZON_DNS, and appends the
 # script of the instance's role.
-# Every wait is bounded, and all of them together are shorter than the 20 minutes of the template's CreationPolicy.
-# This becomes the text of a Fn::Sub, which would replace variables in braces.
+# Every wait is bounded, and those of the boot together are shorter than the 20 minutes of the template's CreationPolicy.
 set -Eeuo pipefail
 
 readonly SECRETS=/etc/ecsconsul
@@ -17,6 +17,8 @@ INSTANCE_ID=''
 PARAMETERS=''
 MEMBERS=''
 RESOURCE=''
+GROUP=''
+FAILURES=1
 FAILED_AT='a signal that stopped the script'
 export HOME=/root AWS_DEFAULT_REGION="$REGION" AWS_PAGER='' AWS_METADATA_SERVICE_NUM_ATTEMPTS=3
 
@@ -56,10 +58,57 @@ finish() {
     fi
     exec >/dev/null 2>&1
     wait "$LOGGER"
+    # goes on after the script: cloud-init leaves its processes alone
+    after_boot "$status" </dev/null &
     exit "$status"
 }
 trap 'FAILED_AT="line $LINENO: $BASH_COMMAND"' ERR
 trap finish EXIT
+
+# The end of the boot log, as one event.
+# https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html
+log_boot() {
+    local stream=(--log-group-name "/ecsconsul/$LAB" --log-stream-name "boot/$INSTANCE_ID") text
+    text=$(tail -n 100 "$BOOT_LOG" | tr -d '\000-\010\013-\037' | sed -z 's/[\\"]/\\&/g; s/\t/ /g; s/\n/\\n/g')
+    aws_cli logs create-log-stream "${stream[@]}"
+    aws_cli logs put-log-events "${stream[@]}" --log-events "[{\"timestamp\": $(date +%s000), \"message\": \"$text\"}]"
+}
+
+# `ecsconsul status` shows the reason. A tag has these characters, and 256 of them.
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions
+tag_failure() {
+    local reason
+    reason=$(grep -B 2 'FAILED at' "$BOOT_LOG" | tail -n 3 | sed 's/^ecsconsul-boot: //' |
+        tr -c 'A-Za-z0-9+=._:/@-' ' ' | tr -s ' ')
+    aws_cli ec2 create-tags --resources "$INSTANCE_ID" --tags "Key=ecsconsul:boot-failure,Value=\"${reason:0:256}\""
+}
+
+# EC2 lists terminated instances for about an hour.
+count_failures() {
+    local found
+    found=$(aws_cli ec2 describe-instances --query 'length(Reservations[].Instances[])' \
+        --filters "Name=tag:ecsconsul:resource,Values=$RESOURCE" "Name=tag:ecsconsul:lab,Values=$LAB" \
+        Name=tag-key,Values=ecsconsul:boot-failure) && FAILURES=$found
+}
+
+# Auto Scaling replaces an unhealthy instance, and one that doesn't run.
+# https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-health-checks.html
+be_replaced() {
+    aws_cli autoscaling set-instance-health --instance-id "$INSTANCE_ID" --health-status Unhealthy \
+        --no-should-respect-grace-period
+}
+
+# after_boot STATUS: what nobody waits for. Each failure of the last hour delays the replacement by ten minutes, as the
+# new instance may fail as well. Where AWS can't be told, the instance shuts down after CloudFormation has given up.
+after_boot() {
+    if (($1 != 0)); then
+        retry_for "$AWS_SECONDS" tag_failure
+        retry_for "$AWS_SECONDS" count_failures
+        ((FAILURES < 2)) || sleep $((600 * (FAILURES - 1)))
+        retry_for "$AWS_SECONDS" be_replaced || { sleep 1500 && systemctl poweroff; }
+    fi
+    log_boot
+}
 
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
 metadata() {
@@ -77,10 +126,15 @@ has_aws_cli() {
     command -v aws >/dev/null || timeout 120 dnf install --assumeyes --quiet awscli-2
 }
 
-# A tag says which of the stack's resources the instance belongs to: servers of two resources share one script.
+# Tags say which of the stack's resources the instance belongs to, as servers of two resources share one script, and to
+# which group. https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-tagging.html
 find_resource() {
-    RESOURCE=$(aws_cli ec2 describe-instances --instance-ids "$INSTANCE_ID" \
-        --query "Reservations[].Instances[].Tags[?Key=='ecsconsul:resource'].Value") && [ -n "$RESOURCE" ]
+    local tags
+    tags=$(aws_cli ec2 describe-instances --instance-ids "$INSTANCE_ID" \
+        --query 'Reservations[].Instances[].Tags[].[Key,Value]') || return 1
+    RESOURCE=$(sed -n 's/^ecsconsul:resource\t//p' <<<"$tags")
+    GROUP=$(sed -n 's/^aws:autoscaling:groupName\t//p' <<<"$tags")
+    [ -n "$RESOURCE" ]
 }
 
 # signal SUCCESS|FAILURE. If nothing waits for it, as when Auto Scaling replaces an instance, CloudFormation rejects it
@@ -106,7 +160,7 @@ signal() {
     return 1
 }
 
-# identify ROLE
+# identify ROLE VARIABLE...: from then on, the instance leaves the lab in order; `leave_lab` uses the variables.
 identify() {
     say "booting a $1 of the lab $LAB, its security $CONSUL_SECURITY, its secrets '$SECRETS_GENERATION'"
     INSTANCE_ID=$(retry_for "$METADATA_SECONDS" metadata instance-id)
@@ -114,6 +168,7 @@ identify() {
     retry_for "$INSTALL_SECONDS" has_aws_cli
     retry_for "$AWS_SECONDS" find_resource
     say "this is $INSTANCE_ID at $ADDRESS, part of $RESOURCE"
+    as_service leave GROUP "${@:2}"
 }
 
 # Consul fetches the URL of each check, also of one that a task with a token registers for its own service. The role's
@@ -188,6 +243,7 @@ write_secrets() {
 # HTTP, which has no encryption, is for this machine alone; ADDRESSES are where HTTPS and DNS listen.
 # check_update_interval 0s: send a check's output to the servers at once; by default an unchanged state delays it by five
 # minutes.
+# log_file: the file is named consul-TIME.log; agent-logs.sh sends it to CloudWatch.
 # raft_multiplier 1: recommended for production; the default suits tiny machines. Valid for Consul 1.8 and newer.
 # https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file
 write_consul_config() {
@@ -207,13 +263,25 @@ write_consul_config() {
   "performance": {"raft_multiplier": 1},
   "leave_on_terminate": true,
   "check_update_interval": "0s",
-  "disable_update_check": true
+  "disable_update_check": true,
+  "log_file": "/consul/data/",
+  "log_rotate_bytes": 10000000,
+  "log_rotate_max_files": 2
 }
 END
 }
 
 has_image() {
-    docker image inspect "$CONSUL_IMAGE" >/dev/null 2>&1 || timeout 120 docker pull --quiet "$CONSUL_IMAGE"
+    docker image inspect "$CONSUL_IMAGE" >/dev/null 2>&1 || { log_in && timeout 90 docker pull --quiet "$CONSUL_IMAGE"; }
+}
+
+# ECR wants a login, for which the role is enough; any other registry is asked without one.
+# https://docs.aws.amazon.com/AmazonECR/latest/userguide/registry_auth.html
+log_in() {
+    local registry=${CONSUL_IMAGE%%/*}
+    if [[ $registry == *.dkr.ecr.*.amazonaws.com* ]]; then
+        aws_cli ecr get-login-password | timeout 5 docker login --username AWS --password-stdin "$registry" >/dev/null
+    fi
 }
 
 # Docker restarts it whenever it exits, and after a reboot. It has 30 s to leave the cluster before Docker kills it.
@@ -251,6 +319,7 @@ await_consul() {
 # now on and after each reboot.
 as_service() {
     local program=$SECRETS/$1
+    install -d -m 0700 "$SECRETS"
     {
         echo '#!/bin/bash'
         declare -p HOME LAB REGION INSTANCE_ID ADDRESS RESOURCE SECRETS CONSUL "${@:2}" \
@@ -270,4 +339,33 @@ WantedBy=multi-user.target
 END
     systemctl daemon-reload
     systemctl enable --now --no-block "ecsconsul-$1.service"
+}
+
+# hook ACTION...: for the hook of the group that waits before it terminates this instance.
+hook() {
+    aws_cli autoscaling "$@" --lifecycle-hook-name leave --auto-scaling-group-name "$GROUP" --instance-id "$INSTANCE_ID"
+}
+
+# Each heartbeat starts the hook's timeout anew.
+heartbeats() {
+    while :; do
+        hook record-lifecycle-action-heartbeat
+        sleep 60
+    done
+}
+
+# The service that lets the instance leave the lab in order. `leave_lab`, in the script of its role, is bounded.
+# https://docs.aws.amazon.com/autoscaling/ec2/userguide/retrieving-target-lifecycle-state-through-imds.html
+leave() {
+    until [ "$(metadata autoscaling/target-lifecycle-state 2>/dev/null)" = Terminated ]; do
+        sleep 5
+    done
+    say "Auto Scaling terminates this instance"
+    local beating
+    heartbeats &
+    beating=$!
+    leave_lab
+    kill "$beating"
+    retry_for 60 hook complete-lifecycle-action --lifecycle-action-result CONTINUE
+    exec sleep infinity
 }

@@ -5,6 +5,8 @@
 # leads; each further server, including a replacement, joins its quorum.
 
 REFUSAL='no leader'
+HEADER=''
+SESSION=''
 
 # A Consul server runs no tasks. Without the ECS agent, Docker must be started here.
 disable_ecs_agent() {
@@ -40,13 +42,14 @@ write_server_secrets() {
     for_consul certificate server.pem
     for_consul key server-key.pem
     # for curl, which reads it from the file
-    printf 'X-Consul-Token: %s\n' "$(<"$PARAMETERS/management-token")" >"$PARAMETERS/header"
+    HEADER=$PARAMETERS/header
+    printf 'X-Consul-Token: %s\n' "$(<"$PARAMETERS/management-token")" >"$HEADER"
 }
 
 # put_acl PATH BODY. A policy or a token that is already there is as good as a new one.
 put_acl() {
     local answer
-    answer=$(curl -sS --max-time 5 -X PUT -H "@$PARAMETERS/header" --data-binary @- --write-out '\n%{http_code}' \
+    answer=$(curl -sS --max-time 5 -X PUT -H "@$HEADER" --data-binary @- --write-out '\n%{http_code}' \
         "http://127.0.0.1:8500$1" <<<"$2" 2>&1) && [[ $answer == *$'\n200' || $answer == *already* ]] && return
     REFUSAL=$answer
     return 1
@@ -92,12 +95,76 @@ write_acls() {
     fi
 }
 
+# Consul answers 429 if any server is unhealthy. Servers of an earlier version don't know the token.
+# https://developer.hashicorp.com/consul/api-docs/operator/autopilot#read-health
+autopilot_health() {
+    local health
+    health=$(curl -s --max-time 5 -H "@$HEADER" "$CONSUL/operator/autopilot/health")
+    [[ $health == '{'* ]] || health=$(curl -s --max-time 5 "$CONSUL/operator/autopilot/health")
+    echo "$health"
+}
+
 # A server becomes a voter ten seconds after it joined. Until then, the server that it replaces must not stop.
 is_voter() {
-    local peers
-    peers=$(curl -fs --max-time 5 -H "@$PARAMETERS/header" "$CONSUL/operator/raft/configuration") ||
-        peers=$(curl -fs --max-time 5 "$CONSUL/operator/raft/configuration") || return 1
-    [[ $peers =~ \"Node\":\"$INSTANCE_ID\"[^\}]*\"Voter\":true ]]
+    [[ $(autopilot_health) =~ \"Name\":\"$INSTANCE_ID\"[^\}]*\"Healthy\":true,\"Voter\":true ]]
+}
+
+fetch_header() {
+    local token
+    HEADER=$SECRETS/header
+    token=$(aws_cli ssm get-parameter --with-decryption --name "/ecsconsul/$LAB/servers/management-token" \
+        --query Parameter.Value) && printf 'X-Consul-Token: %s\n' "$token" >"$HEADER"
+}
+
+find_peers() {
+    PEERS=$(curl -fs --max-time 5 "$CONSUL/status/peers") && [[ $PEERS == *:* ]]
+}
+
+put_consul() {
+    curl -fs --max-time 5 -H "@$HEADER" -X PUT "$@" || curl -fs --max-time 5 -X PUT "$@"
+}
+
+# One server leaves at a time: two of three that leave at once can stop before the leader has removed both. The lock ends
+# with its session, and the session when the leader has removed this server.
+# https://developer.hashicorp.com/consul/docs/automate/session
+take_turn() {
+    local answer
+    [ -n "$SESSION" ] || SESSION=$(put_consul -d '{"Name": "leaving", "LockDelay": "0s", "Behavior": "delete"}' \
+        "$CONSUL/session/create" | sed -n 's/.*"ID": *"\([^"]*\)".*/\1/p')
+    # an error is a session that has ended, or no leader
+    answer=$(put_consul -d "$INSTANCE_ID" "$CONSUL/kv/ecsconsul/leaving?acquire=$SESSION") || SESSION=''
+    [[ $answer == true ]]
+}
+
+# The others must be healthy, and an only voter leaves only if nobody else is about to be one.
+may_leave() {
+    local health
+    health=$(autopilot_health)
+    [[ $health == '{"Healthy":true'* ]] || return 1
+    [[ $health == *'"Voter":true'*'"Voter":true'* ]] && return
+    find_servers && [ "$SERVERS" = "$INSTANCE_ID" ]
+}
+
+# Another server says so; it needs no token.
+has_left() {
+    local peer peers others=0
+    for peer in $(tr -d '[]"' <<<"${PEERS//,/ }"); do
+        [ "$peer" != "$ADDRESS:8300" ] || continue
+        others=1
+        peers=$(curl -fs --max-time 5 --cacert "$SECRETS/consul/ca.pem" --connect-to "::${peer%:*}:8501" \
+            https://server.dc1.consul/v1/status/peers) && [[ $peers != *"\"$ADDRESS:"* ]] && return
+    done
+    return "$others"
+}
+
+# Consul leaves when it is stopped (leave_on_terminate). After a boot that failed there may be none.
+leave_lab() {
+    if docker inspect consul >/dev/null && retry_for 30 find_peers && retry_for 60 fetch_header; then
+        retry_for 600 take_turn
+        retry_for 300 may_leave
+    fi
+    docker stop consul
+    retry_for 60 has_left
 }
 
 protect_credentials
@@ -112,10 +179,12 @@ retry_for "$AWS_SECONDS" find_members
 write_consul_config true "127.0.0.1 $ADDRESS" 8600 "$MEMBERS"
 bootstrap_or_join
 run_consul
+restore_if_alone
 write_acls
 await_consul
 retry_for "$JOIN_SECONDS" is_voter
 # from now on it only ever joins, even if it loses its data: a cluster must be bootstrapped once
 rm -f "$SECRETS/consul/bootstrap.json"
 [ "$CONSUL_SECURITY" = transition ] || rm -rf "$FETCHED"
+as_service snapshots SNAPSHOT EVERY
 signal SUCCESS

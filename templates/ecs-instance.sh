@@ -1,12 +1,14 @@
 #!/bin/bash
 # Boots an ECS instance: configures the ECS agent and Docker, and runs the Consul agent that answers containers' DNS.
-readonly BRIDGE=172.17.0.1
+# the bridge's own address; DOCKER_BRIDGE, which the template sets too, has its range as well
+readonly BRIDGE=${DOCKER_BRIDGE%/*}
 
+# The logging drivers are all that a config may name, so that another one replaces no instance.
 # The ECS agent starts after this script. https://github.com/aws/amazon-ecs-agent/blob/master/README.md
 write_ecs_config() {
     cat >/etc/ecs/ecs.config <<END
 ECS_CLUSTER=$CLUSTER
-ECS_AVAILABLE_LOGGING_DRIVERS=["json-file","awslogs"]
+ECS_AVAILABLE_LOGGING_DRIVERS=["awslogs","fluentd","gelf","journald","json-file","splunk","syslog"]
 ECS_ENABLE_TASK_IAM_ROLE=true
 ECS_ENABLE_TASK_IAM_ROLE_NETWORK_HOST=true
 ECS_ENABLE_CONTAINER_METADATA=true
@@ -31,7 +33,7 @@ write_docker_config() {
     install -d -m 0755 /etc/docker
     cat >/etc/docker/daemon.json <<END
 {
-  "bip": "$BRIDGE/16",
+  "bip": "$DOCKER_BRIDGE",
   "dns": ["$BRIDGE", "$AMAZON_DNS"],
   "dns-search": ["service.consul"],
   "log-opts": {"max-size": "10m", "max-file": "3"},
@@ -42,7 +44,41 @@ END
     systemctl restart docker.service
 }
 
-identify ecs-instance
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-agent-introspection.html
+find_container_instance() {
+    CONTAINER_INSTANCE=$(curl -fs --max-time 5 http://127.0.0.1:51678/v1/metadata |
+        sed -n 's/.*"ContainerInstanceArn": *"\([^"]*\)".*/\1/p') && [ -n "$CONTAINER_INSTANCE" ]
+}
+
+drain() {
+    [ "$(aws_cli ecs update-container-instances-state --cluster "$CLUSTER" --status DRAINING \
+        --container-instances "$CONTAINER_INSTANCE" --query 'containerInstances[].status')" = DRAINING ]
+}
+
+# ECS starts the tasks of services elsewhere, and then stops them here. It stops daemons last, and doesn't stop tasks
+# without a service: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/container-instance-draining.html
+# A task that ECS no longer desires can still have requests to answer, so its containers count.
+is_drained() {
+    local found tasks left
+    found=$(docker ps --filter label=com.amazonaws.ecs.task-arn \
+        --format '{{.Label "com.amazonaws.ecs.task-arn"}}') || return 1
+    [ -n "$found" ] || return 0
+    mapfile -t tasks < <(sort -u <<<"$found")
+    left=$(aws_cli ecs describe-tasks --cluster "$CLUSTER" --tasks "${tasks[@]:0:100}" \
+        --query "tasks[?starts_with(group, 'service:') && group != 'service:registrator'].taskArn") && [ -z "$left" ]
+}
+
+# Without an ECS agent, as after a boot that failed, there is nothing to drain.
+leave_lab() {
+    if retry_for 30 find_container_instance; then
+        say "draining $CONTAINER_INSTANCE"
+        retry_for 60 drain
+        retry_for 900 is_drained
+    fi
+    docker stop consul
+}
+
+identify ecs-instance CLUSTER
 write_ecs_config
 protect_credentials
 write_docker_config

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 # the signature's scope names the service: Credential=KEY/DATE/REGION/SERVICE/aws4_request
 _SCOPE = re.compile(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/aws4_request")
-_PREFIXES = {"tagging": "tag"}
+_PREFIXES = {"tagging": "tag", "monitoring": "cloudwatch"}
 
 
 class Call(NamedTuple):

@@ -11,9 +11,14 @@ import pytest
 
 from ecsconsul.paths import HOME_VARIABLE
 from tests.deploy.world import REGION, client, serve
+from tests.moto_alarms import CloudWatchAlarm
 
 ACCOUNT = "123456789012"
-SERVICES = ("ec2", "ssm", "iam", "sts", "ecs", "ecr", "cloudformation", "autoscaling", "logs")
+SERVICES = ("ec2", "ssm", "iam", "sts", "ecs", "ecr", "cloudformation", "autoscaling", "logs", "elbv2", "acm")
+SERVICES += ("cloudwatch", "s3")
+
+# imported for moto to find
+__all__ = ["CloudWatchAlarm"]
 
 _lock = threading.Lock()
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import requests
 
+from ecsconsul.consul.agent_config import AgentSpec
 from ecsconsul.consul.lab_secrets import LabSecrets, new_secrets
 from ecsconsul.region.consul_acl import ConsulAcl
 from ecsconsul.region.instances import Ec2Instances
@@ -21,6 +22,7 @@ from ecsconsul.region.runtimes.processes.consul_agents import ConsulAgentProcess
 from tests.consul_server import consul_binary
 
 TIMEOUT = 60.0
+HTTPS_PORT = 8501
 
 
 def is_refused(answer: requests.Response) -> bool:
@@ -48,14 +50,22 @@ class SecureConsul:
         return requests.request(method, url, headers=headers, data=json.dumps(body) if body else None, timeout=10)
 
 
+class AgentsWithHttps(ConsulAgentProcesses):
+    """Agents that also listen with HTTPS, as those in AWS do."""
+
+    def spec(self, instance: Ec2Instance) -> AgentSpec:
+        found = super().spec(instance)
+        return replace(found, https_addresses=(instance.address,), ports=replace(found.ports, https=HTTPS_PORT))
+
+
 @contextmanager
-def secure_consul(home: Path) -> Iterator[SecureConsul]:
+def secure_consul(home: Path, runtime: type[ConsulAgentProcesses] = ConsulAgentProcesses) -> Iterator[SecureConsul]:
     """Both run until the end of the context."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ECSCONSUL_HOME", str(home))
         lab_dir, lab_secrets = LabDir("acl-test"), new_secrets("acl-test")
         acl = ConsulAcl(lab_secrets)
-        agents = ConsulAgentProcesses(lab_dir, consul_binary(), Addresses("acl-test", must_share_address()))
+        agents = runtime(lab_dir, consul_binary(), Addresses("acl-test", must_share_address()))
         instances = Ec2Instances(lab_dir, agents, "1.8.7", 1, lab_secrets, acl)
         try:
             instances.warm_up(1)

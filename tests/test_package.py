@@ -57,7 +57,8 @@ def test_policies_are_in_the_wheel() -> None:
     pattern = SETUP["options.package_data"]["ecsconsul.targets.aws"]
     folder = ROOT / "ecsconsul" / "targets" / "aws"
     assert {path.name for path in folder.glob(pattern)} == {
-        f"{name}.json" for name in ("up-and-down", "stack", "roles", "commands", "boundary")
+        f"{name}.json"
+        for name in ("up-and-down", "stack", "roles", "watching", "load-balancer", "commands", "snapshots", "boundary")
     }
 
 

@@ -25,6 +25,7 @@ VERBS = {
     "scale": "Set a service's number of tasks, and wait until Consul sees them.",
     "env": "Print the environment variables that connect other AWS and Consul clients to the lab.",
     "rotate": "Replace Consul's tokens and its gossip key, and revoke the old ones.",
+    "snapshot": "Save, list and restore snapshots of Consul's data.",
     "registrator": "Register this machine's running containers in a Consul agent.",
     "down": "Remove everything, then check that nothing is left.",
 }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import LabError, TargetAbsent, WrongUsage
+from .resource_changes import as_json
 
 if TYPE_CHECKING:
     from ..config.lab import Lab
@@ -20,14 +21,17 @@ COUNTED = {"create": "created", "update": "updated", "keep": "kept", "destroy": 
 
 
 def all_steps(lab: Lab, target: CommandTarget) -> list[Step]:
-    """The lab's steps, and one for each service that the config no longer has and for each family of an old version."""
+    """The lab's steps, and those that remove what the config no longer has or an old version left."""
+    from ..deploy.capacity_provider import obsolete_provider
     from ..deploy.lab_steps import steps_for
     from ..deploy.old_families import old_families
     from ..deploy.orphans import orphaned_services
 
     obsolete: list[Step] = []
     with contextlib.suppress(TargetAbsent):
-        obsolete = [*orphaned_services(lab, target), *old_families(lab, target)]
+        orphans = orphaned_services(lab, target)
+        users = [*(f"services/{service.name}" for service in lab.services), *(step.name for step in orphans)]
+        obsolete = [*orphans, *old_families(lab, target), *obsolete_provider(lab, target, users)]
     return [*steps_for(lab, target), *obsolete]
 
 
@@ -68,5 +72,10 @@ def document(lab: Lab, target: CommandTarget, changes: Sequence[Change], seconds
         "target": target.name,
         "seconds": round(seconds, 2),
         "changes": counts,
-        "steps": [{"name": c.name, "op": c.op, "detail": c.detail, "seconds": round(c.seconds, 2)} for c in changes],
+        "steps": [_step(change) for change in changes],
     }
+
+
+def _step(change: Change) -> dict[str, Any]:
+    found = {"name": change.name, "op": change.op, "detail": change.detail, "seconds": round(change.seconds, 2)}
+    return {**found, "changes": as_json(change.inside)} if change.inside else found

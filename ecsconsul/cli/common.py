@@ -24,7 +24,8 @@ CONFIG = "config.yaml"
 RUNTIME_VARIABLE = "ECSCONSUL_RUNTIME"
 REGISTRATOR = "registrator"
 # an ecsconsul command within a text, and what follows its verb
-_COMMAND = r"\becsconsul (doctor|plan|up|status|dig|logs|scale|rotate|exec|open|env|down)\b(?=([^`|\n]*))"
+_VERBS = "doctor|plan|up|status|dig|logs|scale|rotate|exec|open|env|down|snapshot (?:save|list|restore)"
+_COMMAND = rf"\becsconsul ({_VERBS})\b(?=([^`|\n]*))"
 _TAKE_RUNTIME = ("doctor", "plan", "up")
 # they log the bodies of requests and responses, and headers with session tokens
 _LOGS_CONTENTS = ("botocore.endpoint", "botocore.parsers", "botocore.auth")
@@ -72,12 +73,13 @@ class Settings:
 
         return structs.replace(lab, runtime=self.runtime)
 
-    def open_target(self, lab: Lab, *, runtime: str | None = None) -> CommandTarget:
+    def open_target(self, lab: Lab, *, runtime: str | None = None, update_ami: bool = False) -> CommandTarget:
         """The lab's target. With a `runtime`, a lab on another runtime counts as absent. Raises LabError."""
         from .factory import open_target
 
         region = self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-        return open_target(self.target or lab.target, lab, region=region, profile=self.profile, runtime=runtime)
+        given = {"region": region, "profile": self.profile, "runtime": runtime}
+        return open_target(self.target or lab.target, lab, **given, update_ami=update_ami)
 
     def view(self) -> View:
         """Shows results and progress."""
@@ -194,6 +196,11 @@ runtime_option = click.option(
     type=click.Choice(["auto", "docker", "processes"]),
     envvar=RUNTIME_VARIABLE,
     help="Run tasks as containers or processes; auto uses containers if Docker is ready.  [default: from config]",
+)
+
+
+update_ami_option = click.option(
+    "--update-ami", is_flag=True, help="In AWS, replace the instances by ones with the current AMI."
 )
 
 

@@ -28,7 +28,7 @@ def command(yes: bool) -> int:
             return ExitCode.FAILED
         begun = time.monotonic()  # excludes the time spent at the prompt
     settings().changing = True
-    with target.lock(), view.progress() as observer:
+    with target.lock("down"), view.progress() as observer:
         changes = executor.down(all_steps(lab, target), observer)
     left = target.leftovers()
     found = document(lab, target, changes, time.monotonic() - begun)

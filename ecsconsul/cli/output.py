@@ -6,41 +6,37 @@ import json
 import os
 import shutil
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ..deploy.step import Change, SubResource
+from .estimate import show
 from .printable import printable
+from .progress import MARKS, NAME_WIDTH, STYLES, Progress
+from .resource_changes import in_words
 
 Json = dict[str, Any]
 
-STYLES = {"create": "green", "update": "yellow", "wait": "cyan", "keep": "dim", "destroy": "red"}
-MARKS = {"create": "+", "update": "~", "wait": "…", "keep": "=", "destroy": "-"}
-PARTS = {"runs": ("…", "cyan"), "done": ("✓", "green"), "failed": ("!", "bold red")}
+ACTIONS = {
+    "add": ("+", "green"), "modify": ("~", "yellow"), "roll": ("~", "bold red"), "replace": ("±", "bold red"),
+    "remove": ("-", "red"),
+}  # fmt: skip
 HEALTH = {"passing": "green", "alive": "green", "warning": "yellow", "leaving": "yellow", "critical": "red"}
 # CI logs are wider than the 80 columns that rich assumes for a pipe
 PIPE_WIDTH = 140
-# of steps in lists
-NAME_WIDTH = 24
 # of a failing check's output
 OUTPUT_WIDTH = 100
 COUNTED = ("running", "passing")
 PLANNED = {"created": "to create", "updated": "to update", "destroyed": "to destroy"}
 CHANGED = {name: name for name in PLANNED}
 STATES = {"ok": "green", "warning": "yellow", "unknown": "yellow", "failed": "bold red"}
-# steps show their duration after this many seconds
-SHOW_SECONDS = 1.0
 
 
 def _table_or_json(method: Callable[[View, Json], None]) -> Callable[[View, Json], None]:
@@ -93,8 +89,14 @@ class View:
         for step in document["steps"]:
             style = STYLES[step["op"]]
             table.add_row(Text(f"{MARKS[step['op']]} {step['op']}", style), step["name"], step["detail"])
+            for change in step.get("changes", ()):
+                mark, style = ACTIONS[change["action"]]
+                name = Text(f"  {mark} {change['action']} {change['resource']}", style)
+                table.add_row("", name, Text(in_words(change), "dim"))
         self._out.print(table)
         self._out.print(Text(_summary(document["changes"], PLANNED), "bold"))
+        if "estimate" in document:
+            show(self._out, document["estimate"])
 
     @_table_or_json
     def doctor(self, document: Json) -> None:
@@ -135,6 +137,31 @@ class View:
         self._out.print(Text(self._with_options("Shells with the old token need `ecsconsul env` again."), "dim"))
 
     @_table_or_json
+    def snapshot_save(self, document: Json) -> None:
+        """Says where the snapshot is."""
+        self._out.print(Text(document["file"], "bold"), soft_wrap=True)
+        self._out.print(Text("It holds all of Consul's tokens: keep it as secret as they are.", "dim"))
+
+    @_table_or_json
+    def snapshot_list(self, document: Json) -> None:
+        """Shows the snapshots."""
+        if not document["snapshots"]:
+            self._out.print(f"There are no snapshots in {document['where']}.", soft_wrap=True)
+            return
+        table = _table("snapshot", "time", "bytes", "consul", "index", "of", whole=("snapshot",))
+        lives = {True: "this lab", False: "an earlier life", None: ""}
+        for one in document["snapshots"]:
+            size, index = f"{one['bytes']}", f"{one['index']}"
+            table.add_row(one["name"], one["time"], size, one["consul"], index, lives[one["current"]])
+        self._out.print(table)
+        self._out.print(Text(document["where"], "dim"), soft_wrap=True)
+
+    @_table_or_json
+    def snapshot_restore(self, document: Json) -> None:
+        """Says what was restored."""
+        self._out.print(f"{_took(document)}; Consul's data are those of {document['file']}.", soft_wrap=True)
+
+    @_table_or_json
     def down(self, document: Json) -> None:
         """Sums up `down`, and shows what is left, or what it keeps on purpose."""
         self._out.print(_took(document))
@@ -151,6 +178,10 @@ class View:
     def status(self, document: Json) -> None:
         """Shows the lab, Consul's members, and each instance of each service."""
         self._out.print(_heading(document))
+        for alarm in document.get("alarms") or ():
+            since = f" since {alarm['since']}" if alarm["since"] else ""
+            text = Text.assemble("  ", (f"! alarm {alarm['name']}", "bold red"), (f"  {alarm['text']}{since}", "dim"))
+            self._out.print(text)
         pending = [step for step in document["steps"] if step["op"] != "keep"]
         for step in pending:
             op = Text(f"{MARKS[step['op']]} {step['op']}", STYLES[step["op"]])
@@ -160,107 +191,13 @@ class View:
             self._out.print(_members(document["consul"]))
         self._out.print()
         self._out.print(_services(document["services"], answered="error" not in document["consul"]))
+        for failed in document.get("failed_boots", ()):
+            instance = f"{failed['role'] or 'instance'} {failed['instance']} ({failed['state']})"
+            self._out.print(Text.assemble(("The boot failed of ", "red"), instance, (f": {failed['reason']}", "dim")))
         if document["others"]:
             others = document["others"]
             shown = ", ".join(others[:10]) + (f" and {len(others) - 10} more" if len(others) > 10 else "")
             self._out.print(Text(f"Also in Consul: {shown}", "dim"))
-
-
-class Progress:
-    """Shows progress: a line for each finished step, and on a terminal a redrawn tree of the running ones."""
-
-    def __init__(self, console: Console, *, live: bool) -> None:
-        self._console = console
-        self._live = live
-        self._lock = threading.Lock()
-        self._running: dict[str, _Running] = {}
-
-    def started(self, step: str, op: str) -> None:
-        with self._lock:
-            self._running[step] = _Running(op)
-
-    def progress(self, step: str, text: str) -> None:
-        text = printable(text)
-        with self._lock:
-            running = self._running.setdefault(step, _Running("wait"))
-            running.text = text
-        if not self._live:
-            self._line("…", running.op, step, text)
-
-    def subresource(self, step: str, part: SubResource) -> None:
-        part = SubResource(printable(part.name), part.state, printable(part.detail))
-        with self._lock:
-            running = self._running.setdefault(step, _Running("wait"))
-            running.parts[part.name] = (part, time.monotonic())
-        if not self._live:
-            self._line(PARTS[part.state][0], running.op, step, f"{part.name:{NAME_WIDTH}} {part.detail}")
-
-    def finished(self, change: Change) -> None:
-        with self._lock:
-            self._running.pop(change.name, None)
-        if change.op == "keep":
-            return
-        mark = (f"  {MARKS[change.op]} {change.op:8}", STYLES[change.op])
-        took = (f"{change.seconds:5.1f} s  ", "dim")
-        self._console.print(Text.assemble(mark, took, f"{change.name:{NAME_WIDTH}} {printable(change.detail)}"))
-
-    def failed(self, step: str, error: BaseException) -> None:
-        with self._lock:
-            self._running.pop(step, None)
-        # if several steps fail, only one of them gets an error block at the end
-        why = printable(str(error)).partition("\n")[0]
-        self._console.print(Text.assemble((f"  ! {'failed':8}{'':9}{step:{NAME_WIDTH}} ", "bold red"), why))
-
-    def still_running(self, step: str, text: str) -> None:
-        """Shows what continues without this command."""
-        self._line("…", "goes on", step, printable(text))
-
-    def _line(self, mark: str, what: str, step: str, text: str) -> None:
-        self._console.print(Text(f"  {mark} {what:8}{'':9}{step:{NAME_WIDTH}} {text}"))
-
-    def running(self) -> Group:
-        """The running steps, each with its parts that are running or have failed."""
-        with self._lock:
-            lines = [line for step, running in self._running.items() for line in running.lines(step)]
-        return Group(*lines)
-
-
-@dataclass
-class _Running:
-    """A running step: its last message, and the last state of each of its parts with its time."""
-
-    op: str
-    text: str = ""
-    begun: float = field(default_factory=time.monotonic)
-    parts: dict[str, tuple[SubResource, float]] = field(default_factory=dict)
-
-    def lines(self, step: str) -> list[Text]:
-        """The step and its parts as a tree."""
-        parts = sorted(self.parts.values(), key=lambda part: part[1])
-        shown = [(part, _elapsed(since)) for part, since in parts if part.state != "done"]
-        done = [f"{len(parts) - len(shown)} done"] if len(shown) < len(parts) else []
-        text = ", ".join(filter(None, [self.text, *done]))
-        head = Text.assemble((f"  … {self.op:8}", STYLES[self.op]), _elapsed(self.begun), f"{step:{NAME_WIDTH}} ")
-        head.append(text, "dim")
-        return [head, *(_branch(part, took, last=(part, took) == shown[-1]) for part, took in shown)]
-
-
-def _branch(part: SubResource, took: str, *, last: bool) -> Text:
-    mark, style = PARTS[part.state]
-    return Text.assemble(
-        f"{'':12}",
-        (took, "dim"),
-        "└ " if last else "├ ",
-        (mark, style),
-        f" {part.name:{NAME_WIDTH}} ",
-        (part.detail, "dim"),
-    )
-
-
-def _elapsed(since: float) -> str:
-    """The time since then, as wide as the duration of finished steps; blank during the first second."""
-    seconds = time.monotonic() - since
-    return f"{seconds:5.0f} s  " if seconds >= SHOW_SECONDS else f"{'':9}"
 
 
 def _heading(document: Json) -> Text:
@@ -273,6 +210,7 @@ def _heading(document: Json) -> Text:
         "tasks": runtime and f"{'containers' if runtime == 'docker' else runtime} ({document['runtime_why']})",
         "aws": document["aws"].get("error")
         or (document["aws"]["endpoint"] and f"{document['aws']['endpoint']} ({document['aws']['region']})"),
+        "ami": "; ".join(f"{one['detail']} ({', '.join(one['used_by'])})" for one in document["aws"].get("amis", ())),
         "consul": document["consul"]["http"] and f"{document['consul']['http']}, DNS {document['consul']['dns']}",
         "error": document["consul"].get("error"),
     }

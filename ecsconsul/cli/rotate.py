@@ -24,7 +24,7 @@ def command(yes: bool) -> int:
     lab = settings().lab(sources=False)
     target = settings().open_target(lab)
     view = settings().view()
-    with target.lock():
+    with target.lock("rotate"):
         rotation = continued(target.rotation(), target.consul_secrets())
         cost = None if yes else target.rotation_cost()
         if cost and not confirm(f"{cost}\nContinue?", "rotate"):

@@ -29,7 +29,7 @@ def command(requests: tuple[str, ...]) -> None:
     target.client("ecs")
     view = settings().view()
     settings().changing = True
-    with target.lock(), view.progress() as observer:
+    with target.lock("scale"), view.progress() as observer:
         changes = executor.up(scaling_steps(lab, counts, target), observer)
     view.scale(document(lab, target, changes, time.monotonic() - begun))
 
@@ -51,7 +51,8 @@ def _parse(lab: Lab, request: str) -> tuple[str, int]:
         why = f"the number of tasks must be from 0 to {MAX_TASKS}"
         raise WrongUsage(f"{request} isn't a valid number of tasks", why=why, hint=f"ecsconsul scale {name}=3")
     if service.host_port and int(count) > lab.max_instances:
-        why = f"only one task per instance can use port {service.host_port}, and instances is {lab.max_instances}"
+        limit = "instances" if lab.max_instances == lab.min_instances else "instances.max"
+        why = f"only one task per instance can use port {service.host_port}, and {limit} is {lab.max_instances}"
         hint = "increase `instances` in the config, or remove host_port"
         raise WrongUsage(f"{request} is too many", why=why, hint=hint)
     return name, int(count)

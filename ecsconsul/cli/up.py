@@ -10,29 +10,31 @@ import click
 
 from ..errors import ExitCode
 from .changes import all_steps, confirm, document, refuse_if_blocked
-from .common import common_options, runtime_option, settings
+from .common import common_options, runtime_option, settings, update_ami_option
+from .resource_changes import replacements
 
 
 @click.command("up")
-@click.option("-y", "--yes", is_flag=True, help="Don't ask before creating anything that costs money.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask before creating what costs money, or replacing instances.")
+@update_ami_option
 @common_options
 @runtime_option
-def command(yes: bool) -> int:
+def command(yes: bool, update_ami: bool) -> int:
     """Create or update the lab. Resumes after an interruption; running it again changes nothing."""
     from ..deploy import executor
     from ..deploy.lab_status import runtime_of
 
     begun = time.monotonic()
     lab = settings().lab()
-    target = settings().open_target(lab, runtime=lab.runtime)
+    target = settings().open_target(lab, runtime=lab.runtime, update_ami=update_ami)
     view = settings().view()
-    with target.lock():
+    with target.lock("up"):
         steps = all_steps(lab, target)
         refuse_if_blocked(steps)
-        confirmation = None if yes else target.confirmation()
+        confirmation = None if yes else target.confirmation(lambda: replacements(steps))
         if confirmation:
             if not confirm(f"{confirmation}\nContinue?", "up"):
-                click.echo("Nothing was created.", err=True)
+                click.echo("Nothing was changed.", err=True)
                 return ExitCode.FAILED
             begun = time.monotonic()  # excludes the time spent at the prompt
         settings().changing = True

@@ -176,3 +176,11 @@ class Lab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=
         """The lab with the task counts of some services replaced."""
         services = tuple(replace(service, count=counts.get(service.name, service.count)) for service in self.services)
         return replace(self, services=services)
+
+
+def capacity_provider_of(lab: str) -> str:
+    """The name of a lab's ECS capacity provider. ECS refuses those that begin with aws, ecs or fargate; a lab's may.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CreateCapacityProvider.html
+    """
+    return f"lab-{lab}"

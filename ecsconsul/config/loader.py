@@ -16,7 +16,7 @@ from yaml.nodes import Node, ScalarNode, SequenceNode
 from .. import errors, paths
 from .aws_settings import AlarmsSpec, AwsSpec, LoadBalancerSpec, LogsSpec, RegistratorSpec, SshSpec
 from .lab import Check, ConsulSpec, InstanceRange, Lab, ServiceSpec, SnapshotSpec
-from .scalars import EnvName, HttpPath, InstanceCount, Name, SubnetId, Tag
+from .scalars import EnvName, HttpPath, InstanceCount, Name, SubnetId, Tag, seconds_of
 from .warnings import warnings
 from .yaml_reader import MAX_BYTES, MISSING, Mistake, Reader, Stop, closest, compose, join, shown
 
@@ -44,6 +44,7 @@ _REQUIRED = {
 }
 # keys that used to stand beside `aws`; the schema marks them as deprecated
 MOVED_TO_AWS = ("registry", "registrator")
+LEAST_BETWEEN_SNAPSHOTS = 60.0
 _RESERVED_NAMES = {"consul"}
 # ECS reserves these: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_PortMapping.html (hostPort)
 _RESERVED_PORTS = {
@@ -215,7 +216,11 @@ class _Config:
         return found
 
     def snapshots(self, node: Node, path: str) -> Any:
-        return self.part(node, path, SnapshotSpec, {"folder": self.own_path})
+        found = self.part(node, path, SnapshotSpec, {"folder": self.own_path})
+        if found is not MISSING and seconds_of(found.every) < LEAST_BETWEEN_SNAPSHOTS:
+            self.reader.wrong(join(path, "every"), f"{found.every} is less than 1m")
+            return MISSING
+        return found
 
     def ssh(self, node: Node, path: str) -> Any:
         return self.part(node, path, SshSpec, {"key": self.own_path})

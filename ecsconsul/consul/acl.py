@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from .lab_secrets import AGENT, MANAGEMENT, REGISTRATOR, LabSecrets, service_holder
+from .lab_secrets import AGENT, MANAGEMENT, MONITORING, REGISTRATOR, LabSecrets, service_holder
 
 ANONYMOUS_ACCESSOR = "00000000-0000-0000-0000-000000000002"
 GLOBAL_MANAGEMENT = {"ID": "00000000-0000-0000-0000-000000000001"}
@@ -33,6 +33,8 @@ _REGISTRATOR_RULES = {
     "node_prefix": {"": _READ},
     "service_prefix": {"": _WRITE},
 }
+# Prometheus finds the agents by the catalog, and reads their metrics.
+_MONITORING_RULES = {"agent_prefix": {NODES: _READ}, "node_prefix": {"": _READ}, "service_prefix": {"": _READ}}
 
 Rules = dict[str, dict[str, dict[str, str]]]
 
@@ -51,6 +53,7 @@ def acl_requests(lab_secrets: LabSecrets) -> list[AclRequest]:
         AclRequest(f"/v1/acl/token/{ANONYMOUS_ACCESSOR}", _token_body("anonymous", _ANONYMOUS_RULES, lab_secrets)),
         *_holder_requests(lab_secrets, AGENT, AGENT, _AGENT_RULES),
         *_holder_requests(lab_secrets, REGISTRATOR, REGISTRATOR, _REGISTRATOR_RULES),
+        *_holder_requests(lab_secrets, MONITORING, MONITORING, _MONITORING_RULES),
     ]
 
 

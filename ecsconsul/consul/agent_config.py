@@ -18,6 +18,11 @@ GRPC_TLS_SINCE = (1, 14)
 # Since 1.15 start_join is another name of retry_join.
 RETRY_JOIN_ALONE_SINCE = (1, 15)
 
+# For Prometheus, which scrapes every 15 seconds (docs/monitoring). It must be at least twice the interval. What isn't
+# updated for that long is forgotten: a longer time costs memory, a shorter one loses what is rare, as elections are.
+# https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file/telemetry
+TELEMETRY = {"prometheus_retention_time": "5m", "disable_hostname": True}
+
 CA_FILE, SERVER_CERTIFICATE_FILE, SERVER_KEY_FILE = "ca.pem", "server.pem", "server-key.pem"
 OFF = -1
 
@@ -80,7 +85,7 @@ def server_config(
 def security_config(
     lab_secrets: LabSecrets, *, server: bool, files: str, version: str, transition: bool = False
 ) -> dict[str, Any]:
-    """Gossip encryption, ACLs and TLS of an agent, which both worlds configure alike.
+    """Gossip encryption, ACLs and TLS of an agent, and its telemetry, which both worlds configure alike.
 
     Servers have a certificate of the lab's CA in the folder `files`; agents get theirs from the servers (auto-encrypt).
     With `transition`, servers also accept who has no certificate and no token, as long as others of the lab are still
@@ -91,6 +96,7 @@ def security_config(
         "acl": _acl(lab_secrets, server, version, transition),
         **(_signing(lab_secrets) if server else {"auto_encrypt": {"tls": True}}),
         **_tls(server, files, version, transition),
+        "telemetry": TELEMETRY,
     }
 
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from contextlib import contextmanager
+from typing import IO, Any, Literal, TypeVar
 
 import msgspec
 
 from ..errors import LabError, Unreachable
 
 CONNECT_SECONDS = 3.0
+# the longest time without a byte of a file: the leader writes all of its data to a file first, or reads all of it
+FILE_SECONDS = 300.0
+FILE_CHUNK = 1 << 20
 
 SEVERITY = ("passing", "warning", "critical")
 
@@ -197,6 +201,33 @@ class Consul:
         response = self._answered(path, request)
         return msgspec.json.decode(response.content) if response.content.strip() else None
 
+    def download(self, path: str, file: IO[bytes]) -> None:
+        """Write the body of a GET to a file as it arrives."""
+        options = {"headers": self._headers, "verify": self._http.verify, "stream": True}
+        with self._file_request("get", path, **options) as response:
+            for chunk in response.iter_content(FILE_CHUNK):
+                file.write(chunk)
+
+    def upload(self, path: str, file: IO[bytes]) -> None:
+        """PUT a file, as it is read."""
+        with self._file_request("put", path, headers=self._headers, verify=self._http.verify, data=file):
+            pass
+
+    @contextmanager
+    def _file_request(self, method: str, path: str, **options: Any) -> Iterator[Any]:
+        """A response of requests, closed at the end. A request with a file isn't repeated."""
+        from requests import RequestException
+
+        where = self._http.base_uri + path
+        try:
+            send = getattr(self._http.session, method)
+            with send(where, timeout=(CONNECT_SECONDS, FILE_SECONDS), **options) as response:
+                if not response.ok:
+                    raise Refused("Consul rejected the request", where=where, why=_answer(response))
+                yield response
+        except RequestException as error:
+            raise _unreachable(where, error) from error
+
     def _get(self, path: str, params: Mapping[str, str] | None = None, wait: float = 0.0) -> Any:
         """python-consul2's Response (code, headers, body, content) of a successful request."""
         # Consul adds up to 1/16 to a query's wait
@@ -223,9 +254,18 @@ class Consul:
             raise LabError("The answer isn't from Consul's API", where=where, why=str(error)) from error
 
 
+def version_of_agent(consul: Consul) -> str:
+    """The version that a client's agent runs; the client needs a token that may read the agent. Raises LabError."""
+    return str(consul.send("get", "/v1/agent/self")["Config"]["Version"])
+
+
 def _unreachable(where: str, error: Exception) -> Unreachable:
     hint = "is the lab up (ecsconsul status)?"
     return Unreachable("Consul does not answer", where=where, why=_reason(error), hint=hint)
+
+
+def _answer(response: Any) -> str:
+    return f"{response.status_code} {response.text.strip()}"
 
 
 def _require_success(where: str, response: Any) -> None:

@@ -13,7 +13,7 @@ import msgspec
 GOSSIP_KEY_BYTES = 32
 SEED_BYTES = 32
 # Who holds a token; a service with a `ttl` check holds `service_holder(name)`.
-MANAGEMENT, AGENT, REGISTRATOR = "management", "agent", "registrator"
+MANAGEMENT, AGENT, REGISTRATOR, MONITORING = "management", "agent", "registrator", "monitoring"
 
 
 class LabSecrets(msgspec.Struct, frozen=True):

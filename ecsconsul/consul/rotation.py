@@ -24,6 +24,8 @@ from .lab_secrets import MANAGEMENT, LabSecrets, Rotation
 KEYRING = "/v1/operator/keyring"
 # Consul's answers about a token that is not (or no longer) there.
 NO_SUCH_TOKEN = ("ACL not found", "Cannot find token")
+# How Consul describes the token that a leader makes from its configuration, before and since 1.11.
+FROM_CONFIGURATION = ("Master Token", "Initial Management Token")
 
 
 # A client with a token.
@@ -48,6 +50,22 @@ def revoke(connect: Connect, rotation: Rotation) -> None:
     first = _self(connect(rotation.old.token(MANAGEMENT)))
     for accessor in _old_tokens(consul.send("get", "/v1/acl/tokens"), rotation.new) | _accessor(first):
         consul.send("delete", f"/v1/acl/token/{accessor}")
+
+
+def revoke_others(consul: Consul, lab_secrets: LabSecrets) -> None:
+    """Delete the tokens of all other generations, which a restored snapshot has brought back. Raises LabError.
+
+    The client must have the management token of these secrets. Tokens that ecsconsul hasn't made stay.
+    """
+    tokens = consul.send("get", "/v1/acl/tokens")
+    management = {one["AccessorID"] for one in tokens if one["Description"] in FROM_CONFIGURATION}
+    for accessor in (_old_tokens(tokens, lab_secrets) | management) - _accessor(_self(consul)):
+        consul.send("delete", f"/v1/acl/token/{accessor}")
+
+
+def is_known(consul: Consul) -> bool:
+    """Whether Consul knows the client's token. Raises LabError."""
+    return _self(consul) is not None
 
 
 def create_tokens(consul: Consul, requests: Iterable[AclRequest]) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 
 from ..config.lab import Lab
 from ..targets.base import Target
+from .stack_parameters import ENFORCED, SECURITY
 from .step import Actual, BaseStep, Report
-from .step2_stack import ENFORCED, SECURITY, StackParametersStep, StackStep
+from .step2_stack import StackParametersStep, StackStep
 
 OPEN = (
     "Consul has no ACLs and no TLS: `up` replaces all instances twice, one by one, first to accept tokens and TLS, and "

@@ -50,9 +50,9 @@ def blockers(steps: Iterable[Step]) -> list[LabError]:
 
 
 def plan(steps: Sequence[Step]) -> list[Change]:
-    """What `up` would do, in the order of the list. Changes nothing."""
+    """What `up` would do, and what updates would do inside the steps, in the order of the list. Changes nothing."""
     with ThreadPoolExecutor(MAX_INSPECTIONS) as pool:
-        return list(pool.map(_planned, steps))
+        return list(pool.map(_previewed, steps))
 
 
 def inspect_all(steps: Sequence[Step]) -> list[Change]:
@@ -89,6 +89,18 @@ def _planned(step: Step) -> Change:
     with _naming(step.name):
         actual = inspect(step)
         return Change(step.name, decide(step.desired(), actual), actual.detail if actual else "")
+
+
+def _previewed(step: Step) -> Change:
+    with _naming(step.name):
+        actual = inspect(step)
+        change = Change(step.name, decide(step.desired(), actual), actual.detail if actual else "")
+        if change.op != "update" or actual is None:
+            return change
+        try:
+            return replace(change, inside=tuple(actual.preview()))
+        except LabError as error:
+            return replace(change, detail=f"{change.detail}; what changes can't be told: {error}", untold=str(error))
 
 
 def _planned_or_waiting(planned: Future[Change], step: str) -> Change:

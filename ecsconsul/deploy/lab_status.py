@@ -10,9 +10,11 @@ from ..config.lab import Lab, ServiceSpec
 from ..consul.catalog import Consul, Instance
 from ..errors import LabError, TargetAbsent, Unreachable
 from ..targets.base import Target
+from ..targets.client_errors import client_error
 from ..targets.commands import CommandTarget
 from .endpoints import Endpoint, by_service, endpoints_of, ghosts_and_missing
 from .executor import inspect_all
+from .failed_boots import failed_boots
 from .lab_steps import DISCOVERY, discovery_step, poller_for, steps_for
 from .service_poller import ServicePoller
 from .step import Change, Step, decide
@@ -29,17 +31,21 @@ def collect(lab: Lab, target: CommandTarget) -> dict[str, Any]:
     # the catalog is requested once, and discovery is judged by it instead of being inspected with the other steps
     poller = poller_for(lab, target)
     steps = [step for step in steps_for(lab, target, poller) if step.name != DISCOVERY]
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(4) as pool:
         # the catalog first: it takes the longest
         consul_future = pool.submit(_consul, target)
         steps_future = pool.submit(_inspect, steps, poller)
         endpoints_future = pool.submit(_endpoints, lab, target)
+        amis_future = pool.submit(_amis, target)
+        alarms_future = pool.submit(_alarms, target)
+        failed_future = pool.submit(_failed_boots, lab, target)
         changes, (consul, catalog, error) = steps_future.result(), consul_future.result()
     counts = {spec.name: _counts(spec, poller.seen.get(spec.name)) for spec in lab.services}
     # discovery expects ECS's desired counts, which `scale` may have changed since the config was applied
     scaled = lab.with_counts({name: desired for name, (desired, _) in counts.items()})
     changes.append(_discovery(discovery_step(scaled, target), catalog, error))
     endpoints, absent = endpoints_future.result()
+    alarms = alarms_future.result()
     endpoints = None if "error" in consul else endpoints
     services = [_service(spec, counts[spec.name], catalog.get(spec.name, []), endpoints) for spec in lab.services]
     healthy = all(_exists(change) for change in changes) and all(_is_healthy(service) for service in services)
@@ -49,12 +55,24 @@ def collect(lab: Lab, target: CommandTarget) -> dict[str, Any]:
         **runtime_of(target),
         "healthy": healthy and bool(consul.get("leader")),
         "portal": target.portal_url(),
-        "aws": {"endpoint": target.endpoint, "region": target.region, **({"error": absent} if absent else {})},
+        "aws": {
+            "endpoint": target.endpoint,
+            "region": target.region,
+            "amis": amis_future.result(),
+            **({"error": absent} if absent else {}),
+        },
         "consul": consul,
+        "alarms": alarms,
         "steps": [{"name": c.name, "op": c.op, "detail": c.detail} for c in changes],
         "services": services,
+        "failed_boots": failed_future.result(),
         "others": sorted(set(catalog) - {"consul"} - {spec.name for spec in lab.services}),
     }
+
+
+def _alarms(target: CommandTarget) -> list[dict[str, Any]] | None:
+    found = target.alarms()
+    return None if found is None else [one._asdict() for one in found]
 
 
 def _inspect(steps: Sequence[Step], poller: ServicePoller) -> list[Change]:
@@ -131,6 +149,21 @@ def _endpoints(lab: Lab, target: Target) -> tuple[Endpoints | None, str]:
         return by_service(endpoints_of(target.client("ecs"), lab.name)), ""
     except TargetAbsent as error:
         return None, error.why or error.what
+
+
+def _amis(target: CommandTarget) -> list[dict[str, Any]]:
+    """The AMIs of the lab's instances; none if AWS doesn't say, which is no reason for a status to fail."""
+    try:
+        return [{**one._asdict(), "used_by": list(one.used_by), "detail": one.described()} for one in target.amis()]
+    except (LabError, client_error()):
+        return []
+
+
+def _failed_boots(lab: Lab, target: Target) -> list[dict[str, str]]:
+    try:
+        return failed_boots(target.client("ec2"), lab.name)
+    except TargetAbsent:
+        return []
 
 
 def _service(

@@ -9,6 +9,8 @@ one rule of each:
     cluster              the ECS cluster. Rule: it is the lab's only if its tag says so.
     stack                CloudFormation: Consul servers and container instances. Rule: its parameters come from the
                          config alone; what the target adds doesn't count as a change.
+    capacity-provider    only with `instances: {min, max}`: lets ECS scale the stack's instances. Rule: nothing else may
+                         set their number then.
     images/SERVICE       build and publish, while the stack is created. Rule: the tag is the hash of the source.
     tasks/SERVICE        the task definition. Rule: the newest active revision that is the lab's counts.
     services/SERVICE     the ECS service. Rule: it is done when its rollout is, and fails as soon as it can't succeed.
@@ -26,6 +28,7 @@ from msgspec import structs
 
 from ..config.lab import Lab
 from ..targets.base import Target
+from .capacity_provider import CapacityProviderStep, strategy_of
 from .consul_security import ConsulSecurityStep
 from .prerequisites import PrerequisitesStep
 from .registrator_steps import registrator_steps, service_names
@@ -61,6 +64,7 @@ def steps_for(lab: Lab, target: Target, poller: ServicePoller | None = None) -> 
         PrerequisitesStep(target),
         ClusterStep(lab, target),
         StackStep(lab, target),
+        *([CapacityProviderStep(lab, target)] if strategy_of(lab) else []),
         *images,
         *system_images,
         *tasks,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..config.lab import Lab
 from ..errors import LabError
 from ..targets.base import Target
+from .capacity_provider import CAPACITY_PROVIDER
 from .registrator_steps import service_names
 from .rollout import counts
 from .service_poller import ServicePoller, is_of, services_of
@@ -17,7 +18,7 @@ class OrphanStep:
     """A service that is no longer in the config; deleted with its task definitions and images."""
 
     # reversed by `down`: the cluster can be deleted only after its services
-    needs = ("stack",)
+    needs = ("stack", CAPACITY_PROVIDER)
 
     def __init__(self, lab: Lab, service: str, target: Target, poller: ServicePoller) -> None:
         self.name = f"services/{service}"

@@ -73,8 +73,12 @@ class RegistratorServiceStep(ServiceStep):
     def scheduling(self) -> dict[str, Any]:
         return {"deploymentConfiguration": REPLACEMENT}
 
-    def placement(self) -> dict[str, Any]:
-        return {"schedulingStrategy": "DAEMON"}
+    def capacity(self) -> list[dict[str, Any]]:
+        # a daemon is on every instance already, and ECS doesn't count it when it scales
+        return []
+
+    def kind(self) -> dict[str, Any]:
+        return {**super().kind(), "schedulingStrategy": "DAEMON"}
 
 
 def service_names(lab: Lab, target: Target) -> list[str]:

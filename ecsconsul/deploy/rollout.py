@@ -25,6 +25,11 @@ STOP_TIMEOUT = 90.0
 # for instances that an update adds: they have yet to boot.
 JOIN_TIMEOUT = 60.0
 BOOT_TIMEOUT = 600.0
+# how long ECS's managed scaling may take until another instance has joined: an alarm comes before the boot
+SCALE_OUT_TIMEOUT = 900.0
+# What ECS says of a task whose container fails its own check, in the service's events and as the task's reason:
+# https://repost.aws/knowledge-center/ecs-task-container-health-check-failures
+UNHEALTHY = "failed container health checks"
 # how long ECS may describe a service as it was before a change, in seconds
 CONSISTENT_AFTER = 15.0
 LOG_LINES = 15
@@ -42,6 +47,8 @@ class Rollout:
         self._service = service
         self._arn = task_definition
         self._lost = 0
+        self._unhealthy = 0
+        self._awaited = ""
         self._started: tuple[Any, Any] | None = None
 
     def started_as(self, service: Mapping[str, Any]) -> None:
@@ -61,7 +68,7 @@ class Rollout:
             if is_stable(service) and service["taskDefinition"] == self._arn:
                 return counts(service)
             report.in_progress(f"service {self._service.name}: {counts(service)}")
-            self._fail_fast(service, since)
+            self._fail_fast(service, since, report)
             event = next((event["message"] for event in service.get("events") or ()), "")
             if counts(service) != last:
                 last = counts(service)
@@ -81,14 +88,16 @@ class Rollout:
             self._started = None
         return self._started is not None
 
-    def _fail_fast(self, service: dict[str, Any], since: float) -> None:
+    def _fail_fast(self, service: dict[str, Any], since: float, report: Report) -> None:
         """Raise as soon as the deployment can't succeed, without waiting for the circuit breaker."""
         if service["taskDefinition"] != self._arn or has_failed(service):
             task = self._last_failed()
-            why = self._explain(task) if task else "ECS lists no stopped task that would show why"
-            raise self._failure("does not start", why)
+            if task is None:
+                raise self._failure("does not start", "ECS lists no stopped task that would show why")
+            raise self._task_failure(task)
         self._check_lost_tasks(service, since)
-        self._check_placement(service, since)
+        self._check_health(service, since)
+        self._check_placement(service, since, report)
 
     def _check_lost_tasks(self, service: dict[str, Any], since: float) -> None:
         """Fail when tasks that were started, according to the events, don't run any more.
@@ -103,22 +112,38 @@ class Rollout:
             self._lost = before
             return
         if task and (self._lost >= FAILURE_LIMIT or _is_permanent(task)):
-            raise self._failure("does not start", self._explain(task))
+            raise self._task_failure(task)
 
-    def _check_placement(self, service: dict[str, Any], since: float) -> None:
+    def _check_health(self, service: dict[str, Any], since: float) -> None:
+        """Fail when tasks of this definition failed their health checks, which ECS replaces before it stops them."""
+        before, self._unhealthy = self._unhealthy, sum(UNHEALTHY in text for _, text in _events(service, since))
+        if self._unhealthy < FAILURE_LIMIT or self._unhealthy == before:
+            return
+        tasks = [task for task in self._failed_tasks() if _is_unhealthy(task)]
+        if len(tasks) >= FAILURE_LIMIT:
+            raise self._task_failure(tasks[-1])
+
+    def _check_placement(self, service: dict[str, Any], since: float, report: Report) -> None:
         waited = time.time() - since
         unplaced = _unplaced(service, since)
         too_long = unplaced and time.time() - unplaced[0] > placement_timeout(service)
-        if unplaced and too_long and not self._awaits_instances(waited):
+        if unplaced and too_long and not self._awaits_instances(waited, report):
             raise self._failure("cannot be placed", unplaced[1])
         idle = service["desiredCount"] and not service["runningCount"]
         if idle and not unplaced and waited > JOIN_TIMEOUT and not self._instances():
             why = f"no instance has joined the cluster {self._lab.name} within {waited:.0f} s"
             raise self._failure("cannot be placed", why)
 
-    def _awaits_instances(self, waited: float) -> bool:
-        """Whether instances that have yet to join will make room."""
-        return waited < BOOT_TIMEOUT and self._instances() < self._lab.min_instances
+    def _awaits_instances(self, waited: float, report: Report) -> bool:
+        """Whether instances that have yet to join will make room: the lab's first ones, or those that ECS adds."""
+        joined, lab = self._instances(), self._lab
+        bound = BOOT_TIMEOUT if joined < lab.min_instances else SCALE_OUT_TIMEOUT
+        awaited = f"waiting for another instance: {joined} have joined of up to {lab.max_instances}"
+        is_coming = waited < bound and joined < lab.max_instances
+        if is_coming and self._awaited != awaited:
+            self._awaited = awaited
+            report.say(awaited)
+        return is_coming
 
     def _instances(self) -> int:
         """How many container instances the cluster has."""
@@ -134,7 +159,10 @@ class Rollout:
 
     def _log(self, task_id: str | None) -> list[str]:
         """The last log lines of a task, or of any of the service's tasks."""
-        found = self._target.last_lines(self._service.name, LOG_LINES, task_id)[-LOG_LINES:]
+        try:
+            found = self._target.last_lines(self._service.name, LOG_LINES, task_id)[-LOG_LINES:]
+        except LabError as error:
+            return [str(error)]
         return ["its last log lines:", *(f"  {line.text}" for line in found)] if found else ["its log is empty"]
 
     def _last_failed(self) -> dict[str, Any] | None:
@@ -145,12 +173,11 @@ class Rollout:
 
     def _failed_tasks(self) -> list[dict[str, Any]]:
         """The stopped tasks of this task definition, without those that ECS stopped to scale or to deploy."""
-        ecs, own = self._target.client("ecs"), {"cluster": self._lab.name}
-        arns = ecs.list_tasks(**own, serviceName=self._service.name, desiredStatus="STOPPED")["taskArns"]
-        tasks = ecs.describe_tasks(**own, tasks=arns[-DESCRIBE_TASKS_MAX:])["tasks"] if arns else []
-        return [
-            t for t in tasks if t["taskDefinitionArn"] == self._arn and t.get("stopCode") != "ServiceSchedulerInitiated"
-        ]
+        ecs, cluster = self._target.client("ecs"), {"cluster": self._lab.name}
+        arns = ecs.list_tasks(**cluster, serviceName=self._service.name, desiredStatus="STOPPED")["taskArns"]
+        tasks = ecs.describe_tasks(**cluster, tasks=arns[-DESCRIBE_TASKS_MAX:])["tasks"] if arns else []
+        own = [task for task in tasks if task["taskDefinitionArn"] == self._arn]
+        return [one for one in own if one.get("stopCode") != "ServiceSchedulerInitiated" or _is_unhealthy(one)]
 
     def _consul_checks(self) -> str:
         """The service's checks that don't pass in Consul."""
@@ -164,12 +191,19 @@ class Rollout:
         failing = [f"  {name}: {one.status}: {one.output}" for name, one in checks if one.status != "passing"]
         return "\n".join(["Consul's checks:", *failing]) if failing else "Consul has no failing instance of it"
 
-    def _failure(self, what: str, why: str) -> StepFailed:
+    def _task_failure(self, task: dict[str, Any]) -> StepFailed:
+        if not _is_unhealthy(task):
+            return self._failure("does not start", self._explain(task))
+        hint = "if its image has no shell, ECS can't make the check: set `check: {container: false}`"
+        return self._failure("does not become healthy", self._explain(task), hint)
+
+    def _failure(self, what: str, why: str, hint: str = "") -> StepFailed:
+        more = f"fix the cause and run `ecsconsul up` again; `ecsconsul logs {self._service.name}` shows more"
         return StepFailed(
             f"The service {self._service.name} {what}",
             where=f"step services/{self._service.name}, {self._service.path}",
             why=why,
-            hint=f"fix the cause and run `ecsconsul up` again; `ecsconsul logs {self._service.name}` shows more",
+            hint=f"{more}\n{hint}" if hint else more,
         )
 
 
@@ -219,6 +253,11 @@ def _reasons(task: Mapping[str, Any]) -> list[str]:
 def _is_permanent(task: Mapping[str, Any]) -> bool:
     reasons = " ".join(_reasons(task)).lower()
     return any(error in reasons for error in PERMANENT_ERRORS)
+
+
+def _is_unhealthy(task: Mapping[str, Any]) -> bool:
+    """Whether ECS stopped the task because its container fails the health check, a container without a shell too."""
+    return UNHEALTHY in " ".join(_reasons(task)).lower()
 
 
 def _primary(service: Mapping[str, Any]) -> Mapping[str, Any]:

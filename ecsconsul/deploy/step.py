@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
@@ -13,26 +13,67 @@ from ..aws_tags import FINGERPRINT_TAG, LAB_TAG
 from ..errors import LabError
 
 Op = Literal["create", "update", "wait", "keep", "destroy"]
+ResourceAction = Literal["add", "modify", "replace", "roll", "remove"]
 Desired = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class PropertyChange:
+    """A property of a resource that an update changes; both values are None unless both are short texts."""
+
+    name: str
+    before: str | None = None
+    after: str | None = None
+
+
+@dataclass(frozen=True)
+class ResourceChange:
+    """What an update would do to one resource inside a step, such as one of the stack's.
+
+    `roll`: the resource stays, and its instances are replaced, `batch` at a time. `causes` are the changed resources
+    that this one refers to.
+    """
+
+    resource: str
+    type: str
+    action: ResourceAction
+    properties: tuple[PropertyChange, ...] = ()
+    instances: int = 0
+    batch: int = 0
+    causes: tuple[str, ...] = ()
+
+
+def nothing_inside() -> Sequence[ResourceChange]:
+    """The preview of a step that is one resource."""
+    return ()
+
+
+@dataclass(frozen=True)
 class Actual:
-    """A resource that exists. `fingerprint` is that of the desired state it was made from; None when it has drifted."""
+    """A resource that exists. `fingerprint` is that of the desired state it was made from; None when it has drifted.
+
+    `preview` says what an update would do inside it, in that order: read-only, raises LabError if it can't be told.
+    """
 
     fingerprint: str | None
     ready: bool
     detail: str
+    preview: Callable[[], Sequence[ResourceChange]] = field(default=nothing_inside, compare=False)
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a run did, or would do, to one step."""
+    """What a run did, or would do, to one step; a plan also says what an update does inside it.
+
+    `untold` is why it can't say that.
+    """
 
     name: str
     op: Op
     detail: str
     seconds: float = 0.0
+    inside: tuple[ResourceChange, ...] = ()
+    untold: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,7 +110,7 @@ class Step(Protocol):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The names of the steps that must be done first."""
+        """The names of the steps that must be done first, as far as the lab has them."""
 
     def blockers(self) -> list[LabError]:
         """Everything that prevents a run from starting. Read-only."""

@@ -6,11 +6,12 @@ from functools import cached_property
 from typing import Any
 
 from ..aws_tags import FINGERPRINT_TAG, as_items, as_mapping, require_ownership
-from ..config.lab import Lab
+from ..config.lab import Lab, capacity_provider_of
 from ..errors import StepFailed
 from ..polling import poll_until
 from ..targets.base import Target
 from ..targets.client_errors import client_error, error_code, unless_throttled
+from .capacity_provider import delete_provider_of_no_cluster
 from .prerequisites import PREREQUISITES
 from .service_poller import is_of, services_of
 from .step import Actual, BaseStep, Report, tags_for
@@ -79,6 +80,13 @@ class ClusterStep(BaseStep):
     def destroy(self, report: Report) -> str:
         if self.inspect() is None:
             return "absent"
+        providers = (self._describe() or {}).get("capacityProviders") or ()
+        deleted = self._await_deleted(report)
+        if capacity_provider_of(self._lab.name) in providers:
+            delete_provider_of_no_cluster(self._lab, self._target, report)
+        return deleted
+
+    def _await_deleted(self, report: Report) -> str:
         try:
             poll_until(unless_throttled(lambda: self._delete(report)), self._target.polling, report.wait)
         except TimeoutError as error:

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from ..aws_tags import FINGERPRINT_TAG, as_items, as_mapping, require_ownership
 from ..config.lab import Lab
-from ..errors import StepFailed
+from ..errors import LabError, StepFailed
 from ..polling import poll_until
 from ..targets.base import Target
 from ..targets.client_errors import client_error, error_code, unless_throttled
 from ..targets.stack_states import StackState, state_of
+from .stack_diff import GROUP, StackForm, diff
 from .stack_events import StackEvents, as_subresources, describe_failure, is_of_group
-from .step import Actual, BaseStep, Report, tags_for
-from .template import resource_types, stack_template
+from .stack_parameters import kept_parameters, lab_parameters, outputs_of, parameters_of, resolved_parameters
+from .step import Actual, BaseStep, Report, ResourceChange, tags_for
+from .template import parameter_names, resource_types, stack_template
+from .template_reader import Template, TemplateUnreadable, read_template
 
 STARTED, CHANGED = "started", "changed"
 NO_UPDATES = "No updates are to be performed"
 ABSENT = "absent"
-# a parameter of the template: whether Consul demands tokens and TLS, or only accepts them
-SECURITY, ENFORCED, TRANSITION = "ConsulSecurity", "enforced", "transition"
-# another one: which secrets the instances booted with
-GENERATION = "SecretsGeneration"
 # others may change the stack between our inspection and our request, but only so often
 ATTEMPTS = 5
 BOOT_LINES = 25
@@ -57,10 +56,40 @@ class StackStep(BaseStep):
         status = stack["StackStatus"]
         outdated = state_of(status) is StackState.DEAD or "ROLLBACK" in status
         made_from = None if outdated else self._made_from(stack)
-        return Actual(made_from, state_of(status) is StackState.READY, status)
+        return Actual(made_from, state_of(status) is StackState.READY, status, lambda: self._preview(stack))
 
     def _made_from(self, stack: Mapping[str, Any]) -> str | None:
-        return _tags_of(stack).get(FINGERPRINT_TAG)
+        renewed = self._target.renewed_parameters()
+        return _tags_of(stack).get(FINGERPRINT_TAG) if renewed.items() <= parameters_of(stack).items() else None
+
+    def _preview(self, stack: Mapping[str, Any]) -> Sequence[ResourceChange]:
+        if state_of(stack["StackStatus"]) is StackState.DEAD:
+            # it is deleted, and another one created
+            return ()
+        template = self._template_of_stack()
+        old = StackForm(template, resolved_parameters(stack))
+        new = StackForm(read_template(self._template), self._all_parameters(stack, self._image_of(stack)))
+        # each group's name is an output that is called like the resource
+        groups = {name: group for name, group in outputs_of(stack).items() if _type_of(template, name) == GROUP}
+        instances = self._target.instances_of(list(groups.values()))
+        return diff(old, new, {name: instances.get(group, 0) for name, group in groups.items()})
+
+    def _template_of_stack(self) -> Template:
+        try:
+            found = self._client().get_template(StackName=self._lab.name, TemplateStage="Original")
+            return read_template(found["TemplateBody"])
+        except (client_error(), TemplateUnreadable) as error:
+            raise LabError(
+                "The stack's template can't be read",
+                where=f"stack {self._lab.name}",
+                why=str(error),
+                hint="`ecsconsul up` can update the stack nevertheless",
+            ) from error
+
+    def _image_of(self, stack: Mapping[str, Any]) -> str:
+        """Consul's image after an update, as far as the registry doesn't have to be asked for its digest."""
+        image, current = self._lab.consul_image, parameters_of(stack).get("ConsulImage", "")
+        return current if current.partition("@")[0] == image else image
 
     def apply(self, actual: Actual | None, report: Report) -> str:
         for _ in range(ATTEMPTS):
@@ -238,8 +267,8 @@ class StackStep(BaseStep):
         return next((stack for stack in stacks if stack["StackStatus"] != "DELETE_COMPLETE"), None)
 
     def _request(self, stack: Mapping[str, Any] | None, report: Report) -> dict[str, Any]:
-        image, kept = self._target.pinned_image(self._lab.consul_image, report.say), kept_parameters(stack)
-        parameters = {**self._lab_parameters(), "ConsulImage": image, **self._target.stack_parameters(), **kept}
+        image = self._target.pinned_image(self._lab.consul_image, report.say)
+        parameters = self._all_parameters(stack, image)
         return {
             "StackName": self._lab.name,
             "TemplateBody": self._template,
@@ -249,22 +278,14 @@ class StackStep(BaseStep):
             "Tags": as_items(tags_for(self._lab.name, self.desired()), key="Key", value="Value"),
         }
 
+    def _all_parameters(self, stack: Mapping[str, Any] | None, image: str) -> dict[str, str]:
+        own = {**self._lab_parameters(), "ConsulImage": image}
+        return {**own, **self._target.stack_parameters(), **kept_parameters(stack)}
+
     def _lab_parameters(self) -> dict[str, str]:
-        aws, portal = self._lab.aws, self._lab.portal
-        return {
-            "LabName": self._lab.name,
-            "EcsClusterName": self._lab.name,
-            "InstanceCount": str(self._lab.min_instances),
-            "ConsulServers": str(self._lab.consul.servers),
-            "InstanceType": aws.instance_type,
-            "ConsulImage": self._lab.consul_image,
-            **({"KeyName": aws.key_name} if aws.key_name else {}),
-            **({"SshCidr": aws.ssh_cidr} if aws.ssh_cidr else {}),
-            **({"VpcId": aws.vpc} if aws.vpc else {}),
-            **({"SubnetIds": ",".join(aws.subnets)} if aws.subnets else {}),
-            **({"PublicPort": str(portal.host_port)} if portal else {}),
-            **({"PermissionsBoundary": aws.permissions_boundary} if aws.permissions_boundary else {}),
-        }
+        """The parameters that follow from the config; not those of parts that the template doesn't have."""
+        known = parameter_names(self._template)
+        return {name: value for name, value in lab_parameters(self._lab).items() if name in known}
 
 
 class StackParametersStep(StackStep):
@@ -309,22 +330,8 @@ def _tags_of(stack: Mapping[str, Any]) -> dict[str, str]:
     return as_mapping(stack.get("Tags"), key="Key", value="Value")
 
 
-def parameters_of(stack: Mapping[str, Any]) -> dict[str, str]:
-    """The parameters of a stack as CloudFormation describes it."""
-    return as_mapping(stack.get("Parameters"), key="ParameterKey", value="ParameterValue")
-
-
-def kept_parameters(stack: Mapping[str, Any] | None) -> dict[str, str]:
-    """The parameters that an update keeps as they are; what they say is not in the config.
-
-    A new lab demands tokens and TLS; one of a version without them accepts them first, and only ConsulSecurityStep ends
-    that. `rotate` sets the generation of the secrets.
-    """
-    if stack is None:
-        return {SECURITY: ENFORCED}
-    known = parameters_of(stack)
-    generation = {GENERATION: known[GENERATION]} if known.get(GENERATION) else {}
-    return {SECURITY: known.get(SECURITY, TRANSITION), **generation}
+def _type_of(template: Template, resource: str) -> str:
+    return str(template["Resources"].get(resource, {}).get("Type"))
 
 
 def _report_events(events: StackEvents, report: Report) -> None:

@@ -12,6 +12,7 @@ from ..config.scalars import LAB_PORT
 from ..targets.base import Target, TaskSecrets
 from ..targets.client_errors import items_of
 from .batching import DELETE_TASK_DEFINITIONS_MAX, in_chunks
+from .container_check import container_check
 from .step import Actual, BaseStep, Report, tags_for
 
 
@@ -130,7 +131,7 @@ def _essence(definition: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide how a task runs, without those that AWS adds or reorders."""
     volumes = [(one["name"], (one.get("host") or {}).get("sourcePath")) for one in definition.get("volumes") or ()]
     containers = [_essence_of_container(container) for container in definition["containerDefinitions"]]
-    settings = {"network": definition.get("networkMode"), "role": definition.get("executionRoleArn")}
+    settings = {"network": definition.get("networkMode"), "role": definition.get("executionRoleArn") or None}
     return {**settings, "volumes": volumes, "containers": containers}
 
 
@@ -147,6 +148,7 @@ def _essence_of_container(container: Mapping[str, Any]) -> dict[str, Any]:
         "secrets": as_mapping(container.get("secrets"), key="name", value="valueFrom"),
         "mounts": mounts,
         "logs": (logs.get("logDriver"), logs.get("options") or {}),
+        "health": container.get("healthCheck"),
     }
 
 
@@ -154,6 +156,7 @@ def container_definition(service: ServiceSpec, image: str) -> dict[str, Any]:
     """The lab's container definition, with the metadata from which Registrator registers the container."""
     environment = {**_port_variable(service), **service.environment, **registrator_metadata(service)}
     mapping = {"containerPort": service.port, "protocol": "tcp"}
+    check = container_check(service)
     if service.host_port:
         mapping["hostPort"] = service.host_port
     return {
@@ -164,6 +167,7 @@ def container_definition(service: ServiceSpec, image: str) -> dict[str, Any]:
         "essential": True,
         "portMappings": [mapping],
         "environment": as_items(environment, key="name"),
+        **({"healthCheck": check} if check else {}),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..config.lab import Lab, ServiceSpec
 from ..errors import LabError
 from ..targets.base import Target
 from ..targets.client_errors import client_error, error_code
+from .capacity_provider import CAPACITY_PROVIDER, strategy_of
 from .rollout import Rollout, counts, has_failed, is_stable
 from .service_poller import ServicePoller
 from .step import Actual, BaseStep, Report, fingerprint, tags_for
@@ -27,6 +28,17 @@ ROLLING = {
     "maximumPercent": 200,
     "deploymentCircuitBreaker": {"enable": True, "rollback": True},
 }
+# Over the zones first, then over each zone's instances; and if a zone has lost its tasks, they go back when it can.
+# Changing either moves no task: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateService.html
+PLACEMENT = {
+    "placementStrategy": [
+        {"type": "spread", "field": "attribute:ecs.availability-zone"},
+        {"type": "spread", "field": "instanceId"},
+    ],
+    "availabilityZoneRebalancing": "ENABLED",
+}
+# how long a new task may fail the load balancer's health checks, in seconds: an image without its layers takes a while
+LOAD_BALANCER_GRACE = 60
 # how long to wait for tasks that a dead instance can't report as stopped, in seconds
 DRAIN_TIMEOUT = 180.0
 
@@ -37,14 +49,17 @@ def desired_count(service: ServiceSpec) -> int:
 
 
 def scheduling(lab: Lab, service: ServiceSpec) -> dict[str, Any]:
-    """The part of CreateService and UpdateService that says how many tasks run and how they are replaced."""
+    """The part of CreateService and UpdateService that says how many tasks run, where, and how they are replaced.
+
+    While instances are replaced, one more than `max_instances` may be there for a while, and nothing relies on it.
+    """
     count = desired_count(service)
     deployment: dict[str, Any] = dict(ROLLING)
     if service.host_port is not None and count and count >= lab.max_instances:
         # With a task at a fixed port of every instance, one must stop before another can start. ECS rounds the
         # minimum up, to all tasks but one.
         deployment["minimumHealthyPercent"] = 100 * (count - 1) // count
-    return {"desiredCount": count, "deploymentConfiguration": deployment}
+    return {"desiredCount": count, "deploymentConfiguration": deployment, **PLACEMENT}
 
 
 class ServiceStep(BaseStep):
@@ -54,7 +69,7 @@ class ServiceStep(BaseStep):
         self, lab: Lab, service: ServiceSpec, task: TaskDefinitionStep, target: Target, poller: ServicePoller
     ) -> None:
         self.name = f"services/{service.name}"
-        self.needs = ("stack", task.name)
+        self.needs = ("stack", CAPACITY_PROVIDER, task.name)
         self._lab = lab
         self._service = service
         self._task = task
@@ -63,15 +78,39 @@ class ServiceStep(BaseStep):
 
     @cached_property
     def _desired(self) -> dict[str, Any]:
-        return {"serviceName": self._service.name, "taskDefinition": self._task.fingerprint, **self.scheduling()}
+        strategy = {"capacityProviderStrategy": self.capacity()} if self.capacity() else {}
+        group = self._target.target_group(self._service.name)
+        balanced = {"targetGroup": group} if group else {}
+        named = {"serviceName": self._service.name, "taskDefinition": self._task.fingerprint}
+        return {**named, **self.scheduling(), **strategy, **balanced}
 
     def scheduling(self) -> dict[str, Any]:
-        """How many tasks run, and how they are replaced."""
+        """How many tasks run, where, and how they are replaced."""
         return scheduling(self._lab, self._service)
 
-    def placement(self) -> dict[str, Any]:
+    def capacity(self) -> list[dict[str, Any]]:
+        """The capacity provider strategy; empty for the launch type EC2."""
+        return strategy_of(self._lab)
+
+    def kind(self) -> dict[str, Any]:
         """The settings that only CreateService accepts."""
-        return {"placementStrategy": [{"type": "spread", "field": "instanceId"}]}
+        return {"launchType": "EC2"}
+
+    def load_balancing(self, actual: Mapping[str, Any]) -> dict[str, Any]:
+        """The part of CreateService and UpdateService that changes which target group the tasks join; often empty.
+
+        Sending it starts a deployment, changed or not, and an empty list leaves the target group:
+        https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateService.html
+        """
+        output = self._target.target_group(self._service.name)
+        group = self._target.stack_output(output) if output else None
+        if [one.get("targetGroupArn") for one in actual.get("loadBalancers") or ()] == ([group] if group else []):
+            return {}
+        if group is None:
+            return {"loadBalancers": []}
+        container = {"containerName": self._service.name, "containerPort": self._service.port}
+        joined = [{"targetGroupArn": group, **container}]
+        return {"loadBalancers": joined, "healthCheckGracePeriodSeconds": LOAD_BALANCER_GRACE}
 
     def inspect(self) -> Actual | None:
         service = self._poller.describe(self._service.name)
@@ -95,7 +134,7 @@ class ServiceStep(BaseStep):
 
     def _write(self, arn: str | None, report: Report) -> dict[str, Any]:
         """Create or update the service; returns ECS's description of it."""
-        tags = as_items({**tags_for(self._lab.name, self.desired()), TASK_DEFINITION_TAG: str(arn)})
+        tags = {**tags_for(self._lab.name, self.desired()), TASK_DEFINITION_TAG: str(arn)}
         request = {"cluster": self._lab.name, "taskDefinition": arn, **self.scheduling()}
         service = self._poller.describe(self._service.name)
         if service and service["status"] == "DRAINING":
@@ -103,32 +142,49 @@ class ServiceStep(BaseStep):
             await_deleted(self._service.name, self._poller, report)
             service = None
         if service is None:
-            created = self._create(request, tags)
-            if created:
-                return created
-            service = self._poller.describe(self._service.name)
+            service = self._create(request, tags)
+            if service and not self.capacity():
+                return service
+            service = service or self._poller.describe(self._service.name)
         if service is None:
             raise LabError(f"Someone deleted the service {self._service.name} while it was being created")
         return self._update(service, request, tags)
 
-    def _create(self, request: dict[str, Any], tags: list[dict[str, str]]) -> dict[str, Any] | None:
-        """The created service; None when another `up` created it first."""
-        extra = {"serviceName": self._service.name, "launchType": "EC2", "clientToken": uuid.uuid4().hex, "tags": tags}
+    def _create(self, request: dict[str, Any], tags: dict[str, str]) -> dict[str, Any] | None:
+        """The created service; None when another `up` created it first.
+
+        One that is created with a capacity provider has no launch type to go back to, so it gets the launch type first,
+        and no tasks until it is updated; without a fingerprint, for the next `up` if this one is killed meanwhile.
+        https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-ecs-service.html
+        """
+        if self.capacity():
+            request = {**request, "desiredCount": 0}
+            tags = {name: text for name, text in tags.items() if name != FINGERPRINT_TAG}
+        extra = {"serviceName": self._service.name, "clientToken": uuid.uuid4().hex, "tags": as_items(tags)}
         try:
-            created = self._target.client("ecs").create_service(**request, **self.placement(), **extra)
+            created = self._target.client("ecs").create_service(
+                **request, **self.kind(), **self.load_balancing({}), **extra
+            )
         except client_error() as error:
             if error_code(error) != "InvalidParameterException" or self._poller.describe(self._service.name) is None:
                 raise
             return None
         return dict(created["service"])
 
-    def _update(self, service: dict[str, Any], request: dict[str, Any], tags: list[dict[str, str]]) -> dict[str, Any]:
-        """The updated service. Raises LabError when it isn't the lab's."""
+    def _update(self, service: dict[str, Any], request: dict[str, Any], tags: dict[str, str]) -> dict[str, Any]:
+        """The updated service. Raises LabError when it isn't the lab's.
+
+        ECS changes what a service runs on, in either direction, only together with a new deployment.
+        https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateService.html
+        """
         claim_service(self._lab, service)
         ecs = self._target.client("ecs")
-        retry = has_failed(service)
-        updated = ecs.update_service(service=self._service.name, forceNewDeployment=retry, **request)
-        ecs.tag_resource(resourceArn=service["serviceArn"], tags=tags)
+        moves = _providers(service.get("capacityProviderStrategy")) != _providers(self.capacity())
+        strategy = {"capacityProviderStrategy": self.capacity()} if moves else {}
+        force = has_failed(service) or moves
+        request |= {**strategy, **self.load_balancing(service)}
+        updated = ecs.update_service(service=self._service.name, forceNewDeployment=force, **request)
+        ecs.tag_resource(resourceArn=service["serviceArn"], tags=as_items(tags))
         return dict(updated["service"])
 
     def _is_unchanged(self, service: Mapping[str, Any], tags: Mapping[str, str]) -> bool:
@@ -137,8 +193,9 @@ class ServiceStep(BaseStep):
         A failed deployment counts as changed, so that it is tried again: its cause may lie outside of the config.
         """
         same_definition = service["taskDefinition"] == tags.get(TASK_DEFINITION_TAG) and not has_failed(service)
+        same_group = not self.load_balancing(service)
         same_count = service["desiredCount"] == self.scheduling().get("desiredCount", service["desiredCount"])
-        return bool(same_definition and same_count and service["status"] == "ACTIVE")
+        return bool(same_definition and same_group and same_count and service["status"] == "ACTIVE")
 
 
 class ScaleStep(BaseStep):
@@ -182,6 +239,11 @@ class ScaleStep(BaseStep):
             )
         claim_service(self._lab, service)
         return service
+
+
+def _providers(strategy: Sequence[Mapping[str, Any]] | None) -> list[str]:
+    """The providers of a strategy, to which ECS adds what was left out."""
+    return [one["capacityProvider"] for one in strategy or ()]
 
 
 def delete_service(lab: Lab, name: str, target: Target, poller: ServicePoller, report: Report) -> str:

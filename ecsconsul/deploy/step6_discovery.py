@@ -116,9 +116,14 @@ class DiscoveryStep(BaseStep):
             yield _checks(name, self._passing[name], instances[name])
             if endpoints is not None:
                 yield from _unjoined(instances[name], endpoints.get(name, []))
-            lines = self._target.last_lines(name, LOG_LINES)[-LOG_LINES:]
-            if lines:
-                yield from (f"last log lines of {name}:", *(f"  {line.text}" for line in lines))
+            yield from self._log(name)
+
+    def _log(self, service: str) -> list[str]:
+        try:
+            lines = self._target.last_lines(service, LOG_LINES)[-LOG_LINES:]
+        except LabError as error:
+            return [str(error)]
+        return [f"last log lines of {service}:", *(f"  {line.text}" for line in lines)] if lines else []
 
     def _endpoints(self) -> Mapping[str, list[Endpoint]] | None:
         """Each service's endpoints; None if ECS can't be asked, which must not hide what is known already."""

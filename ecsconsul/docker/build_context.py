@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 
 from ..errors import LabError
@@ -28,12 +29,26 @@ def files(folder: Path) -> list[Path]:
     if ignore.is_file():
         from docker.utils.build import exclude_paths
 
-        patterns = [line.strip() for line in ignore.read_text().splitlines()]
-        kept = exclude_paths(str(folder), [line for line in patterns if line and not line.startswith("#")])
+        kept = exclude_paths(str(folder), _patterns(ignore))
         paths = [folder / name for name in kept if not _is_noise(Path(name).parts)]
     else:
         paths = _walk(folder)
     return sorted(path for path in paths if path.is_symlink() or path.is_file())
+
+
+def copyable(folder: Path) -> list[Path]:
+    """The files that COPY can copy: not a Dockerfile that .dockerignore excludes, though it's read."""
+    ignore = folder / ".dockerignore"
+    if not ignore.is_file():
+        return files(folder)
+    patterns = [one.lstrip("/").removeprefix("**/") for one in _patterns(ignore)]
+    excluded = {name for name in ("Dockerfile", ".dockerignore") if any(fnmatch(name, one) for one in patterns)}
+    return [path for path in files(folder) if path.parent != folder or path.name not in excluded]
+
+
+def _patterns(ignore: Path) -> list[str]:
+    lines = (line.strip() for line in ignore.read_text().splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def source_hash(folder: Path, build_args: Mapping[str, str] | None = None) -> str:

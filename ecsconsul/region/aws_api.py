@@ -11,7 +11,8 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .ecs.api import ApiError, EcsApi
+from .ecs.api import EcsApi
+from .ecs.request_fields import ApiError
 from .ecs.state import Ecs
 from .moto import Moto
 from .request_guard import SERVICE
@@ -31,6 +32,11 @@ class AwsApi:
         self._ecs = ecs
         self._api = EcsApi(ecs)
         self._instances_changed = instances_changed
+        # what moto answers, but accepts too much of
+        self._checks = {
+            "DeleteCluster": self._require_empty_cluster,
+            "PutClusterCapacityProviders": self._api.check_cluster_providers,
+        }
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -62,8 +68,8 @@ class AwsApi:
             with self._ecs.lock:
                 if own:
                     return _respond(start_response, own(request))
-                if operation == "DeleteCluster":
-                    self._require_empty_cluster(request)
+                if check := self._checks.get(operation):
+                    check(request)
         except ApiError as error:
             return _fail(start_response, error.kind, str(error))
         environ["wsgi.input"] = io.BytesIO(body)

@@ -12,7 +12,7 @@ from ..errors import Unreachable
 from ..registrator.consul_client import ConsulClient
 from .consul_acl import ConsulAcl
 from .ecs import scheduler
-from .ecs.model import DRAINING, STOPPED, ContainerInstance, Service, Task
+from .ecs.model import ACTIVE, DRAINING, STOPPED, ContainerInstance, Service, Task
 from .ecs.placement import Unplaceable
 from .ecs.state import Ecs
 from .registrators import Registrators
@@ -41,7 +41,10 @@ class ControlLoop:
         self._instances: dict[str, Ec2Instance] = {}
         self._supervisors: dict[str, TaskSupervisor] = {}
         self._closing = threading.Event()
+        # notified after each pass
+        self.passed = threading.Condition(ecs.lock)
         self.on_pass: Callable[[], None] = lambda: None
+        self.awaits_capacity: Callable[[Service], bool] = lambda service: False
         self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
 
     def start(self) -> None:
@@ -65,6 +68,26 @@ class ControlLoop:
         with self._ecs.lock:
             self._instances.pop(instance.instance_id, None)
 
+    def drain_instance(self, instance_id: str, seconds: float) -> bool:
+        """Drain an instance; True once no task is left on it, False when some are after that many seconds.
+
+        Without another instance that takes tasks there is nowhere to go: the tasks of services stay, and it's False.
+        """
+        with self.passed:
+            instance = self._ecs.instance(instance_id)
+            if instance and instance.status == ACTIVE:
+                self._ecs.set_instance_status(instance, DRAINING)
+            self.passed.wait_for(lambda: self._closing.is_set() or not self._drains(instance_id), seconds)
+            return not self._is_busy(instance_id)
+
+    def _drains(self, instance_id: str) -> bool:
+        instance = self._ecs.instance(instance_id)
+        others = self._ecs.instances_of(instance.cluster) if instance else []
+        return self._is_busy(instance_id) and any(other.status == ACTIVE for other in others)
+
+    def _is_busy(self, instance_id: str) -> bool:
+        return any(task.last_status != STOPPED for task in self._ecs.tasks_on(instance_id))
+
     def use_token(self, token: str) -> None:
         """Let all Registrators send this Consul token."""
         self._registrators.use_token(token)
@@ -74,6 +97,8 @@ class ControlLoop:
         self._closing.set()
         self._ecs.changed.set()
         self._thread.join()
+        with self.passed:
+            self.passed.notify_all()
         supervisors = self._all_supervisors()
         for supervisor in supervisors:
             supervisor.request_stop(hurry=True)
@@ -114,6 +139,7 @@ class ControlLoop:
             self._reconcile_tasks()
             self._ecs.forget_old_tasks()
             self.on_pass()
+            self.passed.notify_all()
 
     def _seconds_until_next_start(self) -> float | None:
         """Seconds until a throttled service may start a task again."""
@@ -132,6 +158,7 @@ class ControlLoop:
         if plan.stop:
             stopped = _task_list(task for task, _ in plan.stop)
             self._ecs.event(service, f"has stopped {len(plan.stop)} running tasks: {stopped}.")
+        service.unplaced = False
         started = [task for task in (self._start_task(service) for _ in range(plan.start)) if task]
         if started:
             self._ecs.event(service, f"has started {len(started)} tasks: {_task_list(started)}.")
@@ -144,6 +171,10 @@ class ControlLoop:
         placed = self._ecs.add_task(service.cluster, definition, group, overrides={}, service=service)
         if not isinstance(placed, Unplaceable):
             return placed
+        service.unplaced = True
+        if self.awaits_capacity(service):
+            # In AWS the task is PROVISIONING, and there is no event.
+            return None
         unable = "was unable to place a task because no container instance met all of its requirements."
         self._ecs.event(service, f"{unable} Reason: {placed.reason}.")
         return None
@@ -194,7 +225,8 @@ class ControlLoop:
             primary.rollout_state, primary.updated_at = "COMPLETED", time.time()
             primary.rollout_reason = f"ECS deployment {primary.id} completed."
             self._ecs.event(service, f"(deployment {primary.id}) deployment completed.")
-            self._ecs.event(service, "has reached a steady state.")
+        # recorded once, and again after each change, as when tasks have left a draining instance
+        self._ecs.event(service, "has reached a steady state.")
 
     def _reconcile_tasks(self) -> None:
         """Start new tasks, stop those that are no longer desired, forget those that have stopped."""

@@ -34,6 +34,7 @@ FIRST_RESTART_DELAY, MAX_RESTART_DELAY, STABLE_AFTER = 0.1, 60.0, 10.0
 LEAVE_TIMEOUT = 15.0
 ACL_TIMEOUT = 60.0
 LEADER_TIMEOUT = 10.0
+RESTART_TIMEOUT = 30.0
 
 
 class Ec2Instances:
@@ -125,6 +126,17 @@ class Ec2Instances:
         for instance in instances:
             with closing(ConsulClient(instance.http, lab_secrets.token(MANAGEMENT))) as consul:
                 consul.put("/v1/agent/token/agent", {"Token": lab_secrets.token(AGENT)})
+
+    def restart_servers(self) -> None:
+        """Kill each server and wait until it's back, one after another, so that several keep their quorum.
+
+        The new leader makes the management token of its configuration, and all agents compare their services with the
+        servers' when they meet one again. Otherwise they do so about once a minute.
+        """
+        for server in self.servers():
+            if server.agent:
+                server.agent.kill_process()
+                _await_restart(server)
 
     def close(self) -> None:
         """Kill all agents; none has to leave the cluster, since the whole lab stops."""
@@ -231,6 +243,20 @@ def _await_leader(instance: Ec2Instance) -> None:
                 log.info("Consul on %s cannot name a leader: %s", instance.instance_id, error)
             # Consul has no event for an election.
             time.sleep(0.1)
+
+
+def _await_restart(server: Ec2Instance) -> None:
+    """Wait until a server that was killed answers again and knows a leader."""
+    end = time.monotonic() + RESTART_TIMEOUT
+    with closing(ConsulClient(server.http)) as consul:
+        while time.monotonic() < end and not server.stopping.wait(0.05):
+            try:
+                if consul.leader():
+                    return
+            except LabError:
+                # It isn't listening yet, which nothing tells.
+                continue
+    log.error("the Consul server %s isn't back after its restart", server.instance_id)
 
 
 def new_instance_id() -> str:

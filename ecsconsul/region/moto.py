@@ -1,4 +1,4 @@
-"""The only module that uses moto: its AWS API as a WSGI application, and the state that the region reads from it."""
+"""moto's AWS API as a WSGI application, and the state that the region reads from it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .auto_scaling import AutoScaling, Group, fix_groups
 from .botocore_models import decode_models_quickly
 
 ACCOUNT = "123456789012"
@@ -19,12 +20,18 @@ _SERVICES = ("ecs", "ec2", "cloudformation", "iam", "autoscaling", "ssm", "logs"
 
 @dataclass(frozen=True)
 class MotoInstance:
-    """An EC2 instance that runs according to moto. `cpu` is in ECS's units (1,024 per core), `memory` in MiB."""
+    """An EC2 instance that runs according to moto. `cpu` is in ECS's units (1,024 per core), `memory` in MiB.
+
+    `leaving`: its Auto Scaling group no longer wants it, and it waits for `terminate`.
+    """
 
     id: str
     tags: dict[str, str]
     cpu: int
     memory: int
+    zone: str = ""
+    kind: str = ""
+    leaving: bool = False
 
 
 class Moto:
@@ -42,7 +49,7 @@ class Moto:
 
         # moto calls this function of its module for the id of each new instance.
         instances.random_instance_id = next_instance_id  # type: ignore[attr-defined]
-        _fix_group_updates()
+        fix_groups()
         self.region = region
         self.lock = threading.RLock()
         self._serves = functools.lru_cache(maxsize=256)(self._has_backend)
@@ -76,7 +83,6 @@ class Moto:
         import moto.cloudformation.parsing  # noqa: F401
 
         _backend("ec2", self.region)._create_default_encryption_key()
-        _backend("ssm", self.region).get_parameter(_AMI_PARAMETER)
 
     def find(self, cluster: str, task_definition: str) -> tuple[bool, dict[str, Any] | None]:
         """Whether the cluster exists, and the task definition with this family, family:revision or ARN, if any."""
@@ -84,6 +90,24 @@ class Moto:
             found = _backend("ecs", self.region).clusters.get(cluster)
             definition = self.task_definition(task_definition) if task_definition else None
             return found is not None and found.status == "ACTIVE", copy.deepcopy(definition[0]) if definition else None
+
+    def providers_of(self, cluster: str) -> tuple[list[str], list[dict[str, Any]]]:
+        """The names of a cluster's capacity providers, and its default strategy."""
+        with self.lock:
+            found = _backend("ecs", self.region).clusters.get(cluster)
+            names = [name.rpartition("/")[2] for name in getattr(found, "capacity_providers", None) or ()]
+            return names, list(getattr(found, "default_capacity_provider_strategy", None) or ())
+
+    def clusters_with_provider(self, provider: str) -> list[str]:
+        """The names of the clusters that use a capacity provider."""
+        with self.lock:
+            clusters = _backend("ecs", self.region).clusters.values()
+            active = [one.name for one in clusters if one.status == "ACTIVE"]
+            return [name for name in active if provider in self.providers_of(name)[0]]
+
+    def has_group(self, name_or_arn: str) -> bool:
+        """Whether there is such an Auto Scaling group."""
+        return self.group(name_or_arn) is not None
 
     def task_definition(self, name: str) -> tuple[dict[str, Any], list[dict[str, str]]] | None:
         """A task definition as the API describes it, and its tags; None when there is none.
@@ -115,7 +139,38 @@ class Moto:
     def instances(self) -> list[MotoInstance]:
         """The running instances."""
         with self.lock:
-            return [self._instance(one) for one in _backend("ec2", self.region).all_running_instances()]
+            leaving = self._groups().leaving()
+            return [self._instance(one, leaving) for one in _backend("ec2", self.region).all_running_instances()]
+
+    def hold_leaving(self) -> None:
+        """From now on, let ECS instances that leave an Auto Scaling group wait until `terminate`."""
+        with self.lock:
+            self._groups().hold_leaving()
+
+    def terminate(self, instance_id: str) -> None:
+        """Terminate an instance that is leaving its Auto Scaling group; nothing if it is gone."""
+        with self.lock:
+            self._groups().terminate(instance_id)
+
+    def group(self, name_or_arn: str) -> Group | None:
+        """An Auto Scaling group, if it exists."""
+        with self.lock:
+            return self._groups().group(name_or_arn)
+
+    def grow(self, group: str, desired: int) -> None:
+        """Launch instances of an Auto Scaling group, unless it wants as many already."""
+        with self.lock:
+            found = self._groups().group(group)
+            if found and found.desired < desired <= found.maximum:
+                self._groups().set_desired(group, desired)
+
+    def remove_from_group(self, instance_id: str) -> None:
+        """Let an instance leave its Auto Scaling group, which gets smaller."""
+        with self.lock:
+            self._groups().remove(instance_id)
+
+    def _groups(self) -> AutoScaling:
+        return AutoScaling(_backend("autoscaling", self.region))
 
     def default_network(self) -> tuple[str, tuple[str, ...]]:
         """The ids of the default VPC and of its subnets."""
@@ -133,47 +188,17 @@ class Moto:
                     for interface in one.nics.values():
                         interface.private_ip_address = address
 
-    def _instance(self, one: Any) -> MotoInstance:
+    def _instance(self, one: Any, leaving: set[str]) -> MotoInstance:
         from moto.ec2.models.instance_types import INSTANCE_TYPES
 
         kind = INSTANCE_TYPES[one.instance_type]
         # The ECS agent reserves 32 MiB or more of an instance's memory for the system.
         memory = int(kind["MemoryInfo"]["SizeInMiB"]) * 95 // 100
         tags = {tag["key"]: tag["value"] for tag in one.get_tags()}
-        return MotoInstance(one.id, tags, int(kind["VCpuInfo"]["DefaultVCpus"]) * 1024, memory)
+        cpu = int(kind["VCpuInfo"]["DefaultVCpus"]) * 1024
+        return MotoInstance(one.id, tags, cpu, memory, one.placement.zone, one.instance_type, one.id in leaving)
 
 
-def _fix_group_updates() -> None:
-    """Make a stack update change an Auto Scaling group in place; moto would replace it and all its instances."""
-    from moto.autoscaling.models import FakeAutoScalingGroup
-
-    def update(
-        cls: Any,
-        /,
-        original_resource: Any,
-        new_resource_name: str,
-        cloudformation_json: Any,
-        *context: str,
-        **more: str,
-    ) -> Any:
-        properties = cloudformation_json["Properties"]
-        original_resource.update(
-            availability_zones=[],
-            desired_capacity=int(properties["DesiredCapacity"]),
-            max_size=int(properties["MaxSize"]),
-            min_size=int(properties["MinSize"]),
-            launch_config_name="",
-            launch_template=properties["LaunchTemplate"],
-            vpc_zone_identifier=",".join(properties["VPCZoneIdentifier"]),
-            health_check_period=None,
-            health_check_type=None,
-        )
-        return original_resource
-
-    FakeAutoScalingGroup.update_from_cloudformation_json = classmethod(update)  # type: ignore[assignment, method-assign]
-
-
-_AMI_PARAMETER = "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id"
 _BARE = {
     "HTTP_HOST": "127.0.0.1",
     "PATH_INFO": "/",

@@ -22,22 +22,22 @@ from ..errors import LabError
 from .aws_api import AwsApi
 from .consul_acl import ConsulAcl
 from .control_loop import ControlLoop
-from .ecs.model import RUNNING, ContainerInstance, Task, fixed_ports
+from .ecs.model import RUNNING, Task, fixed_ports
 from .ecs.state import Ecs
+from .instance_lifecycle import InstanceLifecycle
 from .instances import Ec2Instances
-from .moto import Moto, MotoInstance
+from .managed_scaling import ManagedScaling
+from .moto import Moto
 from .port_forwarder import Endpoint, PortForwarder
 from .replays import UsedSignatures
 from .request_auth import RequestAuth
 from .request_guard import RequestGuard
 from .runtimes.addresses import LOOPBACK
-from .runtimes.interface import ROLES, Ec2Instance, Role, Runtime
+from .runtimes.interface import Ec2Instance, Runtime
 from .runtimes.lab_dir import DOCKER, AccessKey, LabDir, RegionInfo, RegionSpec
+from .scheduled_snapshots import ScheduledSnapshots
 
 log = logging.getLogger(__name__)
-
-JOIN_TIMEOUT = 10.0
-ROLE_TAG, CLUSTER_TAG = "ecsconsul:role", "ecsconsul:cluster"
 
 
 class Region:
@@ -54,10 +54,10 @@ class Region:
         self._acl = ConsulAcl(self._secrets)
         agents, servers = self._runtime.consul_agents, spec.consul_servers
         self._instances = Ec2Instances(lab_dir, agents, version, servers, self._secrets, self._acl)
-        self._instances_lock = threading.Lock()
         self._info_lock = threading.Lock()
         self._info: RegionInfo | None = None
         self._published: RegionInfo | None = None
+        self._snapshots = ScheduledSnapshots(lab_dir, self._consul_address, lambda: self._secrets)
 
     def run(self, ready: IO[str]) -> None:
         """Serve until SIGTERM; writes a line to `ready` when the API listens."""
@@ -68,7 +68,13 @@ class Region:
         self._control_loop = ControlLoop(self._ecs, self._runtime.containers, self._lab_dir, self._acl, token)
         self._forwarder = PortForwarder(self._endpoints_of_port)
         self._control_loop.on_pass = self._forward_ports
+        self._lifecycle = InstanceLifecycle(
+            self._moto, self._ecs, self._control_loop, self._instances, self._instances_changed
+        )
+        self._moto.hold_leaving()
+        self._scaling = ManagedScaling(self._ecs, self._control_loop, self._moto, self._lifecycle.reconcile)
         self._control_loop.start()
+        self._scaling.start()
         from .api_server import ApiServer, listen
 
         with listen() as listening:
@@ -80,17 +86,28 @@ class Region:
             ready.write("ready\n")
             ready.flush()
         _on_terminate(server.shutdown)
-        signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=self._reload_secrets, daemon=True).start())
+        _on_signal(signal.SIGHUP, self._reload_secrets)
+        _on_signal(signal.SIGUSR1, self._get_over_restore)
+        _on_signal(signal.SIGUSR2, self._snapshots.wake)
+        self._snapshots.start()
         try:
             server.serve_forever(poll_interval=0.1)
         finally:
             server.server_close()
-            for part in (self._control_loop, self._forwarder, self._instances, self._runtime):
+            parts = (
+                self._snapshots,
+                self._scaling,
+                self._control_loop,
+                self._forwarder,
+                self._instances,
+                self._runtime,
+            )
+            for part in parts:
                 part.close()
 
     def _guard(self, port: int) -> RequestGuard:
         """The AWS API, for requests that are signed with the lab's key."""
-        api = AwsApi(self._moto, self._ecs, self._reconcile_instances)
+        api = AwsApi(self._moto, self._ecs, self._lifecycle.reconcile)
         auth = RequestAuth(self._key, self._spec.region, self._moto.serves)
         used = UsedSignatures(since=0 if self._spec.key_is_new else self._started)
         return RequestGuard(api, auth, used, port)
@@ -143,48 +160,22 @@ class Region:
         self._secrets = found
         self._publish_info()
 
-    def _reconcile_instances(self) -> None:
-        """Launch each new EC2 instance of the lab, and terminate those that are gone."""
-        with self._instances_lock:
-            desired = {one.id: one for one in self._moto.instances() if one.tags.get(ROLE_TAG) in ROLES}
-            known = {instance.instance_id: instance for instance in self._instances.all()}
-            for instance_id in known.keys() - desired.keys():
-                self._terminate(known[instance_id])
-            new = [one for one in desired.values() if one.id not in known]
-            joining = [self._launch(one) for one in sorted(new, key=lambda one: one.tags[ROLE_TAG])]
+    def _get_over_restore(self) -> None:
+        """Restart Consul's servers with the secrets of now, and publish that it's done."""
+        # The restored data may lack the tokens of tasks that run.
+        self._acl.use(self._secrets)
+        self._instances.restart_servers()
+        if self._info:
+            self._info = replace(self._info, restores=self._info.restores + 1)
+        self._publish_info()
+
+    def _consul_address(self) -> str:
+        """The host:port of Consul's HTTP API, once there is one and it knows the lab's tokens; "" before."""
+        return self._published.consul_http if self._published and self._acl.ready.is_set() else ""
+
+    def _instances_changed(self) -> None:
         self._forward_ports()
         self._publish_info()
-        # A stack completes once its instances have signalled; so wait, and let tasks spread over all of them.
-        end = time.monotonic() + JOIN_TIMEOUT
-        for thread in joining:
-            thread.join(max(0.0, end - time.monotonic()))
-
-    def _launch(self, one: MotoInstance) -> threading.Thread:
-        """Launch an instance; the thread ends when it has joined its cluster."""
-        role: Role = "consul-server" if one.tags[ROLE_TAG] == "consul-server" else "ecs-instance"
-        instance = self._instances.launch(one.id, role)
-        self._moto.set_address(one.id, instance.address)
-        joining = threading.Thread(target=self._join_cluster, args=(instance, one), daemon=True)
-        joining.start()
-        return joining
-
-    def _join_cluster(self, instance: Ec2Instance, one: MotoInstance) -> None:
-        """Register an instance with its ECS cluster once its Consul agent answers, as the boot script does."""
-        if not self._control_loop.await_agent(instance):
-            log.error("the Consul agent of %s does not answer", one.id)
-            return
-        if instance.role != "ecs-instance":
-            return
-        cluster = one.tags.get(CLUSTER_TAG, "default")
-        arn = self._ecs.arn("container-instance", cluster, one.id.removeprefix("i-").zfill(32))
-        container_instance = ContainerInstance(one.id, arn, cluster, instance.host_address, one.cpu, one.memory)
-        self._control_loop.add_instance(instance, container_instance)
-
-    def _terminate(self, instance: Ec2Instance) -> None:
-        # An instance whose agent has just answered must not join after it was removed.
-        instance.stopping.set()
-        self._control_loop.remove_instance(instance)
-        self._instances.terminate(instance.instance_id)
 
     def _forward_ports(self) -> None:
         """Forward each fixed host port that an active service asks for, and that of a Consul behind a Unix socket."""
@@ -224,6 +215,11 @@ def _runtime(spec: RegionSpec, lab_dir: LabDir) -> Runtime:
     from .runtimes.processes.runtime import ProcessRuntime
 
     return ProcessRuntime(lab_dir, spec.consul_binary, shared_address=spec.shared_address)
+
+
+def _on_signal(number: signal.Signals, do: Callable[[], None]) -> None:
+    """Do it in a thread of its own: a handler interrupts the main thread anywhere, even while it holds a lock."""
+    signal.signal(number, lambda *_: threading.Thread(target=do, daemon=True).start())
 
 
 def _on_terminate(shut_down: Callable[[], None]) -> None:

@@ -122,14 +122,19 @@ class Endpoint:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def check_of(metadata: Metadata, endpoint: Endpoint, port: str) -> tuple[Check | None, list[Note]]:
+def check_of(
+    metadata: Metadata, endpoint: Endpoint, port: str, *, is_tcp: bool = True
+) -> tuple[Check | None, list[Note]]:
     """The first check that is set, in Registrator's order, and a note for each option that Consul would refuse.
 
+    Where nothing answers by TCP, a check that needs it would fail for ever, so there is none, and a note says so.
     Raises CheckUnusable if the check itself is invalid.
     """
     kind = next((kind for kind in _KINDS if metadata.get(kind)), None)
     if kind is None:
         return None, []
+    if not is_tcp and kind not in _WITHOUT_CONNECTION:
+        return None, [Note(port, f"{kind} left out", "it needs TCP; use check_script or check_ttl for a UDP port")]
     check = _KINDS[kind](metadata, endpoint)
     check, notes = _with_options(check, metadata, port)
     if _SHELL_OPERATORS.intersection(check.args):
@@ -196,6 +201,9 @@ _KINDS: Mapping[str, Callable[[Metadata, Endpoint], Check]] = {
     "check_tcp": _tcp,
     "check_grpc": _grpc,
 }
+
+
+_WITHOUT_CONNECTION = frozenset({"check_cmd", "check_script", "check_ttl"})
 
 
 def _with_options(check: Check, metadata: Metadata, port: str) -> tuple[Check, list[Note]]:

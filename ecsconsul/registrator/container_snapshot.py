@@ -1,7 +1,7 @@
 """Snapshots of containers and events, and how they are parsed from Docker's API.
 
 Only fields that every API version since 1.41 (Docker 20.10) has are read: `Action`, `Type` and `Actor` of an event, and
-`Networks` of a container.
+`Networks` of a container. Podman's API for Docker's clients has them too, with some words of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ DEFAULT_STOP_SIGNAL = "TERM"
 KILLED = 137
 # Docker's events give signals by number; these are Linux's.
 SIGNALS = {"1": "HUP", "2": "INT", "3": "QUIT", "9": "KILL", "10": "USR1", "12": "USR2", "15": "TERM", "28": "WINCH"}
+# Podman's words for the same events
+ACTIONS = {"died": "die", "remove": "destroy"}
+_IMAGE_ID = re.compile(r"(sha256:)?[0-9a-f]{12,64}")
 _TIME = re.compile(r"(\d+-\d+-\d+T\d+:\d+:\d+)(?:\.(\d+))?(Z|[+-]\d+:\d+)")
 
 Json = Mapping[str, Any]
@@ -60,24 +63,42 @@ def parse_event(data: Json) -> Event | None:
     container = attributes.get("container") if is_network else actor.get("ID")
     if not container or data.get("Type") not in ("container", "network"):
         return None
+    action = str(data.get("Action", "")).partition(":")[0]
     return Event(
-        action=str(data.get("Action", "")).partition(":")[0],
+        action=ACTIONS.get(action, action),
         container=container,
         at=int(data.get("timeNano") or 0),
         signal=signal_name(str(attributes.get("signal", ""))),
-        exit_code=_whole(attributes.get("exitCode"), KILLED),
+        exit_code=_whole(attributes.get("exitCode", attributes.get("containerExitCode")), KILLED),
     )
 
 
-def parse_container(data: Json) -> ContainerSnapshot:
-    """Docker's answer to an inspection. A container that joins another's network has no address of its own here."""
+def image_id(data: Json) -> str:
+    """The ID of the image if the container was started with nothing but that: its name is elsewhere. Else ""."""
+    given, found = str((data.get("Config") or {}).get("Image") or ""), str(data.get("Image") or "")
+    is_id = _IMAGE_ID.fullmatch(given) and found.removeprefix("sha256:").startswith(given.removeprefix("sha256:"))
+    return found if is_id else ""
+
+
+def repository_of(image: Json) -> str:
+    """The first name of an image, as an inspection of the image tells it; "" if it has none."""
+    names = [*(image.get("RepoTags") or ()), *(image.get("RepoDigests") or ())]
+    return next((name for name in names if not name.startswith("<none>")), "")
+
+
+def parse_container(data: Json, image: str | None = None) -> ContainerSnapshot:
+    """Docker's answer to an inspection. A container that joins another's network has no address of its own here.
+
+    `image` replaces the image that it was started with, where that is only an ID.
+    """
     config, state = data.get("Config") or {}, data.get("State") or {}
     mode = (data.get("HostConfig") or {}).get("NetworkMode") or "default"
     settings = data.get("NetworkSettings") or {}
     container = Container(
         id=data["Id"],
         name=data.get("Name") or "",
-        image=config.get("Image") or "",
+        image=(config.get("Image") or "") if image is None else image,
+        hostname=config.get("Hostname") or "",
         environment=tuple(config.get("Env") or ()),
         labels=config.get("Labels") or {},
         ports=tuple(_ports(config.get("ExposedPorts") or {}, settings.get("Ports") or {})),

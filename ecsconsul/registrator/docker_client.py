@@ -5,6 +5,7 @@ Paths carry no version, so each engine answers in its own: Docker 20.10 and late
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,14 +14,24 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from ..errors import LabError
-from .container_snapshot import ContainerSnapshot, Event, address_of, parse_container, parse_event
+from .container_snapshot import (
+    ContainerSnapshot,
+    Event,
+    address_of,
+    image_id,
+    parse_container,
+    parse_event,
+    repository_of,
+)
 from .http_transport import HttpClient, Stream
 from .settings import Server
 
 TIMEOUT = 30.0
 # A stream that is silent for this long is reopened: nothing else reveals that the other end is gone.
 SILENCE = 300.0
-ACTIONS = ("start", "die", "kill", "pause", "unpause", "health_status", "rename", "destroy")
+ID_DIGITS = 16
+# `died` and `remove` are Podman's: it filters by its own words, whatever it calls the events that it sends
+ACTIONS = ("start", "die", "died", "kill", "pause", "unpause", "health_status", "rename", "destroy", "remove")
 NETWORK_ACTIONS = ("connect", "disconnect")
 
 
@@ -38,8 +49,12 @@ class DockerClient:
         self._silence = silence
 
     def identity(self) -> str:
-        """A stable ID of this engine that doesn't depend on the host name."""
-        return str(self._get("/info").get("ID") or "")
+        """A stable ID of this engine. Docker's doesn't depend on the host name; Podman has a new one in each answer."""
+        info = self._get("/info")
+        if "BuildahVersion" not in info:
+            return str(info.get("ID") or "")
+        where = f"{info.get('Name')}:{info.get('DockerRootDir')}"
+        return f"podman-{hashlib.sha256(where.encode()).hexdigest()[:ID_DIGITS]}"
 
     def running(self) -> list[str]:
         """The IDs of running containers, paused ones included."""
@@ -54,7 +69,8 @@ class DockerClient:
         data = self._inspect(container)
         if data is None:
             return None
-        snapshot = parse_container(data)
+        bare = image_id(data)
+        snapshot = parse_container(data, self._repository(bare) if bare else None)
         if snapshot.shares_network_of and (other := self._inspect(snapshot.shares_network_of)):
             return replace(snapshot, container=replace(snapshot.container, ip=address_of(other)))
         return snapshot
@@ -87,6 +103,12 @@ class DockerClient:
         path = f"/containers/{quote(container, safe='')}/json"
         response = self._http.request("GET", path)
         return None if response.code == 404 else self._decoded(path, response.code, response.body)
+
+    def _repository(self, image: str) -> str:
+        """The name of an image; "" if it has none, or has been removed."""
+        path = f"/images/{quote(image, safe=':')}/json"
+        response = self._http.request("GET", path)
+        return "" if response.code == 404 else repository_of(self._decoded(path, response.code, response.body))
 
     def _get(self, path: str) -> Any:
         response = self._http.request("GET", path)

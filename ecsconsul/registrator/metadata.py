@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 PREFIX = "SERVICE_"
+EVERY_PORT, PORT_DIGITS = 65536, 5
 
 # Consul's own limits (ValidateMetadata in its agent/structs); lengths are in UTF-8 bytes.
 META_PAIRS = 64
@@ -14,7 +16,9 @@ META_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 META_VALUE_BYTES = 512
 META_RESERVED_PREFIX = "consul-"
 
-_PORT_KEY = re.compile(r"(?P<port>[+-]?[0-9]+)_(?P<key>.*)", re.DOTALL)
+_PORT_KEY = re.compile(
+    r"(?:(?P<first>[0-9]+)-(?P<last>[0-9]+)|(?P<port>[+-]?[0-9]+))_(?:(?P<protocol>tcp|udp)_)?(?P<key>.*)", re.DOTALL
+)
 _UNESCAPED_COMMA = re.compile(r"(?<!\\),")
 
 
@@ -46,21 +50,39 @@ class Metadata:
         return self.values.get(key, "")
 
 
-def read_metadata(environment: Sequence[str], labels: Mapping[str, str], port: int) -> Metadata:
-    """The metadata that applies to container port `port`.
+class _Scope(NamedTuple):
+    """The ports that a variable is about. The protocol is "" for both; without `ports` it is about all of them."""
 
-    SERVICE_<port>_<key> beats SERVICE_<key>; otherwise a label beats the environment. A port-specific value wins
-    even when it is empty, so that one port can unset what the container sets for all.
+    ports: range | None = None
+    protocol: str = ""
+
+    def covers(self, port: int, protocol: str) -> bool:
+        return (self.ports is None or port in self.ports) and self.protocol in ("", protocol)
+
+    @property
+    def precision(self) -> tuple[int, bool]:
+        """Greater for a scope that beats others: fewer ports, then a protocol."""
+        return (-len(self.ports) if self.ports is not None else -EVERY_PORT, bool(self.protocol))
+
+
+def read_metadata(environment: Sequence[str], labels: Mapping[str, str], port: int, protocol: str = "tcp") -> Metadata:
+    """The metadata that applies to a container's port.
+
+    SERVICE_<port>_<protocol>_<key> beats SERVICE_<port>_<key>, which beats SERVICE_<first>-<last>_<key> (with or
+    without a protocol, the shorter range first), which beats SERVICE_<key>; otherwise a label beats the environment. A
+    more specific value wins even when it is empty, so that one port can unset what the container sets for all.
     """
-    generic: dict[str, str] = {}
-    specific: dict[str, str] = {}
+    found: dict[str, tuple[tuple[int, bool], str]] = {}
+    specific = set()
     for name, value in _pairs(environment, labels):
-        owner, key = _split_name(name)
-        if owner == "":
-            generic[key] = value
-        elif owner == str(port):
-            specific[key] = value
-    return Metadata(generic | specific, frozenset(specific))
+        scope, key = _split_name(name)
+        if not scope.covers(port, protocol):
+            continue
+        if scope.ports is not None:
+            specific.add(key)
+        if key not in found or scope.precision >= found[key][0]:
+            found[key] = (scope.precision, value)
+    return Metadata({key: value for key, (_, value) in found.items()}, frozenset(specific))
 
 
 def _pairs(environment: Sequence[str], labels: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -74,11 +96,23 @@ def _pairs(environment: Sequence[str], labels: Mapping[str, str]) -> Iterator[tu
             yield name, labels[name]
 
 
-def _split_name(name: str) -> tuple[str, str]:
-    """SERVICE_80_NAME as ("80", "name"), SERVICE_NAME as ("", "name")."""
+def _split_name(name: str) -> tuple[_Scope, str]:
+    """SERVICE_80_NAME is about port 80 and sets `name`, SERVICE_NAME about every port."""
     key = name.removeprefix(PREFIX).lower()
     match = _PORT_KEY.fullmatch(key)
-    return (match["port"], match["key"]) if match else ("", key)
+    if not match:
+        return _Scope(), key
+    return _Scope(_ports(match), match["protocol"] or ""), match["key"]
+
+
+def _ports(match: re.Match[str]) -> range:
+    """The ports of a key; none for a number that isn't written as a port is, or for a range from high to low."""
+    if match["port"]:
+        is_plain = match["port"] == match["port"].lstrip("+-0") and len(match["port"]) <= PORT_DIGITS
+        return range(int(match["port"]), int(match["port"]) + 1) if is_plain else range(0)
+    if max(len(match["first"]), len(match["last"])) > PORT_DIGITS:
+        return range(0)
+    return range(int(match["first"]), int(match["last"]) + 1)
 
 
 def split_tags(text: str) -> tuple[str, ...]:

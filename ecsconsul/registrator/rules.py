@@ -5,15 +5,23 @@ docs/registrator.md lists the rules, and where they differ from the original's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from .checks import CHECK_KEYS, Check, CheckUnusable, Endpoint, Probe, Status, check_of, probe_of
 from .metadata import Metadata, Note, read_metadata, split_tags, valid_meta
+from .tag_templates import TemplateInvalid, render
 
 _EVERY_ADDRESS = frozenset({"0.0.0.0", "::", "[::]"})
-_SERVICE_KEYS = frozenset({"name", "id", "tags", "ignore"})
+_SERVICE_KEYS = frozenset({"name", "id", "tags", "ignore", "enable_tag_override"})
+# what Go's strconv.ParseBool takes for true and false
+_TRUE, _FALSE = frozenset({"1", "t", "true"}), frozenset({"", "0", "f", "false"})
+COMPOSE_SERVICE = "com.docker.compose.service"
+# What Consul's DNS answers. It warns of an underscore, but finds the name.
+_DNS_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
 
 
 @dataclass(frozen=True)
@@ -45,11 +53,18 @@ class Container:
     ports: tuple[PortBinding, ...] = ()
     ip: str = ""
     network_mode: str = "bridge"
+    hostname: str = ""
 
     @property
     def shares_network(self) -> bool:
         """Whether it uses another container's network."""
         return self.network_mode.startswith("container:")
+
+    def fields(self) -> dict[str, Any]:
+        """What the templates of tags may use, by the names that Docker's inspection has."""
+        config = {"Hostname": self.hostname, "Image": self.image, "Env": list(self.environment), "Labels": self.labels}
+        network = {"IPAddress": self.ip}
+        return {"ID": self.id, "Name": self.name, "Image": self.image, "Config": config, "NetworkSettings": network}
 
     @property
     def maps_ports(self) -> bool:
@@ -69,6 +84,7 @@ class Options:
     host_address: str = ""
     ip: str = ""
     internal: bool = False
+    ip_from_container: bool = False
     explicit: bool = False
     use_ip_from_label: str = ""
     tags: str = ""
@@ -85,6 +101,7 @@ class Registration:
     tags: tuple[str, ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
     check: Check | None = None
+    enable_tag_override: bool = False
     # where the container itself listens, if the address above is a TCP port mapping
     behind: Endpoint | None = field(default=None, compare=False)
 
@@ -101,6 +118,8 @@ class Registration:
             "Tags": list(self.tags),
             "Meta": dict(self.meta),
         }
+        if self.enable_tag_override:
+            body["EnableTagOverride"] = True
         if self.check is not None:
             body["Check"] = self.check.payload() | ({"Status": status} if status else {})
         return body
@@ -183,42 +202,74 @@ def _service(
     container: Container, binding: PortBinding, options: Options, *, in_group: bool
 ) -> tuple[Registration, list[Note]]:
     """The service on one port, and what was left out of it. Raises _LeftOut if the port isn't registered."""
-    metadata = read_metadata(container.environment, container.labels, binding.container_port)
+    metadata = read_metadata(container.environment, container.labels, binding.container_port, binding.protocol)
     port = str(binding)
-    name = _name(container, binding, options, metadata, in_group=in_group)
+    name, name_notes = _name(container, binding, options, metadata, in_group=in_group)
     address, notes = _address(container, binding, options)
     endpoint = Endpoint(address, _port(binding, options))
     try:
-        check, check_notes = check_of(metadata, endpoint, port)
+        check, check_notes = check_of(metadata, endpoint, port, is_tcp=_answers_by_tcp(container, binding))
     except CheckUnusable as error:
         raise _LeftOut(Note(port, "not registered", str(error))) from error
     meta, meta_notes = valid_meta(metadata, _SERVICE_KEYS | CHECK_KEYS, port)
+    tags, tag_notes = _tags(container, metadata, binding, options)
+    override, override_notes = _tag_override(metadata, port)
     service = Registration(
         id=metadata.get("id") or _default_id(container, binding, options),
         name=name,
         address=address,
         port=endpoint.port,
-        tags=_tags(metadata, binding, options),
+        tags=tags,
         meta=meta,
         check=check,
+        enable_tag_override=override,
         behind=_behind(container, binding, options),
     )
-    return service, notes + check_notes + meta_notes
+    return service, name_notes + notes + check_notes + meta_notes + tag_notes + override_notes
 
 
-def _name(container: Container, binding: PortBinding, options: Options, metadata: Metadata, *, in_group: bool) -> str:
-    """The service's name. Raises _LeftOut if the port is ignored or has no name."""
+def _answers_by_tcp(container: Container, binding: PortBinding) -> bool:
+    """Whether a TCP connection to the service's port reaches it. UDP doesn't answer one, but a DNS server has both."""
+    return any(
+        one.protocol == "tcp" and (one.container_port, one.host_port) == (binding.container_port, binding.host_port)
+        for one in _first_bindings(container)
+    )
+
+
+def _name(
+    container: Container, binding: PortBinding, options: Options, metadata: Metadata, *, in_group: bool
+) -> tuple[str, list[Note]]:
+    """The service's name, and a note if DNS can't ask for it. Raises _LeftOut if the port is ignored or has no name."""
     port = str(binding)
     if metadata.get("ignore"):
         raise _LeftOut(Note(port, "not registered", "SERVICE_IGNORE is set", mistake=False))
     name = metadata.get("name")
     if not name and options.explicit:
         raise _LeftOut(Note(port, "not registered", "it has no name in its metadata (-explicit)", mistake=False))
-    name = name or default_name(container.image)
+    name = name or _own_name(container)
     if not name:
         raise _LeftOut(Note(port, "not registered", f"no name can be derived from image {container.image!r}"))
     is_bare = not in_group or "name" in metadata.port_specific
-    return name if is_bare else f"{name}-{binding.container_port}"
+    name = name if is_bare else f"{name}-{binding.container_port}"
+    return name, _dns_notes(name, port)
+
+
+def _own_name(container: Container) -> str:
+    """The name of a service that has none in its metadata. An image known by its ID alone has no name to give."""
+    return (
+        default_name(container.image) or container.labels.get(COMPOSE_SERVICE, "") or container.name.removeprefix("/")
+    )
+
+
+def _dns_notes(name: str, port: str) -> list[Note]:
+    if _DNS_LABEL.fullmatch(name):
+        return []
+    fitting = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:63].strip("-")
+    why = "it answers names of at most 63 letters, digits and hyphens"
+    advice = (
+        f"set SERVICE_NAME to one such as {fitting!r}, or ask Consul's API: /v1/health/service/{quote(name, safe='')}"
+    )
+    return [Note(port, f"DNS can't ask for {name!r}", f"{why}; {advice}")]
 
 
 def _default_id(container: Container, binding: PortBinding, options: Options) -> str:
@@ -226,13 +277,30 @@ def _default_id(container: Container, binding: PortBinding, options: Options) ->
     return f"{options.hostname}:{container.name.removeprefix('/')}:{binding.container_port}{suffix}"
 
 
-def _tags(metadata: Metadata, binding: PortBinding, options: Options) -> tuple[str, ...]:
-    protocol = ("udp",) if binding.protocol == "udp" else ()
-    return split_tags(metadata.get("tags")) + split_tags(options.tags) + protocol
+def _tags(
+    container: Container, metadata: Metadata, binding: PortBinding, options: Options
+) -> tuple[tuple[str, ...], list[Note]]:
+    """The tags, and a note for each list whose template can't be carried out, which is left out."""
+    tags: tuple[str, ...] = ()
+    notes = []
+    for given in (metadata.get("tags"), options.tags):
+        try:
+            tags += split_tags(render(given, container.fields()))
+        except TemplateInvalid as error:
+            notes.append(Note(str(binding), f"tags {given!r} left out", str(error)))
+    return tags + (("udp",) if binding.protocol == "udp" else ()), notes
+
+
+def _tag_override(metadata: Metadata, port: str) -> tuple[bool, list[Note]]:
+    """Whether others may change the tags in the catalog, and a note if the value says neither yes nor no."""
+    value = metadata.get("enable_tag_override")
+    if value.lower() in _TRUE | _FALSE:
+        return value.lower() in _TRUE, []
+    return False, [Note(port, f"enable_tag_override {value!r} ignored", "must be true or false")]
 
 
 def _port(binding: PortBinding, options: Options) -> int:
-    if options.internal or not binding.host_port:
+    if options.internal or options.ip_from_container or not binding.host_port:
         return binding.container_port
     return binding.host_port
 
@@ -254,7 +322,8 @@ def _address(container: Container, binding: PortBinding, options: Options) -> tu
 
 
 def _behind(container: Container, binding: PortBinding, options: Options) -> Endpoint | None:
-    is_mapped = container.maps_ports and not options.internal and binding.protocol == "tcp"
+    is_own = options.internal or options.ip_from_container
+    is_mapped = container.maps_ports and not is_own and binding.protocol == "tcp"
     return Endpoint(container.ip, binding.container_port) if is_mapped and container.ip else None
 
 
@@ -266,7 +335,7 @@ def _labelled_address(container: Container, options: Options) -> str:
 
 
 def _plain_address(container: Container, binding: PortBinding, options: Options) -> str:
-    if not options.internal:
+    if not (options.internal or options.ip_from_container):
         return options.ip or binding.host_ip or options.host_address
     is_on_host = container.network_mode == "host"
     return container.ip or (options.host_address if is_on_host else "")

@@ -22,6 +22,7 @@ FOREVER = -1
 FLAGS = (
     Flag("ip", "", "address to register instead of the one the port is published on", "ADDRESS"),
     Flag("internal", False, "register the container's address and exposed ports instead of published ones"),
+    Flag("ip-from-container", False, "register the container's address and port, of published ports only"),
     Flag("explicit", False, "register only containers that have a name in their metadata"),
     Flag("useIpFromLabel", "", "register the address in this container label", "LABEL"),
     Flag("tags", "", "comma-separated tags to append to every service", "TAGS"),
@@ -117,6 +118,7 @@ def read_settings(argv: Sequence[str], environment: Mapping[str, str]) -> Settin
             hostname=values["hostname"],
             ip=values["ip"],
             internal=values["internal"],
+            ip_from_container=values["ip-from-container"],
             explicit=values["explicit"],
             use_ip_from_label=values["useIpFromLabel"],
             tags=values["tags"],

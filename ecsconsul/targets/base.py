@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -121,6 +121,12 @@ class Target(Protocol):
     def stack_parameters(self) -> dict[str, str]:
         """The template parameters that only the target knows; not part of the stack's fingerprint."""
 
+    def renewed_parameters(self) -> dict[str, str]:
+        """Those of an existing stack that this command was asked to renew, such as its AMIs; usually none."""
+
+    def instances_of(self, groups: Sequence[str]) -> dict[str, int]:
+        """By the name of its Auto Scaling group, how many instances an update of the stack may replace."""
+
     def pinned_image(self, image: str, say: Say) -> str:
         """Consul's image for the stack, with the digest that it has or gets; not part of the stack's fingerprint."""
 
@@ -129,6 +135,15 @@ class Target(Protocol):
 
     def execution_role(self) -> str | None:
         """The role with which ECS reads the secrets of tasks; None when there is none."""
+
+    def target_group(self, service: str) -> str | None:
+        """The stack's output with the load balancer's target group for the service's tasks; None if there is none.
+
+        Does no I/O.
+        """
+
+    def stack_output(self, name: str) -> str | None:
+        """The value of an output of the stack; None while the stack doesn't have it."""
 
     def log_configuration(self, service: str) -> dict[str, Any] | None:
         """The logConfiguration of a service's container definition; None to use the default."""
@@ -140,4 +155,7 @@ class Target(Protocol):
         """Access to Consul for as long as the context lasts. Raises TargetAbsent."""
 
     def last_lines(self, service: str, lines: int, task: str | None = None) -> list[LogLine]:
-        """The last log lines of each task of a service (or of one task), oldest task first."""
+        """The last log lines of each task of a service (or of one task), oldest task first.
+
+        Raises LabError if the tasks log to where they can't be read.
+        """

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple, Protocol
 
 from ..consul.lab_secrets import LabSecrets, Rotation
+from ..consul.snapshot_file import SnapshotStore
 from ..errors import LabError
 from .base import LogLine, Say, Target
+
+# as AWS counts them
+HOURS_A_MONTH = 730
 
 
 class RuntimeInfo(NamedTuple):
@@ -28,6 +32,35 @@ class Finding(NamedTuple):
     error: LabError | None = None
 
 
+class AmiInfo(NamedTuple):
+    """An AMI that the lab's instances run, and the newer one that is current, if any.
+
+    `age_days` is None if AWS doesn't say when it was created; no instance can start from one that is `gone`.
+    """
+
+    id: str
+    used_by: tuple[str, ...]
+    age_days: int | None
+    deprecated: bool
+    gone: bool
+    newer: str
+
+    def described(self) -> str:
+        """The AMI in a few words."""
+        age = "" if self.age_days is None else f"{self.age_days} days old" if self.age_days != 1 else "1 day old"
+        states = [age, "deprecated" if self.deprecated else "", "no longer available" if self.gone else ""]
+        newer = f"{self.newer} is current" if self.newer else ""
+        return ", ".join(filter(None, [self.id, *states, newer]))
+
+
+class Alarm(NamedTuple):
+    """An alarm that has been raised: its name, what it means, and since when (ISO 8601)."""
+
+    name: str
+    text: str
+    since: str
+
+
 def failed(name: str, error: LabError) -> Finding:
     """The finding for an error that blocks `up`."""
     return Finding(name, "failed", str(error), error.hint, error)
@@ -36,6 +69,73 @@ def failed(name: str, error: LabError) -> Finding:
 def findings(name: str, errors: Sequence[LabError], ok: str) -> list[Finding]:
     """One failed finding for each error, or a single `ok` one."""
     return [failed(name, error) for error in errors] or [Finding(name, "ok", ok)]
+
+
+class CostLine(NamedTuple):
+    """One line of an estimate: how many of it, with the fewest and with the most instances, and their price.
+
+    `price` is for one of them `per` hour or month.
+    """
+
+    what: str
+    fewest: float
+    most: float
+    per: str
+    price: float
+
+    @property
+    def hour(self) -> float:
+        """What the fewest cost an hour."""
+        return self.fewest * self._an_hour
+
+    @property
+    def hour_max(self) -> float:
+        """What the most cost an hour."""
+        return self.most * self._an_hour
+
+    @property
+    def _an_hour(self) -> float:
+        return self.price / (1 if self.per == "hour" else HOURS_A_MONTH)
+
+
+class Estimate(NamedTuple):
+    """What a lab costs, in lines; `unknown` names what it also has, and whose price isn't known."""
+
+    currency: str
+    lines: tuple[CostLine, ...]
+    unknown: tuple[str, ...]
+
+    @property
+    def hour(self) -> float:
+        """The known costs an hour, with the fewest instances."""
+        return sum(line.hour for line in self.lines)
+
+    @property
+    def hour_max(self) -> float:
+        """The known costs an hour, with the most instances."""
+        return sum(line.hour_max for line in self.lines)
+
+    @property
+    def month(self) -> float:
+        """`hour` for a month."""
+        return self.hour * HOURS_A_MONTH
+
+    @property
+    def month_max(self) -> float:
+        """`hour_max` for a month."""
+        return self.hour_max * HOURS_A_MONTH
+
+    @property
+    def summary(self) -> str:
+        """The totals in one line."""
+        hour, month = _range(self.hour, self.hour_max), _range(self.month, self.month_max)
+        more = f", and unknown prices: {', '.join(self.unknown)}" if self.unknown else ""
+        return f"Estimated cost: {hour} {self.currency} an hour, {month} {self.currency} a month{more}"
+
+
+def _range(fewest: float, most: float) -> str:
+    one, other = f"{fewest:.2f}", f"{most:.2f}"
+    return one if one == other else f"{one} to {other}"
 
 
 class CommandTarget(Target, Protocol):
@@ -56,8 +156,17 @@ class CommandTarget(Target, Protocol):
     def diagnostics(self) -> list[Finding]:
         """Everything that `doctor` checks; the failed findings are the `blockers`."""
 
-    def confirmation(self) -> str | None:
-        """What `up` creates and where, for the user to confirm; None when there is nothing to confirm."""
+    def amis(self) -> list[AmiInfo]:
+        """The AMIs that the lab's instances run; none where no instance boots. Raises LabError."""
+
+    def confirmation(self, replaced: Callable[[], Sequence[str]] = tuple) -> str | None:
+        """What `up` creates, replaces and where, for the user to confirm; None when there is nothing to confirm.
+
+        `replaced` finds out which instances it replaces, a line for each group, where an update can do that.
+        """
+
+    def estimate(self) -> Estimate | None:
+        """What the lab costs once it is as the config says; None where it costs nothing. Raises LabError."""
 
     def consul_secrets(self) -> LabSecrets:
         """The secrets of the lab's Consul. Raises TargetAbsent, and LabError when the caller may not read them."""
@@ -77,8 +186,20 @@ class CommandTarget(Target, Protocol):
     def rotation_cost(self) -> str | None:
         """What `rotate` does to what runs, for the user to confirm; None when it replaces nothing."""
 
-    def lock(self) -> AbstractContextManager[None]:
-        """Keep other commands from changing the lab. Raises LabError when one is already doing so."""
+    def snapshots(self) -> SnapshotStore:
+        """Where the lab keeps its snapshots. Raises LabError where there is no place for them."""
+
+    def after_restore(self, say: Say) -> None:
+        """Let Consul's servers and agents get over data that were restored, as far as it takes more than waiting.
+
+        Afterwards a leader makes the management token that it was configured with, if the data lack it.
+        """
+
+    def lock(self, command: str = "") -> AbstractContextManager[None]:
+        """Keep other commands from changing the lab; they read which `command` is doing so.
+
+        Raises LabError when one is already doing so.
+        """
 
     def follow(self, service: str, lines: int) -> Iterator[LogLine]:
         """The last log lines of a service, then each new one as it is written; never ends by itself."""
@@ -88,6 +209,9 @@ class CommandTarget(Target, Protocol):
 
         `task` is the beginning of a task id; the default is the newest task. Raises LabError.
         """
+
+    def alarms(self) -> list[Alarm] | None:
+        """The alarms that have been raised; None if they are unknown."""
 
     def portal_url(self) -> str | None:
         """Where a browser finds the service with a fixed host port."""

@@ -100,7 +100,7 @@ def test_up_asks_before_it_creates_anything(ready: Shell) -> None:
     assert done.returncode == 1
     assert f"`up` will create resources in AWS account {ACCOUNT}, region us-east-1" in done.stderr
     assert "1 Consul server and 2 ECS instances" in done.stderr
-    assert "Nothing was created." in done.stderr
+    assert "Nothing was changed." in done.stderr
     assert created(ready) == []
 
 

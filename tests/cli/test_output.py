@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ecsconsul.cli.output import Progress, View
+from ecsconsul.cli.output import View
+from ecsconsul.cli.progress import Progress
 from ecsconsul.deploy.step import Change, SubResource
 
 Json = dict[str, Any]
@@ -105,6 +106,22 @@ def test_status_of_a_healthy_lab(shown: Shown, columns: int) -> None:
     assert ["weather", "1/1", "1/1", "127.0.9.1:32769", "i-0a1b2c3d4e5f60718", "passing"] in found
 
 
+def test_status_shows_the_amis_of_an_account(shown: Shown) -> None:
+    document = status(service("weather", 1, 1, instance(1)))
+    ami = {"detail": "ami-1, 40 days old, ami-2 is current", "used_by": ["ECS instances", "Consul servers"]}
+    document["aws"]["amis"] = [ami]
+    assert "ami    ami-1, 40 days old, ami-2 is current (ECS instances, Consul servers)" in shown("status", document)
+    document["aws"]["amis"] = []
+    assert "ami " not in shown("status", document)
+
+
+@WIDTHS
+def test_instance_whose_boot_failed_is_shown_with_the_reason(shown: Shown, columns: int) -> None:
+    failed = {"instance": "i-0c", "role": "ecs-instance", "state": "terminated", "reason": "gave up: has_image"}
+    text = shown("status", status(service("weather", 1, 1, instance(1)), failed_boots=[failed]), columns)
+    assert "The boot failed of ecs-instance i-0c (terminated): gave up: has_image" in " ".join(text.split())
+
+
 @WIDTHS
 def test_every_instance_has_a_line(shown: Shown, columns: int) -> None:
     found = words(shown("status", status(service("weather", 2, 2, instance(1), instance(2))), columns))
@@ -143,6 +160,14 @@ def test_long_check_output_is_truncated(shown: Shown, columns: int) -> None:
 def test_check_without_output(shown: Shown, output: str) -> None:
     text = shown("status", status(service("weather", 1, 1, instance(1, "critical", output))))
     assert words(text)[-1][-1] == "critical"
+
+
+def test_raised_alarms_are_shown(shown: Shown) -> None:
+    alarm = {"name": "consul-lab-no-leader", "text": "Consul has no leader", "since": "2026-01-01T00:00:00+00:00"}
+    text = shown("status", status(service(), alarms=[alarm]))
+    assert "! alarm consul-lab-no-leader  Consul has no leader since 2026-01-01T00:00:00+00:00" in text
+    for unknown in ([], None):
+        assert "alarm" not in shown("status", status(service(), alarms=unknown))
 
 
 @WIDTHS
@@ -236,6 +261,20 @@ def test_plan(shown: Shown, columns: int) -> None:
     assert ["~", "update", "stack", "CREATE_COMPLETE"] in found
     assert ["+", "create", "tasks/weather"] in found
     assert found[-1] == ["1", "to", "create,", "1", "to", "update,", "1", "unchanged"]
+
+
+@WIDTHS
+def test_plan_shows_what_an_update_of_the_stack_does(shown: Shown, columns: int) -> None:
+    document = changed(("stack", "update", "UPDATE_COMPLETE"))
+    image = {"name": "LaunchTemplateData.ImageId", "before": "ami-1", "after": "ami-2"}
+    unchanged: dict[str, Any] = {"type": "T", "properties": [], "instances": 0, "batch": 0, "causes": []}
+    document["steps"][0]["changes"] = [
+        {**unchanged, "resource": "Template", "action": "modify", "properties": [image]},
+        {**unchanged, "resource": "Group", "action": "roll", "instances": 3, "batch": 1, "causes": ["Template"]},
+    ]
+    found = words(shown("plan", document, columns))
+    assert ["~", "modify", "Template", "ImageId", "ami-1", "→", "ami-2"] in found
+    assert ["~", "roll", "Group", "3", "instances", "are", "replaced", "one", "by", "one"] in found
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,25 @@ def test_plan_after_an_edit_updates_image_task_and_service(up: Running) -> None:
     assert up.run("plan", "--exit-code").returncode == 5
 
 
+def test_plan_of_another_number_of_instances_shows_the_group(up: Running) -> None:
+    config = up.folder / "config.yaml"
+    config.write_text(config.read_text().replace("instances: 1", "instances: 2"))
+    (step,) = [step for step in up.document("plan")["steps"] if step["op"] != "keep"]
+    (change,) = step["changes"]
+    assert change.keys() >= {"resource", "type", "action", "properties", "instances", "batch", "causes"}
+    assert (step["name"], change["resource"], change["action"], change["instances"]) == (
+        "stack", "EcsInstances", "modify", 0,
+    )  # fmt: skip
+    assert change["properties"][0] == {"name": "DesiredCapacity", "before": "1", "after": "2"}
+
+
+@pytest.mark.parametrize("verb", ["up", "plan"])
+def test_lab_on_this_machine_has_no_ami_to_update(running: Running, verb: str) -> None:
+    done = running.run(verb, "--update-ami")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--update-ami is for labs in AWS" in done.stderr
+
+
 def test_up_restores_the_count_after_scale(up: Running) -> None:
     up.register("w3", "weather")
     document = up.document("scale", "weather=3")

@@ -818,6 +818,7 @@ def test_defaults_of_an_operated_lab(folder):
         ("aws: {logs: {driver: awslog}}", "1: aws.logs.driver: expected one of awslogs"),
         ("aws: {alarms: {topic: on-call}}", "1: aws.alarms.topic: expected the ARN of an SNS topic"),
         ("consul: {snapshots: {bucket: My_Backups}}", "1: consul.snapshots.bucket: expected the name of an S3 bucket"),
+        ("consul: {snapshots: {every: 59s}}", "1: consul.snapshots.every: 59s is less than 1m"),
         ("consul: {snapshots: {every: 1d}}", "1: consul.snapshots.every: expected a duration above zero"),
     ],
 )

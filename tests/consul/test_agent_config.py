@@ -55,7 +55,7 @@ def test_an_agent_joins_before_anything_else_where_the_version_can(version: str,
 
 
 # Options that are called the same in every version.
-SIGNING = ("encrypt", "acl", "auto_encrypt", "connect")
+SIGNING = ("encrypt", "acl", "auto_encrypt", "connect", "telemetry")
 
 
 @pytest.mark.parametrize(
@@ -138,6 +138,13 @@ def test_in_transition_servers_accept_everybody_and_agents_stay_strict(version: 
     assert (server["acl"]["default_policy"], client["acl"]["default_policy"]) == ("allow", "allow")
     assert "true" not in json.dumps({key: server[key] for key in server.keys() & {"tls", "verify_incoming_rpc"}})
     assert "false" not in json.dumps({key: client[key] for key in client.keys() & {"tls", "verify_outgoing"}})
+
+
+def test_every_agent_keeps_metrics_for_prometheus() -> None:
+    """So that both worlds do: in AWS the instances read security_config, and write the rest themselves."""
+    security = security_config(SECRETS, server=False, files="/files", version="1.22.1")
+    for found in (security, client_config(agent(), SECRETS, join=[], version="1.22.1")):
+        assert found["telemetry"] == {"prometheus_retention_time": "5m", "disable_hostname": True}
 
 
 @pytest.mark.parametrize("server", [True, False])

@@ -8,7 +8,7 @@ from pathlib import Path
 import requests
 
 from ecsconsul.consul.catalog import Consul
-from ecsconsul.consul.lab_secrets import AGENT, MANAGEMENT, REGISTRATOR, LabSecrets, rotated, service_holder
+from ecsconsul.consul.lab_secrets import AGENT, MANAGEMENT, MONITORING, REGISTRATOR, LabSecrets, rotated, service_holder
 from ecsconsul.consul.rotation import install, revoke
 from tests.secure_consul import SecureConsul, is_refused, secure_consul
 
@@ -16,7 +16,7 @@ Until = Callable[..., None]
 SERVICES = ("weather",)
 # A service that had a token and is no longer in the config.
 DROPPED = "dropped"
-HOLDERS = (MANAGEMENT, AGENT, REGISTRATOR, service_holder("weather"))
+HOLDERS = (MANAGEMENT, AGENT, REGISTRATOR, MONITORING, service_holder("weather"))
 
 
 def knows(consul: SecureConsul, lab_secrets: LabSecrets, holder: str) -> bool:

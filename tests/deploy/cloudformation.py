@@ -73,6 +73,7 @@ class CloudFormation:
     tags: list[dict[str, str]] = field(default_factory=list)
     parameters: list[dict[str, str]] = field(default_factory=list)
     status: str | None = None
+    template: str = "Resources: {}"
     plays: dict[str, list[tuple[Scene, ...]]] = field(default_factory=dict)
     requests: Counter[str] = field(default_factory=Counter)
     # what happens just before an operation is taken, for instance that another one begins it
@@ -131,6 +132,11 @@ class CloudFormation:
         answer = {"StackName": "blue", "StackStatus": self.status, "Tags": self.tags, "Parameters": self.parameters}
         self._advance()
         return {"Stacks": [answer]}
+
+    def get_template(self, TemplateStage: str, **_: Any) -> dict[str, str]:
+        assert TemplateStage == "Original"
+        self._ask("get_template")
+        return {"TemplateBody": self.template}
 
     def get_paginator(self, operation: str) -> CloudFormation:
         assert operation == "describe_stack_events"

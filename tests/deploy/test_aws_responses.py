@@ -71,6 +71,11 @@ def test_completed_deployment_is_stable() -> None:
                 "its log is empty",
             ],
         ),
+        (
+            "unhealthy",
+            "The service weather does not become healthy",
+            ["task 2dc5c17a: Task failed container health checks", "weather exited with code 143", "its log is empty"],
+        ),
     ],
 )
 def test_failed_deployment_names_the_root_cause(responses: str, what: str, why: list[str]) -> None:

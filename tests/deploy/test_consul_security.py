@@ -10,8 +10,9 @@ from ecsconsul.aws_tags import as_items, as_mapping
 from ecsconsul.config.lab import Lab
 from ecsconsul.deploy import executor
 from ecsconsul.deploy.consul_security import HALFWAY, OPEN, ConsulSecurityStep
+from ecsconsul.deploy.stack_parameters import kept_parameters
 from ecsconsul.deploy.step import Actual, BaseStep, Report, Step, decide, tags_for
-from ecsconsul.deploy.step2_stack import StackParametersStep, StackStep, kept_parameters
+from ecsconsul.deploy.step2_stack import StackParametersStep, StackStep
 from ecsconsul.errors import LabError, StepFailed
 from tests.deploy.cloudformation import ROLLED_ON, UPDATED, CloudFormation
 from tests.deploy.network import Network

@@ -19,8 +19,11 @@ from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.deploy import executor
 from ecsconsul.deploy.lab_status import collect
 from ecsconsul.deploy.lab_steps import steps_for
+from ecsconsul.errors import LabError
 from ecsconsul.targets.base import ConsulAddress
+from ecsconsul.targets.commands import Alarm, AmiInfo
 from tests.consul_server import AgentClient, ConsulServer
+from tests.deploy.cloudformation import refusal
 from tests.deploy.world import FakeTarget, Runtime, SilentObserver
 
 Json = dict[str, Any]
@@ -297,3 +300,43 @@ def test_big_catalog_needs_no_more_requests(target: FakeTarget, lab: Lab, server
     assert set(asked.values()) == {1}
     assert len(asked) == 3
     assert target.counted() == aws
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        ([], []),
+        (None, None),
+        ([Alarm("blue-no-leader", "why", "then")], [{"name": "blue-no-leader", "text": "why", "since": "then"}]),
+    ],
+)
+def test_raised_alarms_are_listed(target: FakeTarget, lab: Lab, raised: list[Alarm] | None, expected: object) -> None:
+    target.raised = raised
+    assert collect(lab, target)["alarms"] == expected
+
+
+class AccountTarget(FakeTarget):
+    """A target whose instances have an AMI, or don't say which."""
+
+    error: Exception | None = None
+
+    def amis(self) -> list[AmiInfo]:
+        if self.error:
+            raise self.error
+        return [AmiInfo("ami-1", ("ECS instances", "Consul servers"), 40, deprecated=False, gone=False, newer="ami-2")]
+
+
+def test_amis_are_told(lab: Lab) -> None:
+    assert collect(lab, AccountTarget(None))["aws"]["amis"] == [
+        {
+            "id": "ami-1", "used_by": ["ECS instances", "Consul servers"], "age_days": 40, "deprecated": False,
+            "gone": False, "newer": "ami-2", "detail": "ami-1, 40 days old, ami-2 is current",
+        }
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", [LabError("no"), refusal("UnauthorizedOperation", "no")])
+def test_unknown_amis_are_no_reason_for_a_status_to_fail(lab: Lab, error: Exception) -> None:
+    target = AccountTarget(None)
+    target.error = error
+    assert collect(lab, target)["aws"]["amis"] == []

@@ -6,8 +6,9 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from ecsconsul.config.lab import Lab, ServiceSpec
+from ecsconsul.config.lab import InstanceRange, Lab, ServiceSpec
 from ecsconsul.deploy import executor
 from ecsconsul.deploy.lab_steps import scaling_steps, steps_for
 from ecsconsul.deploy.prerequisites import PrerequisitesStep
@@ -41,14 +42,14 @@ def test_needs_come_first(lab: Lab) -> None:
     steps = steps_for(lab, FakeTarget(None))
     names = [step.name for step in steps]
     for number, step in enumerate(steps):
-        assert set(step.needs) <= set(names[:number]), step.name
+        assert set(step.needs) & {*names} <= {*names[:number]}, step.name
     TopologicalSorter({step.name: step.needs for step in steps}).prepare()
 
 
 def needed_by(lab: Lab, name: str) -> set[str]:
     """Everything a step needs, directly or indirectly."""
     by_name = {step.name: step for step in steps_for(lab, FakeTarget(None))}
-    direct = set(by_name[name].needs)
+    direct = set(by_name[name].needs) & by_name.keys()
     return direct.union(*(needed_by(lab, need) for need in direct))
 
 
@@ -72,6 +73,14 @@ def test_desired_state_needs_no_request(lab: Lab) -> None:
 
 def test_everything_is_created_in_an_absent_target(lab: Lab) -> None:
     assert {change.op for change in executor.plan(steps_for(lab, FakeTarget(None)))} == {"create"}
+
+
+def test_growing_lab_has_its_provider_between_the_stack_and_the_services(lab: Lab) -> None:
+    growing = replace(lab, instances=InstanceRange(min=1, max=3))
+    names = [step.name for step in steps_for(growing, FakeTarget(None))]
+    assert names[2:4] == ["stack", "capacity-provider"]
+    assert needed_by(growing, "capacity-provider") == {"prerequisites", "cluster", "stack"}
+    assert "capacity-provider" in needed_by(growing, "services/weather")
 
 
 def test_scaling_steps_cover_the_scaled_services(lab: Lab) -> None:

@@ -58,8 +58,8 @@ def test_registrator_is_a_system_service_of_the_target(lab: Lab, account: FakeTa
 def test_discovery_needs_the_registrator(lab: Lab, account: FakeTarget) -> None:
     needs = {step.name: set(step.needs) for step in steps_for(lab, account)}
     assert "services/registrator" in needs["discovery"]
-    assert needs["services/weather"] == {"stack", "tasks/weather"}
-    assert needs["services/registrator"] == {"stack", "tasks/registrator"}
+    assert needs["services/weather"] == {"stack", "capacity-provider", "tasks/weather"}
+    assert needs["services/registrator"] == {"stack", "capacity-provider", "tasks/registrator"}
     assert needs["consul-security"] == {"stack", "services/registrator"}
 
 

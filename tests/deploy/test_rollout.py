@@ -11,10 +11,10 @@ import boto3
 import pytest
 from botocore.stub import ANY, Stubber
 
-from ecsconsul.config.lab import Lab, ServiceSpec
+from ecsconsul.config.lab import InstanceRange, Lab, ServiceSpec
 from ecsconsul.deploy.rollout import Rollout, counts, is_stable
 from ecsconsul.deploy.service_poller import ServicePoller
-from ecsconsul.errors import StepFailed
+from ecsconsul.errors import LabError, StepFailed
 from ecsconsul.targets.base import ConsulAddress, LogLine
 from tests.consul_server import AgentClient, ConsulServer
 from tests.deploy.world import FakeTarget, RecordingReport
@@ -188,6 +188,13 @@ def test_task_without_a_log_is_reported_with_its_reason(ecs: Answers) -> None:
             {"name": "weather", "reason": reason}]),
     )  # fmt: skip
     assert ecs.failure().why.splitlines() == ["task 01234567: Task failed to start", reason, "its log is empty"]
+
+
+def test_log_that_goes_elsewhere_is_reported_as_such(ecs: Answers) -> None:
+    ecs.target.unreadable = LabError("ecsconsul can't read the tasks' logs", why="the log driver is syslog")
+    ecs.shows(CRASHES)
+    ecs.stopped(task(1))
+    assert ecs.failure().why.splitlines()[-1] == "ecsconsul can't read the tasks' logs: the log driver is syslog"
 
 
 def test_newest_failed_task_is_reported(ecs: Answers) -> None:
@@ -368,6 +375,70 @@ def test_permanent_error_fails_at_the_first_task(ecs: Answers, reason: str) -> N
     ecs.shows(service(BEGINS, running=0, events=[happened(9, STARTED)]))
     ecs.stopped(task(1, containers=[{"name": "weather", "reason": reason}]))
     assert reason in ecs.failure(since=time.time() - 20).why
+
+
+# --- one whose container fails its own check
+
+
+UNHEALTHY = "(task 0123456789abcdef) failed container health checks."
+SICK = {"stopCode": "ServiceSchedulerInitiated", "stoppedReason": "Task failed container health checks"}
+
+
+def test_second_unhealthy_task_fails_although_a_third_runs(ecs: Answers) -> None:
+    """ECS starts a replacement before it stops an unhealthy task, so no task seems to be lost."""
+    runs = deployment(rolloutState="IN_PROGRESS")
+    ecs.shows(
+        service(runs, events=[happened(9, UNHEALTHY)]),
+        service(runs, events=[happened(1, UNHEALTHY), happened(9, UNHEALTHY)]),
+    )
+    ecs.stopped(task(1, **SICK), task(2, **SICK))
+    failure = ecs.failure(since=time.time() - 20)
+    assert failure.what == "The service weather does not become healthy"
+    assert failure.why.splitlines()[0] == "task 01234567: Task failed container health checks"
+    assert "check: {container: false}" in failure.hint
+
+
+def test_unhealthy_tasks_of_the_old_definition_do_not_count(ecs: Answers) -> None:
+    twice = [happened(1, UNHEALTHY), happened(9, UNHEALTHY)]
+    ecs.shows(service(deployment(rolloutState="IN_PROGRESS"), events=twice))
+    ecs.stopped(task(1, **SICK), task(2, **{**SICK, "taskDefinitionArn": OLD}))
+    ecs.shows(service())
+    assert ecs.rollout.await_stable(RecordingReport(), time.time() - 20) == "1/1 running"
+
+
+def test_circuit_breaker_names_the_unhealthy_task(ecs: Answers) -> None:
+    ecs.shows(service(deployment(OLD), taskDefinition=OLD))
+    ecs.stopped(task(1, **SICK))
+    failure = ecs.failure()
+    assert failure.what == "The service weather does not become healthy"
+    assert "failed container health checks" in failure.why
+
+
+# --- one that waits for more instances
+
+
+def growing(ecs: Answers) -> Answers:
+    lab = Lab(name="blue", instances=InstanceRange(min=1, max=3))
+    ecs.rollout = Rollout(lab, SPEC, NEW, ecs.target, ServicePoller(ecs.target, "blue"))
+    return ecs
+
+
+def test_instances_that_ecs_adds_are_awaited(ecs: Answers) -> None:
+    waiting = service(BEGINS, running=0, events=[happened(700, NO_ROOM)])
+    for shown in (growing(ecs), ecs):
+        shown.shows(waiting)
+        shown.joined(1)
+    ecs.shows(service())
+    report = RecordingReport()
+    assert ecs.rollout.await_stable(report, time.time() - 800) == "1/1 running"
+    assert report.texts == ["waiting for another instance: 1 have joined of up to 3", "0/1 running"]
+
+
+@pytest.mark.parametrize(("joined", "seconds"), [(3, 20), (1, 950)])
+def test_no_room_fails_with_the_most_instances_or_in_the_end(ecs: Answers, joined: int, seconds: float) -> None:
+    growing(ecs).shows(service(BEGINS, running=0, events=[happened(seconds - 5, NO_ROOM)]))
+    ecs.joined(joined)
+    assert "its port" in ecs.failure(since=time.time() - seconds).why
 
 
 def test_deleted_service_fails_the_rollout(ecs: Answers) -> None:

@@ -6,9 +6,11 @@ import pytest
 from msgspec.structs import replace
 
 from ecsconsul.aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping
-from ecsconsul.config.aws_settings import AwsSpec
-from ecsconsul.config.lab import ConsulSpec, Lab, ServiceSpec
-from ecsconsul.deploy.step import SubResource, decide, fingerprint, tags_for
+from ecsconsul.config.aws_settings import AlarmsSpec, AwsSpec, LoadBalancerSpec, LogsSpec
+from ecsconsul.config.lab import Check, ConsulSpec, Lab, ServiceSpec
+from ecsconsul.deploy.executor import plan
+from ecsconsul.deploy.stack_parameters import portal_parameters
+from ecsconsul.deploy.step import PropertyChange, SubResource, decide, fingerprint, tags_for
 from ecsconsul.deploy.step2_stack import StackStep
 from ecsconsul.deploy.template import resource_types, stack_template
 from ecsconsul.errors import LabError, StepFailed
@@ -93,10 +95,101 @@ def test_image_is_pinned_when_the_stack_is_changed_and_not_in_its_fingerprint(
     assert parameters(target)["ConsulImage"] == "hashicorp/consul:1.16.6@sha256:34cd"
 
 
+def test_preview_says_what_an_update_does(region: FakeTarget, report: RecordingReport) -> None:
+    StackStep(LAB, region).apply(None, report)
+    region.requests.clear()
+    (change,) = plan([StackStep(OTHER, region)])
+    assert (change.op, change.untold) == ("update", "")
+    assert [(one.resource, one.action, one.instances) for one in change.inside] == [("EcsInstances", "modify", 0)]
+    assert change.inside[0].properties[0] == PropertyChange("DesiredCapacity", "2", "5")
+    assert region.writes() == []
+    assert region.counted()["GetTemplate"] == 1
+    # nothing is compared when nothing is to be updated
+    region.requests.clear()
+    (change,) = plan([StackStep(LAB, region)])
+    assert (change.op, change.inside, region.requests) == ("keep", (), ["DescribeStacks"])
+
+
+def test_preview_counts_the_instances_that_are_replaced(region: FakeTarget, report: RecordingReport) -> None:
+    StackStep(replace(LAB, consul=ConsulSpec(servers=3)), region).apply(None, report)
+    newer = replace(LAB, consul=ConsulSpec(servers=3, version="1.16.6"))
+    (change,) = plan([StackStep(newer, region)])
+    rolls = [(one.resource, one.instances, one.batch) for one in change.inside if one.action == "roll"]
+    assert rolls == [("ConsulServer", 1, 1), ("ConsulPeers", 2, 1), ("EcsInstances", 2, 1)]
+    # the registry isn't asked for a plan
+    assert region.pinned == [LAB.consul_image]
+
+
+def test_pinned_image_is_no_change(region: FakeTarget, report: RecordingReport) -> None:
+    region.digest = "@sha256:12ab"
+    StackStep(LAB, region).apply(None, report)
+    (change,) = plan([StackStep(OTHER, region)])
+    assert [one.resource for one in change.inside] == ["EcsInstances"]
+
+
+def test_what_the_command_renews_is_an_update(region: FakeTarget, report: RecordingReport) -> None:
+    StackStep(LAB, region).apply(None, report)
+    region.renewed = {name: parameters(region)[name] for name in ("InstanceAmi", "ServerAmi")}
+    assert op(StackStep(LAB, region)) == "keep"
+    region.renewed["InstanceAmi"] = "ami-0123456789abcdef1"
+    assert op(StackStep(LAB, region)) == "update"
+
+
 def test_portal_port_is_opened(region: FakeTarget, report: RecordingReport) -> None:
     other = ServiceSpec(name="admin", path="/admin", host_port=8081)
     StackStep(replace(LAB, services=(other, *LAB.services)), region).apply(None, report)
     assert parameters(region)["PublicPort"] == "8123"
+
+
+def test_without_a_portal_no_port_is_opened(region: FakeTarget, report: RecordingReport) -> None:
+    StackStep(replace(LAB, services=(ServiceSpec(name="weather", path="/weather"),)), region).apply(None, report)
+    assert parameters(region)["PublicPort"] == "0"
+
+
+CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/1"
+
+
+@pytest.mark.parametrize(
+    ("check", "asked"),
+    [
+        (Check(http="/health"), {"HealthCheckPath": "/health", "HealthCheckCodes": "200-299"}),
+        (Check(tcp=True), {}),
+        (None, {}),
+    ],
+)
+def test_load_balancer_asks_what_consul_asks(check: Check | None, asked: dict[str, str]) -> None:
+    spec = LoadBalancerSpec(certificate=CERTIFICATE, internal=True, subnets=("subnet-1", "subnet-2"))
+    portal = replace(LAB.services[0], check=check)
+    lab = replace(LAB, services=(portal,), aws=replace(LAB.aws, load_balancer=spec))
+    assert portal_parameters(lab) == {
+        "PublicPort": "8123",
+        "PortalPort": "8123",
+        "CertificateArn": CERTIFICATE,
+        "LoadBalancerScheme": "internal",
+        "LoadBalancerSubnetIds": "subnet-1,subnet-2",
+        **asked,
+    }
+
+
+def test_load_balancer_changes_nothing_for_a_target_without_its_part(
+    target: FakeTarget, report: RecordingReport
+) -> None:
+    """A lab on this machine ignores it; the template would refuse a parameter that it doesn't have."""
+    balanced = replace(LAB, aws=replace(LAB.aws, load_balancer=LoadBalancerSpec(certificate=CERTIFICATE)))
+    StackStep(LAB, target).apply(None, report)
+    assert op(StackStep(balanced, target)) == "keep"
+    target.template_parts = ("load-balancer",)
+    assert op(StackStep(balanced, target)) == "update"
+    internal = LoadBalancerSpec(certificate=CERTIFICATE, internal=True)
+    changed = StackStep(replace(balanced, aws=replace(LAB.aws, load_balancer=internal)), target)
+    assert changed.fingerprint != StackStep(balanced, target).fingerprint
+
+
+def test_docker_bridge_is_a_parameter(target: FakeTarget, report: RecordingReport) -> None:
+    StackStep(LAB, target).apply(None, report)
+    assert parameters(target)["DockerBridge"] == "172.17.0.1/16"
+    moved = StackStep(replace(LAB, aws=replace(LAB.aws, docker_bridge="10.255.255.1/24")), target)
+    assert op(moved) == "update"
 
 
 @pytest.mark.parametrize("partition", ["aws", "aws-cn"])
@@ -115,6 +208,17 @@ def test_permissions_boundary_limits_the_roles(target: FakeTarget, report: Recor
         for name in roles
     }
     assert (len(roles), found) == (3, {boundary})
+
+
+def test_alarms_and_logs_of_the_config_are_parameters() -> None:
+    topic, key = "arn:aws:sns:eu-central-1:123456789012:on-call", "arn:aws:kms:eu-central-1:123456789012:key/1"
+    aws = replace(LAB.aws, alarms=AlarmsSpec(topic=topic), logs=LogsSpec(retention_days=30, kms_key=key))
+    logs = {"LogRetentionDays": "30", "LogKmsKey": key}
+    for parts, expected in (((), logs), (("alarms",), {**logs, "AlarmTopic": topic})):
+        found = StackStep(replace(LAB, aws=aws), FakeTarget(None, template_parts=parts)).desired()["parameters"]
+        assert {name: text for name, text in found.items() if name.startswith(("Log", "Alarm"))} == expected
+    unset = StackStep(LAB, FakeTarget(None, template_parts=("alarms",))).desired()["parameters"]
+    assert unset["LogRetentionDays"] == "7" and not {"LogKmsKey", "AlarmTopic"} & unset.keys()
 
 
 def test_request_names_the_types_that_policies_limit(region: FakeTarget, report: RecordingReport) -> None:
@@ -207,6 +311,24 @@ def writes(aws: Account) -> list[str]:
 def test_op_for_each_status(aws: Account, step: StackStep, status: str, expected: str) -> None:
     aws.has(status)
     assert op(step) == expected
+
+
+def test_unreadable_template_is_no_reason_for_a_plan_to_fail(aws: Account) -> None:
+    aws.has("CREATE_COMPLETE", OTHER)
+    aws.cloudformation.template = "Resources: &a [*a]"
+    (change,) = plan([StackStep(LAB, aws)])
+    assert (change.op, change.inside) == ("update", ())
+    assert change.untold.startswith("The stack's template can't be read")
+    assert change.detail.startswith("CREATE_COMPLETE; what changes can't be told: ")
+    aws.cloudformation.refusing = ["get_template"]
+    (change,) = plan([StackStep(LAB, aws)])
+    assert "Rate exceeded" in change.untold
+
+
+def test_stack_that_is_made_again_has_no_preview(aws: Account) -> None:
+    aws.has("ROLLBACK_COMPLETE")
+    (change,) = plan([StackStep(LAB, aws)])
+    assert (change.op, change.inside, change.untold) == ("update", (), "")
 
 
 def test_events_are_reported_oldest_first(aws: Account, step: StackStep, report: RecordingReport) -> None:

@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from ecsconsul.aws_tags import FINGERPRINT_TAG, LAB_TAG, as_mapping
+from ecsconsul.aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping
 from ecsconsul.config.lab import Check, Lab, ServiceSpec
 from ecsconsul.config.loader import load
+from ecsconsul.deploy.container_check import container_check
 from ecsconsul.deploy.step import decide, fingerprint
 from ecsconsul.deploy.step3_images import ImageStep
 from ecsconsul.deploy.step4_task_definitions import (
     TaskDefinitionStep,
     container_definition,
+    matches,
     registrator_metadata,
     with_secrets,
 )
@@ -70,6 +72,8 @@ def test_default_lab_matches_the_labs_text(name: str) -> None:
     found = container_definition(spec, f"my_docker_hub_repo/{name}")
     environment = as_mapping(found["environment"], key="name")
     metadata = {key: value for key, value in environment.items() if key.startswith("SERVICE_")}
+    # the text has no health check: what it says of health is Consul's check
+    assert found.pop("healthCheck")["interval"] == 10
     assert {**found, "environment": metadata} == text_of(name, metadata_of(name))
 
 
@@ -119,6 +123,34 @@ def test_other_port_is_set_as_PORT(more: dict[str, Any], told: dict[str, str]) -
     spec = ServiceSpec(name="weather", path="/w", port=5000, **more)
     environment = as_mapping(container_definition(spec, "i")["environment"], key="name")
     assert environment == {**told, "SERVICE_5000_NAME": "weather"}
+
+
+# --- the container's own check
+
+
+def test_check_is_made_in_the_container_too(target: FakeTarget, report: RecordingReport, service: ServiceSpec) -> None:
+    without = replace(service, check=Check(http="/health", container=False))
+    step_of(without, target).apply(None, report)
+    step = step_of(service, target)
+    assert op(step) == "update"
+    step.apply(step.inspect(), report)
+    assert op(step) == "keep"
+    found = target.client("ecs").describe_task_definition(taskDefinition=step.newest())["taskDefinition"]
+    assert found["containerDefinitions"][0]["healthCheck"] == container_check(service)
+
+
+def test_check_that_somebody_edited_is_an_update(
+    target: FakeTarget, report: RecordingReport, service: ServiceSpec
+) -> None:
+    step = step_of(service, target)
+    step.apply(None, report)
+    definition = {**step.desired()}
+    (container,) = definition["containerDefinitions"]
+    health = {**container["healthCheck"], "retries": 9}
+    definition["containerDefinitions"] = [{**container, "healthCheck": health}]
+    tags = as_items({LAB_TAG: "blue", FINGERPRINT_TAG: fingerprint(step.desired())})
+    target.client("ecs").register_task_definition(**definition, tags=tags)
+    assert op(step) == "update"
 
 
 # --- in both worlds
@@ -265,3 +297,10 @@ def test_variables_of_the_config_win(service: ServiceSpec) -> None:
     }
     # ECS refuses a variable that is both
     assert "secrets" not in added
+
+
+def test_role_that_an_emulator_describes_as_empty_is_none() -> None:
+    container = {"name": "weather", "image": "weather:1"}
+    desired = {"networkMode": "bridge", "containerDefinitions": [container]}
+    assert matches({**desired, "executionRoleArn": ""}, desired)
+    assert not matches({**desired, "executionRoleArn": "arn:aws:iam::123456789012:role/other"}, desired)

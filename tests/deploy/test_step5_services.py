@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from ecsconsul.aws_tags import LAB_TAG
-from ecsconsul.config.lab import Lab, ServiceSpec
+from ecsconsul.aws_tags import FINGERPRINT_TAG, LAB_TAG
+from ecsconsul.config.lab import InstanceRange, Lab, ServiceSpec
 from ecsconsul.deploy import executor
 from ecsconsul.deploy.lab_steps import scaling_steps, steps_for
 from ecsconsul.deploy.orphans import orphaned_services
@@ -113,6 +113,94 @@ def test_edited_source_is_deployed(target: FakeTarget, lab: Lab) -> None:
 
 def test_count_of_zero(target: FakeTarget, lab: Lab) -> None:
     assert op(make(lab.with_counts({"weather": 0}), target)) == "keep"
+
+
+# --- a load balancer
+
+GROUP = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/blue/1"
+
+
+class BalancingEcs:
+    """The region's ECS, which knows no load balancers, with what ECS documents about them."""
+
+    def __init__(self, ecs: Any) -> None:
+        self._ecs = ecs
+        self._joined: list[dict[str, Any]] = []
+        self.sent: list[dict[str, Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ecs, name)
+
+    def create_service(self, **request: Any) -> Any:
+        return self._ecs.create_service(**self._plain(request))
+
+    def update_service(self, **request: Any) -> Any:
+        return self._ecs.update_service(**self._plain(request))
+
+    def _plain(self, request: dict[str, Any]) -> dict[str, Any]:
+        names = ("loadBalancers", "healthCheckGracePeriodSeconds")
+        self.sent.append({name: request.pop(name) for name in names if name in request})
+        self._joined = self.sent[-1].get("loadBalancers", self._joined)
+        return request
+
+    def describe_services(self, **request: Any) -> Any:
+        found = self._ecs.describe_services(**request)
+        for service in found["services"]:
+            service["loadBalancers"] = self._joined
+        return found
+
+
+@pytest.fixture
+def ecs(target: FakeTarget) -> BalancingEcs:
+    balancing = BalancingEcs(target.client("ecs"))
+    target.clients["ecs"] = balancing
+    return balancing
+
+
+def behind(group: str) -> dict[str, Any]:
+    joined = {"targetGroupArn": group, "containerName": "weather", "containerPort": 4567}
+    return {"loadBalancers": [joined], "healthCheckGracePeriodSeconds": 60}
+
+
+def balance(target: FakeTarget, group: str = GROUP) -> None:
+    """As after the stack has made a target group."""
+    target.target_groups, target.outputs = {"weather": "PortalTargetGroup"}, {"PortalTargetGroup": group}
+
+
+def test_new_service_joins_its_target_group(target: FakeTarget, lab: Lab, ecs: BalancingEcs) -> None:
+    balance(target)
+    assert op(make(lab, target)) == "keep"
+    assert ecs.sent == [behind(GROUP)]
+
+
+def test_service_joins_and_leaves_a_target_group(target: FakeTarget, lab: Lab, ecs: BalancingEcs) -> None:
+    make(lab, target)
+    target.target_groups = {"weather": "PortalTargetGroup"}
+    assert op(steps_of(lab, target)[1]) == "update", "before the stack has made it, too"
+    balance(target)
+    assert op(make(lab, target)) == "keep"
+    balance(target, "another")
+    assert op(make(lab, target)) == "keep"
+    target.target_groups, target.outputs = {}, {}
+    assert op(make(lab, target)) == "keep"
+    assert ecs.sent == [{}, behind(GROUP), behind("another"), {"loadBalancers": []}]
+
+
+def test_target_group_that_stays_is_not_sent_again(target: FakeTarget, lab: Lab, ecs: BalancingEcs) -> None:
+    """Sending it would start a deployment, where only the count changes."""
+    balance(target)
+    make(lab, target)
+    make(lab.with_counts({"weather": 3}), target)
+    assert ecs.sent == [behind(GROUP), {}]
+
+
+def test_service_that_somebody_took_out_of_its_target_group_is_put_back(
+    target: FakeTarget, lab: Lab, ecs: BalancingEcs
+) -> None:
+    balance(target)
+    make(lab, target)
+    ecs.update_service(cluster="blue", service="weather", loadBalancers=[])
+    assert op(steps_of(lab, target)[1]) == "update"
 
 
 # --- drift
@@ -329,16 +417,30 @@ def few(count: int, path: Path) -> list[ServiceSpec]:
         (8080, 2, 2, 50),
         (8080, 3, 3, 66),
         (8080, 7, 7, 85),
+        (8080, 2, InstanceRange(min=1, max=3), 100),
+        (8080, 3, InstanceRange(min=1, max=3), 66),
     ],
 )
 def test_fixed_port_on_every_instance_lowers_the_minimum(
-    target: FakeTarget, lab: Lab, host_port: int | None, count: int, instances: int, least: int
+    target: FakeTarget, lab: Lab, host_port: int | None, count: int, instances: int | InstanceRange, least: int
 ) -> None:
     spec = replace(lab.services[0], host_port=host_port, count=count)
     _, step = steps_of(replace(lab, services=(spec,), instances=instances), target)
     assert step.scheduling()["deploymentConfiguration"]["minimumHealthyPercent"] == least
     if least < 100:
         assert math.ceil(count * least / 100) == count - 1
+
+
+def test_service_of_an_earlier_version_is_spread_without_new_tasks(target: FakeTarget, lab: Lab) -> None:
+    make(lab, target)
+    ecs, before = target.client("ecs"), described(target)
+    old = [{"type": "spread", "field": "instanceId"}]
+    ecs.update_service(cluster="blue", service="weather", placementStrategy=old)
+    ecs.tag_resource(resourceArn=before["serviceArn"], tags=[{"key": FINGERPRINT_TAG, "value": "of-0.2"}])
+    assert op(make(lab, target)) == "keep"
+    after = described(target)
+    assert [one["field"] for one in after["placementStrategy"]] == ["attribute:ecs.availability-zone", "instanceId"]
+    assert after["deployments"][0]["id"] == before["deployments"][0]["id"]
 
 
 def test_other_client_sees_the_service(world: Runtime, target: FakeTarget, lab: Lab) -> None:
@@ -348,7 +450,7 @@ def test_other_client_sees_the_service(world: Runtime, target: FakeTarget, lab: 
     (service,) = ecs.describe_services(cluster="blue", services=[arn])["services"]
     assert (service["launchType"], service["placementStrategy"]) == (
         "EC2",
-        [{"type": "spread", "field": "instanceId"}],
+        [{"type": "spread", "field": "attribute:ecs.availability-zone"}, {"type": "spread", "field": "instanceId"}],
     )
     assert (
         service["deploymentConfiguration"].items()

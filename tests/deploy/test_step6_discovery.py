@@ -11,7 +11,7 @@ from ecsconsul.deploy import step6_discovery
 from ecsconsul.deploy.endpoints import Endpoint
 from ecsconsul.deploy.step import decide
 from ecsconsul.deploy.step6_discovery import DiscoveryStep
-from ecsconsul.errors import StepFailed, TargetAbsent
+from ecsconsul.errors import LabError, StepFailed, TargetAbsent
 from ecsconsul.polling import PollingPolicy
 from ecsconsul.targets.base import ConsulAddress, LogLine
 from tests.consul_server import AgentClient, ConsulServer
@@ -106,6 +106,9 @@ def test_timeout_lists_ghosts_unregistered_tasks_and_logs(
         DiscoveryStep("blue", PASSING, target, ()).apply(None, report)
     said = raised.value.why.splitlines()
     assert said[0] == "weather: 3 of 2 passing"
+    target.unreadable = LabError("ecsconsul can't read the tasks' logs")
+    with pytest.raises(StepFailed, match="ecsconsul can't read the tasks' logs"):
+        DiscoveryStep("blue", PASSING, target, ()).apply(None, report)
     assert set(said[1:-1]) == {
         "w8: a ghost, registered without a running task",
         "w9: a ghost, registered without a running task",

@@ -10,7 +10,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,9 +30,10 @@ from ecsconsul.region.ecs.state import Ecs
 from ecsconsul.region.moto import Moto
 from ecsconsul.region.request_guard import PING_PATH, SERVICE
 from ecsconsul.targets.base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets
-from ecsconsul.targets.commands import Finding, RuntimeInfo, failed
+from ecsconsul.targets.commands import Alarm, AmiInfo, Finding, RuntimeInfo, failed
 
 REGION = "us-east-1"
+AMIS = dict.fromkeys(("InstanceAmi", "ServerAmi"), "ami-0123456789abcdef0")
 READ_ONLY = ("Describe", "List", "Get")
 
 
@@ -78,12 +79,17 @@ class FakeTarget:
     images: MemoryImages = field(default_factory=MemoryImages)
     secrets: dict[str, TaskSecrets] = field(default_factory=dict)
     role: str | None = None
+    target_groups: dict[str, str] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
     logs: list[LogLine] = field(default_factory=list)
+    raised: list[Alarm] | None = field(default_factory=list)
+    unreadable: LabError | None = None
     requests: list[str] = field(default_factory=list)
     clients: dict[str, Any] = field(default_factory=dict)
     blocking: list[LabError] = field(default_factory=list)
     pinned: list[str] = field(default_factory=list)
     digest: str = ""
+    renewed: dict[str, str] = field(default_factory=dict)
     clients_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def client(self, service: str) -> Any:
@@ -111,7 +117,10 @@ class FakeTarget:
     def diagnostics(self) -> list[Finding]:
         return [failed("world", error) for error in self.blocking]
 
-    def confirmation(self) -> str | None:
+    def amis(self) -> list[AmiInfo]:
+        return []
+
+    def confirmation(self, replaced: Callable[[], Sequence[str]] = tuple) -> str | None:
         return None
 
     def task_secrets(self, service: str) -> TaskSecrets:
@@ -119,6 +128,12 @@ class FakeTarget:
 
     def execution_role(self) -> str | None:
         return self.role
+
+    def target_group(self, service: str) -> str | None:
+        return self.target_groups.get(service)
+
+    def stack_output(self, name: str) -> str | None:
+        return self.outputs.get(name)
 
     def log_configuration(self, service: str) -> dict[str, Any] | None:
         return None
@@ -139,7 +154,14 @@ class FakeTarget:
         ec2 = self.client("ec2")
         vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
         subnets = [subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"]]
-        return {"VpcId": vpc, "SubnetIds": ",".join(subnets)}
+        return {"VpcId": vpc, "SubnetIds": ",".join(subnets), **AMIS}
+
+    def renewed_parameters(self) -> dict[str, str]:
+        return dict(self.renewed)
+
+    def instances_of(self, groups: Sequence[str]) -> dict[str, int]:
+        named = self.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=list(groups))
+        return {one["AutoScalingGroupName"]: len(one["Instances"]) for one in named["AutoScalingGroups"]}
 
     def pinned_image(self, image: str, say: Say) -> str:
         self.pinned.append(image)
@@ -151,15 +173,23 @@ class FakeTarget:
             raise TargetAbsent("there is no Consul")
         yield self.consul_address
 
+    def estimate(self) -> None:
+        return None
+
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, command: str = "") -> Iterator[None]:
         yield
 
     def last_lines(self, service: str, lines: int, task: str | None = None) -> list[LogLine]:
+        if self.unreadable:
+            raise self.unreadable
         return [line for line in self.logs if task is None or line.task == task[:8]][-lines:]
 
     def follow(self, service: str, lines: int) -> Iterator[LogLine]:
         yield from self.logs
+
+    def alarms(self) -> list[Alarm] | None:
+        return self.raised
 
     def portal_url(self) -> str | None:
         return None

@@ -154,6 +154,8 @@ def test_lab_is_created_planned_resumed_and_removed(lab: AwsLab, registry: Regis
     plan = lab.document("plan")
     assert {step["op"] for step in plan["steps"]} <= set(CLEAN), plan
     assert lab.run("plan", "--exit-code").returncode == 0
+    # AWS has published no other AMI
+    assert lab.run("plan", "--update-ami", "--exit-code").returncode == 0
 
     _, stderr = lab.up_until(*SERVICES)
     assert "building" not in stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from ecsconsul.consul.lab_secrets import AGENT, MANAGEMENT, REGISTRATOR, new_secrets, service_holder
+from ecsconsul.consul.lab_secrets import AGENT, MANAGEMENT, MONITORING, REGISTRATOR, new_secrets, service_holder
 from ecsconsul.region.consul_acl import ConsulAcl
 from ecsconsul.region.runtimes.interface import CannotStart
 from tests.region.fakes import ec2_instance
@@ -90,6 +90,15 @@ def test_the_registrators_token_registers_services_and_nothing_else(consul: Secu
     assert consul.ask("GET", "agent/self", REGISTRATOR).ok
     for path in ("kv/one", "agent/leave", "agent/token/agent"):
         assert is_refused(consul.ask("PUT", path, REGISTRATOR, {"Token": ""})), path
+
+
+def test_the_monitoring_token_reads_metrics_and_the_catalog_and_nothing_else(consul: SecureConsul) -> None:
+    for path in ("agent/metrics?format=prometheus", "agent/self", "catalog/services", "health/service/consul"):
+        assert consul.ask("GET", path, MONITORING).ok, path
+    for path in ("acl/tokens", "operator/raft/configuration", "kv/one"):
+        assert is_refused(consul.ask("GET", path, MONITORING)), path
+    for path in ("agent/leave", "agent/service/register", "agent/reload"):
+        assert is_refused(consul.ask("PUT", path, MONITORING, SERVICE)), path
 
 
 def test_an_agents_token_registers_no_service(consul: SecureConsul) -> None:

@@ -52,6 +52,7 @@ class FakeDocker:
 
     path: Path
     containers: dict[str, Json] = field(default_factory=dict)
+    images: dict[str, Json] = field(default_factory=dict)  # by ID, in the form of Docker's inspect
     broken: set[str] = field(default_factory=set)  # IDs that can't be inspected
     history: list[Json] = field(default_factory=list)
     _listeners: list[queue.SimpleQueue[Json | None]] = field(default_factory=list)
@@ -190,6 +191,9 @@ class FakeDocker:
                 self.listed += 1
                 ended = "exited" in json.loads(query["filters"])["status"]
                 return 200, [{"Id": one["Id"]} for one in self.containers.values() if one["State"]["Running"] != ended]
+            if path.startswith("/images/"):
+                found = self.images.get(path.split("/")[2])
+                return (200, found) if found else (404, {"message": "no such image"})
             if path.split("/")[2] in self.broken:
                 return 500, {"message": "no such layer"}
             found = self.containers.get(path.split("/")[2])
@@ -205,6 +209,7 @@ def inspected(container: str, started_at: int, **details: Any) -> Json:
     return {
         "Id": container,
         "Name": f"/{details.get('name', container)}",
+        "Image": details.get("image_id", ""),
         "Config": {
             "Image": details.get("image", "web:1"),
             "Env": details.get("env", []),

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from ecsconsul.registrator.container_snapshot import ContainerSnapshot, Event, nanoseconds, parse_container, parse_event
+from ecsconsul.registrator.container_snapshot import (
+    ContainerSnapshot,
+    Event,
+    image_id,
+    nanoseconds,
+    parse_container,
+    parse_event,
+    repository_of,
+)
 from ecsconsul.registrator.rules import Container, PortBinding
 
 INSPECTED: dict[str, Any] = {
@@ -114,6 +122,15 @@ def test_restarting_container_is_not_running() -> None:
             {"Type": "network", "Action": "connect", "Actor": {"ID": "n1", "Attributes": {"container": "c1"}}},
             Event("connect", "c1", 0, exit_code=137),
         ),
+        # Podman's words
+        (
+            {"Type": "container", "Action": "died", "Actor": {"ID": "c1", "Attributes": {"containerExitCode": "3"}}},
+            Event("die", "c1", 0, exit_code=3),
+        ),
+        (
+            {"Type": "container", "Action": "remove", "Actor": {"ID": "c1", "Attributes": {}}},
+            Event("destroy", "c1", 0, exit_code=137),
+        ),
         # images, networks without a container, the old format, and unknown formats
         ({"Type": "network", "Action": "create", "Actor": {"ID": "n1", "Attributes": {}}}, None),
         ({"Type": "image", "Action": "pull", "Actor": {"ID": "i1"}}, None),
@@ -135,3 +152,35 @@ def test_timestamps() -> None:
     assert nanoseconds("1970-01-01T01:00:00.000000001+01:00") == 1
     assert nanoseconds("2026-11-24T22:12:24.140123456Z") % 10**9 == 140123456
     assert nanoseconds("0001-01-01T00:00:00Z") == nanoseconds("") == 0
+
+
+ID = "sha256:27366ffac86397cace0fa45139e7409330f2ae94de7b2644d546fe05ba826da6"
+
+
+@pytest.mark.parametrize(
+    ("given", "is_id"),
+    [
+        (ID, True),
+        (ID.removeprefix("sha256:"), True),
+        ("27366ffac863", True),
+        ("acme/web:1", False),
+        ("27366ff", False),  # too short: it may be a name
+        ("deadbeefdeadbeef", False),  # a name of hexadecimal digits: no ID of this image
+        ("", False),
+    ],
+)
+def test_image_that_is_given_by_its_id(given: str, is_id: bool) -> None:
+    assert image_id({"Config": {"Image": given}, "Image": ID}) == (ID if is_id else "")
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ({"RepoTags": ["acme/web:1", "acme/web:2"]}, "acme/web:1"),
+        ({"RepoTags": [], "RepoDigests": ["acme/web@sha256:12"]}, "acme/web@sha256:12"),
+        ({"RepoTags": ["<none>:<none>"], "RepoDigests": None}, ""),
+        ({}, ""),
+    ],
+)
+def test_repository_of_an_image(image: dict[str, Any], name: str) -> None:
+    assert repository_of(image) == name

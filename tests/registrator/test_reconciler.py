@@ -523,3 +523,15 @@ def toggle(harness: Harness, away: str, which: str, *, lose_state: bool = False)
     elif which == "engine":
         harness.docker.stop()
     return which
+
+
+def test_image_given_by_its_id_has_the_images_name(harness: Harness) -> None:
+    image = "sha256:27366ffac86397cace0fa45139e7409330f2ae94de7b2644d546fe05ba826da6"
+    harness.docker.images[image] = {"Id": image, "RepoTags": ["acme/shop:1"]}
+    harness.docker.run("c1", port=8001, image=image, image_id=image)
+    harness.docker.run("c2", port=8002, image="27366ffac863", image_id=image.replace("6da6", "0000"))
+    harness.start()
+    harness.await_ids("host:c1:80", "host:c2:80")
+    names = {one["Service"] for one in harness.consul.services.values()}
+    # nobody knows the second image's name any more
+    assert names == {"shop", "c2"}

@@ -39,6 +39,7 @@ def decide(
         environment=environment,
         labels=labels or {},
         ports=ports,
+        hostname="c1",
     )
     if "ip_flag" in rest:
         rest["ip"] = rest.pop("ip_flag")
@@ -104,10 +105,38 @@ NAMES = [
     one("empty name", service(), env="SERVICE_NAME="),
     one("empty label takes back", service(), env="SERVICE_NAME=a", labels={"SERVICE_NAME": ""}),
     one("empty port-specific takes back", service(), env="SERVICE_NAME=a SERVICE_80_NAME="),
-    one("value with equals sign", service(Name="a=b"), env="SERVICE_NAME=a=b"),
+    one("value with equals sign", service(Name="a=b"), "DNS can't ask for 'a=b'", env="SERVICE_NAME=a=b"),
+    one(
+        "name with a dot",
+        service(Name="My_Service.v2"),
+        "SERVICE_NAME to one such as 'My-Service-v2', or ask Consul's API: /v1/health/service/My_Service.v2",
+        env="SERVICE_NAME=My_Service.v2",
+    ),
+    one("name with an underscore", service(Name="my_service"), env="SERVICE_NAME=my_service"),
+    one("name of 63 letters", service(Name="x" * 63), env=f"SERVICE_NAME={'x' * 63}"),
+    one("name of 64 letters", service(Name="x" * 64), "DNS can't ask for", env=f"SERVICE_NAME={'x' * 64}"),
+    one("name of a port and a protocol", service(Name="web"), env="SERVICE_80_TCP_NAME=web SERVICE_80_UDP_NAME=x"),
+    one("protocol beats port", service(Name="web"), env="SERVICE_80_tcp_NAME=web SERVICE_80_NAME=x"),
+    one("range of ports", service(Name="web"), env="SERVICE_80-90_NAME=web SERVICE_NAME=x"),
+    one("range of one protocol", service(Name="x"), env="SERVICE_80-90_udp_NAME=web SERVICE_NAME=x"),
+    one("port beats range", service(Name="web"), env="SERVICE_80_NAME=web SERVICE_80-90_NAME=x"),
+    one("shorter range first", service(Name="web"), env="SERVICE_80-81_NAME=web SERVICE_1-65535_NAME=x"),
+    one("range without the port", service(), env="SERVICE_81-90_NAME=web"),
+    one("range from high to low", service(), env="SERVICE_90-80_NAME=web"),
+    one("number that is no port", service(), env=f"SERVICE_{'9' * 5000}_NAME=web SERVICE_1-{'9' * 5000}_NAME=web"),
     one("item without equals sign", service(), env="SERVICE_NAME"),
     one("registry port, tag and digest", service(Name="b"), image="host:5000/a/b:tag@sha256:" + "0" * 64),
-    none("image without a name", "no name can be derived", image=""),
+    one(
+        "image without a name",
+        service(Name="nginx-0"),
+        image="",
+        name="/nginx-0",
+        env="SERVICE_ID=host:nginx.0:80",
+    ),
+    one(
+        "image without a name, by compose", service(Name="web"), image="", labels={"com.docker.compose.service": "web"}
+    ),
+    none("nothing with a name", "no name can be derived", image="", name="/"),
     none("explicit", "-explicit", explicit=True),
     none("explicit with an empty name", "-explicit", explicit=True, env="SERVICE_NAME="),
     one("explicit and named", service(Name="web"), explicit=True, env="SERVICE_NAME=web"),
@@ -150,6 +179,25 @@ GROUPS = [
         {"Name": "http"},
         {"Name": "tls"},
         env="SERVICE_80_NAME=http SERVICE_443_NAME=tls",
+    ),
+    Case(
+        "one name for a range of ports",
+        {"ports": PAIR, "env": "SERVICE_80-443_NAME=web"},
+        [service(8000, Name="web"), service(4443, ID="host:nginx.0:443", Name="web")],
+    ),
+    Case(
+        "range ignored",
+        {"ports": PAIR, "env": "SERVICE_100-500_IGNORE=true"},
+        [service(8000, Name="nginx-80")],
+        ("SERVICE_IGNORE",),
+    ),
+    Case(
+        "names by protocol",
+        {"ports": DNS, "env": "SERVICE_53_tcp_NAME=dns SERVICE_53_udp_NAME=dns-udp"},
+        [
+            service(5353, ID="host:nginx.0:53", Name="dns"),
+            service(5354, ID="host:nginx.0:53:udp", Name="dns-udp", Tags=["udp"]),
+        ],
     ),
     two("port-specific tags", {"Tags": ["a"]}, {"Tags": ["b"]}, env="SERVICE_TAGS=b SERVICE_80_TAGS=a"),
     two("tags taken back", {}, {"Tags": ["b"]}, env="SERVICE_TAGS=b SERVICE_80_TAGS="),
@@ -444,7 +492,68 @@ CHECKS = [
     one("options without a check", service(), env="SERVICE_CHECK_INITIAL_STATUS=passing"),
 ]
 
-CASES = NAMES + GROUPS + IGNORED + IDS + TAGS + ADDRESSES + META + CHECKS
+UDP = (PortBinding(53, "udp", host_port=5354),)
+BOTH = (PortBinding(53, host_port=5354), PortBinding(53, "udp", host_port=5354))
+
+CHECKS += [
+    one(
+        "tcp check of a UDP port",
+        service(5354, ID="host:nginx.0:53:udp", Tags=["udp"]),
+        "53/udp: check_tcp left out: it needs TCP",
+        ports=UDP,
+        env="SERVICE_CHECK_TCP=1",
+    ),
+    one(
+        "script check of a UDP port",
+        service(5354, ID="host:nginx.0:53:udp", Tags=["udp"], Check={"TTL": "9s"}),
+        ports=UDP,
+        env="SERVICE_CHECK_TTL=9s",
+    ),
+    Case(
+        "tcp check of a port that has both",
+        {"ports": BOTH, "env": "SERVICE_CHECK_TCP=1"},
+        [
+            service(5354, ID="host:nginx.0:53", Name="nginx-53", Check={"TCP": "10.0.0.5:5354", "Interval": "10s"}),
+            service(
+                5354,
+                ID="host:nginx.0:53:udp",
+                Name="nginx-53",
+                Tags=["udp"],
+                Check={"TCP": "10.0.0.5:5354", "Interval": "10s"},
+            ),
+        ],
+    ),
+]
+
+OVERRIDES = [
+    one("tags that others may change", service(EnableTagOverride=True), env="SERVICE_ENABLE_TAG_OVERRIDE=true"),
+    one("tags that others may not change", service(), env="SERVICE_ENABLE_TAG_OVERRIDE=false"),
+    one("neither yes nor no", service(), "enable_tag_override 'yes' ignored", env="SERVICE_ENABLE_TAG_OVERRIDE=yes"),
+]
+
+TEMPLATES = [
+    one(
+        "template in a tag",
+        service(Tags=["host-c1", "web"]),
+        env="SERVICE_TAGS=host-{{.Config.Hostname}},web",
+    ),
+    one("template in -tags", service(Tags=["acme/nginx:1.2"]), tags="{{.Config.Image}}"),
+    one(
+        "template that has no such field",
+        service(Tags=["b"]),
+        "tags '{{.Config.Hostnam}}' left out: the container has no .Config.Hostnam",
+        env="SERVICE_TAGS={{.Config.Hostnam}}",
+        tags="b",
+    ),
+]
+
+OWN = {"ip_from_container": True, "ip": "172.17.0.2"}
+ADDRESSES += [
+    one("address of the container", service(80, Address="172.17.0.2"), **OWN),
+    none("address of the container, unpublished port", "not published", ports=(PortBinding(80),), **OWN),
+]
+
+CASES = OVERRIDES + TEMPLATES + NAMES + GROUPS + IGNORED + IDS + TAGS + ADDRESSES + META + CHECKS
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from moto import mock_aws
 
+from ecsconsul.config.lab import SnapshotSpec
 from ecsconsul.consul.catalog import Consul
 from ecsconsul.consul.install import version_of
 from ecsconsul.consul.lab_secrets import LabSecrets
@@ -20,6 +21,7 @@ from ecsconsul.consul.pki import SERVER_NAME
 from ecsconsul.errors import LabError
 from ecsconsul.targets.aws.consul_secrets import values
 from tests.consul_server import consul_binary
+from tests.docker_engine import docker
 from tests.require import require
 from tests.templates.machine import Machine, consul_image
 from tests.templates.stack import LAB, Stack
@@ -48,9 +50,9 @@ def user_data_of(**parameters: str) -> dict[str, str]:
         return {role: stack.user_data(role) for role in ROLES}
 
 
-def parameters(lab_secrets: LabSecrets, *services: str) -> dict[str, str]:
+def parameters(lab_secrets: LabSecrets, *services: str, snapshots: SnapshotSpec | None = None) -> dict[str, str]:
     """The lab's parameters in SSM; the services have a `ttl` check."""
-    found = values(lab_secrets, version_of(Path(consul_binary())), services)
+    found = values(lab_secrets, version_of(Path(consul_binary())), services, snapshots)
     return {f"/ecsconsul/{LAB}/{leaf}": text for leaf, text in found.items()}
 
 
@@ -72,13 +74,22 @@ def start_docker(machines: Iterable[Machine], archive: Path) -> None:
 def launch(cloud: Cloud, id: str, address: str, resource: str, launched: str) -> None:
     """Register an instance with EC2, with the template's tags."""
     servers = {} if resource == "EcsInstances" else {"ecsconsul:consul-server-of": LAB}
-    tags = {"ecsconsul:lab": LAB, "ecsconsul:resource": resource} | servers
+    group = {"aws:autoscaling:groupName": f"{LAB}-{resource}-1A2B3C"}
+    tags = {"ecsconsul:lab": LAB, "ecsconsul:resource": resource} | group | servers
     cloud.instances[id] = Ec2Instance(id, address, launched, tags)
 
 
 def boot(machine: Machine, user_data: str) -> None:
     """Run the user data of an instance, which must succeed."""
     assert machine.boot(user_data) == 0, machine.console
+
+
+def clear(machine: Machine) -> None:
+    """Make a machine whose instance is gone ready for another boot."""
+    machine.run("systemctl", "stop", "ecsconsul-leave.service")
+    docker(machine.engine, "rm", "--force", "consul")
+    docker(machine.engine, "volume", "rm", "--force", "consul-data")
+    machine.run("rm", "-rf", "/etc/ecsconsul", "/etc/docker/daemon.json")
 
 
 def promote_at_once(machine: Machine, token: str = "") -> None:

@@ -45,6 +45,10 @@ stop() {
     done
     exit 1
 }
+end() {
+    [ ! -e "/run/$1.pid" ] || kill -- "-$(cat "/run/$1.pid")" 2>/dev/null || true
+    rm -f "/run/$1.pid"
+}
 before_start() {
     cat /etc/systemd/system/docker.service.d/*.conf 2>/dev/null | sed -n 's/^ExecStartPre=//p' | sh -e
 }
@@ -52,9 +56,13 @@ case "$*" in
 "start docker.service") before_start; start ;;
 "restart docker.service") stop; before_start; start ;;
 "enable --now --no-block ecsconsul-"*)
-    command=$(sed -n 's/^ExecStart=//p' "/etc/systemd/system/${*: -1}")
-    setsid $command </dev/null >>"/var/log/${*: -1}.log" 2>&1 &
+    unit=${*: -1}
+    end "$unit"
+    command=$(sed -n 's/^ExecStart=//p' "/etc/systemd/system/$unit")
+    setsid $command </dev/null >>"/var/log/$unit.log" 2>&1 &
+    echo $! >"/run/$unit.pid"
     ;;
+"stop ecsconsul-"*) end "${*: -1}" ;;
 esac
 """
 
@@ -63,6 +71,11 @@ DNF = """#!/bin/bash
 set -eu
 echo "$*" >>/var/log/dnf.calls
 [ "$(wc -l </var/log/dnf.calls)" -gt 1 ]
+if [[ "$*" == "install "*" amazon-cloudwatch-agent" ]]; then
+    printf '#!/bin/bash\necho "$*" >>/var/log/log-agent.calls\n' >"$(dirname "$0")/amazon-cloudwatch-agent-ctl"
+    chmod +x "$(dirname "$0")/amazon-cloudwatch-agent-ctl"
+    exit
+fi
 [[ "$*" == "install "*" awscli-2" ]]
 cat >"$(dirname "$0")/aws" <<END
 #!/bin/bash

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import bz2
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,14 +15,16 @@ from ecsconsul.deploy.template import stack_template
 
 REGION = "eu-central-1"
 STACK = "blue-lab"
+AMI = "ami-0123456789abcdef0"
 LAB, CLUSTER = "blue", "blue-cluster"
 TEXT = stack_template()
 
 
 class Stack:
-    """The template's stack in moto."""
+    """The template's stack in moto, with the template's own resources unless another text is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str = TEXT) -> None:
+        self.text = text
         self.cloudformation = boto3.client("cloudformation", region_name=REGION)
         self.ec2 = boto3.client("ec2", region_name=REGION)
         self.autoscaling = boto3.client("autoscaling", region_name=REGION)
@@ -33,8 +37,9 @@ class Stack:
     def create(self, **parameters: object) -> None:
         network = {"VpcId": self.vpc, "SubnetIds": ",".join(self.subnets[:2])}
         names = {"LabName": LAB, "EcsClusterName": CLUSTER, "ConsulImage": Lab().consul_image}
+        names |= {"InstanceAmi": AMI, "ServerAmi": AMI}
         self.parameters = {**network, **names, **_strings(parameters)}
-        self.cloudformation.create_stack(TemplateBody=TEXT, **self._request())
+        self.cloudformation.create_stack(TemplateBody=self.text, **self._request())
 
     def update(self, **parameters: object) -> None:
         self.parameters.update(_strings(parameters))
@@ -112,6 +117,17 @@ class Stack:
     def user_data(self, role: str) -> str:
         """A role's boot script, with the parameters filled in."""
         return base64.b64decode(self.launch_data(role)["UserData"]).decode()
+
+
+def script_of(user_data: str) -> str:
+    """The script that user data run, with its parameters filled in."""
+    return user_data.partition("unpack() (")[0] + unpacked(user_data)
+
+
+def unpacked(user_data: str) -> str:
+    """The scripts in user data, one after the other."""
+    packed = re.findall(r"^unpack <<'END'\n(.*)\nEND$", user_data, re.MULTILINE)
+    return "".join(bz2.decompress(base64.b85decode(text)).decode() for text in packed)
 
 
 def _strings(parameters: Mapping[str, object]) -> dict[str, str]:

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import itertools
 import json
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import dns.exception
-import dns.message
-import dns.query
 import pytest
 
 from ecsconsul.consul.lab_secrets import MANAGEMENT, REGISTRATOR, new_gossip_key, new_secrets
 from tests.consul_server import AgentClient
 from tests.docker_engine import docker
 from tests.templates.booted import (
-    BRIDGE,
     IMAGE,
     boot,
+    clear,
     image,
     launch,
     parameters,
@@ -33,6 +29,8 @@ from tests.templates.booted import (
     user_data_of,
     wait_for,
 )
+from tests.templates.fake_autoscaling import Logs
+from tests.templates.load import Lookups
 from tests.templates.machine import Machine, machine
 from tests.templates.stack import CLUSTER, LAB, REGION
 from tests.templates.vpc import AMAZON_DNS, Cloud, Vpc, inside, vpc
@@ -42,7 +40,6 @@ EARLIER = Path(__file__).with_name("earlier_version")
 KEY = new_gossip_key()
 SECRETS = new_secrets(LAB, KEY)
 ADDRESSES = {"first": "10.31.0.11", "second": "10.31.0.12", "a": "10.31.0.13", "b": "10.31.0.14"}
-LOOKUP_SECONDS, EVERY_SECONDS = 2.0, 0.05
 
 
 def earlier_user_data(script: str) -> str:
@@ -52,47 +49,6 @@ def earlier_user_data(script: str) -> str:
     }  # fmt: skip
     lines = ["#!/bin/bash", *(f"{name}='{value}'" for name, value in variables.items())]
     return "\n".join([*lines, (EARLIER / "boot.sh").read_text(), (EARLIER / script).read_text()])
-
-
-@dataclass
-class Lookups:
-    """Asks agents for weather all the time, at Docker's bridge as their tasks do, and notes what fails."""
-
-    failures: list[str] = field(default_factory=list)
-    number: int = 0
-
-    @contextmanager
-    def at(self, *machines: Machine) -> Iterator[None]:
-        ended = threading.Event()
-        with ThreadPoolExecutor() as pool:
-            running = [pool.submit(self._ask, one, ended) for one in machines]
-            try:
-                yield
-            finally:
-                ended.set()
-            for one in running:
-                one.result()
-
-    def _ask(self, machine: Machine, ended: threading.Event) -> None:
-        def ask() -> None:
-            while not ended.wait(EVERY_SECONDS):
-                self._note(machine.namespace, self._failure())
-
-        inside(machine.namespace, ask)
-
-    def _note(self, name: str, failure: str) -> None:
-        self.number += 1
-        if failure:
-            self.failures.append(f"{name}: {failure}")
-
-    @staticmethod
-    def _failure() -> str:
-        query = dns.message.make_query("weather.service.consul", "A")
-        try:
-            answer = dns.query.udp(query, BRIDGE, timeout=LOOKUP_SECONDS)
-        except (dns.exception.DNSException, OSError) as error:
-            return repr(error)
-        return "" if answer.answer else "no answer"
 
 
 @dataclass
@@ -117,9 +73,7 @@ class RunningLab:
         """Shut an instance down, which lets Consul leave, and clear its machine."""
         one = self.machines[name]
         docker(one.engine, "stop", "consul")
-        docker(one.engine, "rm", "consul")
-        docker(one.engine, "volume", "rm", "consul-data")
-        one.run("rm", "-rf", "/etc/ecsconsul", "/etc/docker/daemon.json")
+        clear(one)
         gone = [id for id, instance in self.cloud.instances.items() if instance.address == ADDRESSES[name]]
         for id in gone:
             del self.cloud.instances[id]
@@ -169,6 +123,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     found = {f"/ecsconsul/{LAB}/gossip-key": KEY}
     cloud = Cloud(REGION, found, is_alive=lambda instance: True)
     with ExitStack() as stack:
+        cloud.services["logs"] = Logs()
         net = stack.enter_context(vpc(cloud, tmp_path_factory.mktemp("vpc")))
         machines = {name: stack.enter_context(machine(net, name, address)) for name, address in ADDRESSES.items()}
         with image(net, tmp_path_factory.mktemp("image")) as archive:

@@ -19,13 +19,13 @@ from cfnlint import decode
 from cfnlint.api import lint_all
 from moto import mock_aws
 
+from ecsconsul.deploy.template import part_names, stack_template
 from ecsconsul.paths import templates_dir
 from ecsconsul.targets.aws.permissions import policy
 from tests.iam_evaluator import Request, is_allowed
 from tests.require import require
-from tests.templates.stack import CLUSTER, LAB, REGION, TEXT, Stack, tags_of
+from tests.templates.stack import CLUSTER, LAB, REGION, TEXT, Stack, script_of, tags_of
 
-ARM_AMI = "/aws/service/ecs/optimized-ami/amazon-linux-2023/arm64/recommended/image_id"
 CONSUL_PORTS = {8300, 8301, 8302, 8500, 8501, 8600}
 
 # Actions without a resource in AWS's service authorization reference or, for Session Manager, in AWS's minimal policy.
@@ -39,6 +39,8 @@ ACTIONS_WITHOUT_RESOURCE = {
     "ssmmessages:OpenControlChannel",
     "ssmmessages:OpenDataChannel",
 }
+# and one that a condition limits to the lab's namespace
+ACTIONS_IN_A_NAMESPACE = {"cloudwatch:PutMetricData"}
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +82,23 @@ def _actions(statement: Mapping[str, Any]) -> list[str]:
 # ---------------------------------------------------------------- the text
 
 
-def test_cfn_lint_finds_nothing() -> None:
+def _lint(text: str) -> list[str]:
     # I is cfn-lint's informational level, which its command line leaves out by default too
-    assert [str(match) for match in lint_all(TEXT) if not match.rule.id.startswith("I")] == []
+    return [str(match) for match in lint_all(text) if not match.rule.id.startswith("I")]
+
+
+@pytest.mark.parametrize("parts", [(), *((part,) for part in part_names())])
+def test_cfn_lint_finds_nothing(parts: tuple[str, ...]) -> None:
+    """Each property of all forms exists in the current resource schemas, and has a value of the right kind."""
+    assert _lint(stack_template(parts)) == []
+
+
+@pytest.mark.parametrize("wrong", ["HealthCheckPaths: /", "Port: many"])
+def test_cfn_lint_would_find_a_mistake_in_a_part(wrong: str) -> None:
+    text = stack_template(["load-balancer"]).replace(
+        "      TargetType: instance\n", f"      TargetType: instance\n      {wrong}\n"
+    )
+    assert _lint(text) != []
 
 
 def test_template_has_no_ami_id_and_no_launch_configuration(document: Mapping[str, Any]) -> None:
@@ -114,8 +130,9 @@ def test_boot_scripts_give_up_before_cloudformation_does(document: Mapping[str, 
     script = (templates_dir() / "boot.sh").read_text()
     waits = {name: int(value) for name, value in re.findall(r"(\w+)_SECONDS=(\d+)", script)}
     last_attempts = sum(int(seconds) for seconds in re.findall(r"(?<![\w-])timeout (\d+) ", script))
-    # two metadata requests, five AWS requests, and three waits for Consul; each phase is counted once already
-    most = sum(waits.values()) + waits["METADATA"] + 4 * (waits["AWS"] + 30) + 2 * waits["JOIN"] + last_attempts
+    # two metadata requests, five AWS requests, and three waits for Consul; each phase is counted once already, but not
+    # the request for a login at ECR
+    most = sum(waits.values()) + waits["METADATA"] + 4 * (waits["AWS"] + 30) + 2 * waits["JOIN"] + last_attempts + 30
     for name in ("ConsulServer", "ConsulPeers", "EcsInstances"):
         timeout = document["Resources"][name]["CreationPolicy"]["ResourceSignal"]["Timeout"]
         assert most < 60 * int(timeout.removeprefix("PT").removesuffix("M")) - 120, name
@@ -135,7 +152,7 @@ def test_shellcheck_finds_nothing_in_the_user_data(stack: Stack, role: str) -> N
     require("shellcheck", program.exists(), "shellcheck is not installed beside Python")
     stack.create()
     argv = [str(program), "--enable", "check-unassigned-uppercase", "-"]
-    done = subprocess.run(argv, input=stack.user_data(role), capture_output=True, text=True, timeout=30)
+    done = subprocess.run(argv, input=script_of(stack.user_data(role)), capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -159,10 +176,10 @@ def test_user_data_does_not_depend_on_the_number_of_servers(stack: Stack) -> Non
 @pytest.mark.parametrize("role", ["consul-server", "ecs-instance"])
 def test_no_secret_is_in_user_data_or_parameters(stack: Stack, document: Mapping[str, Any], role: str) -> None:
     stack.create()
-    assert "/ecsconsul/$LAB/ca" in stack.user_data(role)
+    assert "/ecsconsul/$LAB/ca" in script_of(stack.user_data(role))
     named = {name for name in document["Parameters"] for word in ("key", "token", "secret") if word in name.lower()}
-    # the name of a key pair, and the name of a generation of secrets
-    assert named == {"KeyName", "SecretsGeneration"}
+    # the names of a key pair, of a KMS key, and of a generation of secrets
+    assert named == {"KeyName", "LogKmsKey", "SecretsGeneration"}
 
 
 @pytest.mark.parametrize("parameters", [{"ConsulSecurity": "transition"}, {"SecretsGeneration": "0a1b2c"}])
@@ -201,12 +218,65 @@ def test_instances_come_from_the_stacks_launch_templates(document: Mapping[str, 
     assert "AWS::EC2::Instance" not in {body["Type"] for body in document["Resources"].values()}
 
 
-def test_update_starts_the_new_first_server_before_the_old_one_stops(document: Mapping[str, Any]) -> None:
-    """It may be the only server, and Consul's data must pass from the old one to the new one."""
-    server = document["Resources"]["ConsulServer"]
-    rolling = server["UpdatePolicy"]["AutoScalingRollingUpdate"]
-    sizes = [int(server["Properties"][name]) for name in ("MinSize", "DesiredCapacity", "MaxSize")]
-    assert (sizes, rolling["MinInstancesInService"]) == ([1, 1, 2], 1)
+@pytest.mark.parametrize("servers", ["3", "5"])
+def test_update_starts_a_new_instance_before_the_old_one_leaves(document: Mapping[str, Any], servers: str) -> None:
+    """CloudFormation launches it first if the group must keep as many in service as it has, and may have one more.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-attribute-updatepolicy.html
+    """
+    values = {"ConsulServers": servers, "InstanceCount": "2", "InstanceMax": "2"}
+    for name, body in _resources(document, "AWS::AutoScaling::AutoScalingGroup").items():
+        rolling = _value(body["UpdatePolicy"]["AutoScalingRollingUpdate"], document, values)
+        desired, most = (
+            int(_value(body["Properties"][key], document, values)) for key in ("DesiredCapacity", "MaxSize")
+        )
+        assert (int(rolling["MinInstancesInService"]), most) == (desired, desired + 1), name
+
+
+def test_update_leaves_a_number_that_follows_the_tasks_as_it_is(document: Mapping[str, Any]) -> None:
+    """CloudFormation would set a desired capacity with each update."""
+    group = document["Resources"]["EcsInstances"]
+    values = {"InstanceCount": "2", "InstanceMax": "4"}
+    sizes = [_value(group["Properties"][key], document, values) for key in ("MinSize", "MaxSize", "DesiredCapacity")]
+    assert sizes == ["2", "4", None]
+    rolling = _value(group["UpdatePolicy"]["AutoScalingRollingUpdate"], document, values)
+    # CloudFormation demands that it is less than the maximum
+    assert rolling["MinInstancesInService"] == "2"
+
+
+def _value(given: Any, document: Mapping[str, Any], parameters: Mapping[str, str]) -> Any:
+    """A part of the template with these parameters; None for no value."""
+    if isinstance(given, list):
+        return [_value(one, document, parameters) for one in given]
+    if not isinstance(given, dict):
+        return given
+    if "Ref" in given:
+        return None if given["Ref"] == "AWS::NoValue" else parameters[given["Ref"]]
+    if "Fn::FindInMap" in given:
+        name, key, field = _value(given["Fn::FindInMap"], document, parameters)
+        return document["Mappings"][name][key][field]
+    if "Fn::If" in given:
+        condition, yes, no = given["Fn::If"]
+        return _value(
+            yes if _holds(document["Conditions"][condition], document, parameters) else no, document, parameters
+        )
+    return {key: _value(one, document, parameters) for key, one in given.items()}
+
+
+def _holds(condition: Mapping[str, Any], document: Mapping[str, Any], parameters: Mapping[str, str]) -> bool:
+    if "Fn::Not" in condition:
+        return not _holds(condition["Fn::Not"][0], document, parameters)
+    first, second = _value(condition["Fn::Equals"], document, parameters)
+    return bool(first == second)
+
+
+def test_every_group_lets_its_instances_leave_in_order(document: Mapping[str, Any]) -> None:
+    for name, body in _resources(document, "AWS::AutoScaling::AutoScalingGroup").items():
+        (hook,) = body["Properties"]["LifecycleHookSpecificationList"]
+        assert hook["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_TERMINATING", name
+        # an instance that can't complete it goes all the same
+        assert (hook["DefaultResult"], hook["HeartbeatTimeout"]) == ("CONTINUE", 300), name
+        assert f"--lifecycle-hook-name {hook['LifecycleHookName']} " in (templates_dir() / "boot.sh").read_text()
 
 
 def test_ecs_instances_wait_for_every_consul_server(document: Mapping[str, Any]) -> None:
@@ -224,14 +294,21 @@ def test_role_has_no_wildcard_actions(document: Mapping[str, Any]) -> None:
 
 def test_only_actions_without_a_resource_have_a_wildcard_resource(document: Mapping[str, Any]) -> None:
     on_all = [statement for statement in _statements(document) if statement["Resource"] == "*"]
-    assert {action for statement in on_all for action in _actions(statement)} == ACTIONS_WITHOUT_RESOURCE
+    found = {action for statement in on_all for action in _actions(statement)}
+    assert found == ACTIONS_WITHOUT_RESOURCE | ACTIONS_IN_A_NAMESPACE
+    (metrics,) = [statement for statement in on_all if set(_actions(statement)) & ACTIONS_IN_A_NAMESPACE]
+    assert metrics["Condition"]["StringEquals"]["cloudwatch:namespace"] == "ecsconsul"
 
 
 def test_other_actions_are_limited_to_the_lab(document: Mapping[str, Any]) -> None:
+    """By the resource's name or by its tag."""
     for statement in _statements(document):
         if statement["Resource"] == "*":
             continue
-        owner = str(statement["Resource"])
+        tag = statement.get("Condition", {}).get("StringEquals", {}).get("aws:ResourceTag/ecsconsul:lab")
+        if tag == {"Ref": "LabName"}:
+            continue
+        owner = str(statement["Resource"]) + str(statement.get("Condition", ""))
         assert any(name in owner for name in ("${LabName}", "${EcsClusterName}", "AWS::StackId")), statement
 
 
@@ -244,7 +321,12 @@ def test_servers_start_before_ecs_instances(stack: Stack, servers: int) -> None:
     assert stack.status == "CREATE_COMPLETE"
     assert stack.roles() == ["consul-server"] * servers + ["ecs-instance"] * 2
     more = servers - 1
-    assert stack.group_sizes() == {"ConsulServer": (1, 2, 1, 1), "ConsulPeers": (more,) * 4, "EcsInstances": (2,) * 4}
+    # an update starts the new instance before the old one leaves
+    assert stack.group_sizes() == {
+        "ConsulServer": (1, 2, 1, 1),
+        "ConsulPeers": (more, more and more + 1, more, more),
+        "EcsInstances": (2, 3, 2, 2),
+    }
 
 
 def test_instances_have_the_labs_tags(stack: Stack) -> None:
@@ -274,14 +356,23 @@ def test_volumes_have_the_tags(stack: Stack) -> None:
         assert expected.items() <= tags_of(volume).items()
 
 
-@pytest.mark.parametrize("parameters", [{}, {"EcsAmi": ARM_AMI, "InstanceType": "t4g.small"}])
-def test_instances_run_the_ami_of_the_parameter(stack: Stack, parameters: dict[str, str]) -> None:
-    stack.create(ConsulServers=3, **parameters)
-    name = parameters.get("EcsAmi", ARM_AMI.replace("/arm64", ""))
-    ssm = boto3.client("ssm", region_name=REGION)
-    ami = ssm.get_parameter(Name=name)["Parameter"]["Value"]
-    kinds = {(instance["ImageId"], instance["InstanceType"]) for instance in stack.running()}
-    assert kinds == {(ami, parameters.get("InstanceType", "t3.small"))}
+def test_servers_and_ecs_instances_have_amis_and_types_of_their_own(stack: Stack) -> None:
+    stack.create(
+        ConsulServers=3,
+        ServerAmi="ami-0a",
+        ServerInstanceType="t4g.small",
+        InstanceAmi="ami-0b",
+        InstanceType="m5.large",
+    )
+    kinds = {(tags_of(one)["ecsconsul:role"], one["ImageId"], one["InstanceType"]) for one in stack.running()}
+    assert kinds == {("consul-server", "ami-0a", "t4g.small"), ("ecs-instance", "ami-0b", "m5.large")}
+
+
+def test_amis_are_no_ssm_parameters(document: Mapping[str, Any]) -> None:
+    """Each update would read them again, and replace the instances if AWS has published another one."""
+    types = {name: body["Type"] for name, body in document["Parameters"].items() if name.endswith("Ami")}
+    assert types == dict.fromkeys(("InstanceAmi", "ServerAmi"), "AWS::EC2::Image::Id")
+    assert "AWS::SSM" not in TEXT
 
 
 def test_only_the_portal_is_open_to_the_internet(stack: Stack) -> None:
@@ -289,6 +380,75 @@ def test_only_the_portal_is_open_to_the_internet(stack: Stack) -> None:
     rules = stack.ingress("ConsulSecurityGroup") | stack.ingress("EcsSecurityGroup")
     world = {rule for rule in rules if "/" in rule[3]}
     assert world == {("tcp", port, port, "0.0.0.0/0") for port in (80, 443, 9090)}
+
+
+@pytest.mark.parametrize(
+    ("given", "source"), [({"VpcCidr": "10.0.0.0/16"}, "10.0.0.0/16"), ({}, "IngressSecurityGroup")]
+)
+def test_only_the_vpc_or_a_load_balancer_reaches_instances_that_are_not_public(
+    stack: Stack, given: dict[str, str], source: str
+) -> None:
+    stack.create(PublicPort=0, PortalPort=80, SshCidr="203.0.113.7/32", **given)
+    lab = stack.outputs["LabSecurityGroup"]
+    source = stack.outputs.get(source, source)
+    assert stack.ingress("EcsSecurityGroup") == {("tcp", 80, 80, source), ("tcp", 1024, 65535, lab)}
+
+
+def test_nobody_is_in_the_group_of_load_balancers_by_default(stack: Stack) -> None:
+    stack.create()
+    assert stack.ingress("IngressSecurityGroup") == set()
+    for role in ("consul-server", "ecs-instance"):
+        assert stack.outputs["IngressSecurityGroup"] not in stack.launch_data(role)["SecurityGroupIds"]
+
+
+@pytest.mark.parametrize("form", ["public", "internal"])
+def test_load_balancer_forwards_https_and_redirects_http(region: Stack, form: str) -> None:
+    balanced = Stack(stack_template(["load-balancer"]))
+    internal = {"LoadBalancerScheme": "internal", "LoadBalancerCidr": "10.0.0.0/16", "HealthCheckPath": "/health"}
+    certificate = boto3.client("acm", region_name=REGION).request_certificate(DomainName="lab.example")
+    balanced.create(
+        PublicPort=0,
+        CertificateArn=certificate["CertificateArn"],
+        LoadBalancerSubnetIds=",".join(balanced.subnets[:2]),
+        **(internal if form == "internal" else {}),
+    )
+    elb = boto3.client("elbv2", region_name=REGION)
+    (made,) = elb.describe_load_balancers()["LoadBalancers"]
+    assert made["DNSName"] == balanced.outputs["LoadBalancerDns"]
+    assert made["Scheme"] == ("internal" if form == "internal" else "internet-facing")
+    own, ingress = made["SecurityGroups"]
+    assert ingress == balanced.outputs["IngressSecurityGroup"]
+    groups = balanced.ec2.describe_security_groups(GroupIds=[own])["SecurityGroups"]
+    open_to = {(rule["FromPort"], one["CidrIp"]) for rule in groups[0]["IpPermissions"] for one in rule["IpRanges"]}
+    clients = "10.0.0.0/16" if form == "internal" else "0.0.0.0/0"
+    assert open_to == {(80, clients), (443, clients)}
+    listeners = elb.describe_listeners(LoadBalancerArn=made["LoadBalancerArn"])["Listeners"]
+    actions = {one["Port"]: one["DefaultActions"][0] for one in listeners}
+    assert actions[443]["TargetGroupArn"] == balanced.outputs["PortalTargetGroup"]
+    redirect = actions[80]["RedirectConfig"]
+    assert (redirect["Protocol"], redirect["Port"], redirect["StatusCode"]) == ("HTTPS", "443", "HTTP_301")
+    (group,) = elb.describe_target_groups()["TargetGroups"]
+    assert (group["TargetType"], group["HealthCheckPath"]) == ("instance", "/health" if form == "internal" else "/")
+    balanced.delete()
+    assert elb.describe_load_balancers()["LoadBalancers"] == []
+    # moto keeps a stack's target groups
+    elb.delete_target_group(TargetGroupArn=group["TargetGroupArn"])
+
+
+def test_resources_of_the_load_balancer_have_the_tag_and_no_names() -> None:
+    """moto forgets their tags, and a name would keep CloudFormation from replacing one."""
+    template, _ = decode.decode_str(stack_template(["load-balancer"]))
+    for name, body in template["Resources"].items():
+        if body["Type"].startswith("AWS::ElasticLoadBalancingV2::"):
+            assert "ecsconsul:lab" in tags_of(body["Properties"]), name
+            assert "Name" not in body["Properties"], name
+
+
+@pytest.mark.parametrize("bridge", ["172.17.0.1/16", "10.255.255.1/24"])
+def test_ecs_instances_know_their_bridge(stack: Stack, bridge: str) -> None:
+    stack.create(DockerBridge=bridge)
+    assert f"DOCKER_BRIDGE='{bridge}'" in stack.user_data("ecs-instance").splitlines()
+    assert "DOCKER_BRIDGE" not in stack.user_data("consul-server").partition("set -Eeuo")[0]
 
 
 @pytest.mark.parametrize("port", [80, 443])
@@ -377,9 +537,13 @@ def test_role_stays_within_the_boundary(stack: Stack, name: str) -> None:
     stack.create(EcsClusterName=LAB)
     boundary = policy("boundary", VALUES)
     for statement in _policy(stack, name)["Statement"]:
+        if statement["Effect"] == "Deny":
+            continue
         resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
         for action, resource in itertools.product(_actions(statement), resources):
-            request = Request(action, resource, {"aws:RequestedRegion": REGION})
+            tags = {"aws:ResourceTag/ecsconsul:lab": LAB, "aws:TagKeys": ["ecsconsul:boot-failure"]}
+            context = {"aws:RequestedRegion": REGION, "cloudwatch:namespace": "ecsconsul", **tags}
+            request = Request(action, resource, context)
             assert is_allowed(request, [_policy(stack, name)], boundary), (action, resource)
 
 
@@ -407,7 +571,53 @@ def test_consul_servers_cannot_act_as_ecs_instances(stack: Stack) -> None:
     assert stack.outputs["ServerProfile"] in profiles["consul-server"]
     assert stack.outputs["InstanceProfile"] in profiles["ecs-instance"]
     actions = {action for statement in _policy(stack, "ServerRole")["Statement"] for action in _actions(statement)}
-    assert not [action for action in actions if action.startswith(("ecs:", "ecr:", "logs:"))]
+    assert not [action for action in actions if action.startswith("ecs:")]
+
+
+def test_consul_servers_pull_their_own_image_only(stack: Stack) -> None:
+    stack.create()
+    for repository, expected in (("consul", True), ("weather", False), ("consul/x", False)):
+        resource = f"arn:aws:ecr:{REGION}:123456789012:repository/{LAB}/{repository}"
+        for action in ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"):
+            assert is_allowed(Request(action, resource), [_policy(stack, "ServerRole")]) == expected
+
+
+SNAPSHOTS = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")
+
+
+def test_servers_reach_the_labs_snapshots_in_the_bucket_and_nothing_else(stack: Stack) -> None:
+    stack.create(SnapshotBucket="backups")
+
+    def may(role: str, action: str, resource: str, prefix: str = f"{LAB}/") -> bool:
+        request = Request(action, resource, {"s3:prefix": prefix, "aws:ResourceAccount": "123456789012"})
+        return is_allowed(request, [_policy(stack, role)], policy("boundary", VALUES))
+
+    for action in SNAPSHOTS:
+        assert may("ServerRole", action, f"arn:aws:s3:::backups/{LAB}/x.snap")
+        for other in (f"backups/{LAB}-green/x.snap", "backups/x.snap", f"theirs/{LAB}/x.snap"):
+            assert not may("ServerRole", action, f"arn:aws:s3:::{other}")
+        for role in ("InstanceRole", "TaskExecutionRole"):
+            assert not may(role, action, f"arn:aws:s3:::backups/{LAB}/x.snap")
+    assert may("ServerRole", "s3:ListBucket", "arn:aws:s3:::backups")
+    assert not may("ServerRole", "s3:ListBucket", "arn:aws:s3:::backups", prefix="green/")
+
+
+def test_without_a_bucket_servers_reach_no_object(stack: Stack) -> None:
+    stack.create()
+    for action in SNAPSHOTS:
+        assert not is_allowed(Request(action, f"arn:aws:s3:::backups/{LAB}/x.snap"), [_policy(stack, "ServerRole")])
+    effects = [one["Effect"] for one in _policy(stack, "ServerRole")["Statement"] if "s3:" in str(one["Action"])]
+    assert effects == ["Deny", "Deny"]
+
+
+def test_another_bucket_replaces_no_server(stack: Stack) -> None:
+    """As a change of the interval doesn't, which is in SSM."""
+    stack.create()
+    before = [instance["InstanceId"] for instance in stack.running()]
+    data = stack.user_data("consul-server")
+    stack.update(SnapshotBucket="backups")
+    assert [instance["InstanceId"] for instance in stack.running()] == before
+    assert stack.user_data("consul-server") == data
 
 
 def test_execution_role_is_trusted_for_this_account_only(stack: Stack) -> None:
@@ -443,12 +653,17 @@ def test_operators_policies_know_the_roles_profiles_and_groups(document: Mapping
 
 
 def test_ecs_instances_follow_the_count(stack: Stack) -> None:
-    stack.create(InstanceCount=2)
+    stack.create(InstanceCount=2, InstanceMax=2)
     for count in (3, 1):
-        stack.update(InstanceCount=count)
+        stack.update(InstanceCount=count, InstanceMax=count)
         assert stack.status == "UPDATE_COMPLETE"
         assert stack.roles() == ["consul-server"] + ["ecs-instance"] * count
-        assert stack.group_sizes()["EcsInstances"] == (count,) * 4
+        assert stack.group_sizes()["EcsInstances"] == (count, count + 1, count, count)
+
+
+def test_ecs_instances_that_follow_the_tasks_start_with_the_fewest(stack: Stack) -> None:
+    stack.create(InstanceCount=1, InstanceMax=4)
+    assert stack.group_sizes()["EcsInstances"] == (1, 4, 1, 1)
 
 
 def test_server_count_changes_without_replacing_others(stack: Stack) -> None:

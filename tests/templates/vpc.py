@@ -47,8 +47,10 @@ class Ec2Instance:
     id: str
     address: str
     launched: str
-    tags: Mapping[str, str]
+    tags: dict[str, str]
     state: str = "running"
+    # what Auto Scaling has planned for it
+    target: str = "InService"
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Answer(NamedTuple):
     """What the AWS API answers."""
 
     status: int
-    body: str
+    body: str | bytes
     kind: str = "text/xml"
 
 
@@ -94,7 +96,7 @@ class Answer(NamedTuple):
 class Cloud:
     """The state behind the VPC's AWS API, and the requests it received.
 
-    `services` are those beside SSM, EC2 and CloudFormation, by the first label of their host name.
+    `services` are those beside SSM, EC2 and CloudFormation, by the label before the region in their host names.
     """
 
     region: str
@@ -182,7 +184,7 @@ def _certificate(folder: Path, region: str) -> tuple[Path, Path]:
     sh(*new, str(authority_key), "-x509", "-days", "2", "-subj", "/CN=test authority", "-out", str(authority))
     sh(*new, str(key), "-subj", f"/CN=*.{region}.amazonaws.com", "-out", str(request))
     extension = folder / "api.ext"
-    extension.write_text(f"subjectAltName=DNS:*.{region}.amazonaws.com\n")
+    extension.write_text(f"subjectAltName=DNS:*.{region}.amazonaws.com,DNS:*.s3.{region}.amazonaws.com\n")
     signer = ("-CA", str(authority), "-CAkey", str(authority_key), "-CAcreateserial", "-days", "2")
     sh("openssl", "x509", "-req", "-in", str(request), *signer, "-extfile", str(extension), "-out", str(certificate))
     return certificate, key
@@ -214,8 +216,8 @@ class _Handler(BaseHTTPRequestHandler):
     def cloud(self) -> Cloud:
         return self.server.vpc.cloud
 
-    def answer(self, status: int, text: str, kind: str = "text/plain") -> None:
-        body = text.encode()
+    def answer(self, status: int, text: str | bytes, kind: str = "text/plain") -> None:
+        body = text if isinstance(text, bytes) else text.encode()
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -244,8 +246,8 @@ class _Metadata(_Handler):
         address = self.client_address[0]
         if self.server.tokens.get(self.headers["X-aws-ec2-metadata-token"] or "") != address:
             return self.answer(401, "")
-        instance = next(one for one in self.cloud.instances.values() if one.address == address)
-        text = self._pages(instance).get(self.path.rstrip("/").removeprefix("/latest/"))
+        instance = next((one for one in self.cloud.instances.values() if one.address == address), None)
+        text = self._pages(instance).get(self.path.rstrip("/").removeprefix("/latest/")) if instance else None
         return self.answer(404, "") if text is None else self.answer(200, text)
 
     def _pages(self, instance: Ec2Instance) -> dict[str, str]:
@@ -256,6 +258,7 @@ class _Metadata(_Handler):
             "meta-data/local-ipv4": instance.address,
             "meta-data/placement/region": self.cloud.region,
             "meta-data/placement/availability-zone": f"{self.cloud.region}a",
+            "meta-data/autoscaling/target-lifecycle-state": instance.target,
             "meta-data/iam/security-credentials": ROLE,
             f"meta-data/iam/security-credentials/{ROLE}": json.dumps(
                 {"Code": "Success", "Type": "AWS-HMAC", **keys, **times}
@@ -272,8 +275,8 @@ class _AwsApi(_Handler):
     do_PUT = do_DELETE = do_HEAD = do_GET
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"] or 0)).decode("latin-1")
-        service = (self.headers["Host"] or "").partition(".")[0]
+        body = self._body().decode("latin-1")
+        service = (self.headers["Host"] or "").removesuffix(f".{self.cloud.region}.amazonaws.com").rpartition(".")[2]
         credential = self.headers["Authorization"] or ""
         if f"Credential={KEY_ID}/" not in credential or self.headers["X-Amz-Security-Token"] != SESSION:
             self.cloud.unsigned.append(service)
@@ -285,8 +288,22 @@ class _AwsApi(_Handler):
         if service == "ssm":
             return self._ssm(json.loads(body))
         form = {key: values[0] for key, values in parse_qs(body).items()}
-        operations = {"DescribeInstances": self._describe_instances, "SignalResource": self._signal_resource}
+        operations = {
+            "CreateTags": self._create_tags,
+            "DescribeInstances": self._describe_instances,
+            "SignalResource": self._signal_resource,
+        }
         return operations[form["Action"]](form)
+
+    def _body(self) -> bytes:
+        if self.headers["Transfer-Encoding"] != "chunked":
+            return self.rfile.read(int(self.headers["Content-Length"] or 0))
+        found = b""
+        while size := int(self.rfile.readline(), 16):
+            found += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return found
 
     def _ssm(self, request: Mapping[str, Any]) -> None:
         operation = (self.headers["X-Amz-Target"] or "").removeprefix("AmazonSSM.")
@@ -330,6 +347,14 @@ class _AwsApi(_Handler):
             "text/xml",
         )
 
+    def _create_tags(self, form: Mapping[str, str]) -> None:
+        assert len(form["Tag.1.Value"]) <= 256
+        self.cloud.instances[form["ResourceId.1"]].tags[form["Tag.1.Key"]] = form["Tag.1.Value"]
+        self.answer(
+            200,
+            '<CreateTagsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><return>true</return></CreateTagsResponse>',
+        )
+
     def _signal_resource(self, form: Mapping[str, str]) -> None:
         instance = form["UniqueId"]
         alive = self.cloud.is_alive(instance)
@@ -343,7 +368,7 @@ class _AwsApi(_Handler):
 
 
 def _matches(instance: Ec2Instance, form: Mapping[str, str]) -> bool:
-    """Whether an instance matches InstanceId.N and Filter.N (tags and states only)."""
+    """Whether an instance matches InstanceId.N and Filter.N (tags, their keys, and states only)."""
     if wanted := [value for key, value in form.items() if key.startswith("InstanceId.")]:
         return instance.id in wanted
     for number in range(1, 9):
@@ -351,7 +376,10 @@ def _matches(instance: Ec2Instance, form: Mapping[str, str]) -> bool:
         values = [value for key, value in form.items() if key.startswith(f"Filter.{number}.Value.")]
         if name is None:
             return True
-        have = instance.state if name == "instance-state-name" else instance.tags.get(name.removeprefix("tag:"))
+        if name == "tag-key":
+            have = next((value for value in values if value in instance.tags), None)
+        else:
+            have = instance.state if name == "instance-state-name" else instance.tags.get(name.removeprefix("tag:"))
         if have not in values:
             return False
     return True
@@ -403,11 +431,12 @@ def _reply(at: Vpc, wire: bytes) -> bytes:
     query = dns.message.from_wire(wire)
     name = query.question[0].name.to_text().lower()
     response = dns.message.make_response(query, recursion_available=True)
-    known = {**OUTSIDE, **{f"{s}.{at.cloud.region}.amazonaws.com.": AWS_API for s in (*_SERVICES, *at.cloud.services)}}
-    if name not in known:
+    aws = name.removesuffix(f".{at.cloud.region}.amazonaws.com.").rpartition(".")[2]
+    address = AWS_API if aws in (*_SERVICES, *at.cloud.services) else OUTSIDE.get(name)
+    if address is None:
         response.set_rcode(dns.rcode.NXDOMAIN)
     elif query.question[0].rdtype == dns.rdatatype.A:
-        response.answer.append(dns.rrset.from_text(name, 60, "IN", "A", known[name]))
+        response.answer.append(dns.rrset.from_text(name, 60, "IN", "A", address))
     return response.to_wire()
 
 

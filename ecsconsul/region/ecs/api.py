@@ -7,26 +7,20 @@ https://docs.aws.amazon.com/AmazonECS/latest/APIReference/Welcome.html
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import shapes
+from .capacity_providers import CapacityProviders
 from .model import ACTIVE, DRAINING, INACTIVE, Service, Task, needed
+from .request_fields import ApiError, last, names, page
 from .state import Ecs
 
 Json = dict[str, Any]
 # AWS's limits for one request.
-SERVICES_PER_PAGE, ITEMS_PER_PAGE, MAX_PER_PAGE, MAX_TASKS_PER_RUN = 10, 100, 100, 10
+SERVICES_PER_PAGE, ITEMS_PER_PAGE, MAX_TASKS_PER_RUN, INSTANCES_PER_UPDATE = 10, 100, 10, 10
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _NAME_RULE = "up to 255 letters (uppercase and lowercase), numbers, underscores, and hyphens are allowed."
-
-
-class ApiError(Exception):
-    """An AWS error: a type and a message, sent with status 400."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 class EcsApi:
@@ -34,6 +28,7 @@ class EcsApi:
 
     def __init__(self, ecs: Ecs) -> None:
         self._ecs = ecs
+        self._providers = CapacityProviders(ecs)
         self.operations: dict[str, Callable[[Json], Json]] = {
             "CreateService": self.create_service,
             "UpdateService": self.update_service,
@@ -48,6 +43,7 @@ class EcsApi:
             "DescribeContainerInstances": self.describe_container_instances,
             "UpdateContainerInstancesState": self.update_container_instances_state,
             "DescribeTaskDefinition": self.describe_task_definition,
+            **self._providers.operations,
         }
         self.by_resource: dict[str, Callable[[Json], Json]] = {
             "TagResource": self.tag_resource,
@@ -68,6 +64,8 @@ class EcsApi:
             raise ApiError("InvalidParameterException", "Unable to Start a service that is still Draining.")
         if known and known.status != INACTIVE:
             raise ApiError("InvalidParameterException", "Creation of service was not idempotent.")
+        request = self._providers.with_default_strategy(cluster, request)
+        self._providers.check_strategy(cluster, request)
         _require_supported(request)
         _check_counts(request)
         definition = _usable(found)
@@ -79,6 +77,7 @@ class EcsApi:
         service = self._service_of(cluster, request)
         if service.status != ACTIVE:
             raise ApiError("ServiceNotActiveException", "Service was not ACTIVE.")
+        self._providers.check_strategy(cluster, request, service)
         _check_counts(request, service.minimum_healthy_percent, service.maximum_percent)
         definition = _usable(found) if request.get("taskDefinition") else None
         self._ecs.update_service(service, request.get("desiredCount"), definition, request)
@@ -94,8 +93,7 @@ class EcsApi:
     def describe_services(self, request: Json) -> Json:
         cluster = self._cluster(request)
         with_tags = "TAGS" in (request.get("include") or ())
-        names = _names(request, "services", SERVICES_PER_PAGE)
-        services = {name: self._ecs.service(cluster, name) for name in names}
+        services = {name: self._ecs.service(cluster, name) for name in names(request, "services", SERVICES_PER_PAGE)}
         found = [self._service(service, with_tags=with_tags) for service in services.values() if service]
         return {"services": found, "failures": self._missing("service", cluster, services)}
 
@@ -103,7 +101,7 @@ class EcsApi:
         cluster = self._cluster(request)
         # ECS describes a deleted service for a while, but no longer lists it.
         arns = sorted(s.arn for s in self._ecs.services_of(cluster) if s.status == ACTIVE)
-        return _page(request, "serviceArns", arns, SERVICES_PER_PAGE)
+        return page(request, "serviceArns", arns, SERVICES_PER_PAGE)
 
     # tasks
 
@@ -124,7 +122,7 @@ class EcsApi:
         }
 
     def stop_task(self, request: Json) -> Json:
-        task = self._ecs.task(self._cluster(request), _last(request["task"]))
+        task = self._ecs.task(self._cluster(request), last(request["task"]))
         if task is None:
             raise ApiError("InvalidParameterException", "The referenced task was not found.")
         self._ecs.stop_task(task, "UserInitiated", request.get("reason") or "Task stopped by a call to StopTask")
@@ -142,14 +140,14 @@ class EcsApi:
         if request.get("startedBy"):
             tasks = [task for task in tasks if task.started_by == request["startedBy"]]
         if request.get("containerInstance"):
-            instance = _last(request["containerInstance"])
-            tasks = [task for task in tasks if _last(self._ecs.instance_arn(task.instance_id)) == instance]
-        return _page(request, "taskArns", [task.arn for task in tasks], ITEMS_PER_PAGE)
+            instance = last(request["containerInstance"])
+            tasks = [task for task in tasks if last(self._ecs.instance_arn(task.instance_id)) == instance]
+        return page(request, "taskArns", [task.arn for task in tasks], ITEMS_PER_PAGE)
 
     def describe_tasks(self, request: Json) -> Json:
         cluster = self._cluster(request)
         with_tags = "TAGS" in (request.get("include") or ())
-        tasks = {name: self._ecs.task(cluster, name) for name in _names(request, "tasks", ITEMS_PER_PAGE)}
+        tasks = {name: self._ecs.task(cluster, name) for name in names(request, "tasks", ITEMS_PER_PAGE)}
         found = [self._task(task, with_tags=with_tags) for task in tasks.values() if task]
         return {"tasks": found, "failures": self._missing("task", cluster, tasks)}
 
@@ -166,20 +164,21 @@ class EcsApi:
         status = request.get("status")
         instances = self._ecs.instances_of(self._cluster(request))
         arns = [i.arn for i in instances if status in (None, i.status)]
-        return _page(request, "containerInstanceArns", arns, ITEMS_PER_PAGE)
+        return page(request, "containerInstanceArns", arns, ITEMS_PER_PAGE)
 
     def describe_container_instances(self, request: Json) -> Json:
         cluster = self._cluster(request)
-        known = {_last(i.arn): i for i in self._ecs.instances_of(cluster)}
-        instances = {name: known.get(name) for name in _names(request, "containerInstances", ITEMS_PER_PAGE)}
+        known = {last(i.arn): i for i in self._ecs.instances_of(cluster)}
+        instances = {name: known.get(name) for name in names(request, "containerInstances", ITEMS_PER_PAGE)}
         found = [shapes.container_instance(i, self._ecs.tasks_on(i.instance_id)) for i in instances.values() if i]
         return {"containerInstances": found, "failures": self._missing("container-instance", cluster, instances)}
 
     def update_container_instances_state(self, request: Json) -> Json:
         if request.get("status") not in (ACTIVE, DRAINING):
             raise ApiError("InvalidParameterException", "Container instance status should be one of [ACTIVE, DRAINING]")
-        for instance in self._ecs.instances_of(self._cluster(request)):
-            if _last(instance.arn) in {_last(arn) for arn in request["containerInstances"]}:
+        cluster, chosen = self._cluster(request), names(request, "containerInstances", INSTANCES_PER_UPDATE)
+        for instance in self._ecs.instances_of(cluster):
+            if last(instance.arn) in chosen:
                 self._ecs.set_instance_status(instance, request["status"])
         return self.describe_container_instances(request)
 
@@ -199,9 +198,14 @@ class EcsApi:
     def list_tags_for_resource(self, request: Json) -> Json:
         return {"tags": list(self._tags(request))}
 
+    def check_cluster_providers(self, request: Json) -> None:
+        """Check a PutClusterCapacityProviders, which moto answers. Raises ApiError."""
+        self._providers.check_cluster(request)
+
     def answers(self, arn: str) -> bool:
         """Whether this resource's tags are kept here rather than in moto."""
-        return arn.rpartition(":")[2].partition("/")[0] in ("service", "task", "container-instance")
+        own = ("service", "task", "container-instance", "capacity-provider")
+        return arn.rpartition(":")[2].partition("/")[0] in own
 
     def _tags(self, request: Json) -> list[dict[str, str]]:
         found = self._ecs.tagged(request["resourceArn"])
@@ -217,22 +221,22 @@ class EcsApi:
 
     def _cluster_and_definition(self, request: Json) -> tuple[str, Json | None]:
         """The name of a request's cluster, and its task definition if it exists. Raises ApiError."""
-        name = _last(request.get("cluster") or "default")
+        name = last(request.get("cluster") or "default")
         exists, definition = self._ecs.moto.find(name, request.get("taskDefinition") or "")
         if not exists:
             raise ApiError("ClusterNotFoundException", "Cluster not found.")
         return name, definition
 
     def _service_of(self, cluster: str, request: Json) -> Service:
-        service = self._ecs.service(cluster, _last(request["service"]))
+        service = self._ecs.service(cluster, last(request["service"]))
         if service is None:
             raise ApiError("ServiceNotFoundException", "Service not found.")
         return service
 
     def _missing(self, kind: str, cluster: str, found: Mapping[str, object]) -> list[Json]:
         """A failure for each name of a request that was not found."""
-        names = [name for name, resource in found.items() if resource is None]
-        return [{"arn": self._ecs.arn(kind, cluster, name), "reason": "MISSING"} for name in names]
+        missing = [name for name, resource in found.items() if resource is None]
+        return [{"arn": self._ecs.arn(kind, cluster, name), "reason": "MISSING"} for name in missing]
 
     def _service(self, service: Service, *, with_tags: bool = True) -> Json:
         return shapes.service(service, self._ecs.tasks_of_service(service), self._ecs, with_tags=with_tags)
@@ -252,34 +256,6 @@ def _usable(definition: Json | None) -> Json:
     except (ValueError, OverflowError) as error:
         raise ApiError("ClientException", f"Invalid 'cpu' or 'memory' setting for task: {error}") from error
     return definition
-
-
-def _last(name_or_arn: str) -> str:
-    return name_or_arn.rpartition("/")[2]
-
-
-def _page(request: Json, key: str, items: Sequence[str], size: int) -> Json:
-    """One page of a listing; the token is the index of the first item of the next page."""
-    token, size = request.get("nextToken") or "0", request.get("maxResults", size)
-    if not token.isdecimal():
-        raise ApiError("InvalidParameterException", "Invalid token")
-    if not 1 <= size <= MAX_PER_PAGE:
-        raise ApiError("InvalidParameterException", f"maxResults should be between 1 and {MAX_PER_PAGE}.")
-    start = int(token)
-    page: Json = {key: list(items[start : start + size])}
-    if start + size < len(items):
-        page["nextToken"] = str(start + size)
-    return page
-
-
-def _names(request: Json, key: str, limit: int) -> list[str]:
-    """The names or ARNs' last parts that a request asks for: one or more, up to ECS's limit. Raises ApiError."""
-    names: list[str] = request.get(key) or []
-    if not names:
-        raise ApiError("InvalidParameterException", f"{key} cannot be empty.")
-    if len(names) > limit:
-        raise ApiError("InvalidParameterException", f"{key} cannot have more than {limit} elements.")
-    return [_last(name) for name in names]
 
 
 def _require_supported(request: Json) -> None:
@@ -309,8 +285,8 @@ def _check_counts(request: Json, minimum: int = 100, maximum: int = 200) -> None
 
 
 def _check_overrides(request: Json, definition: Json) -> None:
-    names = {container["name"] for container in definition["containerDefinitions"]}
+    containers = {container["name"] for container in definition["containerDefinitions"]}
     for override in (request.get("overrides") or {}).get("containerOverrides") or ():
-        if override.get("name") not in names:
+        if override.get("name") not in containers:
             message = f"Override for container named {override.get('name')} is not a container in the TaskDefinition."
             raise ApiError("InvalidParameterException", message)

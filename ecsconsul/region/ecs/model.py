@@ -81,6 +81,7 @@ class Task:
     stop_code: str = ""
     stopped_reason: str = ""
     started_by: str = ""
+    provider: str = ""
 
     @property
     def task_definition_arn(self) -> str:
@@ -117,7 +118,7 @@ class Service:
     """One ECS service; `deployments[0]` is the primary one.
 
     `failures` counts the tasks that failed in a row, `failed_at` is when the last one was counted, and no task starts
-    earlier than `not_before`.
+    earlier than `not_before`. `unplaced`: a task that it should start now finds no place.
     """
 
     name: str
@@ -137,6 +138,13 @@ class Service:
     failed_at: float = 0.0
     not_before: float = 0.0
     stable_before: dict[str, Any] | None = None
+    unplaced: bool = False
+
+    @property
+    def provider(self) -> str:
+        """The name of the capacity provider that it runs on; "" for one with a launch type."""
+        strategy = self.settings.get("capacityProviderStrategy") or ()
+        return next((str(one["capacityProvider"]).rpartition("/")[2] for one in strategy), "")
 
     @property
     def primary(self) -> Deployment:
@@ -167,6 +175,26 @@ class ContainerInstance:
     connected: bool = True
     registered_at: float = field(default_factory=time.time)
     tags: list[dict[str, str]] = field(default_factory=list)
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class CapacityProvider:
+    """An Auto Scaling group whose instances services run on; `managed_scaling` as the API describes it."""
+
+    name: str
+    arn: str
+    group_arn: str
+    managed_scaling: dict[str, Any]
+    managed_draining: str = "ENABLED"
+    termination_protection: str = "DISABLED"
+    update_status: str = "CREATE_COMPLETE"
+    tags: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def scales(self) -> bool:
+        """Whether the region changes the group's size."""
+        return bool(self.managed_scaling["status"] == "ENABLED")
 
 
 def needed(task_definition: dict[str, Any]) -> tuple[int, int]:

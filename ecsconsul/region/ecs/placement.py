@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .model import ACTIVE, STOPPED, ContainerInstance, Task, fixed_ports, needed
+
+ATTRIBUTE = "attribute:"
+# ECS's own for services without a strategy; within a zone it is best to spread too.
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-placement-strategies.html
+SPREAD = ({"type": "spread", "field": "attribute:ecs.availability-zone"}, {"type": "spread", "field": "instanceId"})
 
 
 @dataclass(frozen=True)
@@ -22,8 +28,9 @@ def place(
     group: str,
     instances: Sequence[ContainerInstance],
     tasks: Iterable[Task],
+    strategy: Sequence[Mapping[str, str]] = SPREAD,
 ) -> ContainerInstance | Unplaceable:
-    """Spread: choose the instance with the fewest tasks of this group, then the one with the fewest tasks overall.
+    """Choose the instance that the strategy prefers; among equals, the one with the fewest tasks.
 
     The reasons come from ECS's own service events:
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html
@@ -35,7 +42,31 @@ def place(
     fitting = [i for i in active if _fits(task_definition, i, running)]
     if not fitting:
         return _shortage(task_definition, active, running)
-    return min(fitting, key=lambda i: _load(i, group, running))
+    peers = Counter[str](task.instance_id for task in running if task.group == group)
+    return min(fitting, key=lambda i: (*(_rank(one, i, active, running, peers) for one in strategy), _load(i, running)))
+
+
+def _rank(
+    strategy: Mapping[str, str],
+    instance: ContainerInstance,
+    instances: Sequence[ContainerInstance],
+    running: Sequence[Task],
+    peers: Counter[str],
+) -> int:
+    """How well an instance suits one strategy; less is better. Tasks on draining instances will not stay.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-placement-strategies.html
+    """
+    field = strategy.get("field", "")
+    if strategy.get("type") == "binpack":
+        cpu, memory = free(instance, running)
+        return memory if field.lower() == "memory" else cpu
+    if strategy.get("type") == "spread" and field.startswith(ATTRIBUTE):
+        name = field.removeprefix(ATTRIBUTE)
+        same = [one for one in instances if one.attributes.get(name) == instance.attributes.get(name)]
+        return sum(peers[one.instance_id] for one in same)
+    # instanceId and host; random has no preference
+    return peers[instance.instance_id] if strategy.get("type") == "spread" else 0
 
 
 def free(instance: ContainerInstance, tasks: Iterable[Task]) -> tuple[int, int]:
@@ -48,9 +79,8 @@ def _on(instance: ContainerInstance, tasks: Iterable[Task]) -> list[Task]:
     return [t for t in tasks if t.instance_id == instance.instance_id and t.last_status != STOPPED]
 
 
-def _load(instance: ContainerInstance, group: str, running: Sequence[Task]) -> tuple[int, int]:
-    here = _on(instance, running)
-    return sum(task.group == group for task in here), len(here)
+def _load(instance: ContainerInstance, running: Sequence[Task]) -> int:
+    return len(_on(instance, running))
 
 
 def _fits(definition: dict[str, Any], instance: ContainerInstance, running: Sequence[Task]) -> bool:

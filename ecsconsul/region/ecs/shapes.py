@@ -8,7 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .model import INACTIVE, PENDING, RUNNING, ContainerInstance, ContainerState, Deployment, Service, Task
+from .model import (
+    INACTIVE,
+    PENDING,
+    RUNNING,
+    CapacityProvider,
+    ContainerInstance,
+    ContainerState,
+    Deployment,
+    Service,
+    Task,
+)
 from .placement import free
 
 if TYPE_CHECKING:
@@ -27,14 +37,14 @@ def service(service: Service, tasks: Sequence[Task], ecs: Ecs, *, with_tags: boo
         "desiredCount": service.desired,
         "runningCount": _count(tasks, RUNNING),
         "pendingCount": _count(tasks, PENDING),
-        "launchType": "EC2",
+        **({} if service.provider else {"launchType": "EC2"}),
         "schedulingStrategy": "REPLICA",
         "deploymentController": {"type": "ECS"},
         "taskDefinition": service.primary.task_definition["taskDefinitionArn"],
         "loadBalancers": [],
         "serviceRegistries": [],
         "placementConstraints": [],
-        "placementStrategy": [{"type": "spread", "field": "instanceId"}],
+        "placementStrategy": [],
         **service.settings,
         "deploymentConfiguration": _configuration(service),
         "deployments": []
@@ -57,7 +67,7 @@ def deployment(one: Deployment, service: Service, tasks: Sequence[Task]) -> Json
         "runningCount": _count(own, RUNNING),
         "pendingCount": _count(own, PENDING),
         "failedTasks": one.failed_tasks,
-        "launchType": "EC2",
+        **_runs_on(service),
         "rolloutState": one.rollout_state,
         "rolloutStateReason": one.rollout_reason,
         "createdAt": one.created_at,
@@ -75,6 +85,7 @@ def task(task: Task, ecs: Ecs, *, with_tags: bool) -> Json:
         "containerInstanceArn": ecs.instance_arn(task.instance_id) or None,
         "group": task.group,
         "launchType": "EC2",
+        "capacityProviderName": task.provider or None,
         "lastStatus": task.last_status,
         "desiredStatus": task.desired_status,
         "healthStatus": _health(task),
@@ -97,6 +108,24 @@ def task(task: Task, ecs: Ecs, *, with_tags: bool) -> Json:
     if with_tags:
         shape["tags"] = task.tags
     return {key: value for key, value in shape.items() if value is not None}
+
+
+def capacity_provider(one: CapacityProvider, *, with_tags: bool) -> Json:
+    """A CapacityProvider for an Auto Scaling group."""
+    shape: Json = {
+        "capacityProviderArn": one.arn,
+        "name": one.name,
+        "status": "ACTIVE",
+        "autoScalingGroupProvider": {
+            "autoScalingGroupArn": one.group_arn,
+            "managedScaling": dict(one.managed_scaling),
+            "managedTerminationProtection": one.termination_protection,
+            "managedDraining": one.managed_draining,
+        },
+        "updateStatus": one.update_status,
+        "type": "EC2_AUTOSCALING",
+    }
+    return {**shape, "tags": one.tags} if with_tags else shape
 
 
 def container(one: ContainerState, task: Task, ecs: Ecs) -> Json:
@@ -139,13 +168,19 @@ def container_instance(instance: ContainerInstance, tasks: Sequence[Task]) -> Js
         "pendingTasksCount": _count(tasks, PENDING),
         "registeredResources": _resources(instance.cpu, instance.memory),
         "remainingResources": _resources(free_cpu, free_memory),
-        "attributes": [],
+        "attributes": [{"name": name, "value": value} for name, value in instance.attributes.items()],
         "attachments": [],
         "registeredAt": instance.registered_at,
         "version": 1,
         "versionInfo": {},
         "tags": instance.tags,
     }
+
+
+def _runs_on(service: Service) -> Json:
+    """What a deployment runs on: capacity providers, or a launch type."""
+    strategy = service.settings.get("capacityProviderStrategy")
+    return {"capacityProviderStrategy": strategy} if strategy else {"launchType": "EC2"}
 
 
 def _cluster_arn(ecs: Ecs, cluster: str) -> str:

@@ -16,13 +16,14 @@ from .model import (
     PENDING,
     RUNNING,
     STOPPED,
+    CapacityProvider,
     ContainerInstance,
     ContainerState,
     Deployment,
     Service,
     Task,
 )
-from .placement import Unplaceable, place
+from .placement import SPREAD, Unplaceable, place
 
 Json = dict[str, Any]
 
@@ -39,6 +40,15 @@ class Moto(Protocol):
     def task_definition(self, name: str) -> tuple[Json, list[dict[str, str]]] | None:
         """A task definition and its tags; None when there is none."""
 
+    def providers_of(self, cluster: str) -> tuple[list[str], list[Json]]:
+        """The names of a cluster's capacity providers, and its default strategy."""
+
+    def clusters_with_provider(self, provider: str) -> list[str]:
+        """The names of the clusters that use a capacity provider."""
+
+    def has_group(self, name_or_arn: str) -> bool:
+        """Whether there is such an Auto Scaling group."""
+
 
 class Ecs:
     """Services, tasks and container instances of one region. Hold `lock` around every call."""
@@ -50,6 +60,7 @@ class Ecs:
         self._services: dict[tuple[str, str], Service] = {}
         self._tasks: dict[str, Task] = {}
         self._instances: dict[str, ContainerInstance] = {}
+        self.capacity_providers: dict[str, CapacityProvider] = {}
 
     def arn(self, kind: str, cluster: str, name: str) -> str:
         """An ECS ARN in its long form, which contains the cluster."""
@@ -159,7 +170,8 @@ class Ecs:
         self, cluster: str, definition: Json, group: str, *, overrides: Json, service: Service | None = None
     ) -> Task | Unplaceable:
         """Place a task; the control loop starts it. Returns the reason when no instance can take it."""
-        instance = place(definition, group, self.instances_of(cluster), self._tasks.values())
+        strategy = (service.settings.get("placementStrategy") if service else None) or SPREAD
+        instance = place(definition, group, self.instances_of(cluster), self._tasks.values(), strategy)
         if isinstance(instance, Unplaceable):
             return instance
         task_id = uuid.uuid4().hex
@@ -175,6 +187,7 @@ class Ecs:
             service=service.name if service else None,
             deployment_id=service.primary.id if service else "",
             started_by=service.primary.id if service else "",
+            provider=service.provider if service else "",
         )
         self._tasks[task_id] = task
         self.changed.set()
@@ -220,6 +233,12 @@ class Ecs:
                 self.stop_task(task, "TerminationNotice", f"Host EC2 (instance {instance_id}) terminated.")
             self.changed.set()
 
+    def instance(self, instance_id: str) -> ContainerInstance | None:
+        return self._instances.get(instance_id)
+
+    def all_instances(self) -> list[ContainerInstance]:
+        return list(self._instances.values())
+
     def instances_of(self, cluster: str) -> list[ContainerInstance]:
         return [instance for instance in self._instances.values() if instance.cluster == cluster]
 
@@ -242,8 +261,9 @@ class Ecs:
 
     def tagged(self, arn: str) -> list[dict[str, str]] | None:
         """The live tag list of a resource; None when there is no such resource."""
-        resources: Sequence[Service | Task | ContainerInstance]
+        resources: Sequence[Service | Task | ContainerInstance | CapacityProvider]
         resources = [*self._services.values(), *self._tasks.values(), *self._instances.values()]
+        resources = [*resources, *self.capacity_providers.values()]
         return next((resource.tags for resource in resources if resource.arn == arn), None)
 
     def cluster_counts(self, cluster: str) -> dict[str, int]:
@@ -277,6 +297,11 @@ _SETTINGS = (
 
 def _configure(service: Service, request: Json) -> None:
     service.settings |= {key: request[key] for key in _SETTINGS if request.get(key) is not None}
+    if request.get("placementStrategy"):
+        # "To remove an existing placement strategy, specify an empty object."
+        service.settings["placementStrategy"] = [one for one in request["placementStrategy"] if one]
+    if request.get("capacityProviderStrategy"):
+        service.settings.pop("launchType", None)
     deployment = request.get("deploymentConfiguration") or {}
     if deployment.get("minimumHealthyPercent") is not None:
         service.minimum_healthy_percent = int(deployment["minimumHealthyPercent"])

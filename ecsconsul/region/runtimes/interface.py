@@ -39,6 +39,9 @@ class AgentHandle(Protocol):
     def kill(self) -> None:
         """Kill it; returns when it has exited."""
 
+    def kill_process(self) -> None:
+        """Kill its process and keep its data, so that it can be started again; returns when it has exited."""
+
 
 @dataclass
 class Ec2Instance:

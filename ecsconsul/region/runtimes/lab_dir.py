@@ -70,6 +70,8 @@ class RegionInfo(msgspec.Struct, frozen=True):
     runtime_why: str = ""
     engine: str = ""
     secrets: str = ""
+    # How often the servers were restarted because their data had been restored.
+    restores: int = 0
     key_id: str = ""
     forwarded_ports: tuple[int, ...] = ()
     vpc_id: str = ""
@@ -80,14 +82,23 @@ class RegionInfo(msgspec.Struct, frozen=True):
         return runtime not in (DOCKER, PROCESSES) or runtime == self.runtime
 
 
+class SnapshotSchedule(msgspec.Struct, frozen=True):
+    """How often the region makes a snapshot of Consul's data, and how long it keeps one, in seconds."""
+
+    every: float
+    keep: float
+    folder: str
+
+
 class LabDir:
-    """The directory of one lab. `down` leaves its `logs` and nothing else."""
+    """The directory of one lab. `down` leaves its `logs` and `snapshots`, and nothing else."""
 
     def __init__(self, lab: str) -> None:
         self.lab = lab
         self.root = state_folder() / lab
         self.logs = self.root / "logs"
         self.region_log = self.logs / _REGION_LOG
+        self.snapshots = self.root / "snapshots"
         self.images = self.root / "images"
         self.environments = self.root / "environments"
         self.instances = self.root / "instances"
@@ -95,6 +106,7 @@ class LabDir:
         self._info = self.root / "region.json"
         self._consul_secrets = self.root / "consul-secrets.json"
         self._rotation = self.root / "rotation.json"
+        self._schedule = self.root / "schedule.json"
         self._access_key = self.root / "access-key.json"
         self._region_lock = self.root / "region.lock"
         self._change_lock = self.root / "change.lock"
@@ -189,6 +201,21 @@ class LabDir:
         else:
             self._rotation.unlink(missing_ok=True)
 
+    def snapshot_schedule(self) -> SnapshotSchedule | None:
+        """When the region makes snapshots; None if it makes none."""
+        try:
+            return msgspec.json.decode(self._schedule.read_bytes(), type=SnapshotSchedule)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    def write_snapshot_schedule(self, schedule: SnapshotSchedule | None) -> None:
+        """Change when the region makes snapshots; it reads the file when it's woken."""
+        self.prepare()
+        if schedule:
+            write_private(self._schedule, msgspec.json.encode(schedule))
+        else:
+            self._schedule.unlink(missing_ok=True)
+
     def is_alive(self) -> bool:
         """Whether a region holds its lock, which the kernel releases however the region exits."""
         try:
@@ -228,15 +255,15 @@ class LabDir:
             remove(path)
 
     def clear(self) -> None:
-        """Remove everything but the logs."""
+        """Remove everything but the logs and the snapshots."""
         for entry in self.leftovers():
             remove(entry)
 
     def leftovers(self) -> list[Path]:
-        """The directory's entries besides the logs, the locks last: their next holder must not lose any file."""
+        """The directory's entries besides what is kept, the locks last: their next holder must not lose any file."""
         if not self.root.is_dir():
             return []
-        entries = [entry for entry in self.root.iterdir() if entry != self.logs]
+        entries = [entry for entry in self.root.iterdir() if entry not in (self.logs, self.snapshots)]
         return sorted(entries, key=lambda entry: (entry == self._change_lock, entry == self._region_lock, entry))
 
 

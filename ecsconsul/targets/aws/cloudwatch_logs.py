@@ -1,4 +1,8 @@
-"""Reads the tasks' logs from CloudWatch: one log group for each lab (from the stack), one stream for each task."""
+"""The tasks' logs: where they go, and how they are read from CloudWatch.
+
+There is one log group for each lab (from the stack), with one stream for each task. The instances' own logs are in the
+same group, in streams that no task has: consul/ID, ecs-agent/ID and so on (templates/agent-logs.sh).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ...config.aws_settings import LogsSpec
+from ...errors import LabError
 from ..base import LogLine
 from ..client_errors import items_of
 
@@ -16,6 +22,10 @@ TASKS = 25
 # streams and lines can appear late, so each request goes back this far, in ms
 OVERLAP = 10_000
 
+AWSLOGS = "awslogs"
+# the options without which the lines wouldn't be found
+_OURS = ("awslogs-group", "awslogs-region", "awslogs-stream-prefix")
+
 Pause = Callable[[float], object]
 
 
@@ -24,10 +34,27 @@ def group_of(lab: str) -> str:
     return f"/ecsconsul/{lab}"
 
 
-def configuration(lab: str, region: str, service: str) -> dict[str, Any]:
-    """A container definition's logConfiguration; its streams are named SERVICE/CONTAINER/TASK."""
-    options = {"awslogs-group": group_of(lab), "awslogs-region": region, "awslogs-stream-prefix": service}
-    return {"logDriver": "awslogs", "options": options}
+def configuration(lab: str, region: str, service: str, logs: LogsSpec) -> dict[str, Any]:
+    """A container definition's logConfiguration; with `awslogs`, streams are named SERVICE/CONTAINER/TASK."""
+    if logs.driver != AWSLOGS:
+        return {"logDriver": logs.driver, **({"options": dict(logs.options)} if logs.options else {})}
+    options = dict(zip(_OURS, (group_of(lab), region, service), strict=True))
+    return {"logDriver": AWSLOGS, "options": {**options, **logs.options}}
+
+
+def require_readable(logs: LogsSpec) -> None:
+    """Raises LabError if tasks log elsewhere."""
+    elsewhere = [name for name in _OURS if name in logs.options]
+    if logs.driver == AWSLOGS and not elsewhere:
+        return
+    key = f"aws.logs.options.{elsewhere[0]}" if logs.driver == AWSLOGS else "aws.logs.driver"
+    why = f"{key} sends them elsewhere" if logs.driver == AWSLOGS else f"the log driver is {logs.driver}"
+    raise LabError(
+        "ecsconsul can't read the tasks' logs",
+        where=f"config, {key}",
+        why=f"{why}; it only reads what {AWSLOGS} writes to the lab's own log group",
+        hint="read them where they are sent to",
+    )
 
 
 def last_lines(logs: Any, lab: str, service: str, lines: int, task: str | None = None) -> list[LogLine]:

@@ -1,9 +1,13 @@
 """The secrets of a lab's Consul as SSM parameters, each where only who needs it may read it.
 
+    operator/lock       which command is changing the lab: account_lock.py
     operator/secrets    all of it (LabSecrets), for who runs ecsconsul; the others follow from it
     ca                  the certificate of the lab's authority, which is no secret
     servers/…           a Consul server's configuration, certificate, management token, and the requests for the ACLs
+    servers/snapshots   when the servers make snapshots and where, which they read before each one; absent without a
+                        bucket: SECONDS-BETWEEN SECONDS-TO-KEEP BUCKET LIFE, as templates/server-snapshots.sh reads it
     agents/…            an ECS instance's configuration, with the agents' token
+    monitoring/token    the token with which Prometheus reads metrics, for whom the operator lets read it
     tasks/SERVICE       the token of one service's tasks, which ECS puts into their environment
 
 They never appear in a stack parameter, in user data, on a command line or in a log.
@@ -20,14 +24,25 @@ from typing import Any
 
 import msgspec
 
-from ...config.lab import Lab
+from ...config.lab import Lab, SnapshotSpec
+from ...config.scalars import seconds_of
 from ...consul.acl import AclRequest, acl_requests, service_requests
 from ...consul.agent_config import security_config
-from ...consul.lab_secrets import MANAGEMENT, REGISTRATOR, LabSecrets, Rotation, new_secrets, service_holder
+from ...consul.lab_secrets import (
+    MANAGEMENT,
+    MONITORING,
+    REGISTRATOR,
+    LabSecrets,
+    Rotation,
+    new_secrets,
+    service_holder,
+)
+from ...consul.snapshot_file import life_of
 from ...errors import TargetAbsent
 from ...paths import state_folder, write_private
 from ..base import NO_SECRETS, ConsulAddress, TaskSecrets
 from ..client_errors import items_of
+from .account_lock import LOCK
 from .lock import FOLDER
 from .ssm_parameter import LabParameter, folder_of
 
@@ -36,15 +51,12 @@ OPERATOR, CA = "operator/secrets", "ca"
 ROTATION = "operator/rotation"
 # An earlier version's only secret. Running agents use it, and so do instances that Auto Scaling launches for its stack.
 GOSSIP_KEY = "gossip-key"
+SNAPSHOTS = "servers/snapshots"
 # As Consul sees it in its container: templates/boot.sh mounts it.
 FILES = "/consul/config"
 # SSM's limit: https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DeleteParameters.html
 DELETED_AT_ONCE = 10
 ENFORCED, TRANSITION = "enforced", "transition"
-
-# A task reaches its agent at Docker's bridge, an address that is in no agent's certificate. Not to verify it is right
-# here: the connection doesn't leave the instance, so nobody can come between.
-AGENT = {"CONSUL_HTTP_ADDR": "https://172.17.0.1:8501", "CONSUL_HTTP_SSL_VERIFY": "false"}
 
 _BegunRotation = tuple[tuple[str, str], tuple[str, str]]
 
@@ -59,7 +71,9 @@ def task_token(service: str) -> str:
     return f"tasks/{service}"
 
 
-def values(lab_secrets: LabSecrets, version: str, services: Iterable[str]) -> dict[str, str]:
+def values(
+    lab_secrets: LabSecrets, version: str, services: Iterable[str], snapshots: SnapshotSpec | None = None
+) -> dict[str, str]:
     """The value of each parameter by its leaf, except for the operator's."""
     services = list(services)
     return {
@@ -68,11 +82,20 @@ def values(lab_secrets: LabSecrets, version: str, services: Iterable[str]) -> di
         "servers/certificate": lab_secrets.server_certificate,
         "servers/key": lab_secrets.server_key,
         "servers/management-token": lab_secrets.token(MANAGEMENT),
+        **_snapshots(lab_secrets, snapshots),
         "servers/acl/lab": _lines(acl_requests(lab_secrets)),
         **{_service_acl(one): _lines(service_requests(lab_secrets, [one])) for one in services},
+        "monitoring/token": lab_secrets.token(MONITORING),
         task_token(REGISTRATOR): lab_secrets.token(REGISTRATOR),
         **{task_token(one): lab_secrets.token(service_holder(one)) for one in services},
     }
+
+
+def _snapshots(lab_secrets: LabSecrets, spec: SnapshotSpec | None) -> dict[str, str]:
+    if spec is None or spec.bucket is None:
+        return {}
+    every, keep = (max(1, round(seconds_of(each))) for each in (spec.every, spec.keep))
+    return {SNAPSHOTS: f"{every} {keep} {spec.bucket} {life_of(lab_secrets)}"}
 
 
 def _configurations(lab_secrets: LabSecrets, version: str) -> dict[str, str]:
@@ -108,7 +131,16 @@ def task_secrets(lab: Lab, service: str, system_services: Iterable[str]) -> Task
     token = {"CONSUL_HTTP_TOKEN": f"{folder_of(lab.name)}/{task_token(service)}"}
     if service in system_services:
         return TaskSecrets(token, {})
-    return TaskSecrets(token, AGENT) if service in services_with_ttl(lab) else NO_SECRETS
+    return TaskSecrets(token, agent_variables(lab)) if service in services_with_ttl(lab) else NO_SECRETS
+
+
+def agent_variables(lab: Lab) -> dict[str, str]:
+    """How a task reaches its agent: at Docker's bridge, an address that is in no agent's certificate.
+
+    Not to verify it is right here: the connection doesn't leave the instance, so nobody can come between.
+    """
+    bridge = lab.aws.docker_bridge.partition("/")[0]
+    return {"CONSUL_HTTP_ADDR": f"https://{bridge}:8501", "CONSUL_HTTP_SSL_VERIFY": "false"}
 
 
 def create_service_tokens(address: ConsulAddress, lab_secrets: LabSecrets, services: Iterable[str]) -> None:
@@ -153,7 +185,7 @@ class ConsulSecrets:
     def are_written(self) -> bool:
         """Whether all parameters are there, with their values."""
         lab_secrets = self._existing()
-        return lab_secrets is not None and not self._changes(lab_secrets)
+        return lab_secrets is not None and not self._changes(lab_secrets) and SNAPSHOTS not in self._stale()
 
     def make(self) -> LabSecrets:
         """The lab's secrets, created if there are none; other parameters are left to `write`."""
@@ -227,7 +259,10 @@ class ConsulSecrets:
         folder = folder_of(self._lab.name)
         request = {"Path": folder, "Recursive": True, "WithDecryption": True}
         found = items_of(self._ssm, "get_parameters_by_path", "Parameters", **request)
-        return {one["Name"].removeprefix(f"{folder}/"): one["Value"] for one in found}
+        leaves = {one["Name"].removeprefix(f"{folder}/"): one["Value"] for one in found}
+        # not a secret; whoever holds the lock gives it back
+        leaves.pop(LOCK, None)
+        return leaves
 
     def _value(self, leaf: str) -> str | None:
         """A parameter's value now; None if there is none."""
@@ -246,16 +281,18 @@ class ConsulSecrets:
         return msgspec.json.decode(self._found[OPERATOR], type=LabSecrets)
 
     def _changes(self, lab_secrets: LabSecrets) -> Mapping[str, str]:
-        desired = values(lab_secrets, self._lab.consul.version, services_with_ttl(self._lab))
+        consul = self._lab.consul
+        desired = values(lab_secrets, consul.version, services_with_ttl(self._lab), consul.snapshots)
         return {leaf: value for leaf, value in desired.items() if self._found.get(leaf) != value}
 
     def _stale(self) -> list[str]:
-        """The parameters of services that no longer have a token."""
+        """The parameters of services that no longer have a token, and of snapshots that no longer have a bucket."""
         services = services_with_ttl(self._lab)
         wanted = {task_token(REGISTRATOR), *map(task_token, services), *map(_service_acl, services)}
-        return [
-            leaf for leaf in self._found if leaf.startswith((task_token(""), _service_acl(""))) and leaf not in wanted
-        ]
+        spec = self._lab.consul.snapshots
+        wanted |= {SNAPSHOTS} if spec and spec.bucket else set()
+        optional = (task_token(""), _service_acl(""), SNAPSHOTS)
+        return [leaf for leaf in self._found if leaf.startswith(optional) and leaf not in wanted]
 
     def _parameter(self, leaf: str) -> LabParameter:
         kind = "String" if leaf == CA else "SecureString"

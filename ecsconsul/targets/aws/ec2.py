@@ -41,7 +41,7 @@ def find_consul_server(ec2: Any, stack: StackInfo | None, lab: str, *, keys: boo
 
 
 def address_of(ec2: Any, instance: str) -> str:
-    """An instance's public DNS name, else its public address; empty if it has neither or is gone."""
+    """An instance's public DNS name or address, else its private address; empty if it is gone."""
     try:
         found = _instances(ec2.describe_instances(InstanceIds=[instance]))
     except client_error():
@@ -54,7 +54,8 @@ def _instances(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _name_of(instance: Mapping[str, Any]) -> str:
-    return str(instance.get("PublicDnsName") or instance.get("PublicIpAddress") or "")
+    names = (instance.get(key) for key in ("PublicDnsName", "PublicIpAddress", "PrivateIpAddress"))
+    return str(next((name for name in names if name), ""))
 
 
 def console(ec2: Any, instance: str) -> str:
@@ -84,7 +85,7 @@ def host_keys(output: str) -> tuple[str, ...]:
 
 
 def portal_address(ecs: Any, ec2: Any, cluster: str, service: str) -> str:
-    """The public address of an instance that runs a task of the service; empty if there is none."""
+    """The address of an instance that runs a task of the service, private if it has no public one; else empty."""
     try:
         arns = ecs.list_tasks(cluster=cluster, serviceName=service, desiredStatus="RUNNING")["taskArns"]
         tasks = ecs.describe_tasks(cluster=cluster, tasks=arns[:100])["tasks"] if arns else []

@@ -7,12 +7,10 @@ from typing import Any
 
 from ...errors import LabError
 from ..client_errors import client_error, error_code, items_of
-from .ssm_parameter import LabParameter
 
 X86, ARM = "x86_64", "arm64"
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/retrieve-ecs-optimized_AMI.html
 _AMI = "/aws/service/ecs/optimized-ami/amazon-linux-2023/{}recommended/image_id"
-NO_AMI = "ami-00000000000000000"
 # a1, and every family whose generation is followed by a g for Graviton: t4g, m7gd, c6gn
 _GRAVITON = re.compile(r"^(a1|[a-z]+\d+g[a-z]*)\.")
 
@@ -22,8 +20,8 @@ def ami_parameter(architecture: str) -> str:
     return _AMI.format("arm64/" if architecture == ARM else "")
 
 
-def architecture_of(ec2: Any, instance_type: str) -> str:
-    """x86_64 or arm64. Raises LabError if the region doesn't have the type."""
+def architecture_of(ec2: Any, instance_type: str, key: str = "aws.instance_type") -> str:
+    """x86_64 or arm64. Raises LabError, which names the config's key, if the region doesn't have the type."""
     try:
         found = ec2.describe_instance_types(InstanceTypes=[instance_type])["InstanceTypes"]
     except client_error() as error:
@@ -34,7 +32,7 @@ def architecture_of(ec2: Any, instance_type: str) -> str:
     if found is None:
         raise LabError(
             f"There is no instance type {instance_type} in this region",
-            where="config, aws.instance_type",
+            where=f"config, {key}",
             why="EC2 doesn't offer it here, or its name is misspelled",
             hint="choose one that `aws ec2 describe-instance-types` lists; nearly every region has t3.small",
         )
@@ -72,11 +70,3 @@ def ami(ssm: Any, parameter: str) -> str:
             why=str(error),
             hint="choose another region with --region",
         ) from error
-
-
-def stand_in_ami(ssm: Any, lab: str) -> LabParameter:
-    """Replaces AWS's parameter in an emulator that lacks it. The AMI doesn't matter: such an emulator boots nothing.
-
-    The name can't be AWS's own: names below /aws/ are reserved, in emulators too.
-    """
-    return LabParameter(ssm, lab, "ecs-ami", "Stands in for AWS's AMI, which this emulator lacks")

@@ -8,7 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ...aws_tags import LAB_TAG, as_mapping
+from ...config.lab import capacity_provider_of
 from ..client_errors import client_error, items_of
+from .account_lock import LOCK
+from .alarms import alarms_of
 from .cloudwatch_logs import group_of
 from .session import is_denied, is_inconclusive
 from .ssm_parameter import LabParameter, folder_of
@@ -17,7 +20,9 @@ from .stack_info import stack_info
 Clients = Callable[[str], Any]
 Search = Callable[[Clients, str], Iterable[str]]
 MAX_PARALLEL = 8
-SEARCHED = ("ec2", "ecs", "ecr", "cloudformation", "ssm", "logs")
+SEARCHED = ("ec2", "ecs", "ecr", "cloudformation", "ssm", "logs", "elasticloadbalancing", "cloudwatch")
+# ELB's limit: https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTags.html
+DESCRIBED_AT_ONCE = 20
 # EC2 still lists an instance or volume for a while after it is gone
 GONE = ("terminated", "shutting-down", "deleted", "deleting")
 
@@ -54,6 +59,13 @@ def _cluster(clients: Clients, lab: str) -> Iterator[str]:
             yield f"ECS cluster {lab}: {status}"
 
 
+def _capacity_providers(clients: Clients, lab: str) -> Iterator[str]:
+    request = {"capacityProviders": [capacity_provider_of(lab)], "include": ["TAGS"]}
+    for provider in clients("ecs").describe_capacity_providers(**request)["capacityProviders"]:
+        if provider["status"] != "INACTIVE" and as_mapping(provider.get("tags")).get(LAB_TAG) == lab:
+            yield f"capacity provider {provider['name']}"
+
+
 def _repositories(clients: Clients, lab: str) -> Iterator[str]:
     """A repository whose name starts with the lab's can still be someone else's."""
     ecr = clients("ecr")
@@ -71,11 +83,21 @@ def _log_groups(clients: Clients, lab: str) -> Iterator[str]:
             yield f"log group {name}"
 
 
+def _alarms(clients: Clients, lab: str) -> Iterator[str]:
+    """Somebody else's alarm can have the same name."""
+    cloudwatch = clients("cloudwatch")
+    for alarm in alarms_of(cloudwatch, lab):
+        if _is_labs(cloudwatch.list_tags_for_resource(ResourceARN=alarm["AlarmArn"])["Tags"], lab):
+            yield f"alarm {alarm['AlarmName']}"
+
+
 def _parameters(clients: Clients, lab: str) -> Iterator[str]:
     ssm = clients("ssm")
     request = {"Path": folder_of(lab), "Recursive": True, "WithDecryption": False}
     for found in items_of(ssm, "get_parameters_by_path", "Parameters", **request):
-        if LabParameter(ssm, lab, found["Name"].removeprefix(f"{folder_of(lab)}/")).is_ours():
+        leaf = found["Name"].removeprefix(f"{folder_of(lab)}/")
+        # a command that is about to create the lab again has the lock
+        if leaf != LOCK and LabParameter(ssm, lab, leaf).is_ours():
             yield f"SSM parameter {found['Name']}"
 
 
@@ -103,6 +125,27 @@ def _launch_templates(clients: Clients, lab: str) -> Iterator[str]:
     return (f"launch template {one['LaunchTemplateId']}" for one in found)
 
 
+def _load_balancers(clients: Clients, lab: str) -> Iterator[str]:
+    found = _of_elb(clients, lab, "describe_load_balancers", "LoadBalancers", "LoadBalancerArn")
+    return (f"load balancer {one['LoadBalancerName']}" for one in found)
+
+
+def _target_groups(clients: Clients, lab: str) -> Iterator[str]:
+    found = _of_elb(clients, lab, "describe_target_groups", "TargetGroups", "TargetGroupArn")
+    return (f"target group {one['TargetGroupName']}" for one in found)
+
+
+def _of_elb(clients: Clients, lab: str, operation: str, key: str, arn: str) -> Iterator[dict[str, Any]]:
+    """The lab's resources of one kind. Elastic Load Balancing has no filter for tags."""
+    elb = clients("elbv2")
+    found = {one[arn]: one for one in items_of(elb, operation, key)}
+    arns = list(found)
+    for start in range(0, len(arns), DESCRIBED_AT_ONCE):
+        for described in elb.describe_tags(ResourceArns=arns[start : start + DESCRIBED_AT_ONCE])["TagDescriptions"]:
+            if _is_labs(described["Tags"], lab):
+                yield found[described["ResourceArn"]]
+
+
 def _task_definitions(clients: Clients, lab: str, families: Iterable[str]) -> Iterator[str]:
     """Revisions with the lab's tag, both active and deregistered but not deleted."""
     ecs = clients("ecs")
@@ -122,8 +165,8 @@ def _tagged(clients: Clients, lab: str) -> Iterator[str]:
 
 
 _SEARCHES: tuple[Search, ...] = (
-    _stack, _cluster, _repositories, _log_groups, _parameters, _instances, _volumes, _security_groups,
-    _launch_templates, _tagged,
+    _stack, _cluster, _capacity_providers, _repositories, _log_groups, _alarms, _parameters, _instances, _volumes,
+    _security_groups, _launch_templates, _load_balancers, _target_groups, _tagged,
 )  # fmt: skip
 
 

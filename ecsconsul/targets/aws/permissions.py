@@ -1,15 +1,17 @@
 """The policies that the lab needs, and a simulation by IAM of whether the caller has their permissions.
 
-`policies/up-and-down.json` covers the requests of `up` and `down` themselves, `policies/stack.json` and
-`policies/roles.json` what CloudFormation and other services do on the caller's behalf, `policies/commands.json` the
-additional needs of `logs` and `exec`. `policies/boundary.json` isn't for the caller: it limits the stack's roles.
+`policies/up-and-down.json` covers the requests of `up` and `down` themselves, `policies/stack.json`,
+`policies/roles.json` and `policies/watching.json` what CloudFormation and other services do on the caller's behalf,
+`policies/commands.json` the additional needs of `logs` and `exec`, `policies/snapshots.json` those of a bucket for
+snapshots, and `policies/load-balancer.json` those of a load balancer: a managed policy may have 6,144 characters.
+`policies/boundary.json` isn't for the caller: it limits the stack's roles.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,10 @@ from .session import Identity
 
 POLICIES = Path(__file__).resolve().parent / "policies"
 MAX_PARALLEL = 4
-UP_AND_DOWN = ("up-and-down", "stack", "roles")
+UP_AND_DOWN = ("up-and-down", "stack", "roles", "watching")
+# by their Sid; without these, all works except for what `plan` says about costs
+OPTIONAL = ("Prices",)
+SNAPSHOTS, LOAD_BALANCER = "snapshots", "load-balancer"
 _NAME = "permissions"
 _BOUNDARY = "permissions boundary"
 _BOUNDARY_KEY = "iam:PermissionsBoundary"
@@ -33,7 +38,7 @@ Statement = Mapping[str, Any]
 
 
 def policy(name: str, values: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """A policy; `values` replace its placeholders Partition, Region, Account and Lab."""
+    """A policy; `values` replace its placeholders Partition, Region, Account, Lab and Bucket."""
     text = (POLICIES / f"{name}.json").read_text()
     for key, value in (values or {}).items():
         text = text.replace(f"${{{key}}}", value)
@@ -49,8 +54,16 @@ def principal_of(identity: Identity) -> str | None:
     return identity.arn if ":user/" in identity.arn and ":iam:" in identity.arn else None
 
 
-def diagnostics(iam: Any, identity: Identity, region: str, lab: str, boundary: str | None) -> Finding:
-    """Ask IAM whether it would allow every action of `up` and `down`, for roles with that permissions boundary."""
+def diagnostics(
+    iam: Any,
+    identity: Identity,
+    region: str,
+    lab: str,
+    boundary: str | None,
+    policies: Iterable[str] = UP_AND_DOWN,
+    bucket: str = "",
+) -> Finding:
+    """Ask IAM whether it would allow every action of these policies, for roles with that permissions boundary."""
     if identity.arn.endswith(":root"):
         root = "the caller is the root user, which may do anything"
         return Finding(_NAME, "warning", root, "use an IAM user or role")
@@ -59,7 +72,8 @@ def diagnostics(iam: Any, identity: Identity, region: str, lab: str, boundary: s
         return _unknown(f"{identity.arn} is neither a user nor a role")
     principal = _with_path(iam, principal)
     values = {"Partition": identity.partition, "Region": region, "Account": identity.account, "Lab": lab}
-    statements = [s for name in UP_AND_DOWN for s in policy(name, values)["Statement"]]
+    values |= {"Bucket": bucket}
+    statements = [s for name in policies for s in policy(name, values)["Statement"] if s["Sid"] not in OPTIONAL]
     try:
         with ThreadPoolExecutor(MAX_PARALLEL) as pool:
             answers = list(pool.map(lambda statement: _simulate(iam, principal, statement, boundary), statements))

@@ -19,11 +19,15 @@ from ...errors import LabError
 from ..client_errors import client_error, error_code
 from ..commands import Finding, failed, findings
 from . import instance_type as instance_types
-from . import permissions
+from . import load_balancer, permissions
+from .amis import INSTANCES, SERVERS, Amis
+from .docker_bridge import bridge_diagnostics
 from .network import Subnet, Vpc, find_subnets, find_vpc
+from .reachability import consul_image_diagnostics, reach_diagnostics
 from .registry import RegistryImages
 from .session import Identity, Session, is_inconclusive, refused
-from .stack_info import stack_info
+from .snapshots import diagnostics as bucket_diagnostics
+from .stack_info import StackInfo, stack_info
 
 MAX_PARALLEL = 8
 # answers with the caller's IPv4 address and a line break
@@ -39,31 +43,27 @@ Check = Callable[[], "Finding | list[Finding]"]
 class Preflight:
     """The checks of one lab's account. Their results also become the stack's parameters."""
 
-    def __init__(self, session: Session, lab: Lab, registry: RegistryImages, *, check_ip: str = CHECK_IP) -> None:
+    def __init__(
+        self,
+        session: Session,
+        lab: Lab,
+        registry: RegistryImages,
+        *,
+        check_ip: str = CHECK_IP,
+        update_ami: bool = False,
+    ) -> None:
         self._session = session
         self._lab = lab
         self._registry = registry
         self._check_ip = check_ip
+        self.amis = Amis(session, lab.aws, lambda: self._stack, renew=update_ami)
 
     # the account's resources; each property raises LabError
 
-    @cached_property
-    def architecture(self) -> str:
-        """The instances' architecture: x86_64 or arm64."""
-        return instance_types.architecture_of(self._ec2, self._spec.instance_type)
-
     @property
-    def ami_parameter(self) -> str:
-        """The SSM parameter that holds the instances' AMI."""
-        return instance_types.ami_parameter(self.architecture)
-
-    @cached_property
-    def ami(self) -> str | LabError:
-        """The instances' AMI, or the error if there is none."""
-        try:
-            return instance_types.ami(self._session.client("ssm"), self.ami_parameter)
-        except LabError as error:
-            return error
+    def architecture(self) -> str:
+        """The ECS instances' architecture: x86_64 or arm64."""
+        return self.amis.architecture(INSTANCES)
 
     @cached_property
     def vpc(self) -> Vpc:
@@ -72,8 +72,21 @@ class Preflight:
 
     @cached_property
     def subnets(self) -> list[Subnet]:
-        """The VPC's public subnets in zones that have the instance type."""
+        """The instances' subnets, in zones that have the instance types: all public or all private."""
         return find_subnets(self._ec2, self.vpc, self._network_spec, self._zones)
+
+    @property
+    def is_private(self) -> bool:
+        """Whether the instances have no public addresses."""
+        return not self.subnets[0].public
+
+    def access_parameters(self) -> dict[str, str]:
+        """The stack's parameters that say who reaches the portal, unless it's the internet."""
+        spec = self._spec.load_balancer
+        if spec:
+            subnets = load_balancer.load_balancer_subnets(self._ec2, self.vpc, spec, self.subnets)
+            return load_balancer.stack_parameters(spec, self.vpc, subnets)
+        return {"PublicPort": "0", "VpcCidr": self.vpc.cidr} if self.is_private else {}
 
     @cached_property
     def ssh_cidr(self) -> str | None:
@@ -84,7 +97,9 @@ class Preflight:
 
     @cached_property
     def _zones(self) -> set[str] | None:
-        return instance_types.zones_with(self._ec2, self._spec.instance_type)
+        types = {self._spec.instance_type, self._spec.server_type}
+        found = [zones for one in types if (zones := instance_types.zones_with(self._ec2, one))]
+        return set.intersection(*found) if found else None
 
     @property
     def _ec2(self) -> Any:
@@ -95,10 +110,13 @@ class Preflight:
         return self._lab.aws
 
     @cached_property
+    def _stack(self) -> StackInfo | None:
+        return stack_info(self._session.client("cloudformation"), self._lab.name)
+
+    @property
     def _known(self) -> dict[str, str]:
         """The parameters of the existing stack."""
-        stack = stack_info(self._session.client("cloudformation"), self._lab.name)
-        return stack.parameters if stack and stack.lives else {}
+        return self._stack.parameters if self._stack and self._stack.lives else {}
 
     @cached_property
     def _network_spec(self) -> AwsSpec:
@@ -131,16 +149,32 @@ class Preflight:
 
     def _remote_checks(self, identity: Identity, region: str) -> list[tuple[str, Check]]:
         iam, lab, boundary = self._session.client("iam"), self._lab.name, self._spec.permissions_boundary
+        snapshots = self._lab.consul.snapshots
+        bucket = (snapshots.bucket if snapshots else None) or ""
+        needed = (
+            *permissions.UP_AND_DOWN,
+            *([permissions.LOAD_BALANCER] if self._spec.load_balancer else []),
+            *([permissions.SNAPSHOTS] if bucket else []),
+        )
         return [
-            ("network", self._network),
+            ("network", lambda: self._network(identity, region)),
             ("instance type", self._instance_type),
             ("key pair", self._key_pair),
             ("ssh range", self._ssh_range),
-            ("permissions", lambda: permissions.diagnostics(iam, identity, region, lab, boundary)),
+            ("permissions", lambda: permissions.diagnostics(iam, identity, region, lab, boundary, needed, bucket)),
             ("permissions boundary", lambda: permissions.boundary_diagnostics(iam, boundary)),
+            *self._load_balancer_checks(region),
+            *([("snapshots", lambda: bucket_diagnostics(self._session.client("s3"), bucket))] if bucket else []),
         ]
 
-    def _network(self) -> list[Finding]:
+    def _load_balancer_checks(self, region: str) -> list[tuple[str, Check]]:
+        spec = self._spec.load_balancer
+        if spec is None:
+            return []
+        acm = self._session.client("acm")
+        return [("certificate", lambda: load_balancer.certificate_diagnostics(acm, spec.certificate, region))]
+
+    def _network(self, identity: Identity, region: str) -> list[Finding]:
         vpc = self.vpc
         found = [Finding("vpc", "ok", f"{vpc.id}, {vpc.cidr}{', the default VPC' if vpc.is_default else ''}")]
         found.append(_dns(vpc))
@@ -148,24 +182,43 @@ class Preflight:
             subnets = self.subnets
         except LabError as error:
             return [*found, failed("subnets", error)]
-        closed = [one.id for one in subnets if not one.gives_addresses]
-        if closed:
-            detail = f"{', '.join(closed)} assign no public addresses"
-            hint = "run `aws ec2 modify-subnet-attribute --map-public-ip-on-launch`, or add a NAT gateway and a VPN"
-            return [*found, Finding("subnets", "warning", detail, hint)]
-        return [*found, Finding("subnets", "ok", ", ".join(f"{one.id} ({one.zone})" for one in subnets))]
+        return [
+            *found,
+            *(self._private(subnets, region) if self.is_private else [_public(subnets)]),
+            *consul_image_diagnostics(self._lab, identity, region),
+            bridge_diagnostics(self._spec.docker_bridge, vpc, subnets),
+            *self._load_balancer(),
+        ]
+
+    def _private(self, subnets: list[Subnet], region: str) -> list[Finding]:
+        names = ", ".join(f"{one.id} ({one.zone})" for one in subnets)
+        found = [Finding("subnets", "ok", f"{names}, private: instances have no public addresses")]
+        if self._spec.consul_access == "ssh" and not self._spec.ssh.host:
+            detail = "ssh from here reaches no server in a private subnet, unless you're connected to the VPC"
+            hint = "set `consul_access: ssm`, or set aws.ssh.host to a host that leads there through a bastion"
+            found.append(Finding("ssh to servers", "warning", detail, hint))
+        return [*found, *reach_diagnostics(self._ec2, self._lab, self.vpc.id, region, subnets)]
+
+    def _load_balancer(self) -> list[Finding]:
+        spec = self._spec.load_balancer
+        if spec is None:
+            return []
+        portal = load_balancer.portal_diagnostics(self._lab)
+        try:
+            subnets = load_balancer.load_balancer_subnets(self._ec2, self.vpc, spec, self.subnets)
+        except LabError as error:
+            return [*portal, failed("load balancer", error)]
+        names = ", ".join(f"{one.id} ({one.zone})" for one in subnets)
+        return [*portal, Finding("load balancer", "ok", f"{'internal' if spec.internal else 'public'}, in {names}")]
 
     def _instance_type(self) -> list[Finding]:
-        spec = self._spec
-        zones = self._zones
+        spec, zones = self._spec, self._zones
         where = f"in {', '.join(sorted(zones))}" if zones else "zones unknown"
         found = [Finding("instance type", "ok", f"{spec.instance_type}, {self.architecture}, {where}")]
-        if isinstance(self.ami, str):
-            return [*found, Finding("ami", "ok", f"{self.ami}, from {self.ami_parameter}")]
-        if self._session.endpoint():
-            hint = "nothing to do: the emulator boots no instances, so a placeholder AMI is used"
-            return [*found, Finding("ami", "warning", f"there is no {self.ami_parameter}", hint)]
-        return [*found, failed("ami", self.ami)]
+        if spec.server_type != spec.instance_type:
+            architecture = self.amis.architecture(SERVERS)
+            found.append(Finding("server instance type", "ok", f"{spec.server_type}, {architecture}, {where}"))
+        return [*found, *self.amis.findings()]
 
     def _key_pair(self) -> Finding:
         name = self._spec.key_name
@@ -245,6 +298,15 @@ def missing_for_access(lab: Lab) -> tuple[str, str] | None:
     if spec.ssh.key and not Path(spec.ssh.key).is_file():
         return f"there is no private key {spec.ssh.key}", "set aws.ssh.key to the private key's path"
     return None
+
+
+def _public(subnets: list[Subnet]) -> Finding:
+    closed = [one.id for one in subnets if not one.gives_addresses]
+    if closed:
+        detail = f"{', '.join(closed)} assign no public addresses"
+        hint = "run `aws ec2 modify-subnet-attribute --map-public-ip-on-launch`, or use only private subnets"
+        return Finding("subnets", "warning", detail, hint)
+    return Finding("subnets", "ok", ", ".join(f"{one.id} ({one.zone})" for one in subnets))
 
 
 def _dns(vpc: Vpc) -> Finding:

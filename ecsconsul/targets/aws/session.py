@@ -60,6 +60,8 @@ class Session:
         self._session: Any = None
         self._clients: dict[str, Any] = {}
         self._identity: Identity | None = None
+        # called before each request; raises LabError to stop a command that may not go on
+        self.guard: Callable[[], None] | None = None
 
     @property
     def profile(self) -> str | None:
@@ -86,8 +88,20 @@ class Session:
         """A boto3 client. Raises LabError if the profile, its credentials or the region are missing."""
         with self._lock:
             if service not in self._clients:
-                self._clients[service] = self._new_client(service)
+                client = self._new_client(service, self.region, total_max_attempts=_ATTEMPTS.get(service, ATTEMPTS))
+                client.meta.events.register("before-call", self._ask_guard)
+                self._clients[service] = client
             return self._clients[service]
+
+    def impatient_client(self, service: str, *, region: str = "", read_timeout: float, attempts: int) -> Any:
+        """A client of its own that the guard doesn't stop, and that waits only so many seconds for an answer."""
+        limits = {"connect_timeout": min(read_timeout, CONNECT_TIMEOUT), "read_timeout": read_timeout}
+        with self._lock:
+            return self._new_client(service, region or self.region, total_max_attempts=attempts, **limits)
+
+    def _ask_guard(self, **_: Any) -> None:
+        if self.guard:
+            self.guard()
 
     def identity(self) -> Identity:
         """The account and the caller. Raises LabError."""
@@ -109,23 +123,32 @@ class Session:
                     raise _translated(error) from error
             return self._session
 
-    def _new_client(self, service: str) -> Any:
+    def _new_client(
+        self,
+        service: str,
+        region: str,
+        *,
+        total_max_attempts: int,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        read_timeout: float = READ_TIMEOUT,
+    ) -> Any:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
-        region = self.region
         try:
             if self._boto3().get_credentials() is None:
                 where = f"profile {self.profile or 'default'}"
                 why = "neither the environment nor the profile has any"
                 raise LabError("There are no AWS credentials", where=where, why=why, hint=_LOG_IN)
             config = Config(
-                connect_timeout=CONNECT_TIMEOUT,
-                read_timeout=READ_TIMEOUT,
-                retries={"mode": "standard", "total_max_attempts": _ATTEMPTS.get(service, ATTEMPTS)},
+                connect_timeout=connect_timeout,
+                read_timeout=read_timeout,
+                retries={"mode": "standard", "total_max_attempts": total_max_attempts},
                 # steps run in parallel
                 max_pool_connections=32,
                 user_agent_extra="ecsconsul",
+                # an emulator's buckets have no names of their own in DNS
+                s3={"addressing_style": "path" if self.endpoint() else "auto"},
             )
             client = self._boto3().client(service, region_name=region, config=config)
         except BotoCoreError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...aws_tags import LAB_TAG, as_mapping
@@ -22,6 +22,9 @@ class StackInfo:
     status: str
     parameters: dict[str, str]
     outputs: dict[str, str]
+    # what the SSM parameters contained that its parameters name, when it was last updated:
+    # https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_Parameter.html
+    resolved: dict[str, str] = field(default_factory=dict)
 
     @property
     def lives(self) -> bool:
@@ -45,9 +48,12 @@ def stack_info(cloudformation: Any, lab: str) -> StackInfo | None:
     for stack in found:
         tags = as_mapping(stack.get("Tags"), key="Key", value="Value")
         if stack["StackStatus"] != "DELETE_COMPLETE" and tags.get(LAB_TAG) == lab:
+            parameters = stack.get("Parameters") or []
+            resolved = [one for one in parameters if one.get("ResolvedValue")]
             return StackInfo(
                 stack["StackStatus"],
-                as_mapping(stack.get("Parameters"), key="ParameterKey", value="ParameterValue"),
+                as_mapping(parameters, key="ParameterKey", value="ParameterValue"),
                 as_mapping(stack.get("Outputs"), key="OutputKey", value="OutputValue"),
+                as_mapping(resolved, key="ParameterKey", value="ResolvedValue"),
             )
     return None

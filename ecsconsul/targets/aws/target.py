@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from ...config.lab import Lab
-from ...consul.lab_secrets import MANAGEMENT, LabSecrets, Rotation
+from ...consul.lab_secrets import MANAGEMENT, MONITORING, LabSecrets, Rotation
+from ...consul.snapshot_file import SnapshotStore
 from ...errors import LabError
 from ...polling import PollingPolicy
 from ..base import ConsulAddress, LogLine, Say, TaskSecrets
-from ..commands import Finding, RuntimeInfo
-from . import cloudwatch_logs, consul_secrets, ec2, host_keys, instance_type
+from ..commands import Alarm, AmiInfo, Estimate, Finding, RuntimeInfo
+from . import cloudwatch_logs, consul_secrets, ec2, host_keys, load_balancer, snapshots
 from .consul_access import open_access
 from .consul_secrets import ConsulSecrets
 from .preflight import Preflight
@@ -32,13 +33,20 @@ class AwsTarget:
     runtime_info: RuntimeInfo | None = None
 
     def __init__(
-        self, lab: Lab, *, region: str | None = None, profile: str | None = None, images: RegistryImages | None = None
+        self,
+        lab: Lab,
+        *,
+        region: str | None = None,
+        profile: str | None = None,
+        update_ami: bool = False,
+        images: RegistryImages | None = None,
     ) -> None:
         self._lab = lab
         self._session = Session(region, profile)
         self.images = images or RegistryImages(lab, lab.aws.registry, self.client, lambda: self._preflight.architecture)
-        self._preflight = Preflight(self._session, lab, self.images)
+        self._preflight = Preflight(self._session, lab, self.images, update_ami=update_ami)
         self._warnings: list[Finding] = []
+        self._is_gone = False
 
     @property
     def region(self) -> str:
@@ -61,19 +69,48 @@ class AwsTarget:
         self._warnings = [finding for finding in found if finding.state == "warning"]
         return found
 
-    def confirmation(self) -> str | None:
+    def amis(self) -> list[AmiInfo]:
+        return self._preflight.amis.in_use()
+
+    def confirmation(self, replaced: Callable[[], Sequence[str]] = tuple) -> str | None:
         from .confirmation import confirmation
 
-        return confirmation(self._lab, self._stack(), self._session.identity(), self.region)
+        stack, private = self._stack(), self._preflight.is_private
+        lines = replaced() if stack and stack.lives else ()
+        text = confirmation(self._lab, stack, self._session.identity(), self.region, lines, private=private)
+        return text and f"{text}{self._cost()}"
+
+    def estimate(self) -> Estimate:
+        from .prices import estimate
+
+        return estimate(self._session, self._lab, lambda: any(one.gives_addresses for one in self._preflight.subnets))
+
+    def _cost(self) -> str:
+        """A line for the confirmation; nothing where there is no price list."""
+        try:
+            found = self.estimate()
+        except LabError:
+            return ""
+        return f"\n{found.summary}" if found.lines else ""
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        from ...paths import state_folder
-        from .lock import FOLDER, held
+    def lock(self, command: str = "") -> Iterator[None]:
+        from . import lease
+        from .account_lock import AccountLock
+        from .lock import held, lock_path
 
-        name = f"{self._session.identity().account}-{self.region}-{self._lab.name}.lock"
-        with held(state_folder() / FOLDER / name, self._lab.name):
-            yield
+        identity = self._session.identity()
+        ssm = self._session.impatient_client("ssm", read_timeout=10.0, attempts=2)
+        path = lock_path(identity.account, self.region, self._lab.name)
+        with held(path, self._lab.name) as local:
+            lock = AccountLock(ssm, self._lab.name, lease.owner(identity.arn, command), dead=local.dead)
+            local.remember(lock.holder)
+            with lease.kept(lock):
+                self._session.guard = lock.check
+                yield
+                # Only after a success: threads of a run that failed may still be busy, and mustn't go on.
+                self._session.guard = None
+                lock.lab_is_gone = self._is_gone
 
     # prerequisites
 
@@ -98,6 +135,7 @@ class AwsTarget:
     def teardown(self, say: Say) -> None:
         if self._secrets().delete():
             say("deleted the lab's parameters in SSM")
+        self._is_gone = True
         consul_secrets.forget_authority(self._lab.name)
         host_keys.forget(self._lab.name)
 
@@ -130,11 +168,17 @@ class AwsTarget:
         self._secrets().replace(lab_secrets)
         return {GENERATION_PARAMETER: lab_secrets.generation}
 
+    def snapshots(self) -> SnapshotStore:
+        return snapshots.store(self._lab, self.client)
+
+    def after_restore(self, say: Say) -> None:
+        """Nothing to do: `rotate` has replaced the servers, so that each is configured with the token of now."""
+
     # the stack
 
     @property
     def template_parts(self) -> tuple[str, ...]:
-        return ()
+        return ("alarms", *((load_balancer.PART,) if self._lab.aws.load_balancer else ()))
 
     def stack_parameters(self) -> dict[str, str]:
         found = self._preflight
@@ -142,9 +186,20 @@ class AwsTarget:
             "VpcId": found.vpc.id,
             "SubnetIds": ",".join(subnet.id for subnet in found.subnets),
             "AmazonDnsIp": found.vpc.dns_ip,
-            "EcsAmi": self._ami_parameter(),
+            **found.amis.parameters(),
+            **found.access_parameters(),
         }
         return {**parameters, "SshCidr": found.ssh_cidr} if found.ssh_cidr else parameters
+
+    def renewed_parameters(self) -> dict[str, str]:
+        return self._preflight.amis.renewed()
+
+    def instances_of(self, groups: Sequence[str]) -> dict[str, int]:
+        if not groups:
+            # without names, AWS would describe all
+            return {}
+        found = self.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=list(groups))
+        return {group["AutoScalingGroupName"]: len(group["Instances"]) for group in found["AutoScalingGroups"]}
 
     def pinned_image(self, image: str, say: Say) -> str:
         from ...consul.licence import named
@@ -156,14 +211,6 @@ class AwsTarget:
         if found != current:
             say(f"{named(self._lab.consul.version)} runs from the image {found}")
         return found
-
-    def _ami_parameter(self) -> str:
-        """The parameter with AWS's own AMI; in an emulator without it, one that is created here for the stack."""
-        if isinstance(self._preflight.ami, str) or not self.endpoint:
-            return self._preflight.ami_parameter
-        stand_in = instance_type.stand_in_ami(self.client("ssm"), self._lab.name)
-        stand_in.make(instance_type.NO_AMI)
-        return stand_in.name
 
     def _stack(self) -> StackInfo | None:
         return stack_info(self.client("cloudformation"), self._lab.name)
@@ -182,6 +229,9 @@ class AwsTarget:
         portal = self._lab.portal
         if portal is None:
             return None
+        if self._lab.aws.load_balancer:
+            name = self.stack_output(load_balancer.DNS_NAME)
+            return f"https://{name}/" if name else None
         host = ec2.portal_address(self.client("ecs"), self.client("ec2"), self._lab.name, portal.name)
         port = "" if portal.host_port == 80 else f":{portal.host_port}"
         return f"http://{host}{port}/" if host else None
@@ -192,16 +242,26 @@ class AwsTarget:
         return consul_secrets.task_secrets(self._lab, service, self.system_services)
 
     def execution_role(self) -> str | None:
+        return self.stack_output("TaskExecutionRole")
+
+    def target_group(self, service: str) -> str | None:
+        portal = self._lab.portal
+        is_behind = self._lab.aws.load_balancer and portal and portal.name == service
+        return load_balancer.TARGET_GROUP if is_behind else None
+
+    def stack_output(self, name: str) -> str | None:
         stack = self._stack()
-        return stack.outputs.get("TaskExecutionRole") if stack else None
+        return stack.outputs.get(name) if stack else None
 
     def log_configuration(self, service: str) -> dict[str, Any] | None:
-        return cloudwatch_logs.configuration(self._lab.name, self.region, service)
+        return cloudwatch_logs.configuration(self._lab.name, self.region, service, self._lab.aws.logs)
 
     def last_lines(self, service: str, lines: int, task: str | None = None) -> list[LogLine]:
+        cloudwatch_logs.require_readable(self._lab.aws.logs)
         return cloudwatch_logs.last_lines(self.client("logs"), self._lab.name, service, lines, task)
 
     def follow(self, service: str, lines: int) -> Iterator[LogLine]:
+        cloudwatch_logs.require_readable(self._lab.aws.logs)
         return cloudwatch_logs.follow(self.client("logs"), self._lab.name, service, lines)
 
     def execute(self, service: str, argv: Sequence[str], *, task: str | None) -> int:
@@ -212,6 +272,11 @@ class AwsTarget:
         return execute(self.client, self._lab.name, running, argv, self._session.profile or "")
 
     # for the commands
+
+    def alarms(self) -> list[Alarm] | None:
+        from .alarms import in_alarm
+
+        return in_alarm(self.client, self._lab.name)
 
     def environment(self) -> Mapping[str, str]:
         variables = {
@@ -227,11 +292,13 @@ class AwsTarget:
 
     def _consul_environment(self, address: ConsulAddress) -> dict[str, str]:
         """Who may read the lab's secrets owns the lab, and may do everything in its Consul."""
+        known = self._secrets().read()
         return {
             "CONSUL_HTTP_ADDR": address.http,
             "CONSUL_CACERT": address.ca_file,
             "CONSUL_TLS_SERVER_NAME": address.server_name,
-            "CONSUL_HTTP_TOKEN": self._secrets().read().token(MANAGEMENT),
+            "CONSUL_HTTP_TOKEN": known.token(MANAGEMENT),
+            "CONSUL_MONITORING_TOKEN": known.token(MONITORING),
         }
 
     def leftovers(self) -> list[str]:
@@ -243,4 +310,4 @@ class AwsTarget:
         return leftovers(self.client, self._lab.name, families)
 
     def retained(self) -> list[str]:
-        return self.images.kept()
+        return [*self.images.kept(), *snapshots.kept(self._lab)]

@@ -43,7 +43,7 @@ class LabImages:
             return
         # without a build, there is nothing to which the build arguments could apply
         say(f"copying {source}")
-        self._copied().publish(service, tag, source)
+        self._copied().publish(service, tag, source, say)
 
     def delete(self, service: str) -> None:
         engine = self._engine()

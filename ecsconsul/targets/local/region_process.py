@@ -24,6 +24,8 @@ from .liveness import why_silent
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 60.0
 RELOAD_TIMEOUT = 60.0
+# for each of five servers that are restarted
+RESTORE_TIMEOUT = 160.0
 
 
 def start_region(lab_dir: LabDir, spec: RegionSpec, meanwhile: Callable[[], None]) -> None:
@@ -77,6 +79,30 @@ def reload_secrets(lab_dir: LabDir, generation: str) -> None:
                 hint="run `ecsconsul rotate` again: both generations are valid until it has finished",
             )
         time.sleep(0.05)
+
+
+def restart_servers(lab_dir: LabDir) -> None:
+    """Let the region restart Consul's servers after a restore, and wait until they're back. Raises LabError."""
+    before = lab_dir.info()
+    if before:
+        os.kill(before.pid, signal.SIGUSR1)
+    end = time.monotonic() + RESTORE_TIMEOUT
+    while before is None or (info := lab_dir.info()) is None or info.restores == before.restores:
+        if before is None or time.monotonic() > end or not lab_dir.is_alive():
+            raise LabError(
+                "The local region hasn't restarted Consul's servers",
+                where=str(lab_dir.region_log),
+                why="\n".join(task_logs.tail(lab_dir.region_log, 3)) or "it does not say why",
+                hint="run `ecsconsul snapshot restore` again",
+            )
+        time.sleep(0.05)
+
+
+def reread_schedule(lab_dir: LabDir) -> None:
+    """Let the region read again when it makes snapshots."""
+    info = lab_dir.info()
+    if info:
+        os.kill(info.pid, signal.SIGUSR2)
 
 
 def _await_other(lab_dir: LabDir) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...config.lab import Lab
-from ...docker.dockerfile import base_images
+from ...docker.dockerfile import base_images, image_config
 from ...docker.engine import Engine, EngineUnusable, engine_url
 from ...errors import LabError
 from ...region.runtimes.lab_dir import DOCKER, PROCESSES
@@ -75,3 +75,24 @@ def bases_of(lab: Lab) -> tuple[str, ...]:
     args = {"BASE": lab.base_image} if lab.base_image else {}
     per_service = [base_images(Path(service.path), args) for service in lab.services]
     return tuple(dict.fromkeys(image for bases in per_service for image in reversed(bases)))
+
+
+def dockerfile_errors(lab: Lab) -> list[LabError]:
+    """An error for each service whose Dockerfile can't run as a process."""
+    errors = []
+    for service in lab.services:
+        try:
+            image_config(Path(service.path))
+        except LabError as error:
+            errors.append(error)
+    return errors
+
+
+def consul_binary(lab: Lab) -> tuple[str, list[LabError]]:
+    """The consul binary of this machine for a lab, and what is wrong with it."""
+    from ...consul.install import at_hand
+
+    try:
+        return at_hand(lab.consul.version), []
+    except LabError as error:
+        return "", [error]

@@ -6,8 +6,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...config.lab import Lab
@@ -15,16 +14,21 @@ from ...errors import LabError, TargetAbsent
 from ...polling import PollingPolicy
 from ...region.runtimes.lab_dir import DOCKER, PROCESSES, AccessKey, LabDir, RegionInfo, RegionSpec
 from ..base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets
-from ..commands import Finding, RuntimeInfo, findings
+from ..commands import Alarm, AmiInfo, Finding, RuntimeInfo, findings
+from . import snapshots
 from .clients import load_ahead, new_client
+from .host_ports import taken_ports
 from .lab_images import LabImages
 from .liveness import why_useless
 
 if TYPE_CHECKING:
     from ...consul.lab_secrets import LabSecrets, Rotation
+    from ...consul.snapshot_file import SnapshotStore
     from .runtime_selection import RuntimeSelection
 
 DEFAULT_REGION = "us-east-1"
+# no instance boots here
+NO_AMI = "ami-00000000000000000"
 
 
 class LocalTarget:
@@ -79,8 +83,15 @@ class LocalTarget:
         return []
 
     def stack_parameters(self) -> dict[str, str]:
-        info = self._running()
-        return {"VpcId": info.vpc_id, "SubnetIds": ",".join(info.subnet_ids)}
+        info, amis = self._running(), dict.fromkeys(("InstanceAmi", "ServerAmi"), NO_AMI)
+        return {"VpcId": info.vpc_id, "SubnetIds": ",".join(info.subnet_ids), **amis}
+
+    def renewed_parameters(self) -> dict[str, str]:
+        return {}
+
+    def instances_of(self, groups: Sequence[str]) -> dict[str, int]:
+        # the region only adds and removes instances
+        return {}
 
     def pinned_image(self, image: str, say: Say) -> str:
         # nothing is pulled: the region runs a binary
@@ -88,12 +99,19 @@ class LocalTarget:
 
     # checks
 
-    def confirmation(self) -> str | None:
+    def amis(self) -> list[AmiInfo]:
+        return []
+
+    def confirmation(self, replaced: Callable[[], Sequence[str]] = tuple) -> str | None:
         return None
 
     def diagnostics(self) -> list[Finding]:
         binary, consul = self._consul_binary()
-        errors = {"runtime": self._runtime_errors(), "consul": consul, "host ports": self._taken_ports()}
+        errors = {
+            "runtime": self._runtime_errors(),
+            "consul": consul,
+            "host ports": taken_ports(self._lab, self._home.info()),
+        }
         ports = [str(service.host_port) for service in self._lab.services if service.host_port]
         selection = None if errors["runtime"] else self.runtime_info or self._select_runtime()
         ok = {
@@ -110,24 +128,17 @@ class LocalTarget:
 
         # running a binary takes time, and only one that the user chose can be wrong
         consul = self._consul_binary()[1] if os.environ.get(BINARY_VARIABLE) else []
-        return [*self._runtime_errors(), *consul, *self._taken_ports()]
+        return [*self._runtime_errors(), *consul, *taken_ports(self._lab, self._home.info())]
 
     def _consul_binary(self) -> tuple[str, list[LabError]]:
         """The consul binary that a new region would use, and its errors; a region that runs already has one."""
-        from ...consul.install import at_hand
+        from .runtime_selection import consul_binary
 
-        try:
-            self._running()
-        except TargetAbsent:
-            try:
-                return at_hand(self._lab.consul.version), []
-            except LabError as error:
-                return "", [error]
-        return "the one that the lab runs", []
+        return consul_binary(self._lab) if self._is_absent() else ("the one that the lab runs", [])
 
     def _runtime_errors(self) -> list[LabError]:
         """What prevents tasks from running: the runtime itself, or a Dockerfile that can't run as a process."""
-        from ...docker.dockerfile import read_dockerfile
+        from .runtime_selection import dockerfile_errors
 
         try:
             runtime = self._running().runtime
@@ -136,13 +147,7 @@ class LocalTarget:
                 runtime = self._select_runtime().runtime
             except LabError as error:
                 return [error]
-        errors = []
-        for service in self._lab.services if runtime == PROCESSES else ():
-            try:
-                read_dockerfile(Path(service.path))
-            except LabError as error:
-                errors.append(error)
-        return errors
+        return dockerfile_errors(self._lab) if runtime == PROCESSES else []
 
     def _select_runtime(self) -> RuntimeSelection:
         """What a new region would run tasks as. Raises LabError."""
@@ -151,31 +156,18 @@ class LocalTarget:
         self._selection = self._selection or select_runtime(self._lab)
         return self._selection
 
-    def _taken_ports(self) -> list[LabError]:
-        from ...region.runtimes.addresses import LOOPBACK, is_free, who_listens
-
-        info = self._home.info()
-        own = info.forwarded_ports if info else ()
-        return [
-            LabError(
-                f"Port {service.host_port} is taken",
-                where=f"service {service.name}, host_port {service.host_port}",
-                why=who_listens(service.host_port),
-                hint="stop the program that listens there, or give the service another host_port in the config",
-            )
-            for service in self._lab.services
-            if service.host_port and service.host_port not in own and not is_free(LOOPBACK, service.host_port)
-        ]
+    def estimate(self) -> None:
+        return None
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, command: str = "") -> Iterator[None]:
         try:
             lock = self._home.lock_changes()
         except BlockingIOError as error:
             raise LabError(
                 "Another command is changing this lab",
                 where=f"lab {self._lab.name}",
-                hint="wait until the `up`, `scale`, `rotate` or `down` that does has finished",
+                hint="wait until the `up`, `scale`, `rotate`, `snapshot restore` or `down` that does has finished",
             ) from error
         with lock:
             yield
@@ -184,14 +176,19 @@ class LocalTarget:
 
     def prerequisites(self) -> str | None:
         try:
-            return _described(self._running())
+            found = _described(self._running())
         except TargetAbsent:
             return None
+        return found if snapshots.are_scheduled(self._lab, self._home) else None
 
     def bootstrap(self, say: Say) -> str:
         from ...consul.install import find
         from .runtime_selection import with_agent_image
 
+        snapshots.schedule(self._lab, self._home)
+        if not self._is_absent():
+            say("changed when snapshots are made")
+            return _described(self._running())
         selection = self._select_runtime()
         binary = find(say, self._lab.consul.version)
         # everything that can fail comes first, while the old region still works
@@ -261,6 +258,13 @@ class LocalTarget:
             raise TargetAbsent(what, why=self._absent, hint="`ecsconsul up` starts it")
         return self._usable
 
+    def _is_absent(self) -> bool:
+        try:
+            self._running()
+        except TargetAbsent:
+            return True
+        return False
+
     def _why_absent(self, info: RegionInfo | None) -> str:
         if info is None:
             return "it has no region"
@@ -318,6 +322,15 @@ class LocalTarget:
         reload_secrets(self._home, lab_secrets.generation)
         return {}
 
+    def snapshots(self) -> SnapshotStore:
+        return snapshots.folder_of(self._lab, self._home)
+
+    def after_restore(self, say: Say) -> None:
+        from .region_process import restart_servers
+
+        say("restarting Consul's servers")
+        restart_servers(self._home)
+
     # tasks
 
     def task_secrets(self, service: str) -> TaskSecrets:
@@ -325,6 +338,12 @@ class LocalTarget:
         return NO_SECRETS
 
     def execution_role(self) -> str | None:
+        return None
+
+    def target_group(self, service: str) -> str | None:
+        return None
+
+    def stack_output(self, name: str) -> str | None:
         return None
 
     def last_lines(self, service: str, lines: int, task: str | None = None) -> list[LogLine]:
@@ -355,39 +374,24 @@ class LocalTarget:
 
         return f"http://{LOOPBACK}:{self._lab.portal.host_port}/" if self._lab.portal else None
 
+    def alarms(self) -> list[Alarm]:
+        return []
+
     def environment(self) -> Mapping[str, str]:
-        info, key = self._running(), self._access_key()
-        return {
-            "AWS_ENDPOINT_URL": info.endpoint,
-            "AWS_REGION": info.region,
-            "AWS_DEFAULT_REGION": info.region,
-            "AWS_ACCESS_KEY_ID": key.id,
-            "AWS_SECRET_ACCESS_KEY": key.secret,
-            **(self._consul_environment(info) if info.consul_http else {}),
-        }
+        from .environment import variables
 
-    def _consul_environment(self, info: RegionInfo) -> dict[str, str]:
-        """Who can read the lab's folder owns the lab, and may do everything in its Consul."""
-        from ...consul.lab_secrets import MANAGEMENT
-
-        token = self._home.consul_secrets().token(MANAGEMENT)
-        return {"CONSUL_HTTP_ADDR": f"http://{info.consul_http}", "CONSUL_HTTP_TOKEN": token}
+        info = self._running()
+        return variables(info, self._access_key(), self._home.consul_secrets() if info.consul_http else None)
 
     def leftovers(self) -> list[str]:
-        from ...docker.engine import Engine, engine_url
-        from ...region.runtimes.lab_processes import find_leftovers
+        from .leftovers import leftovers
 
-        processes = [f"process {p.pid}" for p in find_leftovers(self._home.root)]
-        engine = Engine(engine_url())
-        left = engine.left(self._lab.name, self._home.root).lines() if engine.is_there() else []
-        return [*processes, *left, *(str(path) for path in self._home.leftovers())]
+        return leftovers(self._lab, self._home)
 
     def retained(self) -> list[str]:
-        from ...consul.install import cached
+        from .leftovers import retained
 
-        logs = [f"logs: {self._home.logs}"] if self._home.logs.is_dir() else []
-        binary = cached()
-        return [*logs, *([f"the downloaded Consul: {binary}"] if binary else [])]
+        return retained(self._lab, self._home)
 
 
 def _described(info: RegionInfo) -> str:

@@ -20,6 +20,16 @@ class FakeMoto:
 
     def __init__(self) -> None:
         self.definitions: dict[str, dict[str, Any]] = {}
+        self.providers: list[str] = []
+
+    def providers_of(self, cluster: str) -> tuple[list[str], list[dict[str, Any]]]:
+        return self.providers, []
+
+    def clusters_with_provider(self, provider: str) -> list[str]:
+        return [CLUSTER] if provider in self.providers else []
+
+    def has_group(self, name_or_arn: str) -> bool:
+        return True
 
     def find(self, cluster: str, task_definition: str) -> tuple[bool, dict[str, Any] | None]:
         return cluster == CLUSTER, self.definitions.get(task_definition)

@@ -51,6 +51,7 @@ def families(ecs: Any) -> Any:
         v2=register("api-weather"),
         job=register("job", "crash:0"),
         big=register("big", memory=9000),
+        half=register("half", memory=2100),
         stubborn=register("stubborn", "stubborn", stopTimeout=600),
     )
 
@@ -416,6 +417,76 @@ def test_draining_instance_empties_and_can_be_activated(ecs: Any, cluster: str, 
         refused(ecs.update_container_instances_state, status="REGISTERING", **arguments)[0]
         == "InvalidParameterException"
     )
+
+
+def test_state_of_unknown_instances_is_a_failure(ecs: Any, cluster: str) -> None:
+    (first, _) = ecs.list_container_instances(cluster=cluster)["containerInstanceArns"]
+    unknown = first[:-32] + "0" * 31 + "9"
+    answer = ecs.update_container_instances_state(
+        cluster=cluster, containerInstances=[first, unknown], status="DRAINING"
+    )
+    assert [one["containerInstanceArn"] for one in answer["containerInstances"]] == [first]
+    assert answer["failures"] == [{"arn": unknown, "reason": "MISSING"}]
+    for instances in ([], [first] * 11):
+        code, _ = refused(
+            ecs.update_container_instances_state, cluster=cluster, containerInstances=instances, status="ACTIVE"
+        )
+        assert code == "InvalidParameterException"
+
+
+def test_no_task_is_placed_on_a_draining_instance(ecs: Any, cluster: str, families: Any) -> None:
+    arns = ecs.list_container_instances(cluster=cluster)["containerInstanceArns"]
+    ecs.update_container_instances_state(cluster=cluster, containerInstances=arns[:1], status="DRAINING")
+    placed = ecs.run_task(cluster=cluster, taskDefinition=families.v1, count=3)["tasks"]
+    assert {task["containerInstanceArn"] for task in placed} == {arns[1]}
+    ecs.update_container_instances_state(cluster=cluster, containerInstances=arns, status="DRAINING")
+    answer = ecs.run_task(cluster=cluster, taskDefinition=families.v1)
+    assert (answer["tasks"], len(answer["failures"])) == ([], 1)
+
+
+def test_draining_without_room_waits_and_says_so(
+    api: ApiRegion, ecs: Any, cluster: str, families: Any, until: Until, tmp_path: Path
+) -> None:
+    first, _ = ecs.list_container_instances(cluster=cluster)["containerInstanceArns"]
+    ecs.create_service(cluster=cluster, serviceName="weather", taskDefinition=families.half, desiredCount=2)
+    await_stable(ecs, cluster, until)
+    ecs.update_container_instances_state(cluster=cluster, containerInstances=[first], status="DRAINING")
+    until(lambda: "was unable to place a task" in described(ecs, cluster)["events"][0]["message"])
+    assert len(ecs.list_tasks(cluster=cluster, containerInstance=first)["taskArns"]) == 1
+    api.add_instance(tmp_path, cluster, f"i-{cluster}3")
+    until(lambda: not ecs.list_tasks(cluster=cluster, containerInstance=first)["taskArns"])
+    now = await_stable(ecs, cluster, until)
+    until(lambda: described(ecs, cluster)["events"][0]["message"].endswith("has reached a steady state."))
+    assert now["runningCount"] == 2
+
+
+def test_draining_stops_tasks_first_where_the_minimum_allows(
+    ecs: Any, cluster: str, families: Any, until: Until
+) -> None:
+    first, _ = ecs.list_container_instances(cluster=cluster)["containerInstanceArns"]
+    half = {"minimumHealthyPercent": 50, "maximumPercent": 200}
+    ecs.create_service(
+        cluster=cluster,
+        serviceName="weather",
+        taskDefinition=families.half,
+        desiredCount=2,
+        deploymentConfiguration=half,
+    )
+    await_stable(ecs, cluster, until)
+    ecs.update_container_instances_state(cluster=cluster, containerInstances=[first], status="DRAINING")
+    until(lambda: described(ecs, cluster)["runningCount"] == 1)
+    assert ecs.list_tasks(cluster=cluster, containerInstance=first)["taskArns"] == []
+
+
+def test_placement_strategy_is_returned_and_removed(ecs: Any, cluster: str, families: Any) -> None:
+    spread = [{"type": "spread", "field": "attribute:ecs.availability-zone"}, {"type": "spread", "field": "instanceId"}]
+    own = {"cluster": cluster, "taskDefinition": families.v1}
+    created = ecs.create_service(**own, serviceName="weather", desiredCount=0, placementStrategy=spread)["service"]
+    assert created["placementStrategy"] == described(ecs, cluster)["placementStrategy"] == spread
+    ecs.update_service(cluster=cluster, service="weather", desiredCount=1)
+    assert described(ecs, cluster)["placementStrategy"] == spread
+    ecs.update_service(cluster=cluster, service="weather", placementStrategy=[{}])
+    assert described(ecs, cluster)["placementStrategy"] == []
 
 
 # tags

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecsconsul.region.ecs.model import DEPROVISIONING, DRAINING, STOPPED, needed
-from ecsconsul.region.ecs.placement import Unplaceable, free, place
+from ecsconsul.region.ecs.model import DEPROVISIONING, DRAINING, STOPPED, ContainerInstance, Task, needed
+from ecsconsul.region.ecs.placement import SPREAD, Unplaceable, free, place
 from tests.region.ecs.factories import container, definition, instance, task
 
 GROUP = "service:weather"
@@ -26,6 +28,45 @@ def test_tasks_of_a_group_are_spread_evenly() -> None:
 def test_instance_with_fewer_tasks_overall_breaks_a_tie() -> None:
     other = task(instance_id="i-1", group="service:portal")
     assert place(definition(), GROUP, [instance("i-1"), instance("i-2")], [other]).instance_id == "i-2"
+
+
+ZONE, HOST = ({"type": "spread", "field": field} for field in ("attribute:ecs.availability-zone", "instanceId"))
+
+
+def zoned() -> list[ContainerInstance]:
+    """Two instances in one zone, and one in another."""
+    zones = {"i-1": "a", "i-2": "a", "i-3": "b"}
+    return [instance(name, attributes={"ecs.availability-zone": zone}) for name, zone in zones.items()]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "expected"),
+    [
+        ((ZONE, HOST), ["i-1", "i-2", "i-3", "i-3"]),
+        (SPREAD, ["i-1", "i-2", "i-3", "i-3"]),
+        ((ZONE,), ["i-1", "i-2", "i-3", "i-3"]),
+        (({"type": "spread", "field": "instanceId"},), ["i-1", "i-1", "i-2", "i-3"]),
+        (({"type": "spread", "field": "host"},), ["i-1", "i-1", "i-2", "i-3"]),
+        (({"type": "spread", "field": "attribute:rack"},), ["i-1", "i-1", "i-2", "i-3"]),
+        (({"type": "random"},), ["i-1", "i-1", "i-2", "i-3"]),
+        (({"type": "binpack", "field": "memory"},), ["i-1"] * 4),
+        (({"type": "binpack", "field": "CPU"},), ["i-1"] * 4),
+    ],
+)
+def test_strategy_chooses_the_instance(strategy: Any, expected: list[str]) -> None:
+    tasks: list[Task] = []
+    for _ in range(4):
+        chosen = place(definition(), GROUP, zoned(), tasks, strategy)
+        tasks.append(task(instance_id=chosen.instance_id))
+    assert sorted(one.instance_id for one in tasks) == expected
+
+
+def test_tasks_on_a_draining_instance_take_no_place_in_a_zone() -> None:
+    """They will not stay, so their zone is as empty as it will be."""
+    here, there, last = zoned()
+    here.status = DRAINING
+    tasks = [task(instance_id="i-1"), task(instance_id="i-1"), task(instance_id="i-3")]
+    assert place(definition(), GROUP, [here, there, last], tasks).instance_id == "i-2"
 
 
 def test_stopped_task_reserves_nothing() -> None:

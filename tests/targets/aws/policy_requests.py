@@ -15,11 +15,13 @@ import cfnlint
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from ecsconsul.aws_tags import LAB_TAG
+from ecsconsul.targets.aws.alarms import KINDS
 from tests.aws_calls import Call
 from tests.iam_evaluator import Request
 
 ACCOUNT, REGION, LAB = "123456789012", "us-east-1", "blue"
-VALUES = {"Partition": "aws", "Region": REGION, "Account": ACCOUNT, "Lab": LAB}
+BUCKET = "backups"
+VALUES = {"Partition": "aws", "Region": REGION, "Account": ACCOUNT, "Lab": LAB, "Bucket": BUCKET}
 BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/ecsconsul/{LAB}-boundary"
 VIA = {"aws:CalledVia": ["cloudformation.amazonaws.com"]}
 OWN, NEW = {f"aws:ResourceTag/{LAB_TAG}": LAB}, {f"aws:RequestTag/{LAB_TAG}": LAB}
@@ -71,10 +73,11 @@ def recorded_request(call: Call) -> Request:
 
 
 def _named(service: str, operation: str, parameters: Mapping[str, Any]) -> str:
-    if operation.startswith("Describe") and service in ("ec2", "autoscaling"):
+    if operation.startswith("Describe") and service in ("ec2", "autoscaling", "elasticloadbalancing"):
         return "*"
-    if "resourceArn" in parameters:
-        return str(parameters["resourceArn"])
+    for name in ("resourceArn", "ResourceARN", "CertificateArn"):
+        if name in parameters:
+            return str(parameters[name])
     if "Names" in parameters:
         # IAM is asked about each; one outside of the lab's folder is the one that would be refused
         strange = max(parameters["Names"], key=lambda name: not name.startswith(f"/ecsconsul/{LAB}/"))
@@ -98,13 +101,23 @@ def _ecs(operation: str, parameters: Mapping[str, Any]) -> str:
     if operation.endswith(("Service", "Services")) and operation != "ListServices":
         name = parameters.get("serviceName") or parameters.get("service") or parameters["services"][0]
         return arn("ecs", f"service/{parameters['cluster']}/{name}")
+    if operation.endswith("CapacityProvider"):
+        return arn(
+            "ecs", f"capacity-provider/{parameters.get('name') or parameters['capacityProvider'].rpartition('/')[2]}"
+        )
     if operation == "ListTasks":
         return arn("ecs", f"container-instance/{parameters['cluster']}/*")
     name = parameters.get("clusterName") or next(iter(parameters.get("clusters") or ()), parameters.get("cluster"))
-    return arn("ecs", f"cluster/{name}") if operation.endswith(("Cluster", "Clusters")) else "*"
+    about_cluster = operation.endswith(("Cluster", "Clusters")) or operation == "PutClusterCapacityProviders"
+    return arn("ecs", f"cluster/{name}") if about_cluster else "*"
 
 
 # --- what CloudFormation's handlers request on the caller's behalf
+
+# what has tags in Elastic Load Balancing, each with the action that makes it
+ELB_KINDS = {
+    "listener/app": "CreateListener", "loadbalancer/app": "CreateLoadBalancer", "targetgroup": "CreateTargetGroup",
+}  # fmt: skip
 
 # which resource an action is about, beyond the one that a handler makes: the first whose beginning fits
 _HANDLED: Mapping[str, list[tuple[str, Mapping[str, Any]]]] = {
@@ -125,6 +138,16 @@ _HANDLED: Mapping[str, list[tuple[str, Mapping[str, Any]]]] = {
         (arn("ec2", "security-group/sg-1"), {**OWN, "aws:RequestTag/ecsconsul:fingerprint": "0f1e"}),
     ],
     "ec2:DeleteTags": [(arn("ec2", "security-group/sg-1"), OWN)],
+    "elasticloadbalancing:CreateLoadBalancer": [(arn("elasticloadbalancing", "loadbalancer/app/blue/1"), NEW)],
+    "elasticloadbalancing:CreateTargetGroup": [(arn("elasticloadbalancing", "targetgroup/blue/1"), NEW)],
+    "elasticloadbalancing:CreateListener": [(arn("elasticloadbalancing", "loadbalancer/app/blue/1"), OWN)],
+    "elasticloadbalancing:AddTags": [
+        *(
+            (arn("elasticloadbalancing", f"{kind}/blue/1"), {**NEW, "elasticloadbalancing:CreateAction": action})
+            for kind, action in ELB_KINDS.items()
+        ),
+        *((arn("elasticloadbalancing", f"{kind}/blue/1"), OWN) for kind in ELB_KINDS),
+    ],
     "iam:PassRole": [
         (role(name), {"iam:PassedToService": "ec2.amazonaws.com"}) for name in ("ServerRole", "InstanceRole")
     ],
@@ -140,8 +163,15 @@ _OF_TYPE: Mapping[str, list[tuple[str, Mapping[str, Any]]]] = {
         (group(name), {"autoscaling:LaunchTemplateVersionSpecified": "true"})
         for name in ("ConsulServer", "ConsulPeers", "EcsInstances")
     ],
+    "AWS::CloudWatch::Alarm": [
+        (arn("cloudwatch", f"alarm:{LAB}-{kind}"), {"cloudwatch:AlarmActions": [arn("sns", "on-call")]})
+        for kind in KINDS
+    ],
     "AWS::EC2::LaunchTemplate": [(arn("ec2", "launch-template/lt-1"), OWN)],
     "AWS::EC2::SecurityGroup": [(arn("ec2", "security-group/sg-1"), OWN)],
+    "AWS::ElasticLoadBalancingV2::Listener": [(arn("elasticloadbalancing", "listener/app/blue/1/2"), OWN)],
+    "AWS::ElasticLoadBalancingV2::LoadBalancer": [(arn("elasticloadbalancing", "loadbalancer/app/blue/1"), OWN)],
+    "AWS::ElasticLoadBalancingV2::TargetGroup": [(arn("elasticloadbalancing", "targetgroup/blue/1"), OWN)],
     "AWS::IAM::InstanceProfile": [(profile(name), {}) for name in ("InstanceProfile", "ServerProfile")],
     "AWS::IAM::Role": [
         (role(name), {"iam:PermissionsBoundary": BOUNDARY})

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from ecsconsul.targets.aws.cloudwatch_logs import configuration, follow, last_lines
+from ecsconsul.config.aws_settings import LogsSpec
+from ecsconsul.errors import LabError
+from ecsconsul.targets.aws.cloudwatch_logs import configuration, follow, last_lines, require_readable
 from ecsconsul.targets.base import LogLine
 
 Account = Callable[[str], Any]
@@ -91,7 +93,7 @@ def test_follow_yields_the_last_lines_and_then_new_ones(logs: Any, writer: Write
 
 
 def test_log_configuration_names_the_streams() -> None:
-    assert configuration("blue", "eu-west-1", "weather") == {
+    assert configuration("blue", "eu-west-1", "weather", LogsSpec()) == {
         "logDriver": "awslogs",
         "options": {
             "awslogs-group": GROUP,
@@ -99,3 +101,29 @@ def test_log_configuration_names_the_streams() -> None:
             "awslogs-stream-prefix": "weather",
         },
     }
+
+
+def test_options_of_awslogs_are_merged_into_ours() -> None:
+    logs = LogsSpec(options={"mode": "non-blocking", "max-buffer-size": "25m"})
+    found = configuration("blue", "eu-west-1", "weather", logs)
+    assert found["options"] == {**configuration("blue", "eu-west-1", "weather", LogsSpec())["options"], **logs.options}
+    require_readable(logs)
+
+
+@pytest.mark.parametrize("options", [{}, {"syslog-address": "tcp://10.0.0.9:514"}])
+def test_another_driver_has_only_its_own_options(options: dict[str, str]) -> None:
+    found = configuration("blue", "eu-west-1", "weather", LogsSpec(driver="syslog", options=options))
+    assert found == {"logDriver": "syslog", **({"options": options} if options else {})}
+
+
+@pytest.mark.parametrize(
+    ("logs", "why"),
+    [
+        (LogsSpec(driver="syslog"), "the log driver is syslog"),
+        (LogsSpec(options={"awslogs-group": "/theirs"}), "aws.logs.options.awslogs-group sends them elsewhere"),
+    ],
+)
+def test_logs_that_go_elsewhere_cannot_be_read(logs: LogsSpec, why: str) -> None:
+    with pytest.raises(LabError, match="can't read the tasks' logs") as raised:
+        require_readable(logs)
+    assert why in raised.value.why

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +12,17 @@ import pytest
 import requests
 from msgspec import structs
 
-from ecsconsul.config.lab import Check, ConsulSpec, Lab, ServiceSpec
-from ecsconsul.consul.lab_secrets import MANAGEMENT, REGISTRATOR, LabSecrets, new_gossip_key, rotated, service_holder
+from ecsconsul.config.lab import Check, ConsulSpec, Lab, ServiceSpec, SnapshotSpec
+from ecsconsul.consul.lab_secrets import (
+    MANAGEMENT,
+    MONITORING,
+    REGISTRATOR,
+    LabSecrets,
+    new_gossip_key,
+    rotated,
+    service_holder,
+)
+from ecsconsul.consul.snapshot_file import life_of
 from ecsconsul.errors import LabError, TargetAbsent
 from ecsconsul.targets.aws.consul_secrets import (
     ConsulSecrets,
@@ -32,7 +40,7 @@ Account = Callable[[str], Any]
 MOST_BYTES = 4096
 LONGEST = "a" * 32
 TTL = Check(ttl="30s")
-FOLDERS = {"operator", "servers", "agents", "tasks"}
+FOLDERS = {"operator", "servers", "agents", "tasks", "monitoring"}
 
 
 @pytest.fixture
@@ -86,6 +94,7 @@ def test_each_reader_gets_what_it_needs_and_no_more(ssm: Any) -> None:
     assert [folder for folder, text in sorted(folder_of.items()) if lab_secrets.token_seed in text] == ["operator"]
     assert found["tasks/registrator"] == lab_secrets.token(REGISTRATOR)
     assert found["tasks/ticker"] == ticker
+    assert found["monitoring/token"] == lab_secrets.token(MONITORING)
     assert found["servers/acl/services/ticker"].startswith('/v1/acl/policy {"Name"')
     assert not [text for leaf, text in found.items() if leaf.startswith("agents/") and lab_secrets.ca_key in text]
 
@@ -231,8 +240,11 @@ def test_address_of_a_tasks_agent_is_that_of_the_boot_script() -> None:
     from ecsconsul.paths import templates_dir
 
     scripts = "".join(path.read_text() for path in templates_dir().glob("*.sh"))
-    bridge = re.search(r"BRIDGE=(\S+)", scripts)
-    assert bridge and f"https://{bridge[1]}:8501" in task_secrets(lab_with("t"), "t", []).environment.values()
+    assert "BRIDGE=${DOCKER_BRIDGE%/*}" in scripts
+    lab = lab_with("t")
+    bridged = structs.replace(lab, aws=structs.replace(lab.aws, docker_bridge="100.127.255.1/24"))
+    for one, address in ((lab, "172.17.0.1"), (bridged, "100.127.255.1")):
+        assert task_secrets(one, "t", []).environment["CONSUL_HTTP_ADDR"] == f"https://{address}:8501"
     assert '"ports": {"https": 8501' in scripts
 
 
@@ -244,6 +256,36 @@ def test_token_of_a_new_service_works_in_a_running_consul(tmp_path: Path) -> Non
         url = f"{address.http}/v1/acl/token/self"
         headers = {"X-Consul-Token": consul.secrets.token(service_holder("ticker"))}
         assert requests.get(url, headers=headers, timeout=10).json()["Description"].startswith("ecsconsul service ")
+
+
+# --- when servers make snapshots
+
+
+def with_snapshots(spec: SnapshotSpec | None) -> Lab:
+    return structs.replace(lab_with(), consul=ConsulSpec(snapshots=spec))
+
+
+def test_servers_read_when_and_where_they_make_snapshots(ssm: Any) -> None:
+    lab = with_snapshots(SnapshotSpec(every="30m", keep="48h", bucket="backups"))
+    lab_secrets = written(ssm, lab)
+    found = ssm.get_parameter(Name="/ecsconsul/blue/servers/snapshots", WithDecryption=True)["Parameter"]["Value"]
+    assert found == f"1800 172800 backups {life_of(lab_secrets)}"
+    assert ConsulSecrets(ssm, lab).are_written()
+    # a change of the config is one of this parameter alone
+    changed = with_snapshots(SnapshotSpec(every="10m", keep="48h", bucket="backups"))
+    assert not ConsulSecrets(ssm, changed).are_written()
+    written(ssm, changed)
+    assert ConsulSecrets(ssm, changed).are_written()
+
+
+@pytest.mark.parametrize("spec", [None, SnapshotSpec()])
+def test_without_a_bucket_there_is_no_such_parameter(ssm: Any, spec: SnapshotSpec | None) -> None:
+    written(ssm, with_snapshots(SnapshotSpec(bucket="backups")))
+    assert not ConsulSecrets(ssm, with_snapshots(spec)).are_written()
+    written(ssm, with_snapshots(spec))
+    assert ConsulSecrets(ssm, with_snapshots(spec)).are_written()
+    with pytest.raises(ssm.exceptions.ParameterNotFound):
+        ssm.get_parameter(Name="/ecsconsul/blue/servers/snapshots")
 
 
 # --- the authority's certificate on this machine

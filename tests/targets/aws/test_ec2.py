@@ -117,6 +117,12 @@ def test_server_without_public_name_has_its_address() -> None:
     assert instances.find_consul_server(Servers(numbered=5), COMPLETE, "blue", keys=False).public_name == "203.0.113.9"
 
 
+def test_private_instance_has_its_private_address() -> None:
+    assert instances.address_of(FakeEc2(PublicDnsName="", PrivateIpAddress="10.0.0.5"), "i-1") == "10.0.0.5"
+    both = FakeEc2(PublicDnsName="", PublicIpAddress="203.0.113.9", PrivateIpAddress="10.0.0.5")
+    assert instances.address_of(both, "i-1") == "203.0.113.9"
+
+
 def test_lab_without_running_server_is_unreachable() -> None:
     with pytest.raises(Unreachable, match="No Consul server of the lab blue is running"):
         instances.find_consul_server(Servers(), COMPLETE, "blue", keys=True)

@@ -21,6 +21,11 @@ def left(account: Account) -> list[str]:
     return leftovers(account, "blue", ["weather", "portal"])
 
 
+def make_provider(account: Account, name: str, **more: Any) -> None:
+    group = {"autoScalingGroupArn": "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:1:name/g"}
+    account("ecs").create_capacity_provider(name=name, autoScalingGroupProvider=group, **more)
+
+
 def test_empty_account_has_no_leftovers(account: Account) -> None:
     assert left(account) == []
 
@@ -28,6 +33,7 @@ def test_empty_account_has_no_leftovers(account: Account) -> None:
 def test_every_kind_of_resource_is_found(account: Account) -> None:
     make_stack(account, "blue", InstanceCount="2")
     account("ecs").create_cluster(clusterName="blue", tags=TAGS)
+    make_provider(account, "lab-blue", tags=TAGS)
     account("ecs").register_task_definition(**FAMILY, tags=TAGS)
     account("ecr").create_repository(repositoryName="blue/weather", tags=EC2_TAGS)
     account("logs").create_log_group(logGroupName="/ecsconsul/blue")
@@ -42,6 +48,11 @@ def test_every_kind_of_resource_is_found(account: Account) -> None:
     specification = [{"ResourceType": "security-group", "Tags": EC2_TAGS}]
     group = ec2.create_security_group(GroupName="g", Description="d", TagSpecifications=specification)
     specification = [{"ResourceType": "launch-template", "Tags": EC2_TAGS}]
+    elb = account("elbv2")
+    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    subnets = [one["SubnetId"] for one in ec2.describe_subnets()["Subnets"][:2]]
+    elb.create_load_balancer(Name="lb", Subnets=subnets, Tags=EC2_TAGS)
+    elb.create_target_group(Name="tg", Protocol="HTTP", Port=80, VpcId=vpc, Tags=EC2_TAGS)
     template = ec2.create_launch_template(
         LaunchTemplateName="t", LaunchTemplateData={}, TagSpecifications=specification
     )["LaunchTemplate"]
@@ -49,6 +60,7 @@ def test_every_kind_of_resource_is_found(account: Account) -> None:
         [
             "stack blue: CREATE_COMPLETE",
             "ECS cluster blue: ACTIVE",
+            "capacity provider lab-blue",
             "task definition weather:1: ACTIVE",
             "ECR repository blue/weather",
             "log group /ecsconsul/blue",
@@ -58,6 +70,8 @@ def test_every_kind_of_resource_is_found(account: Account) -> None:
             f"volume {volume['VolumeId']}: available",
             f"security group {group['GroupId']}",
             f"launch template {template['LaunchTemplateId']}",
+            "load balancer lb",
+            "target group tg",
         ]
     )
 
@@ -73,6 +87,7 @@ def test_deregistered_revision_is_a_leftover_until_deleted(account: Account) -> 
 
 def test_untagged_resources_are_not_leftovers(account: Account) -> None:
     account("ecs").create_cluster(clusterName="blue")
+    make_provider(account, "lab-blue")
     account("ecs").register_task_definition(**FAMILY)
     account("ecr").create_repository(repositoryName="blue/weather")
     account("ecr").create_repository(repositoryName="bluest/weather", tags=EC2_TAGS)
@@ -82,6 +97,9 @@ def test_untagged_resources_are_not_leftovers(account: Account) -> None:
     account("cloudformation").create_stack(StackName="blue", TemplateBody=template)
     ec2 = account("ec2")
     ec2.create_volume(Size=1, AvailabilityZone="us-east-1a")
+    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    for number in range(25):
+        account("elbv2").create_target_group(Name=f"theirs-{number}", Protocol="HTTP", Port=80, VpcId=vpc)
     assert left(account) == []
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -32,6 +34,20 @@ def test_lock_is_released_after_an_error(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     with held(tmp_path / "one.lock", "blue"):
         pass
+
+
+def test_next_holder_learns_whose_process_died(tmp_path: Path) -> None:
+    path = tmp_path / "one.lock"
+    program = (
+        "import os, sys; from pathlib import Path; from ecsconsul.targets.aws.lock import held\n"
+        "with held(Path(sys.argv[1]), 'blue') as lock:\n"
+        "    lock.remember('a longer name'); lock.remember('mine'); os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(path)], timeout=60).returncode == 9
+    with held(path, "blue") as lock:
+        assert lock.dead == "mine"
+    with held(path, "blue") as lock:
+        assert lock.dead == ""
 
 
 def test_only_one_of_many_threads_holds_the_lock(tmp_path: Path) -> None:

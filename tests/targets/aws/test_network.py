@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from ecsconsul.config.aws_settings import AwsSpec
 from ecsconsul.errors import LabError
-from ecsconsul.targets.aws.network import Vpc, find_subnets, find_vpc, is_public
+from ecsconsul.targets.aws.network import Route, Subnet, Vpc, as_subnet, find_subnets, find_vpc, is_public
 
 Account = Callable[[str], Any]
 
@@ -88,11 +88,38 @@ def test_region_without_default_vpc_is_reported(ec2: Any) -> None:
 
 
 def test_vpc_without_public_subnet_is_reported(ec2: Any) -> None:
-    vpc, subnet = own_vpc(ec2, gateway=False)
+    vpc, _ = own_vpc(ec2, gateway=False)
     with pytest.raises(LabError, match=f"The VPC {vpc} has no public subnet"):
         subnets_of(ec2, vpc=vpc)
-    with pytest.raises(LabError, match=f"{subnet} is not public"):
-        subnets_of(ec2, subnets=(subnet,))
+
+
+def test_private_subnets_are_used_when_the_config_names_them(ec2: Any) -> None:
+    _, subnet = own_vpc(ec2, gateway=False)
+    spec = AwsSpec(subnets=(subnet,))
+    (found,) = find_subnets(ec2, find_vpc(ec2, spec), spec, None)
+    assert (found.id, found.public, found.gives_addresses) == (subnet, False, False)
+    assert found.table.startswith("rtb-")
+    with pytest.raises(LabError, match=r"No private subnet of .* is in a zone"):
+        subnets_of(ec2, {"us-east-1d"}, subnets=(subnet,))
+
+
+def test_public_subnets_beside_private_ones_are_an_error(ec2: Any) -> None:
+    vpc, private = own_vpc(ec2, gateway=False)
+    public = ec2.create_subnet(VpcId=vpc, CidrBlock="10.7.2.0/24")["Subnet"]["SubnetId"]
+    ec2.modify_subnet_attribute(SubnetId=public, MapPublicIpOnLaunch={"Value": True})
+    assert subnets_of(ec2, vpc=vpc) == [public], "the default"
+    with pytest.raises(LabError, match="mixes public and private subnets") as raised:
+        subnets_of(ec2, subnets=(private, public))
+    assert raised.value.why == f"public: {public}; without a route to an internet gateway: {private}"
+
+
+def test_every_range_of_the_vpc_is_known(ec2: Any) -> None:
+    vpc, _ = own_vpc(ec2)
+    ec2.associate_vpc_cidr_block(VpcId=vpc, CidrBlock="10.8.0.0/16")
+    gone = ec2.associate_vpc_cidr_block(VpcId=vpc, CidrBlock="10.9.0.0/16")["CidrBlockAssociation"]
+    ec2.disassociate_vpc_cidr_block(AssociationId=gone["AssociationId"])
+    found = find_vpc(ec2, AwsSpec(vpc=vpc))
+    assert (found.cidr, found.more_cidrs) == ("10.7.0.0/16", ("10.8.0.0/16",))
 
 
 def test_missing_or_foreign_subnet_is_reported(ec2: Any) -> None:
@@ -135,6 +162,31 @@ MAIN = {"Main": True}
 def test_own_route_table_overrides_the_main_one(tables: list[dict[str, Any]], public: bool) -> None:
     assert is_public({"SubnetId": "s"}, tables) is public
     assert is_public({"SubnetId": "s", "MapPublicIpOnLaunch": True}, tables)
+
+
+def test_subnet_has_the_routes_of_its_table() -> None:
+    """As DescribeRouteTables answers: a route has its target under one of many names."""
+    routes = [
+        {"DestinationCidrBlock": "10.0.0.0/16", "GatewayId": "local", "State": "active"},
+        {"DestinationCidrBlock": "172.16.0.0/12", "TransitGatewayId": "tgw-1", "State": "active"},
+        {"DestinationCidrBlock": "0.0.0.0/0", "NatGatewayId": "nat-1", "State": "blackhole"},
+        {"DestinationIpv6CidrBlock": "::/0", "EgressOnlyInternetGatewayId": "eigw-1", "State": "active"},
+        {"DestinationPrefixListId": "pl-63a5400a", "GatewayId": "vpce-1", "State": "active"},
+    ]
+    table = {"RouteTableId": "rtb-1", "Associations": [{"SubnetId": "s"}], "Routes": routes}
+    found = as_subnet({"SubnetId": "s", "AvailabilityZone": "us-east-1a"}, [table])
+    assert found == Subnet(
+        "s",
+        "us-east-1a",
+        False,
+        public=False,
+        table="rtb-1",
+        routes=(
+            Route("10.0.0.0/16", "local"),
+            Route("172.16.0.0/12", "tgw-1"),
+            Route("0.0.0.0/0", "nat-1", active=False),
+        ),
+    )
 
 
 class PartialEc2:

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from ecsconsul.targets.aws.permissions import POLICIES, boundary_diagnostics, diagnostics, policy, principal_of
+from ecsconsul.targets.aws.permissions import (
+    POLICIES,
+    UP_AND_DOWN,
+    boundary_diagnostics,
+    diagnostics,
+    policy,
+    principal_of,
+)
 from ecsconsul.targets.aws.session import Identity, Session
 
 Account = Callable[[str], Any]
@@ -63,6 +70,15 @@ def test_placeholders_are_replaced() -> None:
     text = json.dumps(policy("up-and-down", values))
     assert "${" not in text
     assert "arn:aws-cn:ecs:cn-north-1:1:cluster/blue" in text
+
+
+def test_load_balancer_needs_a_policy_of_its_own() -> None:
+    asked = []
+    for names in (UP_AND_DOWN, (*UP_AND_DOWN, "load-balancer")):
+        iam = FakeIam()
+        assert diagnostics(iam, ME, "us-east-1", "blue", BOUNDARY, names).state == "ok"
+        asked.append({action for request in iam.requests for action in request["ActionNames"]})
+    assert {"acm:DescribeCertificate", "elasticloadbalancing:CreateLoadBalancer"} <= asked[1] - asked[0]
 
 
 def test_allowed_actions_pass(account: Account) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from msgspec import structs
 
 import ecsconsul
 from ecsconsul.cli.changes import all_steps
-from ecsconsul.config.lab import ConsulSpec, Lab
+from ecsconsul.cli.resource_changes import replacements
+from ecsconsul.config.lab import ConsulSpec, InstanceRange, Lab
 from ecsconsul.deploy import executor
 from ecsconsul.errors import LabError
 from ecsconsul.targets.aws.permissions import policy
@@ -32,30 +34,45 @@ Account = Callable[[str], Any]
 
 # what requests imply: tagging new resources, and what Docker does with an ECR login, as in
 # https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
-# and passing the execution role of a task with secrets
+# passing the execution role of a task with secrets, and ECS's tag on the group of a capacity provider:
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/cloudformation-console-permissions.html
 IMPLIED = {
-    "ssm:AddTagsToResource", "ecr:TagResource", "iam:PassRole",
+    "ssm:AddTagsToResource", "ecr:TagResource", "iam:PassRole", "autoscaling:CreateOrUpdateTags",
     "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:InitiateLayerUpload",
     "ecr:PutImage", "ecr:UploadLayerPart",
 }  # fmt: skip
 
 
-UP_AND_DOWN = policy("up-and-down", VALUES)
+UP_AND_DOWN, WATCHING = (policy(name, VALUES) for name in ("up-and-down", "watching"))
 
 # requested for Session Manager's plugin
 FOR_THE_PLUGIN = {
     "ssm:StartSession", "ssm:TerminateSession", "ssm:ResumeSession", "ssmmessages:OpenDataChannel",
 }  # fmt: skip
 SERVICES = {
-    name: name for name in ("autoscaling", "cloudformation", "ec2", "ecr", "ecs", "iam", "logs", "ssm", "sts")
-} | {"resourcegroupstaggingapi": "tag"}
+    name: name
+    for name in (
+        *("autoscaling", "cloudformation", "cloudwatch", "ec2", "ecr", "ecs", "iam", "logs", "pricing", "s3", "ssm"),
+        "sts",
+    )
+} | {"resourcegroupstaggingapi": "tag", "elbv2": "elasticloadbalancing", "acm": "acm"}
+# S3's operations whose permission has another name:
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
+OF_OPERATION = {
+    "s3:HeadBucket": "s3:ListBucket",
+    "s3:ListObjectsV2": "s3:ListBucket",
+    "s3:GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock",
+}
 PACKAGE = Path(ecsconsul.__path__[0])
 # a recorder that misses most calls would let everything pass
 MIN_CALLS = 40
 
 
 class FakeEngine:
-    """A Docker engine that builds and pushes nothing."""
+    """A Docker engine that builds nothing, and pushes images of the kind that a registry accepts unseen."""
+
+    def __init__(self, ecr: Callable[[], Any]) -> None:
+        self._ecr = ecr
 
     def blocker(self, platform: str) -> LabError | None:
         return None
@@ -63,8 +80,13 @@ class FakeEngine:
     def build(self, *_: Any) -> None:
         pass
 
-    def push(self, *_: Any) -> None:
-        pass
+    def push(self, reference: str, *_: Any) -> None:
+        repository, _colon, tag = reference.partition("/")[2].rpartition(":")
+        kind = "application/vnd.oci.image.manifest.v1+json"
+        manifest = json.dumps(
+            {"schemaVersion": 2, "mediaType": kind, "config": {"digest": f"sha256:{tag}"}, "layers": []}
+        )
+        self._ecr().put_image(repositoryName=repository, imageTag=tag, imageManifest=manifest)
 
     def forget(self, *_: Any, **__: Any) -> None:
         pass
@@ -93,7 +115,8 @@ def allowed(name: str) -> set[str]:
 
 def target_of(lab: Lab) -> AwsTarget:
     clients: list[Callable[[str], Any]] = []
-    images = RegistryImages(lab, None, lambda name: clients[0](name), lambda: "x86_64", FakeEngine())  # type: ignore[arg-type]
+    engine = FakeEngine(lambda: clients[0]("ecr"))
+    images = RegistryImages(lab, None, lambda name: clients[0](name), lambda: "x86_64", engine)  # type: ignore[arg-type]
     target = ImpatientTarget(lab, images=images)
     clients.append(target.client)
     return target
@@ -105,7 +128,7 @@ def up(lab: Lab) -> AwsTarget:
     with target.lock():
         steps = all_steps(lab, target)
         assert executor.blockers(steps) == []
-        target.confirmation()
+        target.confirmation(lambda: replacements(steps))
         # an emulator runs no Consul
         executor.up([step for step in steps if step.name != "discovery"], SilentObserver())
     target.portal_url()
@@ -132,10 +155,11 @@ def test_every_request_of_up_and_down_is_allowed(account: Account, recorded: Rec
     lab = lab_with(tmp_path)
     failing_up(lab)
     up(lab)
+    up(structs.replace(lab, instances=InstanceRange(min=1, max=3)))
     up(structs.replace(lab, instances=1, consul=ConsulSpec(servers=3)))
     assert down(lab) == []
     assert len(recorded.calls) > MIN_CALLS
-    denied = [one for one in map(recorded_request, recorded.requests) if not is_allowed(one, [UP_AND_DOWN])]
+    denied = [one for one in map(recorded_request, recorded.requests) if not is_allowed(one, [UP_AND_DOWN, WATCHING])]
     assert denied == []
 
 
@@ -155,7 +179,7 @@ def failing_up(lab: Lab) -> None:
 def test_policies_match_the_requests_in_the_code() -> None:
     """Covers requests for failures that no emulator simulates."""
     calls = calls_in_the_code()
-    allowed_actions = allowed("up-and-down") | allowed("commands")
+    allowed_actions = allowed("up-and-down") | allowed("commands") | allowed("snapshots") | {"acm:DescribeCertificate"}
     forbidden = {name for name, actions in calls.items() if not actions & allowed_actions}
     assert forbidden == set(), "calls that no policy allows"
     requested = {action for actions in calls.values() for action in actions}
@@ -185,5 +209,6 @@ def operations_of(services: Mapping[str, str]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for service, prefix in services.items():
         for operation in loader.get_service_model(service).operation_names:
-            found.setdefault(xform_name(operation), set()).add(f"{prefix}:{operation}")
+            action = f"{prefix}:{operation}"
+            found.setdefault(xform_name(operation), set()).add(OF_OPERATION.get(action, action))
     return found

@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 
-from ecsconsul.deploy.template import resource_types, stack_template
+from ecsconsul.deploy.template import part_names, resource_types, stack_template
 from ecsconsul.targets.aws.permissions import policy
 from tests.iam_evaluator import Request, is_allowed
 from tests.targets.aws.policy_requests import (
     ACCOUNT,
     BOUNDARY,
+    BUCKET,
+    ELB_KINDS,
     LAB,
     NEW,
     OWN,
+    REGION,
     USER,
     VALUES,
     VIA,
@@ -28,21 +31,24 @@ from tests.targets.aws.policy_requests import (
     role,
 )
 
-NAMES = ("up-and-down", "stack", "roles", "commands")
+NAMES = ("up-and-down", "stack", "roles", "watching", "commands", "snapshots", "load-balancer")
 POLICIES = [policy(name, VALUES) for name in NAMES]
-TYPES = resource_types(stack_template())
+TYPES = resource_types(stack_template(part_names()))
 STACK = arn("cloudformation", f"stack/{LAB}/0f1e")
 WITH_BOUNDARY = {"iam:PermissionsBoundary": BOUNDARY}
 
 # what the handlers request for properties that the template doesn't have
 UNUSED = (
-    "cloudwatch:", "elasticloadbalancing:", "firehose:", "managed-fleets:", "s3:", "vpc-lattice:",
+    "cognito-idp:", "ec2:DescribeIpamPools", "firehose:", "managed-fleets:", "s3:", "vpc-lattice:",
     "autoscaling:AttachLoadBalancer", "autoscaling:AttachTrafficSources", "autoscaling:DetachLoadBalancer",
     "autoscaling:DetachTrafficSources", "autoscaling:EnableMetricsCollection", "autoscaling:DisableMetricsCollection",
-    "autoscaling:PutNotification", "autoscaling:DeleteNotification", "autoscaling:PutLifecycleHook",
-    "autoscaling:DeleteLifecycleHook", "autoscaling:StartInstanceRefresh", "autoscaling:CancelInstanceRefresh",
+    "autoscaling:PutNotification", "autoscaling:DeleteNotification",
+    "autoscaling:StartInstanceRefresh", "autoscaling:CancelInstanceRefresh",
+    "elasticloadbalancing:DeregisterTargets", "elasticloadbalancing:ModifyCapacityReservation",
+    "elasticloadbalancing:ModifyIpPools", "elasticloadbalancing:RegisterTargets",
+    "elasticloadbalancing:SetIpAddressType",
     "iam:AttachRolePolicy", "iam:DetachRolePolicy", "iam:UpdateRoleDescription",
-    "logs:AssociateKmsKey", "logs:DisassociateKmsKey", "logs:CreateLogDelivery", "logs:DeleteRetentionPolicy",
+    "logs:CreateLogDelivery", "logs:DeleteRetentionPolicy",
     "logs:PutDataProtectionPolicy", "logs:DeleteDataProtectionPolicy", "logs:PutIndexPolicy", "logs:DeleteIndexPolicy",
     "logs:PutResourcePolicy", "logs:DeleteResourcePolicy", "logs:PutLogGroupDeletionProtection",
     "logs:PutBearerTokenAuthentication",
@@ -51,8 +57,10 @@ UNUSED = (
     # nothing may take a boundary away
     "iam:DeleteRolePermissionsBoundary",
 )  # fmt: skip
+# what only other resources' handlers need: a scaling group's look at the alarms of scaling policies
+OF_OTHERS = {"AWS::AutoScaling::AutoScalingGroup": ("cloudwatch:",)}
 # a handler's permission with a wildcard, and the only reads of a group that the template describes
-WIDE = {"autoscaling:Describe*", "ec2:Describe*", "ec2:Get*"}
+WIDE = {"autoscaling:Describe*", "ec2:Describe*", "ec2:Get*", "elasticloadbalancing:Describe*"}
 
 
 def allowed(action: str, resource: str = "*", /, **context: Any) -> bool:
@@ -72,7 +80,8 @@ def through_stack(action: str, resource: str = "*", **keys: Any) -> bool:
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_handlers_of_the_templates_resources_are_allowed(kind: str) -> None:
-    needed = {action for action in handler_actions(kind) if not action.startswith(UNUSED)} - WIDE
+    unused = (*UNUSED, *OF_OTHERS.get(kind, ()))
+    needed = {action for action in handler_actions(kind) if not action.startswith(unused)} - WIDE
     denied = [
         (request.action, request.resource)
         for action in sorted(needed)
@@ -111,6 +120,15 @@ def test_groups_are_resized_without_naming_a_launch_template() -> None:
 )  # fmt: skip
 def test_own_resources_are_allowed(action: str, resource: str, context: dict[str, str]) -> None:
     assert allowed(action, resource, keys=context)
+
+
+@pytest.mark.parametrize("action", ["GetObject", "PutObject"])
+def test_snapshots_of_the_lab_alone_are_read_and_written(action: str) -> None:
+    assert allowed(f"s3:{action}", f"arn:aws:s3:::{BUCKET}/{LAB}/x.snap")
+    for other in (f"{BUCKET}/{LAB}-green/x.snap", f"{BUCKET}/x.snap", f"theirs/{LAB}/x.snap"):
+        assert not allowed(f"s3:{action}", f"arn:aws:s3:::{other}")
+    assert not allowed("s3:DeleteObject", f"arn:aws:s3:::{BUCKET}/{LAB}/x.snap")
+    assert not allowed("s3:ListBucket", "arn:aws:s3:::theirs")
 
 
 # --- what must not work
@@ -272,6 +290,26 @@ def test_another_labs_resources_are_denied_to_a_template_too(lab: str) -> None:
     assert not through_stack("logs:DeleteLogGroup", arn("logs", f"log-group:/ecsconsul/{lab}"))
 
 
+def test_alarms_of_the_template_only_notify() -> None:
+    """An alarm could also stop or terminate any instance of the account."""
+    put, topic = "cloudwatch:PutMetricAlarm", arn("sns", "on-call")
+    mine = arn("cloudwatch", f"alarm:{LAB}-no-leader")
+    assert through_stack(put, mine)
+    assert through_stack(put, mine, keys={"cloudwatch:AlarmActions": [topic, topic]})
+    for action in (
+        f"arn:aws:automate:{REGION}:ec2:terminate",
+        arn("swf", "action/actions/AWS_EC2.InstanceId.Stop/1.0"),
+    ):
+        assert not through_stack(put, mine, keys={"cloudwatch:AlarmActions": [topic, action]})
+    assert not allowed(put, mine)
+
+
+@pytest.mark.parametrize("name", ["theirs", "green-no-leader", f"{LAB}-green-no-leader", f"{LAB}-theirs"])
+def test_alarms_of_others_are_denied(name: str) -> None:
+    for action in ("PutMetricAlarm", "DeleteAlarms", "TagResource"):
+        assert not through_stack(f"cloudwatch:{action}", arn("cloudwatch", f"alarm:{name}"))
+
+
 def test_other_families_are_denied() -> None:
     assert not allowed("ecs:RegisterTaskDefinition", arn("ecs", "task-definition/portal:*"), keys=NEW)
     assert not allowed("ecs:RegisterTaskDefinition", arn("ecs", f"task-definition/{LAB}-portal:*"))
@@ -311,8 +349,24 @@ def test_roles_and_profiles_of_others_are_not_changed() -> None:
             assert not through_stack(f"iam:{action}", arn("iam", f"instance-profile/{name}", region=""))
 
 
-def test_service_linked_roles_are_those_of_two_services() -> None:
-    for service in ("autoscaling", "ecs", "support"):
+def test_load_balancers_of_others_are_not_changed() -> None:
+    """A tag on somebody else's would make it the lab's."""
+    for kind, action in ELB_KINDS.items():
+        resource = arn("elasticloadbalancing", f"{kind}/theirs/1")
+        for tags in ({}, THEIRS):
+            assert not through_stack("elasticloadbalancing:AddTags", resource, keys={**NEW, **tags})
+            assert not through_stack("elasticloadbalancing:RemoveTags", resource, keys=tags)
+            assert not through_stack(f"elasticloadbalancing:{action}", resource, keys=tags)
+        creation = {"elasticloadbalancing:CreateAction": action}
+        assert not through_stack("elasticloadbalancing:AddTags", resource, keys={**THEIRS, **creation})
+    for action in ("DeleteLoadBalancer", "SetSubnets", "SetSecurityGroups", "CreateListener"):
+        balancer = arn("elasticloadbalancing", "loadbalancer/app/theirs/1")
+        assert not through_stack(f"elasticloadbalancing:{action}", balancer, keys=THEIRS)
+        assert not allowed(f"elasticloadbalancing:{action}", balancer, keys=OWN), "by hand"
+
+
+def test_service_linked_roles_are_those_of_three_services() -> None:
+    for service in ("autoscaling", "ecs", "elasticloadbalancing", "support"):
         resource = arn("iam", f"role/aws-service-role/{service}.amazonaws.com/AWSServiceRole", region="")
         keys = {"iam:AWSServiceName": f"{service}.amazonaws.com"}
         assert allowed("iam:CreateServiceLinkedRole", resource, keys=keys) == (service != "support")
@@ -336,10 +390,17 @@ def test_launch_template_versions_are_fixed() -> None:
 
 
 def test_stack_actions_need_cloudformation() -> None:
-    statements = [statement for name in ("stack", "roles") for statement in policy(name, VALUES)["Statement"]]
+    statements = [
+        statement
+        for name in ("stack", "roles", "watching", "load-balancer")
+        for statement in policy(name, VALUES)["Statement"]
+        # `down` asks for it itself
+        if statement["Sid"] != "TagsOfAlarms"
+    ]
     for action, statement in actions_of(statements):
-        via = statement["Condition"].get("ForAnyValue:StringEquals")
-        assert via == {"aws:CalledVia": ["cloudformation.amazonaws.com"]} or action == "iam:CreateServiceLinkedRole"
+        via = statement.get("Condition", {}).get("ForAnyValue:StringEquals")
+        by_hand = action in ("acm:DescribeCertificate", "iam:CreateServiceLinkedRole")
+        assert via == {"aws:CalledVia": ["cloudformation.amazonaws.com"]} or by_hand
 
 
 # --- the boundary
@@ -362,13 +423,35 @@ def role_policy(*actions: str) -> dict[str, Any]:
         ("ssm:GetParameter", arn("ssm", f"parameter/ecsconsul/{LAB}/operator/management-token")),
         ("ec2:TerminateInstances", arn("ec2", "instance/i-1")),
         ("s3:GetObject", "arn:aws:s3:::theirs/secret"),
+        ("cloudwatch:DeleteAlarms", arn("cloudwatch", f"alarm:{LAB}-no-leader")),
+        ("s3:GetObject", f"arn:aws:s3:::theirs/{LAB}-green/x.snap"),
+        ("s3:PutBucketPolicy", f"arn:aws:s3:::{BUCKET}"),
+        ("s3:ListBucket", f"arn:aws:s3:::{BUCKET}"),
     ],
 )
 def test_role_that_may_do_anything_is_held_by_the_boundary(action: str, resource: str) -> None:
     request = Request(action, resource, {"aws:RequestedRegion": "us-east-1"})
-    for mine in (role_policy("*"), role_policy("iam:*", "sts:*", "ssm:*", "ec2:*", "s3:*")):
+    for mine in (role_policy("*"), role_policy("iam:*", "sts:*", "ssm:*", "ec2:*", "s3:*", "cloudwatch:*")):
         assert is_allowed(request, [mine])
         assert not is_allowed(request, [mine], policy("boundary", VALUES))
+
+
+def test_roles_publish_metrics_in_the_labs_namespace_only() -> None:
+    for namespace, expected in (("ecsconsul", True), ("AWS/EC2", False), ("theirs", False)):
+        context = {"aws:RequestedRegion": REGION, "cloudwatch:namespace": namespace}
+        request = Request("cloudwatch:PutMetricData", "*", context)
+        assert is_allowed(request, [role_policy("*")], policy("boundary", VALUES)) is expected
+
+
+def test_servers_snapshots_stay_within_the_boundary_and_the_account() -> None:
+    mine = role_policy("s3:*")
+    for account, expected in ((ACCOUNT, True), ("210987654321", False)):
+        context = {"aws:ResourceAccount": account, "s3:prefix": f"{LAB}/"}
+        for action in ("GetObject", "PutObject", "DeleteObject"):
+            request = Request(f"s3:{action}", f"arn:aws:s3:::{BUCKET}/{LAB}/x.snap", context)
+            assert is_allowed(request, [mine], policy("boundary", VALUES)) is expected
+        listed = Request("s3:ListBucket", f"arn:aws:s3:::{BUCKET}", context)
+        assert is_allowed(listed, [mine], policy("boundary", VALUES)) is expected
 
 
 # --- the policies themselves

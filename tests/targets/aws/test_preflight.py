@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from ecsconsul.config.aws_settings import SshSpec
+from ecsconsul.config.aws_settings import LoadBalancerSpec, SshSpec
 from ecsconsul.config.lab import Lab
 from ecsconsul.errors import LabError
 from ecsconsul.targets.aws.preflight import Preflight, missing_for_access, own_address
+from ecsconsul.targets.aws.reachability import INTERFACES
 from ecsconsul.targets.aws.session import Session
 from ecsconsul.targets.commands import Finding
 from tests.targets.aws.conftest import ACCOUNT, lab_of
@@ -86,7 +87,7 @@ def test_fresh_account_passes(account: Account, lab: Lab, programs: Callable[...
     assert {name: one.state for name, one in found.items()} == {
         "identity": "ok", "vpc": "ok", "dns": "ok", "subnets": "ok", "instance type": "ok", "ami": "ok",
         "key pair": "ok", "ssh range": "ok", "permissions": "unknown", "permissions boundary": "warning",
-        "docker": "ok", "consul access": "warning",
+        "docker": "ok", "docker bridge": "ok", "consul access": "warning",
     }  # fmt: skip
     assert found["identity"].detail.startswith(f"account {ACCOUNT}, region us-east-1, as arn:aws:")
     assert found["dns"].detail == "Amazon's at 172.31.0.2"
@@ -158,10 +159,102 @@ def test_subnets_without_public_addresses_are_a_warning(account: Account, tmp_pa
     assert (found.state, found.detail) == ("warning", f"{subnets[0]} assign no public addresses")
 
 
+class Network:
+    """A VPC with a subnet in each of two zones, without a route to the internet."""
+
+    def __init__(self, ec2: Any, cidr: str = "10.7.0.0/16") -> None:
+        self.ec2 = ec2
+        self.vpc = ec2.create_vpc(CidrBlock=cidr)["Vpc"]["VpcId"]
+        base = cidr.rpartition(".0.0/")[0]
+        self.subnets = tuple(self._subnet(f"{base}.{number}.0/24", zone) for number, zone in enumerate("ab"))
+        tables = ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [self.vpc]}])["RouteTables"]
+        self.table = tables[0]["RouteTableId"]
+
+    def _subnet(self, cidr: str, zone: str) -> str:
+        made = self.ec2.create_subnet(VpcId=self.vpc, CidrBlock=cidr, AvailabilityZone=f"us-east-1{zone}")
+        return str(made["Subnet"]["SubnetId"])
+
+    def add_nat(self) -> None:
+        gateway = self.ec2.create_nat_gateway(SubnetId=self.subnets[0], ConnectivityType="private")["NatGateway"]
+        route = {"DestinationCidrBlock": "0.0.0.0/0", "NatGatewayId": gateway["NatGatewayId"]}
+        self.ec2.create_route(RouteTableId=self.table, **route)
+
+    def add_endpoints(self, *services: str) -> None:
+        for service in services:
+            name = f"com.amazonaws.us-east-1.{service}"
+            if service == "s3":
+                self.ec2.create_vpc_endpoint(
+                    VpcId=self.vpc, ServiceName=name, VpcEndpointType="Gateway", RouteTableIds=[self.table]
+                )
+            else:
+                request = {"VpcEndpointType": "Interface", "PrivateDnsEnabled": True, "SubnetIds": [self.subnets[0]]}
+                self.ec2.create_vpc_endpoint(VpcId=self.vpc, ServiceName=name, **request)
+
+
+def test_private_subnets_behind_a_nat_gateway_pass(account: Account, tmp_path: Path) -> None:
+    network = Network(account("ec2"))
+    network.add_nat()
+    found = check(lab_of(tmp_path, subnets=network.subnets, consul_access="ssm"))
+    assert (found["subnets"].state, found["reach"].state) == ("ok", "ok")
+    assert "private: instances have no public addresses" in found["subnets"].detail
+    assert "ssh to servers" not in found
+    assert "images" not in found
+
+
+def test_private_subnets_need_a_way_out(account: Account, tmp_path: Path) -> None:
+    network = Network(account("ec2"))
+    lab = lab_of(tmp_path, subnets=network.subnets, key_name="mine")
+    found = check(lab)
+    assert (found["reach"].state, found["images"].state) == ("failed", "failed")
+    assert found["ssh to servers"].state == "warning"
+    assert "consul_access: ssm" in found["ssh to servers"].hint
+    network.add_endpoints(*INTERFACES, "ssmmessages", "s3")
+    image = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/blue/consul:1.22.7"
+    closed = check(structs.replace(lab, aws=structs.replace(lab.aws, consul_image=image)))
+    assert (closed["reach"].state, closed["consul image"].state) == ("ok", "ok")
+    assert "images" not in closed
+
+
+def test_vpc_in_the_range_of_dockers_bridge_fails(account: Account, tmp_path: Path) -> None:
+    network = Network(account("ec2"), "172.17.0.0/16")
+    network.add_nat()
+    found = check(lab_of(tmp_path, subnets=network.subnets))["docker bridge"]
+    assert found.state == "failed"
+    assert "set aws.docker_bridge" in found.hint
+    moved = check(lab_of(tmp_path, subnets=network.subnets, docker_bridge="10.255.255.1/24"))["docker bridge"]
+    assert moved.state == "ok"
+
+
+def test_load_balancer_is_checked(account: Account, tmp_path: Path) -> None:
+    arn = account("acm").request_certificate(DomainName="lab.example")["CertificateArn"]
+    lab = lab_of(tmp_path, load_balancer=LoadBalancerSpec(certificate=arn))
+    found = check(lab)
+    assert found["load balancer"].state == "ok"
+    assert found["load balancer"].detail.startswith("public, in subnet-")
+    assert found["certificate"].state in ("ok", "failed"), "moto issues it after a while"
+    without = check(structs.replace(lab, services=lab.services[:1]))
+    assert without["portal"].state == "failed"
+    network = Network(account("ec2"))
+    network.add_nat()
+    private = check(structs.replace(lab, aws=structs.replace(lab.aws, subnets=network.subnets)))
+    assert private["load balancer"].error is not None
+    assert private["load balancer"].error.what == f"The VPC {network.vpc} has no public subnet"
+
+
 def test_arm_instances_get_their_ami(account: Account, tmp_path: Path) -> None:
     found = check(lab_of(tmp_path, instance_type="t4g.small"))
     assert "t4g.small, arm64, in us-east-1" in found["instance type"].detail
     assert "/arm64/recommended/image_id" in found["ami"].detail
+
+
+def test_servers_with_a_type_of_their_own_are_checked_too(account: Account, tmp_path: Path) -> None:
+    found = check(lab_of(tmp_path, server_instance_type="t4g.small"))
+    assert "t4g.small, arm64, in us-east-1" in found["server instance type"].detail
+    assert "/arm64/recommended/image_id" in found["server ami"].detail
+    assert "arm64" not in found["ami"].detail
+    error = check(lab_of(tmp_path, server_instance_type="t9.small"))["instance type"].error
+    assert error is not None
+    assert error.where == "config, aws.server_instance_type"
 
 
 # --- an existing stack

@@ -11,9 +11,11 @@ import pytest
 from msgspec import structs
 
 from ecsconsul.aws_tags import LAB_TAG
+from ecsconsul.config.aws_settings import LoadBalancerSpec
 from ecsconsul.config.lab import Check, Lab, ServiceSpec
 from ecsconsul.config.scalars import CONSUL_VERSION
-from ecsconsul.consul.lab_secrets import MANAGEMENT, rotated
+from ecsconsul.consul.lab_secrets import MANAGEMENT, MONITORING, rotated
+from ecsconsul.deploy.template import parameter_names, stack_template
 from ecsconsul.errors import LabError, TargetAbsent
 from ecsconsul.targets.aws import consul_secrets
 from ecsconsul.targets.aws import ec2 as instances
@@ -22,7 +24,8 @@ from ecsconsul.targets.aws.target import AwsTarget
 from ecsconsul.targets.base import ConsulAddress
 from tests.deploy.world import REGION, RecordingReport
 from tests.targets.aws.conftest import ACCOUNT, lab_of
-from tests.targets.aws.test_preflight import Engine, make_stack
+from tests.targets.aws.test_amis import both, published
+from tests.targets.aws.test_preflight import Engine, Network, make_stack
 
 Account = Callable[[str], Any]
 
@@ -67,29 +70,48 @@ def test_stack_parameters(account: Account, target: AwsTarget, lab: Lab) -> None
     assert found == {
         "VpcId": subnets[0]["VpcId"],
         "AmazonDnsIp": "172.31.0.2",
-        "EcsAmi": "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id",
+        **both(published(account)),
     }
-
-
-def test_an_emulator_without_awss_ami_gets_a_stand_in(account: Account, lab: Lab, report: RecordingReport) -> None:
-    """moto has no AMIs in this region, and CloudFormation refuses a parameter that it can't resolve."""
-    target = AwsTarget(lab, region="mx-central-1")
-    told = next(one for one in target.diagnostics() if one.name == "ami")
-    assert (told.state, "a placeholder AMI is used" in told.hint) == ("warning", True)
-    target.bootstrap(report.say)
-    name = target.stack_parameters()["EcsAmi"]
-    assert name == "/ecsconsul/blue/ecs-ami"
-    ssm = target.client("ssm")
-    assert ssm.get_parameter(Name=name)["Parameter"]["Value"].startswith("ami-")
-    target.teardown(report.say)
-    assert ssm.describe_parameters()["Parameters"] == []
 
 
 def test_ssh_range_is_a_stack_parameter(account: Account, tmp_path: Path) -> None:
     lab = lab_of(tmp_path, ssh_cidr="203.0.113.0/24", instance_type="t4g.small")
     found = AwsTarget(lab).stack_parameters()
     assert found["SshCidr"] == "203.0.113.0/24"
-    assert "/arm64/" in found["EcsAmi"]
+    assert found["InstanceAmi"] == published(account, "arm64")
+
+
+def test_private_subnets_open_the_portal_to_the_vpc_only(account: Account, tmp_path: Path) -> None:
+    network = Network(account("ec2"))
+    target = AwsTarget(lab_of(tmp_path, subnets=network.subnets))
+    found = target.stack_parameters()
+    assert (found["PublicPort"], found["VpcCidr"]) == ("0", "10.7.0.0/16")
+    assert "no public IPv4 address" in str(target.confirmation())
+
+
+def test_load_balancer_has_a_part_of_the_template(account: Account, tmp_path: Path) -> None:
+    spec = LoadBalancerSpec(certificate=f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/1", internal=True)
+    target = AwsTarget(lab_of(tmp_path, load_balancer=spec))
+    assert target.template_parts == ("alarms", "load-balancer")
+    found = target.stack_parameters()
+    assert (found["PublicPort"], found["LoadBalancerCidr"]) == ("0", "172.31.0.0/16")
+    assert set(found["LoadBalancerSubnetIds"].split(",")) <= set(found["SubnetIds"].split(","))
+    assert found.keys() <= parameter_names(stack_template(target.template_parts))
+    assert [target.target_group(name) for name in ("portal", "weather")] == ["PortalTargetGroup", None]
+    assert AwsTarget(lab_of(tmp_path)).target_group("portal") is None
+
+
+def test_portal_is_at_the_load_balancers_name(account: Account, tmp_path: Path) -> None:
+    spec = LoadBalancerSpec(certificate=f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/1")
+    target = AwsTarget(lab_of(tmp_path, load_balancer=spec))
+    assert target.portal_url() is None
+    outputs = "Outputs:\n  LoadBalancerDns:\n    Value: lb.example\n"
+    account("cloudformation").create_stack(
+        StackName="blue",
+        TemplateBody=f"Resources:\n  T:\n    Type: AWS::SNS::Topic\n{outputs}",
+        Tags=[{"Key": LAB_TAG, "Value": "blue"}],
+    )
+    assert target.portal_url() == "https://lb.example/"
 
 
 def test_image_of_the_stack_keeps_its_digest(account: Account, target: AwsTarget, lab: Lab) -> None:
@@ -137,6 +159,32 @@ def test_confirmation_is_asked_only_for_a_new_lab(account: Account, target: AwsT
     assert target.confirmation() is None
 
 
+def test_what_is_replaced_is_asked_only_of_a_stack_that_lives(account: Account, target: AwsTarget) -> None:
+    asked: list[str] = []
+
+    def replaced() -> list[str]:
+        asked.append("replaced")
+        return ["EcsInstances: 2 instances are replaced one by one"]
+
+    assert "replaced one by one" not in str(target.confirmation(replaced))
+    assert asked == []
+    make_stack(account, "blue", InstanceCount="2", ConsulServers="1", InstanceType="t3.small")
+    assert str(target.confirmation(replaced)).endswith("EcsInstances: 2 instances are replaced one by one")
+
+
+def test_instances_of_groups_are_counted(account: Account, target: AwsTarget) -> None:
+    account("autoscaling").create_launch_configuration(
+        LaunchConfigurationName="c", ImageId="ami-12c6146b", InstanceType="t3.small"
+    )
+    for name, size in (("one", 1), ("two", 2), ("none", 0)):
+        account("autoscaling").create_auto_scaling_group(
+            AutoScalingGroupName=name, LaunchConfigurationName="c", MinSize=size, MaxSize=size,
+            AvailabilityZones=["us-east-1a"],
+        )  # fmt: skip
+    assert target.instances_of(["two", "none", "gone"]) == {"two": 2, "none": 0}
+    assert target.instances_of([]) == {}
+
+
 def test_environment_of_other_clients(
     target: AwsTarget, lab: Lab, moto_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +204,7 @@ def test_environment_has_a_reachable_consul(account: Account, lab: Lab, monkeypa
     assert found["CONSUL_TLS_SERVER_NAME"] == "server.dc1.consul"
     assert "BEGIN CERTIFICATE" in Path(found["CONSUL_CACERT"]).read_text()
     assert found["CONSUL_HTTP_TOKEN"] == reached.consul_secrets().token(MANAGEMENT)
+    assert found["CONSUL_MONITORING_TOKEN"] == reached.consul_secrets().token(MONITORING)
     assert "CONSUL_HTTP_ADDR" not in AwsTarget(lab).environment()
 
 

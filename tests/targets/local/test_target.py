@@ -15,11 +15,11 @@ from ecsconsul import __version__
 from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.config.scalars import CONSUL_VERSION
 from ecsconsul.consul.install import BINARY_VARIABLE, CACHE_VARIABLE, at_hand
-from ecsconsul.consul.lab_secrets import MANAGEMENT
+from ecsconsul.consul.lab_secrets import MANAGEMENT, MONITORING
 from ecsconsul.errors import LabError, TargetAbsent
 from ecsconsul.paths import HOME_VARIABLE
 from ecsconsul.region.runtimes.lab_dir import LabDir, RegionInfo
-from ecsconsul.targets.local.target import LocalTarget
+from ecsconsul.targets.local.target import NO_AMI, LocalTarget
 
 Tell = Callable[..., RegionInfo]
 
@@ -81,7 +81,10 @@ def test_running_region_is_used(tell: Tell, endpoint: str) -> None:
     target = LocalTarget(Lab(name="blue"), region="us-west-2")
     assert target.prerequisites() == f"region eu-west-1 at {endpoint}"
     assert (target.region, target.endpoint) == ("eu-west-1", endpoint)
-    assert target.stack_parameters() == {"VpcId": "vpc-1", "SubnetIds": "subnet-1,subnet-2"}
+    network = {"VpcId": "vpc-1", "SubnetIds": "subnet-1,subnet-2"}
+    # no instance boots here, so any AMI will do, and no update replaces one
+    assert target.stack_parameters() == {**network, **dict.fromkeys(("InstanceAmi", "ServerAmi"), NO_AMI)}
+    assert (target.renewed_parameters(), target.instances_of(["group"]), target.amis()) == ({}, {}, [])
     assert target.client("ecs").meta.endpoint_url == endpoint
     assert target.client("ecs") is target.client("ecs")
 
@@ -269,6 +272,7 @@ def test_environment_of_other_clients(tell: Tell, home: LabDir, endpoint: str) -
         "AWS_SECRET_ACCESS_KEY": key.secret,
         "CONSUL_HTTP_ADDR": "http://127.0.9.1:8500",
         "CONSUL_HTTP_TOKEN": home.consul_secrets().token(MANAGEMENT),
+        "CONSUL_MONITORING_TOKEN": home.consul_secrets().token(MONITORING),
     }.items()  # fmt: skip
 
 

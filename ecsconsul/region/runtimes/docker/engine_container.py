@@ -57,6 +57,10 @@ class EngineContainer:
         """Kill and remove it."""
         self.remove()
 
+    def kill_process(self) -> None:
+        """Kill it, and keep it and its files; the engine doesn't restart what was killed on request."""
+        self.signal("SIGKILL")
+
     def remove(self) -> bool:
         """Kill it, and remove it with its volumes; False when the engine does not answer."""
         try:

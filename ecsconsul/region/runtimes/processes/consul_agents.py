@@ -32,6 +32,9 @@ class AgentProcess:
         lab_processes.signal_group(self.process.pid, signal.SIGKILL)
         self.process.wait(KILL_TIMEOUT)
 
+    def kill_process(self) -> None:
+        self.kill()
+
 
 class ConsulAgentProcesses:
     """The Consul agents of one lab, as processes."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -20,6 +19,7 @@ from ..interface import CannotStart, Ec2Instance, RunningContainer
 from ..lab_dir import LabDir, remove
 from .images import Image, ImageStore, copy_for_task
 from .process_engine import ProcessEngine, new_container_id
+from .task_files import TaskFiles, can_have_own_root
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class ProcessContainers:
 
     lab_dir: LabDir
     images: ImageStore
+    own_roots: bool | None = None  # whether tasks have a root folder of their own; None: where the kernel permits it
     _engines: dict[str, ProcessEngine] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -68,6 +69,12 @@ class ProcessContainers:
         """The engine of an instance."""
         with self._lock:
             return self._engines.setdefault(instance.instance_id, ProcessEngine(instance.instance_id))
+
+    def _own_roots(self) -> bool:
+        with self._lock:
+            if self.own_roots is None:
+                self.own_roots = can_have_own_root(self.lab_dir.root)
+            return self.own_roots
 
     def start(
         self, task: Task, definition: dict[str, Any], instance: Ec2Instance, log: Path, overrides: dict[str, Any]
@@ -81,14 +88,10 @@ class ProcessContainers:
         try:
             copy_for_task(image, folder)
             bindings = _bind(definition, instance)
-            environment = _environment(image, definition, overrides, instance, bindings)
-            process = lab_processes.start(
-                _argv(image, folder, definition, overrides),
-                root=self.lab_dir.root,
-                log=log,
-                env=environment,
-                cwd=_inside(image, folder, image.dockerfile.workdir),
-            )
+            files = TaskFiles(image, folder, own_root=self._own_roots())
+            environment = {**files.environment(_path()), **_environment(definition, overrides, instance, bindings)}
+            argv, cwd = files.command_line(_words(image, definition, overrides), environment["PATH"])
+            process = lab_processes.start(argv, root=self.lab_dir.root, log=log, env=environment, cwd=cwd)
         except (OSError, ValueError) as error:
             # ValueError: an argument or a variable that no process can have, such as one with a null byte.
             _release_ports(instance, bindings)
@@ -145,24 +148,11 @@ def _release_ports(instance: Ec2Instance, bindings: tuple[Binding, ...]) -> None
         instance.ports.give_back(binding.host_port)
 
 
-def _inside(image: Image, folder: Path, path: str) -> Path:
-    """A path of the image in the task's copy; the copy's root for paths outside the copied folder."""
-    root = image.dockerfile.root.rstrip("/")
-    inside = path.removeprefix(root).lstrip("/") if path == root or path.startswith(f"{root}/") else ""
-    return folder / inside
-
-
-def _argv(image: Image, folder: Path, definition: dict[str, Any], overrides: dict[str, Any]) -> list[str]:
+def _words(image: Image, definition: dict[str, Any], overrides: dict[str, Any]) -> list[str]:
     """The command line, by Docker's rule: an overridden entry point drops the image's command."""
-    entrypoint = definition.get("entryPoint") or list(image.dockerfile.entrypoint)
-    own_command = [] if definition.get("entryPoint") else list(image.dockerfile.command)
-    command = overrides.get("command") or definition.get("command") or own_command
-    root = image.dockerfile.root.rstrip("/")
-    words = [
-        str(_inside(image, folder, w)) if root and w.startswith(f"{root}/") else w for w in (*entrypoint, *command)
-    ]
-    program = shutil.which(words[0], path=f"{image.programs}:{_path()}") if words else None
-    return [program or words[0], *words[1:]]
+    entrypoint = definition.get("entryPoint") or list(image.config.entrypoint)
+    own_command = [] if definition.get("entryPoint") else list(image.config.command)
+    return [*entrypoint, *(overrides.get("command") or definition.get("command") or own_command)]
 
 
 def _path() -> str:
@@ -170,13 +160,9 @@ def _path() -> str:
 
 
 def _environment(
-    image: Image,
-    definition: dict[str, Any],
-    overrides: dict[str, Any],
-    instance: Ec2Instance,
-    bindings: tuple[Binding, ...],
+    definition: dict[str, Any], overrides: dict[str, Any], instance: Ec2Instance, bindings: tuple[Binding, ...]
 ) -> dict[str, str]:
-    """The variables of the image, the task definition and the overrides, plus PORT, HOST and CONSUL_DNS.
+    """The variables of the task definition and the overrides, plus PORT, HOST and CONSUL_DNS.
 
     A process has no port mapping and no resolver of its own, so these say where to listen and how to resolve names.
     """
@@ -184,8 +170,6 @@ def _environment(
     if bindings:
         listen |= {"PORT": str(bindings[0].host_port)}
     return {
-        **image.dockerfile.environment,
-        "PATH": f"{image.programs}:{_path()}",
         "PYTHONUNBUFFERED": "1",
         "CONSUL_DNS": instance.dns,
         **environment_of(definition, overrides),

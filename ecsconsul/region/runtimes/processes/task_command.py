@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ....errors import LabError
+from .task_files import entering
 
 # A shell's exit codes for a command that doesn't exist, and for one that can't be executed.
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
@@ -24,15 +25,17 @@ def exec_in_process(pid: int, argv: Sequence[str]) -> NoReturn:
     try:
         process = psutil.Process(pid)
         environment, folder = process.environ(), process.cwd()
-    except psutil.Error as error:
+        inside = entering(pid, argv)
+    except (psutil.Error, OSError) as error:
         raise LabError(
             "The task has just stopped", why=str(error), hint="try again; the service starts another task"
         ) from error
-    os.chdir(folder)
+    if inside is None:
+        os.chdir(folder)
     sys.stdout.flush()
     sys.stderr.flush()
     try:
-        os.execvpe(argv[0], list(argv), environment)
+        os.execvpe((inside or argv)[0], inside or list(argv), environment)
     except OSError as error:
         sys.stderr.write(f"{argv[0]}: {error.strerror}\n")
         raise SystemExit(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE) from error

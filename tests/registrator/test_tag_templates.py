@@ -1,0 +1,85 @@
+"""Templates in tags: what Go's text/template would print, and a reason for what it would refuse."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecsconsul.registrator.tag_templates import TemplateInvalid, render
+
+CONTAINER = {
+    "ID": "0123456789abcdef",
+    "Name": "/web.1",
+    "Config": {"Hostname": "c1", "Env": ["A=1", "B=2"], "Labels": {"team": "Shop", "a-b": "x"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("", ""),
+        ("plain,tags", "plain,tags"),
+        ("host-{{.Config.Hostname}},web", "host-c1,web"),
+        ("{{ .Config.Hostname }}-{{.Name}}", "c1-/web.1"),
+        ("{{- .Config.Hostname -}}", "c1"),
+        ("{{toUpper .Config.Hostname}}", "C1"),
+        ("{{.Config.Hostname | toUpper}}", "C1"),
+        ('{{mIndex "team" .Config.Labels | toLower}}', "shop"),
+        ('{{index .Config.Labels "a-b"}}', "x"),
+        ('{{index .Config.Labels "none"}}', ""),
+        ("{{index .Config.Env 1}}", "B=2"),
+        ('{{splitIndex 1 "." .Name}}', "1"),
+        ('{{splitIndex -1 "." .Name}}', "1"),
+        ('{{splitIndex 9 "." .Name}}', "1"),
+        ('{{splitIndex -9 "." .Name}}', "/web"),
+        ("{{sIndex 0 .Config.Env}}", "A=1"),
+        ('{{join "," .Config.Env}}', "A=1,B=2"),
+        ('{{split "." .Name | join "+"}}', "/web+1"),
+        ("{{strSlice .ID 0 4}}", "0123"),
+        ("{{strSlice .ID 12}}", "cdef"),
+        ("{{strSlice .ID 99}}", "0123456789abcdef"),
+        ('{{replace -1 "/" "" .Name}}', "web.1"),
+        ('{{replace 1 "." "" (replace -1 "/" "" .Name)}}', "web1"),
+        ('{{"a \\" b"}}', 'a " b'),
+        ("{{`raw`}}", "raw"),
+        ("{{.Config.Env}}", "[A=1 B=2]"),
+        ("{{.Config.Labels}}", "map[a-b:x team:Shop]"),
+    ],
+)
+def test_template_is_carried_out(template: str, text: str) -> None:
+    assert render(template, CONTAINER) == text
+
+
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        ("{{.Config.Hostnam}}", "the container has no .Config.Hostnam"),
+        ("{{.ID.x}}", "the container has no .ID.x"),
+        ("{{}}", "an action is empty"),
+        ("{{.ID | }}", "an action is empty"),
+        ("{{.ID", "not closed by }}"),
+        ("{{(.ID}}", "a parenthesis is not closed"),
+        ("{{.ID)}}", "')' is not expected"),
+        ("{{.ID .Name}}", "'.ID' is not a function"),
+        ('{{httpGet "http://169.254.169.254/"}}', "there is no function 'httpGet'"),
+        ("{{toUpper}}", "toUpper:"),
+        ("{{toUpper 1}}", "toUpper:"),
+        ("{{index .Config.Env 9}}", "index:"),
+        ("{{sIndex 0 (split 1 .ID)}}", "split:"),
+        ("{{toUpper lower}}", "texts are quoted"),
+        ("{{ .ID % }}", "can't be read"),
+        ('{{"\\q"}}', "can't be read"),
+    ],
+)
+def test_template_that_cannot_be_carried_out_says_why(template: str, why: str) -> None:
+    with pytest.raises(TemplateInvalid, match=why.replace("(", r"\(").replace(")", r"\)").replace(".", r"\.")):
+        render(template, CONTAINER)
+
+
+@given(st.text(alphabet='{}.|()"`\\ -09aID joinsplt,', max_size=40))
+def test_no_template_does_worse(text: str) -> None:
+    with suppress(TemplateInvalid):
+        render(text, CONTAINER)
