@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,11 +70,19 @@ class Podman:
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
+def podman() -> Iterator[Podman]:
     require("root", os.geteuid() == 0, "this test's Podman runs as root")
     for program in ("podman", "runc", "busybox"):
         require("podman", bool(shutil.which(program)), f"{program} is missing")
-    made = Podman(tmp_path_factory.mktemp("podman"))
+    # Podman takes no runroot of more than 50 characters
+    with tempfile.TemporaryDirectory(prefix="podman-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        made = Podman(Path(folder))
+        put_image(made)
+        yield made
+        made("rm", "--all", "--force", "--time=0")
+
+
+def put_image(made: Podman) -> None:
     (made.folder / "containers.conf").write_text(SETTINGS.format(folder=made.folder))
     archive = made.folder / "image.tar"
     with tarfile.open(archive, "w") as tar:
@@ -83,8 +92,6 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
         tar.addfile(entry, io.BytesIO(binary))
     changes = ("EXPOSE 80", 'CMD ["/bin/busybox", "httpd", "-f", "-p", "80"]')
     made("import", *(word for change in changes for word in ("--change", change)), str(archive), IMAGE)
-    yield made
-    made("rm", "--all", "--force", "--time=0")
 
 
 @pytest.fixture

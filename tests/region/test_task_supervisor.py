@@ -165,7 +165,7 @@ def test_task_is_listed_once_passing_and_unlisted_before_sigterm(
     (source / "app.py").write_text(WEB)
     (source / "Dockerfile").write_text(f'FROM x\nWORKDIR /app\nCOPY . .\nCMD ["{sys.executable}", "app.py"]\n')
     store = ImageStore(lab_dir)
-    store.publish("web", "1", source)
+    store.publish("web", "1", source, lambda line: None)
     tasks = Tasks(lab_dir, ProcessContainers(lab_dir, store))
     ec2 = ec2_instance(tmp_path, "i-1", server.host, server.http)
     catalog = f"http://{server.host}:{server.http}/v1/health/service/{name}?passing"
