@@ -1,9 +1,16 @@
-"""Polls until an answer arrives: how often and how long are data, and the caller provides the clock."""
+"""Waits for answers: by polling, or from work in the background.
+
+How often and how long to poll are data, and the caller provides the clock.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 T = TypeVar("T")
 
@@ -39,3 +46,22 @@ def poll_until(look: Callable[[], T | None], policy: PollingPolicy, wait: Callab
         if result is not None:
             return result
     raise TimeoutError(f"timed out after {policy.delay * (policy.attempts - 1):.0f} s")
+
+
+def in_background(work: Callable[[], T]) -> Future[T]:
+    """Start the work in a thread; the future gets its result, or whatever it raises.
+
+    The process doesn't wait for the thread when it exits, as it would for an executor's: a name lookup has no timeout.
+    """
+    from concurrent.futures import Future
+
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised again by the one who asks for the result
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future

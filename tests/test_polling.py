@@ -1,10 +1,16 @@
-"""Polling: how many attempts it makes, how long it waits between them, and how it ends."""
+"""Polling: how many attempts it makes, how long it waits between them, and how it ends; work in the background."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
+
 import pytest
 
-from ecsconsul.polling import PollingPolicy, poll_until
+from ecsconsul.polling import PollingPolicy, in_background, poll_until
+
+SECONDS = 10.0
 
 
 class Clock:
@@ -65,3 +71,26 @@ def test_policy_is_limited_to_fewer_seconds() -> None:
     assert policy.at_most(1.0) == PollingPolicy(2.0, 1)
     assert policy.at_most(None) is policy
     assert policy.at_most(10_000) is policy
+
+
+def test_result_is_had_once_the_work_is_done() -> None:
+    go = threading.Event()
+    future = in_background(lambda: go.wait(SECONDS))
+    assert not future.done()
+    go.set()
+    assert future.result(SECONDS) is True
+
+
+@pytest.mark.parametrize("error", [ValueError("wrong"), KeyboardInterrupt()])
+def test_whatever_it_raises_is_raised_again(error: BaseException) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        in_background(fail).result(SECONDS)
+    assert caught.value is error
+
+
+def test_exit_does_not_wait_for_it() -> None:
+    program = "import threading; from ecsconsul.polling import in_background; in_background(threading.Event().wait)"
+    assert subprocess.run([sys.executable, "-c", program], timeout=SECONDS).returncode == 0

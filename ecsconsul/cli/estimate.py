@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LabError
+from ..polling import in_background
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from rich.console import Console
 
     from ..targets.commands import CommandTarget, Estimate
@@ -20,16 +21,7 @@ WITHOUT = "An estimate, without taxes, traffic, logs, images, CPU credits, disco
 
 def begin(target: CommandTarget) -> Callable[[], Json]:
     """Start to estimate; what is returned waits for the end, and returns what it adds to the document."""
-    future: Future[Estimate | None] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(target.estimate())
-        except BaseException as error:  # noqa: BLE001 - raised again by the one who waits
-            future.set_exception(error)
-
-    # a daemon: an error of the steps' inspection isn't held up
-    threading.Thread(target=work, daemon=True).start()
+    future = in_background(target.estimate)
     return lambda: _added(future)
 
 

@@ -6,12 +6,10 @@ import hashlib
 import os
 import shutil
 import sys
-import threading
 import time
 import urllib.request
 import zipfile
 from collections.abc import Callable
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -22,6 +20,7 @@ from urllib.parse import urlsplit
 
 from .. import __version__
 from ..errors import LabError, Unreachable
+from ..polling import in_background
 from .binary_source import NoFallback, Say, Untrusted
 from .licence import named
 from .signature import TAMPERED, SigningKey, vendor_key
@@ -119,17 +118,8 @@ def checksum(sums: str, name: str) -> str:
 
 def _within(seconds: float, url: str, read: Callable[[], bytes | None]) -> bytes | None:
     """Calls `read()` with a timeout in total, since name lookups have none."""
-    answer: Future[bytes | None] = Future()
-
-    def run() -> None:
-        try:
-            answer.set_result(read())
-        except (OSError, HTTPException) as error:
-            answer.set_exception(error)
-
-    threading.Thread(target=run, name="consul-checksums", daemon=True).start()
     try:
-        return answer.result(seconds)
+        return in_background(read).result(seconds)
     except FutureTimeout:
         raise _unreachable(url, TimeoutError(f"no answer within {seconds:g} s")) from None
     except (OSError, HTTPException) as error:

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..config.lab import ServiceSpec
+from ..config.scalars import seconds_of
 
 # seconds and a number, each with its least and most: these and their meaning are in
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_HealthCheck.html
@@ -24,8 +25,6 @@ DEFAULT_TIMEOUT = "10s"
 LEAST_START, START_INTERVALS = 60, 6
 # between the client's own timeout and ECS's, in seconds: an interpreter needs time to start where CPU is scarce
 MARGIN = 5
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 # The kernel lists the network's listening sockets first, with addresses and ports in hexadecimal. Docker forwards to
 # the container's IPv4 address, and so does this: to loopback where all addresses are listened to, or else to the one
@@ -103,8 +102,7 @@ def container_check(service: ServiceSpec) -> dict[str, Any] | None:
 
 def seconds(duration: str) -> int:
     """A duration of the config in whole seconds, rounded up."""
-    number = duration.rstrip("msh")
-    return math.ceil(int(number) * _UNITS[duration[len(number) :]])
+    return math.ceil(seconds_of(duration))
 
 
 def _http(port: int, path: str, timeout: int) -> str:

@@ -6,6 +6,7 @@ dockerfile-parse reads all but here-documents, which it would take for instructi
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -83,6 +84,15 @@ def read_text(path: Path) -> str:
             why=error.strerror or str(error),
             hint="check the service's `path` in the config; every service's folder needs a Dockerfile",
         ) from error
+
+
+def json_words(value: str) -> list[str] | None:
+    """The words of an instruction that is written as a JSON list; None if it isn't."""
+    try:
+        words = json.loads(value)
+    except json.JSONDecodeError:
+        return None
+    return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else None
 
 
 def parser_of(content: bytes, build_args: Mapping[str, str] | None = None) -> DockerfileParser:

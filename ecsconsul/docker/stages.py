@@ -5,14 +5,13 @@ https://docs.docker.com/reference/dockerfile/ is the source of each rule.
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from ..errors import LabError
-from .instructions import Instruction, Source
+from .instructions import Instruction, Source, json_words
 from .substitution import SubstitutionFailed, split_words, substitute
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
@@ -188,7 +187,7 @@ class _Reader:
         self._operations.append(replace(self._copied(one), unpacks=True))
 
     def _copied(self, one: Instruction) -> Copy:
-        words = self._json_words(one) or self._words(one, self._variables())
+        words = json_words(one.value) or self._words(one, self._variables())
         if len(words) < 2:
             raise self._fault(one, f"{one.keyword} takes sources and a destination")
         documents = {f"<<{document.name}": document for document in one.heredocs}
@@ -242,7 +241,7 @@ class _Reader:
         self._config = replace(self._config, entrypoint=self._command(one), command=command)
 
     def _command(self, one: Instruction) -> tuple[str, ...]:
-        words = self._json_words(one)
+        words = json_words(one.value)
         if words is not None:
             return tuple(words)
         text = one.value.strip()
@@ -252,7 +251,7 @@ class _Reader:
         return (*self._shell, text)
 
     def _set_shell(self, one: Instruction) -> None:
-        words = self._json_words(one)
+        words = json_words(one.value)
         if not words:
             raise self._fault(one, 'SHELL takes a JSON list, such as ["/bin/bash", "-c"]')
         self._shell = tuple(words)
@@ -269,7 +268,7 @@ class _Reader:
         if keyword.upper() == "NONE":
             self._config = replace(self._config, health_check=())
             return
-        words = self._json_words(replace(one, value=rest.strip()))
+        words = json_words(rest)
         check: tuple[str, ...] = ("CMD", *words) if words is not None else ("CMD-SHELL", rest.strip())
         self._config = replace(self._config, health_check=check)
 
@@ -317,13 +316,6 @@ class _Reader:
         # quotes mean nothing in a document, and backslashes only before a variable
         lines = (re.sub(r"(['\"]|\\(?!\$))", r"\\\1", line) for line in text.splitlines(keepends=True))
         return "".join(self._substituted(one, line) for line in lines)
-
-    def _json_words(self, one: Instruction) -> list[str] | None:
-        try:
-            words = json.loads(one.value)
-        except json.JSONDecodeError:
-            return None
-        return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else None
 
     def _is_stage(self, name: str) -> bool:
         return name.lower() in (stage.name for stage in self.stages if stage.name) or (

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from concurrent.futures import FIRST_EXCEPTION, wait
+from functools import partial
+from typing import Any
 
 from ...config.lab import Lab
 from ...errors import LabError
+from ...polling import in_background
 from ..client_errors import client_error, error_code
 from ..commands import CostLine, Estimate
 from .bill import Item, PriceQuery, bill_of_materials
@@ -22,11 +22,6 @@ DEADLINE, READ_TIMEOUT = 6.0, 4.0
 _WHAT = "AWS's price list can't be read"
 
 Answer = Price | LabError | None
-
-
-class _Answered(NamedTuple):
-    query: PriceQuery
-    answer: Answer | BaseException
 
 
 def estimate(session: Session, lab: Lab, has_addresses: Callable[[], bool]) -> Estimate:
@@ -52,34 +47,19 @@ def answers(
     client: Any, queries: Iterable[PriceQuery], emulator: str | None = None, *, seconds: float = DEADLINE
 ) -> dict[PriceQuery, Answer]:
     """What is known of each price after so many seconds: itself, None if the list lacks it, or why it isn't known."""
-    found: dict[PriceQuery, Answer] = dict.fromkeys(queries, LabError(_WHAT, why=f"no answer within {seconds:.0f} s"))
-    answered: queue.Queue[_Answered] = queue.Queue()
-    for query in found:
-        # daemons: who looks up a name may be away for longer than any timeout
-        threading.Thread(target=_ask, args=(client, query, emulator, answered), daemon=True).start()
-    end = time.monotonic() + seconds
-    for _ in range(len(found)):
-        try:
-            one = answered.get(timeout=max(0.0, end - time.monotonic()))
-        except queue.Empty:
-            break
-        if isinstance(one.answer, BaseException) and not isinstance(one.answer, LabError):
-            raise one.answer
-        found[one.query] = one.answer
-    return found
+    asked = {query: in_background(partial(_asked, client, query, emulator)) for query in dict.fromkeys(queries)}
+    wait(asked.values(), seconds, FIRST_EXCEPTION)
+    late = LabError(_WHAT, why=f"no answer within {seconds:.0f} s")
+    return {query: answer.result() if answer.done() else late for query, answer in asked.items()}
 
 
-def _ask(client: Any, query: PriceQuery, emulator: str | None, answered: queue.Queue[_Answered]) -> None:
-    answer: Answer | BaseException
+def _asked(client: Any, query: PriceQuery, emulator: str | None) -> Answer:
     try:
-        answer = ask(client, query)
+        return ask(client, query)
     except client_error() as error:
-        answer = LabError(_WHAT, why=_why(error, emulator))
+        return LabError(_WHAT, why=_why(error, emulator))
     except LabError as error:
-        answer = LabError(_WHAT, why=str(error))
-    except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits for the answer
-        answer = error
-    answered.put(_Answered(query, answer))
+        return LabError(_WHAT, why=str(error))
 
 
 def _why(error: Exception, emulator: str | None) -> str:

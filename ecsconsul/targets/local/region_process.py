@@ -16,7 +16,7 @@ from ...errors import LabError
 from ...paths import HOME_VARIABLE, open_private, state_folder
 from ...region import task_logs
 from ...region.runtimes.addresses import SHARED_ADDRESS_VARIABLE
-from ...region.runtimes.lab_dir import LabDir, RegionSpec
+from ...region.runtimes.lab_dir import LabDir, RegionInfo, RegionSpec
 from ...region.runtimes.lab_processes import await_line, environment, send_input, stop_process
 from ..base import Say
 from .liveness import why_silent
@@ -69,16 +69,9 @@ def reload_secrets(lab_dir: LabDir, generation: str) -> None:
     info = lab_dir.info()
     if info and info.secrets != generation:
         os.kill(info.pid, signal.SIGHUP)
-    end = time.monotonic() + RELOAD_TIMEOUT
-    while (info := lab_dir.info()) is None or info.secrets != generation:
-        if info is None or time.monotonic() > end:
-            raise LabError(
-                "The local region does not use the new secrets",
-                where=str(lab_dir.region_log),
-                why="\n".join(task_logs.tail(lab_dir.region_log, 3)) or "it does not say why",
-                hint="run `ecsconsul rotate` again: both generations are valid until it has finished",
-            )
-        time.sleep(0.05)
+    if not _await_info(lab_dir, lambda now: now.secrets == generation, RELOAD_TIMEOUT):
+        hint = "run `ecsconsul rotate` again: both generations are valid until it has finished"
+        raise _not_done(lab_dir, "The local region does not use the new secrets", hint)
 
 
 def restart_servers(lab_dir: LabDir) -> None:
@@ -86,16 +79,9 @@ def restart_servers(lab_dir: LabDir) -> None:
     before = lab_dir.info()
     if before:
         os.kill(before.pid, signal.SIGUSR1)
-    end = time.monotonic() + RESTORE_TIMEOUT
-    while before is None or (info := lab_dir.info()) is None or info.restores == before.restores:
-        if before is None or time.monotonic() > end or not lab_dir.is_alive():
-            raise LabError(
-                "The local region hasn't restarted Consul's servers",
-                where=str(lab_dir.region_log),
-                why="\n".join(task_logs.tail(lab_dir.region_log, 3)) or "it does not say why",
-                hint="run `ecsconsul snapshot restore` again",
-            )
-        time.sleep(0.05)
+    if before is None or not _await_info(lab_dir, lambda now: now.restores != before.restores, RESTORE_TIMEOUT):
+        hint = "run `ecsconsul snapshot restore` again"
+        raise _not_done(lab_dir, "The local region hasn't restarted Consul's servers", hint)
 
 
 def reread_schedule(lab_dir: LabDir) -> None:
@@ -105,14 +91,25 @@ def reread_schedule(lab_dir: LabDir) -> None:
         os.kill(info.pid, signal.SIGUSR2)
 
 
-def _await_other(lab_dir: LabDir) -> bool:
-    """Whether another `up`, which started first (and may have been killed since), has started a region."""
-    end = time.monotonic() + START_TIMEOUT
+def _await_info(lab_dir: LabDir, is_done: Callable[[RegionInfo], bool], seconds: float) -> bool:
+    """Whether what the region publishes of itself becomes so in time, and the region lives until then."""
+    end = time.monotonic() + seconds
     while time.monotonic() < end and lab_dir.is_alive():
-        if lab_dir.info():
+        # one that starts has published nothing yet
+        if (info := lab_dir.info()) and is_done(info):
             return True
         time.sleep(0.05)
     return False
+
+
+def _not_done(lab_dir: LabDir, what: str, hint: str) -> LabError:
+    why = "\n".join(task_logs.tail(lab_dir.region_log, 3)) or "it does not say why"
+    return LabError(what, where=str(lab_dir.region_log), why=why, hint=hint)
+
+
+def _await_other(lab_dir: LabDir) -> bool:
+    """Whether another `up`, which started first (and may have been killed since), has started a region."""
+    return _await_info(lab_dir, lambda info: True, START_TIMEOUT)
 
 
 def _variables() -> dict[str, str]:

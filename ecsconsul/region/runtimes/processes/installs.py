@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ....docker.file_tree import inside
+from ....docker.instructions import json_words
 from ....docker.stages import Run
 from ....errors import LabError
 from ..lab_dir import LabDir, remove
@@ -140,8 +141,8 @@ def satisfied(requirements: Path) -> bool:
 
 def _commands(text: str) -> list[list[str]]:
     """The words of each command of a RUN, whether it is in the shell form or a JSON list."""
-    if text.startswith("["):
-        return [[word.strip("\"', ") for word in text.strip("[]").split(",")]]
+    if words := json_words(text):
+        return [words]
     found = []
     for part in re.split(r"&&|;", text):
         try:
