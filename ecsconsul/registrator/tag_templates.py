@@ -3,6 +3,7 @@
 The language is the part of Go's text/template that such tags use: fields of the container, texts and numbers, pipes,
 parentheses, and functions (https://pkg.go.dev/text/template). There is no `httpGet`, and there are no regular
 expressions: whoever starts a container must not be able to make the Registrator send requests or compute for minutes.
+For the same reason, everything here is bounded.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-_ACTION = re.compile(r"\{\{-?(.*?)-?\}\}", re.DOTALL)
+# characters of a template and of each text that it makes, and parentheses within each other
+MOST, MOST_NESTED = 1 << 13, 50
 _TOKEN = re.compile(r"""\s*(?:"(?:[^"\\]|\\.)*"|`[^`]*`|-?[0-9]+|[.\w]+|[|()])""")
 
 
@@ -27,10 +29,15 @@ def render(template: str, container: Mapping[str, Any]) -> str:
     """
     if "{{" not in template:
         return template
-    text = _ACTION.sub(lambda action: _printed(_Pipeline(action[1], container).value()), template)
-    if "{{" in _ACTION.sub("", template):
-        raise TemplateInvalid("an action is not closed by }}")
-    return text
+    text, rest = "", _bounded(template)
+    while "{{" in rest:
+        before, _, rest = rest.partition("{{")
+        action, closed, rest = rest.partition("}}")
+        if not closed:
+            raise TemplateInvalid("an action is not closed by }}")
+        value = _Pipeline(action.removeprefix("-").removesuffix("-"), container).value()
+        text = _bounded(text + before + _printed(value))
+    return _bounded(text + rest)
 
 
 class _Pipeline:
@@ -39,6 +46,7 @@ class _Pipeline:
     def __init__(self, source: str, container: Mapping[str, Any]) -> None:
         self._tokens = list(_tokens(source))
         self._container = container
+        self._nested = 0
 
     def value(self) -> Any:
         found = self._pipe()
@@ -73,14 +81,18 @@ class _Pipeline:
     def _operand(self) -> Any:
         token = self._tokens.pop(0)
         if token == "(":
+            self._nested += 1
+            if self._nested > MOST_NESTED:
+                raise TemplateInvalid(f"more than {MOST_NESTED} parentheses are nested")
             value = self._pipe()
+            self._nested -= 1
             if not self._tokens or self._tokens.pop(0) != ")":
                 raise TemplateInvalid("a parenthesis is not closed")
             return value
         if token[0] in '"`':
             return _unquoted(token)
         if token[0] in "-0123456789":
-            return int(token)
+            return _number(token)
         if token.startswith("."):
             return _field(self._container, token)
         raise TemplateInvalid(f"{token!r} is not expected; texts are quoted")
@@ -95,9 +107,17 @@ def _unquoted(token: str) -> str:
         raise TemplateInvalid(f"the text {token} can't be read: {error}") from error
 
 
+def _number(token: str) -> int:
+    try:
+        return int(token)
+    except ValueError as error:
+        # Python doesn't read numbers of thousands of digits
+        raise TemplateInvalid(f"the number {token[:20]}... can't be read") from error
+
+
 def _tokens(source: str) -> Iterator[str]:
-    at = 0
-    while source[at:].strip():
+    source, at = source.rstrip(), 0
+    while at < len(source):
         match = _TOKEN.match(source, at)
         if match is None:
             raise TemplateInvalid(f"{source[at:].strip()[:20]!r} can't be read")
@@ -117,10 +137,24 @@ def _field(container: Mapping[str, Any], path: str) -> Any:
 def _call(name: str, arguments: Sequence[Any]) -> Any:
     if name not in FUNCTIONS:
         raise TemplateInvalid(f"there is no function {name!r}; there are {', '.join(sorted(FUNCTIONS))}")
+    for argument in arguments:
+        if isinstance(argument, str):
+            _bounded(argument)
     try:
         return FUNCTIONS[name](*arguments)
-    except (TypeError, ValueError, LookupError, AttributeError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
         raise TemplateInvalid(f"{name}: {error}") from error
+
+
+def _bounded(text: str) -> str:
+    """The text, unless it is too long."""
+    _require_bounded(len(text))
+    return text
+
+
+def _require_bounded(length: int) -> None:
+    if length > MOST:
+        raise TemplateInvalid(f"a text is longer than {MOST} characters")
 
 
 def _printed(value: Any) -> str:
@@ -149,11 +183,22 @@ def _index(items: Any, *keys: Any) -> Any:
     return items
 
 
+def _replaced(number: int, old: str, new: str, text: str) -> str:
+    times = text.count(old) if number < 0 else min(number, text.count(old))
+    _require_bounded(len(text) + times * (len(new) - len(old)))
+    return text.replace(old, new, number)
+
+
+def _joined(separator: str, items: Sequence[str]) -> str:
+    _require_bounded(sum(map(len, items)) + len(items) * len(separator))
+    return separator.join(items)
+
+
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "index": _index,
-    "join": lambda separator, items: separator.join(items),
+    "join": _joined,
     "mIndex": lambda key, items: items.get(key, ""),
-    "replace": lambda number, old, new, text: text.replace(old, new, number),
+    "replace": _replaced,
     "sIndex": _element,
     "split": lambda separator, text: text.split(separator),
     "splitIndex": lambda number, separator, text: _element(number, text.split(separator)),
