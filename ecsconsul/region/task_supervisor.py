@@ -259,6 +259,8 @@ class TaskSupervisor:
         try:
             self.containers.clean_up(self.task.id, self.instance, list(self._running.values()))
         finally:
+            codes = {state.name: state.exit_code for state in self.task.containers}
+            log.info("task %s (%s) has stopped: %s; exit codes %s", self.task.id, self.task.group, reason, codes)
             for state in self.task.containers:
                 state.status = STOPPED
             self.task.stopped_at = time.time()

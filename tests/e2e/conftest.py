@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,3 +72,13 @@ def fresh(tmp_path: Path) -> Iterator[Lab]:
     yield lab
     if lab.state_dir.exists():
         lab.clear()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Shows with a failure what its lab has to say, since the lab is gone when somebody reads it."""
+    report = yield
+    lab = getattr(item, "funcargs", {}).get("running") or getattr(item, "funcargs", {}).get("fresh")
+    if report.when == "call" and report.failed and lab and lab.state_dir.exists():
+        report.sections.append((f"lab {lab.name}", lab.last_words()))
+    return report

@@ -202,6 +202,12 @@ class Lab:
         found: list[Json] = ecs.describe_tasks(cluster=self.name, tasks=arns)["tasks"] if arns else []
         return found
 
+    def last_words(self, lines: int = 30) -> str:
+        """The end of each log, as far as there are any, the last changed one at the end."""
+        logs = sorted(self.state_dir.rglob("*.log"), key=lambda log: log.stat().st_mtime)
+        texts = {log.relative_to(self.state_dir): log.read_text(errors="replace").splitlines() for log in logs}
+        return "\n".join("\n".join((f"--- {log}", *text[-lines:])) for log, text in texts.items())
+
     def described(self, service: str) -> Json:
         """The service as the AWS API describes it."""
         found: Json = self.client("ecs").describe_services(cluster=self.name, services=[service])["services"][0]
