@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 LOOPBACK = "127.0.0.1"
 # The kernel's ephemeral range, from which Docker takes dynamic host ports too.
 FIRST_DYNAMIC_PORT, LAST_DYNAMIC_PORT = 32768, 60999
+# Docker publishes its containers' ports at every address of the machine, beginning with the range's first: a port that
+# was free could be taken before the task that got it listens.
+LEFT_TO_DOCKER = 8000
 CONSUL_SERF_PORT, CONSUL_HTTP_PORT, CONSUL_DNS_PORT = 8301, 8500, 8600
 SHARED_ADDRESS_VARIABLE = "ECSCONSUL_SHARED_ADDRESS"
 
@@ -89,7 +92,7 @@ class Ports:
     """Hands out free ports of one address, cycling through the range before it reuses one."""
 
     address: str
-    _next: int = FIRST_DYNAMIC_PORT
+    _next: int = FIRST_DYNAMIC_PORT + LEFT_TO_DOCKER
     _taken: set[int] = field(default_factory=set)
     _is_free: Callable[[str, int], bool] = is_free_for_both
     # Tasks take ports from threads of their own.
@@ -120,7 +123,8 @@ class Addresses:
         self._block = LOOPBACK if shared else _free_block(lab)
         self._taken: set[str] = set()
         # Labs that start at the same moment begin at different ports.
-        self._shared_ports = Ports(LOOPBACK, FIRST_DYNAMIC_PORT + zlib.crc32(lab.encode()) % 20000)
+        self._first_port = FIRST_DYNAMIC_PORT + LEFT_TO_DOCKER + zlib.crc32(lab.encode()) % 20000
+        self._shared_ports = Ports(LOOPBACK, self._first_port)
 
     def take(self) -> str:
         """An address that no other instance of the lab has, unless all share one."""
@@ -137,7 +141,7 @@ class Addresses:
 
     def ports(self, address: str) -> Ports:
         """The ports of an instance's address; instances that share an address share its ports."""
-        return self._shared_ports if self.shared else Ports(address)
+        return self._shared_ports if self.shared else Ports(address, self._first_port)
 
 
 def _free_block(lab: str) -> str:

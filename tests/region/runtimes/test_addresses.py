@@ -53,6 +53,14 @@ def test_foreign_address_is_not_free() -> None:
     assert not is_free("192.0.2.1", 8300)
 
 
+def test_the_first_ports_are_left_to_docker() -> None:
+    """It publishes at all addresses, in order from the range's first port."""
+    for shared in (False, True):
+        addresses = Addresses("a-lab", shared)
+        first = addresses.ports(addresses.take()).take()
+        assert FIRST_DYNAMIC_PORT + 8000 <= first <= LAST_DYNAMIC_PORT
+
+
 def test_ports_are_handed_out_in_turn() -> None:
     ports = Ports(LOOPBACK)
     given = [ports.take() for _ in range(50)]
