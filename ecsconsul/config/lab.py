@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from .aws_settings import AwsSpec
+from .container_spec import Check, ContainerKeys, ContainerSpec, PortSpec
 from .scalars import (
     CONSUL_REPOSITORY,
     CONSUL_VERSION,
@@ -20,45 +21,24 @@ from .scalars import (
     Bucket,
     ConsulVersion,
     Duration,
-    HttpPath,
     ImageName,
     InstanceCount,
     Name,
     Port,
+    Role,
     RuntimeName,
+    Schedule,
     Tag,
     TargetName,
 )
 
 
-class Check(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A Consul health check: exactly one of http, tcp and ttl."""
+class ServiceSpec(ContainerKeys, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One service of the lab: its main container, which has the service's name, those beside it, and how many run.
 
-    http: Annotated[HttpPath | None, Meta(description="passes when a GET of this path returns 2xx")] = None
-    tcp: Annotated[bool, Meta(description="passes when the port accepts a connection")] = False
-    ttl: Annotated[Duration | None, Meta(description="passes while the task reports at least this often")] = None
-    interval: Annotated[Duration, Meta(description="time between two checks; not for ttl")] = "10s"
-    timeout: Annotated[
-        Duration | None, Meta(description="time limit of one check, by default Consul's 10s; not for ttl")
-    ] = None
-    container: Annotated[
-        bool,
-        Meta(description="whether ECS makes the check too, in the container, so that deployments wait; not for ttl"),
-    ] = True
+    With `ports`, the loader gives `port`, `host_port`, `tags` and `check` the values of the first one.
+    """
 
-
-class ServiceSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One service of the lab: a folder with a Dockerfile, and how to run it. The loader makes `path` absolute."""
-
-    name: Name
-    path: Annotated[
-        str,
-        Meta(
-            description="folder with the Dockerfile: relative to this file, absolute,"
-            " or lab:NAME for a service that ships with ecsconsul",
-            examples=["services/weather", "lab:weather"],
-        ),
-    ]
     port: Annotated[Port, Meta(description="port that the container listens on; passed in PORT unless it's 4567")] = (
         LAB_PORT
     )
@@ -66,16 +46,60 @@ class ServiceSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         Port | None, Meta(description="fixed port on the instance; by default each task gets a free one (dynamic)")
     ] = None
     count: Annotated[int, Meta(ge=0, le=MAX_TASKS, description="number of tasks")] = 1
-    # ECS's maximum for a task is 196608 CPU units (192 vCPUs), its minimum for a container 4 MiB
-    cpu: Annotated[int, Meta(ge=1, le=196608, description="CPU units per task; 1024 units are one vCPU")] = 100
-    memory: Annotated[int, Meta(ge=4, description="hard memory limit per task in MiB")] = 200
-    environment: Annotated[
-        dict[str, str], Meta(description="environment variables of the container; numbers and booleans become text")
-    ] = {}
     tags: Annotated[tuple[Tag, ...], Meta(description="Consul tags: a list, or one tag")] = ()
     check: Annotated[
         Check | None, Meta(description='health check, by default none; "/health" is short for {http: /health}')
     ] = None
+    schedule: Annotated[
+        Schedule, Meta(description="replica (count tasks) or daemon (one task on each ECS instance)")
+    ] = "replica"
+    task_role: Annotated[Role | None, Meta(description="IAM role of the task's programs in AWS: a name or an ARN")] = (
+        None
+    )
+    containers: Annotated[tuple[ContainerSpec, ...], Meta(description="more containers in the same task, by name")] = ()
+
+    @property
+    def is_daemon(self) -> bool:
+        """Whether each ECS instance runs one task of it."""
+        return self.schedule == "daemon"
+
+    @property
+    def bindings(self) -> tuple[PortSpec, ...]:
+        """The ports of the main container with their names in Consul; one for the short form."""
+        if self.ports is None:
+            own = PortSpec(port=self.port, host_port=self.host_port, tags=self.tags, check=self.check)
+            return _named((own,), self.name, first=self.name)
+        return _named(self.ports, self.name, first=self.name)
+
+    @property
+    def all_containers(self) -> tuple[ContainerSpec, ...]:
+        """The containers of a task, the main one first, each with its ports and their names in Consul."""
+        common = {field: getattr(self, field) for field in ContainerKeys.__struct_fields__}
+        main = ContainerSpec(**{**common, "ports": self.bindings})
+        return (main, *(replace(one, ports=_named(one.ports or (), one.name)) for one in self.containers))
+
+    @property
+    def registered(self) -> tuple[PortSpec, ...]:
+        """The ports of all containers that are registered in Consul, each under its name."""
+        return tuple(port for one in self.all_containers for port in one.ports or () if port.register)
+
+    @property
+    def registered_names(self) -> tuple[str, ...]:
+        """The names that Consul knows it by; none for a service whose ports aren't registered."""
+        return tuple(dict.fromkeys(str(port.name) for port in self.registered))
+
+    @property
+    def reports_itself(self) -> bool:
+        """Whether a task reports to Consul itself, which needs a token."""
+        return any(port.check and port.check.ttl for port in self.registered)
+
+
+def _named(ports: tuple[PortSpec, ...], container: str, first: str | None = None) -> tuple[PortSpec, ...]:
+    """The ports, each with a name."""
+    return tuple(
+        one if one.name else replace(one, name=first if first and index == 0 else f"{container}-{one.port}")
+        for index, one in enumerate(ports)
+    )
 
 
 class SnapshotSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -114,6 +138,18 @@ class InstanceRange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max: Annotated[int, Meta(ge=1, le=MAX_INSTANCES, description="most ECS instances")]
 
 
+class LocalSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of a lab on this machine. The loader makes `secrets` absolute."""
+
+    secrets: Annotated[
+        str | None,
+        Meta(
+            description="file of NAME=VALUE lines with the values of the services' secrets, readable by its owner"
+            " alone; by default they are read from the environment of `up`"
+        ),
+    ] = None
+
+
 class Lab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"name": "lab"}):
     """Everything the config describes; `services` keep the config's order."""
 
@@ -137,6 +173,7 @@ class Lab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=
         Meta(description="ECS instances that run the tasks: a number, or {min, max} for as many as the tasks need"),
     ] = 2
     consul: Annotated[ConsulSpec, Meta(description="the Consul servers")] = ConsulSpec()
+    local: Annotated[LocalSpec, Meta(description="settings of a lab on this machine")] = LocalSpec()
     aws: Annotated[AwsSpec, Meta(description="settings of the AWS target")] = AwsSpec()
     services: Annotated[tuple[ServiceSpec, ...], Meta(description="the services by name")] = ()
 
@@ -162,7 +199,7 @@ class Lab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=
     @property
     def portal(self) -> ServiceSpec | None:
         """The service to open in a browser: with a fixed host port, and called portal or else the first one."""
-        fixed = [service for service in self.services if service.host_port]
+        fixed = [service for service in self.services if service.host_port and service.bindings[0].protocol == "tcp"]
         return next((service for service in fixed if service.name == "portal"), fixed[0] if fixed else None)
 
     def family(self, service: str) -> str:

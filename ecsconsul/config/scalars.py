@@ -166,3 +166,79 @@ RetentionDays = Literal[
 # of those that ECS knows for EC2: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_LogConfiguration.html
 # (awsfirelens needs a container of its own in the task)
 LogDriver = Literal["awslogs", "fluentd", "gelf", "journald", "json-file", "splunk", "syslog"]
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html for all that follow
+Protocol = Literal["tcp", "udp"]
+Condition = Literal["START", "COMPLETE", "SUCCESS", "HEALTHY"]
+Schedule = Literal["replica", "daemon"]
+AbsolutePath = Annotated[
+    str, Meta(pattern=r"^/[^:]*$", extra_json_schema=words("an absolute path without a colon, such as /data"))
+]
+UserName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$",
+        extra_json_schema=words("a user: a name or an ID, with :GROUP or not"),
+        examples=["app", "1000:1000"],
+    ),
+]
+VolumeName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_-]{1,255}$",
+        extra_json_schema=words("the name of a volume: up to 255 letters, digits, hyphens and underscores"),
+    ),
+]
+FileSystemId = Annotated[
+    str, Meta(pattern=r"^fs-[0-9a-f]{8,40}$", extra_json_schema=words("the ID of an EFS file system: fs-..."))
+]
+AccessPointId = Annotated[
+    str, Meta(pattern=r"^fsap-[0-9a-f]{8,40}$", extra_json_schema=words("the ID of an EFS access point: fsap-..."))
+]
+LinkText = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_-]+(:[A-Za-z0-9_.-]+)?$",
+        extra_json_schema=words("a container's name, with :ALIAS or not"),
+        examples=["cache", "cache:redis"],
+    ),
+]
+# the first form is a parameter of SSM, the last one a secret with :JSON-KEY:VERSION-STAGE:VERSION-ID or not:
+# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Secret.html
+SecretSource = Annotated[
+    str,
+    Meta(
+        pattern=r"^(/?[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*"
+        r"|arn:[a-z-]+:ssm:[a-z0-9-]+:[0-9]{12}:parameter/[A-Za-z0-9_./-]+"
+        r"|arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@!-]+(:[^:]*:[^:]*:[^:]*)?)$",
+        extra_json_schema=words(
+            "the name or ARN of an SSM parameter, or the ARN of a secret in Secrets Manager with :KEY:STAGE:ID or not"
+        ),
+        examples=[
+            "/lab/db-password",
+            "arn:aws:secretsmanager:eu-central-1:123456789012:secret:lab-db-AbCdEf:password::",
+        ],
+    ),
+]
+S3_FILE_PATTERN = r"^arn:[a-z-]+:s3:::[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+\.env$"
+S3File = Annotated[
+    str,
+    Meta(
+        pattern=S3_FILE_PATTERN,
+        extra_json_schema=words("the ARN of an object in S3 whose name ends with .env: arn:aws:s3:::BUCKET/NAME.env"),
+        examples=["arn:aws:s3:::my-bucket/web.env"],
+    ),
+]
+UlimitName = Literal[
+    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
+    "rttime", "sigpending", "stack",
+]  # fmt: skip
+UlimitValue = Annotated[int, Meta(ge=-1, le=2147483647)]
+LabelName = Annotated[str, Meta(pattern=r"^\S+$", extra_json_schema=words("a label's name without spaces"))]
+Role = Annotated[
+    str,
+    Meta(
+        pattern=r"^(arn:[a-z-]+:iam::[0-9]{12}:role/[A-Za-z0-9/+=,.@_-]+|[A-Za-z0-9+=,.@_-]{1,64})$",
+        extra_json_schema=words("the name or ARN of an IAM role"),
+        examples=["arn:aws:iam::123456789012:role/web"],
+    ),
+]

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..config.lab import ServiceSpec
+from ..config.container_spec import ContainerKeys
 from ..docker.build_context import source_hash
 from ..targets.base import Target
 from .prerequisites import PREREQUISITES
@@ -21,7 +21,8 @@ class ImageStep(BaseStep):
 
     needs = (PREREQUISITES,)
 
-    def __init__(self, service: ServiceSpec, target: Target, base_image: str | None = None) -> None:
+    def __init__(self, service: ContainerKeys, target: Target, base_image: str | None = None) -> None:
+        """`service` is a container with a `path`, under the name that its image gets."""
         self.name = f"images/{service.name}"
         self._service = service
         self._target = target
@@ -30,7 +31,7 @@ class ImageStep(BaseStep):
     @cached_property
     def tag(self) -> str:
         """The hash of the source. Raises LabError when the source can't be read."""
-        return source_hash(Path(self._service.path), self._build_args)
+        return source_hash(Path(str(self._service.path)), self._build_args)
 
     @property
     def reference(self) -> str:
@@ -50,7 +51,7 @@ class ImageStep(BaseStep):
         return Actual(None, True, tags[-1])
 
     def apply(self, actual: Actual | None, report: Report) -> str:
-        source = Path(self._service.path)
+        source = Path(str(self._service.path))
         self._target.images.publish(self._service.name, self.tag, source, self._build_args, report.say)
         return self.tag
 

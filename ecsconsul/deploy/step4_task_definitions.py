@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from ..aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping
-from ..config.lab import Check, Lab, ServiceSpec
+from ..config.container_spec import Check
+from ..config.lab import Lab, ServiceSpec
 from ..config.scalars import LAB_PORT
 from ..targets.base import Target, TaskSecrets
 from ..targets.client_errors import items_of

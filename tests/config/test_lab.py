@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from ecsconsul.config.lab import Check, Lab, ServiceSpec
+from ecsconsul.config.container_spec import Check
+from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.config.scalars import Duration, HttpPath, Name, Tag
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from ecsconsul import paths
 from ecsconsul.config import loader as config
-from ecsconsul.config.lab import Check, Lab
+from ecsconsul.config.container_spec import Check
+from ecsconsul.config.lab import Lab
 from ecsconsul.config.scalars import CONSUL_VERSION
 from ecsconsul.config.warnings import another_version
 from ecsconsul.errors import ConfigInvalid, ExitCode
@@ -22,7 +23,7 @@ KEYWORDS = (
     *("path", "port", "host_port", "count", "cpu", "memory", "environment", "tags", "check"),
     *("http", "tcp", "ttl", "interval", "timeout"),
 )
-TOP_KEYS = "lab, target, runtime, base_image, instances, consul, aws, services"
+TOP_KEYS = "lab, target, runtime, base_image, instances, consul, local, aws, services"
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 
 
@@ -460,7 +461,7 @@ def test_mistakes_have_line_column_and_path(folder):
         ("replicas: 1", "4: services.web.replicas: unknown key; did you mean count?"),
         (
             "zzz: 1",
-            "4: services.web.zzz: unknown key; known keys: path, port, host_port, count, cpu, memory, envi",
+            "4: services.web.zzz: unknown key; known keys: path, image, entry_point, command, ",
         ),
         ("1: 1", '4: services.web: a key must be text, got 1; write "1"'),
         (
@@ -545,7 +546,7 @@ def test_a_duration_without_unit_is_understood(folder):
         ("services: [web]\n", "1: services: expected a mapping from service names to services, got a list"),
         (
             "services:\n  web:\n",
-            "2: services.web: expected a mapping with path, port, host_port, count, cpu, mem",
+            "2: services.web: expected a mapping with path, image, entry_point, command, ",
         ),
         ("services:\n  web: {}\n", "2: services.web: path is missing: the folder with the Dockerfile"),
         ("services:\n  web: {pth: web}\n", "2: services.web.pth: unknown key; did you mean path?"),

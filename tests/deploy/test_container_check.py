@@ -18,7 +18,8 @@ from urllib.parse import unquote
 import pytest
 from werkzeug.wrappers import Request, Response
 
-from ecsconsul.config.lab import Check, ServiceSpec
+from ecsconsul.config.container_spec import Check
+from ecsconsul.config.lab import ServiceSpec
 from ecsconsul.deploy.container_check import container_check, seconds
 from tests.deploy.world import serve
 from tests.require import require

@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from ecsconsul.aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping
 from ecsconsul.config.aws_settings import AlarmsSpec, AwsSpec, LoadBalancerSpec, LogsSpec
-from ecsconsul.config.lab import Check, ConsulSpec, Lab, ServiceSpec
+from ecsconsul.config.container_spec import Check
+from ecsconsul.config.lab import ConsulSpec, Lab, ServiceSpec
 from ecsconsul.deploy.executor import plan
 from ecsconsul.deploy.stack_parameters import portal_parameters
 from ecsconsul.deploy.step import PropertyChange, SubResource, decide, fingerprint, tags_for

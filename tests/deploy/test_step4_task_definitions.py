@@ -10,7 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from ecsconsul.aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping
-from ecsconsul.config.lab import Check, Lab, ServiceSpec
+from ecsconsul.config.container_spec import Check
+from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.config.loader import load
 from ecsconsul.deploy.container_check import container_check
 from ecsconsul.deploy.step import decide, fingerprint

@@ -73,19 +73,25 @@ def with_agent_image(
 def bases_of(lab: Lab) -> tuple[str, ...]:
     """The base images of the lab's services; first the one on which the first service runs. Raises LabError."""
     args = {"BASE": lab.base_image} if lab.base_image else {}
-    per_service = [base_images(Path(service.path), args) for service in lab.services]
+    per_service = [base_images(folder, args) for folder in _sources(lab)]
     return tuple(dict.fromkeys(image for bases in per_service for image in reversed(bases)))
 
 
 def dockerfile_errors(lab: Lab) -> list[LabError]:
     """An error for each service whose Dockerfile can't run as a process."""
     errors = []
-    for service in lab.services:
+    for folder in _sources(lab):
         try:
-            image_config(Path(service.path))
+            image_config(folder)
         except LabError as error:
             errors.append(error)
     return errors
+
+
+def _sources(lab: Lab) -> list[Path]:
+    """The folders with Dockerfiles of the lab's containers."""
+    containers = [container for service in lab.services for container in service.all_containers]
+    return [Path(container.path) for container in containers if container.path]
 
 
 def consul_binary(lab: Lab) -> tuple[str, list[LabError]]:

@@ -12,7 +12,8 @@ import pytest
 import requests
 from msgspec import structs
 
-from ecsconsul.config.lab import Check, ConsulSpec, Lab, ServiceSpec, SnapshotSpec
+from ecsconsul.config.container_spec import Check
+from ecsconsul.config.lab import ConsulSpec, Lab, ServiceSpec, SnapshotSpec
 from ecsconsul.consul.lab_secrets import (
     MANAGEMENT,
     MONITORING,

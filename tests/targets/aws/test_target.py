@@ -12,7 +12,8 @@ from msgspec import structs
 
 from ecsconsul.aws_tags import LAB_TAG
 from ecsconsul.config.aws_settings import LoadBalancerSpec
-from ecsconsul.config.lab import Check, Lab, ServiceSpec
+from ecsconsul.config.container_spec import Check
+from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.config.scalars import CONSUL_VERSION
 from ecsconsul.consul.lab_secrets import MANAGEMENT, MONITORING, rotated
 from ecsconsul.deploy.template import parameter_names, stack_template
