@@ -21,6 +21,7 @@ VERBS = {
     "dig": "Look up a service in Consul's DNS.",
     "logs": "Show the last log lines of a service's tasks.",
     "exec": "Run a command in a running task of a service.",
+    "run": "Run a one-off task of a service, and exit with its exit code.",
     "open": "Open the portal in a browser.",
     "scale": "Set a service's number of tasks, and wait until Consul sees them.",
     "env": "Print the environment variables that connect other AWS and Consul clients to the lab.",

@@ -191,6 +191,9 @@ class View:
             self._out.print(_members(document["consul"]))
         self._out.print()
         self._out.print(_services(document["services"], answered="error" not in document["consul"]))
+        if document.get("tasks"):
+            self._out.print()
+            self._out.print(_standalone(document["tasks"]))
         for failed in document.get("failed_boots", ()):
             instance = f"{failed['role'] or 'instance'} {failed['instance']} ({failed['state']})"
             self._out.print(Text.assemble(("The boot failed of ", "red"), instance, (f": {failed['reason']}", "dim")))
@@ -247,6 +250,15 @@ def _services(services: list[Json], *, answered: bool) -> Table:
             )
         for task in service.get("missing") or ():
             table.add_row("", "", "", "", "", Text(f"task {task[:8]} is running, but not in Consul", "red"))
+    return table
+
+
+def _standalone(tasks: list[Json]) -> Table:
+    """The tasks that belong to no service."""
+    table = _table("one-off task", "definition", "started by", "node", "in Consul as", whole=("node",))
+    for task in tasks:
+        registered = ", ".join(task["registered"]) or Text("not registered", "dim")
+        table.add_row(task["id"][:8], task["definition"], task["started_by"], task["node"], registered)
     return table
 
 

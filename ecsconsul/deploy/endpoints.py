@@ -1,25 +1,40 @@
-"""Joins the endpoints of ECS's running tasks with Consul's instances, to find ghosts and unregistered tasks."""
+"""Joins the endpoints of ECS's running tasks with Consul's instances, to find ghosts and unregistered tasks.
+
+Tasks that belong to no service, such as those of RunTask, are standalone: what Consul knows of them isn't a service's.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..consul.catalog import Instance
 from ..targets.client_errors import items_of
 from .batching import DESCRIBE_TASKS_MAX, in_chunks
 
+SERVICE_GROUP = "service:"
+
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A running task of a service: its container instance (a node in Consul) and its host ports."""
+    """A running task: its container instance (a node in Consul) and its host ports.
+
+    `service` is empty for a standalone task; `definition` is its FAMILY:REVISION.
+    """
 
     task: str
     service: str
     node: str
     ports: frozenset[int]
+    definition: str = field(default="", compare=False)
+    group: str = field(default="", compare=False)
+    started_by: str = field(default="", compare=False)
+
+    def has(self, instance: Instance) -> bool:
+        """Whether an instance in Consul is one of the task's ports."""
+        return instance.node == self.node and instance.port in self.ports
 
 
 def endpoints_of(ecs: Any, cluster: str) -> list[Endpoint]:
@@ -32,15 +47,31 @@ def endpoints_of(ecs: Any, cluster: str) -> list[Endpoint]:
     tasks = [task for chunk in chunks for task in ecs.describe_tasks(cluster=cluster, tasks=chunk)["tasks"]]
     running = [task for task in tasks if task["lastStatus"] == "RUNNING" and task.get("containerInstanceArn")]
     nodes = _nodes(ecs, cluster, {task["containerInstanceArn"] for task in running})
-    return [_endpoint(task, nodes) for task in running if task.get("group", "").startswith("service:")]
+    return [_endpoint(task, nodes) for task in running]
 
 
 def by_service(endpoints: Iterable[Endpoint]) -> Mapping[str, list[Endpoint]]:
-    """The endpoints of each service."""
+    """The endpoints of each service, without those of standalone tasks."""
     grouped: defaultdict[str, list[Endpoint]] = defaultdict(list)
     for endpoint in endpoints:
-        grouped[endpoint.service].append(endpoint)
+        if endpoint.service:
+            grouped[endpoint.service].append(endpoint)
     return grouped
+
+
+def standalone(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
+    """The tasks that belong to no service."""
+    return [endpoint for endpoint in endpoints if not endpoint.service]
+
+
+def without(catalog: Mapping[str, Sequence[Instance]], tasks: Sequence[Endpoint]) -> Mapping[str, Sequence[Instance]]:
+    """Consul's catalog without the instances of these tasks."""
+    if not tasks:
+        return catalog
+    return {
+        name: [instance for instance in instances if not any(task.has(instance) for task in tasks)]
+        for name, instances in catalog.items()
+    }
 
 
 def ghosts_and_missing(
@@ -62,11 +93,15 @@ def ghosts_and_missing(
 
 def _endpoint(task: Mapping[str, Any], nodes: Mapping[str, str]) -> Endpoint:
     bindings = [b for container in task["containers"] for b in container.get("networkBindings") or ()]
+    group = task.get("group", "")
     return Endpoint(
         task=task["taskArn"].rpartition("/")[2],
-        service=task["group"].partition(":")[2],
+        service=group.removeprefix(SERVICE_GROUP) if group.startswith(SERVICE_GROUP) else "",
         node=nodes.get(task["containerInstanceArn"], ""),
         ports=frozenset(binding["hostPort"] for binding in bindings if "hostPort" in binding),
+        definition=task.get("taskDefinitionArn", "").rpartition("/")[2],
+        group=group,
+        started_by=task.get("startedBy", ""),
     )
 
 

@@ -12,7 +12,7 @@ from ..errors import LabError, TargetAbsent, Unreachable
 from ..targets.base import Target
 from ..targets.client_errors import client_error
 from ..targets.commands import CommandTarget
-from .endpoints import Endpoint, by_service, endpoints_of, ghosts_and_missing
+from .endpoints import Endpoint, by_service, endpoints_of, ghosts_and_missing, standalone, without
 from .executor import inspect_all
 from .failed_boots import failed_boots
 from .lab_steps import DISCOVERY, discovery_step, poller_for, steps_for
@@ -43,11 +43,13 @@ def collect(lab: Lab, target: CommandTarget) -> dict[str, Any]:
     counts = {spec.name: _counts(spec, poller.seen.get(spec.name)) for spec in lab.services}
     # discovery expects ECS's desired counts, which `scale` may have changed since the config was applied
     scaled = lab.with_counts({name: desired for name, (desired, _) in counts.items()})
-    changes.append(_discovery(discovery_step(scaled, target), catalog, error))
-    endpoints, absent = endpoints_future.result()
+    tasks, absent = endpoints_future.result()
+    one_off = standalone(tasks or ())
+    own = without(catalog, one_off)
+    changes.append(_discovery(discovery_step(scaled, target), own, error))
     alarms = alarms_future.result()
-    endpoints = None if "error" in consul else endpoints
-    services = [_service(spec, counts[spec.name], catalog.get(spec.name, []), endpoints) for spec in lab.services]
+    endpoints = None if "error" in consul or tasks is None else by_service(tasks)
+    services = [_service(spec, counts[spec.name], own.get(spec.name, []), endpoints) for spec in lab.services]
     healthy = all(_exists(change) for change in changes) and all(_is_healthy(service) for service in services)
     return {
         "lab": lab.name,
@@ -65,6 +67,7 @@ def collect(lab: Lab, target: CommandTarget) -> dict[str, Any]:
         "alarms": alarms,
         "steps": [{"name": c.name, "op": c.op, "detail": c.detail} for c in changes],
         "services": services,
+        "tasks": [_task(task, catalog) for task in one_off],
         "failed_boots": failed_future.result(),
         "others": sorted(set(catalog) - {"consul"} - {spec.name for spec in lab.services}),
     }
@@ -143,10 +146,10 @@ def _counts(spec: ServiceSpec, service: Mapping[str, Any] | None) -> tuple[int, 
     return (service["desiredCount"], service["runningCount"]) if service else (desired_count(spec), 0)
 
 
-def _endpoints(lab: Lab, target: Target) -> tuple[Endpoints | None, str]:
-    """The endpoints of each service; None when the target doesn't exist, and why."""
+def _endpoints(lab: Lab, target: Target) -> tuple[list[Endpoint] | None, str]:
+    """The endpoints of all tasks; None when the target doesn't exist, and why."""
     try:
-        return by_service(endpoints_of(target.client("ecs"), lab.name)), ""
+        return endpoints_of(target.client("ecs"), lab.name), ""
     except TargetAbsent as error:
         return None, error.why or error.what
 
@@ -182,6 +185,19 @@ def _service(
         "ghosts": joined[0],
         "missing": joined[1],
         "instances": [_instance(instance) for instance in instances],
+    }
+
+
+def _task(task: Endpoint, catalog: Catalog) -> dict[str, Any]:
+    """One standalone task of the document, with the names under which Consul lists it."""
+    registered = [name for name, instances in catalog.items() if any(task.has(one) for one in instances)]
+    return {
+        "id": task.task,
+        "definition": task.definition,
+        "group": task.group,
+        "started_by": task.started_by,
+        "node": task.node,
+        "registered": sorted(registered),
     }
 
 

@@ -10,8 +10,10 @@ from typing import Any
 from ..consul.catalog import Consul, Instance, Refused
 from ..errors import LabError, StepFailed, TargetAbsent, Unreachable
 from ..targets.base import Target
-from .endpoints import Endpoint, by_service, endpoints_of, ghosts_and_missing
+from .endpoints import Endpoint, by_service, endpoints_of, ghosts_and_missing, standalone, without
 from .step import Actual, BaseStep, Report
+
+Catalog = Mapping[str, Sequence[Instance]]
 
 DISCOVERY = "discovery"
 # the length of one blocking query, in seconds; Ctrl-C takes effect between two of them
@@ -44,7 +46,8 @@ class DiscoveryStep(BaseStep):
     def inspect(self) -> Actual | None:
         try:
             with self._target.consul() as address:
-                return self.judge(address.client().catalog())
+                catalog = address.client().catalog()
+                return self.judge(catalog, self._apart(catalog))
         except TargetAbsent:
             raise
         except LabError as error:
@@ -54,8 +57,12 @@ class DiscoveryStep(BaseStep):
         """The actual state when Consul does not answer."""
         return Actual(self.fingerprint, False, f"{error.what}: {error.why}")
 
-    def judge(self, catalog: Mapping[str, Sequence[Instance]]) -> Actual:
-        """The actual state according to a catalog, as Consul.catalog() returns it."""
+    def judge(self, catalog: Catalog, apart: Sequence[Endpoint] = ()) -> Actual:
+        """The actual state according to a catalog, as Consul.catalog() returns it, without the tasks that are `apart`.
+
+        Those are standalone tasks, which register under the service's name unless their metadata says otherwise.
+        """
+        catalog = without(catalog, apart)
         passing = {name: _passing(catalog.get(name, [])) for name in self._passing}
         return Actual(self.fingerprint, passing == self._passing, _detail(passing, self._passing))
 
@@ -83,6 +90,9 @@ class DiscoveryStep(BaseStep):
             index, catalog = consul.next_catalog(index, min(QUERY_SECONDS, self._target.polling.seconds))
             watch.record(catalog)
             actual = self.judge(catalog)
+            if actual.detail == last:
+                # nothing more is on its way, so ECS is asked whether the surplus is its services' at all
+                actual = self.judge(catalog, self._apart(catalog))
             if actual.ready:
                 return actual.detail
             if actual.detail != last:
@@ -125,12 +135,23 @@ class DiscoveryStep(BaseStep):
             return [str(error)]
         return [f"last log lines of {service}:", *(f"  {line.text}" for line in lines)] if lines else []
 
+    def _apart(self, catalog: Catalog) -> list[Endpoint]:
+        """The standalone tasks; ECS is only asked for them if Consul lists more instances than are desired."""
+        if all(_passing(catalog.get(name, [])) <= count for name, count in self._passing.items()):
+            return []
+        return standalone(self._tasks() or ())
+
     def _endpoints(self) -> Mapping[str, list[Endpoint]] | None:
-        """Each service's endpoints; None if ECS can't be asked, which must not hide what is known already."""
+        """Each service's endpoints; None if ECS can't be asked."""
+        tasks = self._tasks()
+        return None if tasks is None else by_service(tasks)
+
+    def _tasks(self) -> list[Endpoint] | None:
+        """All tasks' endpoints; None if ECS can't be asked, which must not hide what is known already."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            return by_service(endpoints_of(self._target.client("ecs"), self._cluster))
+            return endpoints_of(self._target.client("ecs"), self._cluster)
         except (LabError, BotoCoreError, ClientError):
             return None
 

@@ -192,11 +192,14 @@ class Region:
         }
 
     def _endpoints_of_port(self, port: int) -> list[Endpoint]:
-        """The endpoints of the tasks with a fixed host port, passing ones first, then the newest; or Consul."""
+        """The endpoints of the tasks with a fixed host port, passing ones first, then the newest; or Consul.
+
+        Standalone tasks, as of RunTask, get none of the traffic.
+        """
         if consul := self._consul_ports().get(port):
             return [consul.http_socket]
         with self._ecs.lock:
-            tasks = [task for task in self._ecs.tasks() if task.last_status == RUNNING]
+            tasks = [task for task in self._ecs.tasks() if task.service and task.last_status == RUNNING]
             tasks.sort(key=lambda task: (not task.passing, -task.created_at))
             return [endpoint for task in tasks for endpoint in self._endpoints(task, port)]
 

@@ -276,9 +276,8 @@ class TaskSupervisor:
             log.warning("task %s has not left the catalog yet: %s", self.task.id, error)
 
     def _log(self, state: ContainerState) -> Path:
-        folder = self.lab_dir.service_logs(self.task.service or self.task.task_definition["family"])
         alone = len(self.task.containers) == 1
-        return folder / (f"{self.task.id}.log" if alone else f"{self.task.id}-{state.name}.log")
+        return self.lab_dir.task_log(self.task.log_name, self.task.id, "" if alone else state.name)
 
 
 def _override(task: Task, container: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from ..consul.lab_secrets import LabSecrets, Rotation
 from ..consul.snapshot_file import SnapshotStore
@@ -59,6 +59,20 @@ class Alarm(NamedTuple):
     name: str
     text: str
     since: str
+
+
+class TaskOutput(Protocol):
+    """What one container of a task writes, as far as it hasn't been read yet."""
+
+    @property
+    def late_seconds(self) -> float:
+        """How many seconds after the task has stopped its last lines may still arrive."""
+
+    def read(self) -> list[str]:
+        """The next lines; empty when there are none yet. What one call returns is bounded."""
+
+    def rest(self) -> str:
+        """What the container wrote last without a line break."""
 
 
 def failed(name: str, error: LabError) -> Finding:
@@ -203,6 +217,12 @@ class CommandTarget(Target, Protocol):
 
     def follow(self, service: str, lines: int) -> Iterator[LogLine]:
         """The last log lines of a service, then each new one as it is written; never ends by itself."""
+
+    def task_output(self, task: str, definition: Mapping[str, Any], container: str) -> TaskOutput | None:
+        """What a container of the task with this id writes; None if its task definition logs to where nobody can read.
+
+        `definition` is the task definition as ECS describes it. Does no I/O.
+        """
 
     def execute(self, service: str, argv: Sequence[str], *, task: str | None) -> int:
         """Run a command in a running task, attached to this terminal; returns its exit code.

@@ -178,6 +178,16 @@ def test_ghosts_and_missing_tasks_are_marked(shown: Shown, columns: int) -> None
     assert "task 01234567" in text
 
 
+def test_one_off_tasks_are_shown_apart(shown: Shown) -> None:
+    task = {"id": "0123456789abcdef", "definition": "blue-weather:3", "group": "family:blue-weather", "node": "i-0a1b"}
+    quiet = {**task, "started_by": "ecsconsul", "registered": []}
+    text = shown("status", status(service("weather", 1, 1, instance(1)), tasks=[quiet]))
+    assert words(text)[-1] == ["01234567", "blue-weather:3", "ecsconsul", "i-0a1b", "not", "registered"]
+    loud = {**task, "started_by": "", "registered": ["weather"]}
+    text = shown("status", status(service("weather", 1, 1, instance(1)), tasks=[loud]))
+    assert words(text)[-1] == ["01234567", "blue-weather:3", "i-0a1b", "weather"]
+
+
 def test_service_that_is_not_in_consul(shown: Shown) -> None:
     assert "not in Consul" in shown("status", status(service("weather", 1, 1)))
 

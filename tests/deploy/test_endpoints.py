@@ -9,7 +9,7 @@ import pytest
 from botocore.stub import Stubber
 
 from ecsconsul.consul.catalog import Instance
-from ecsconsul.deploy.endpoints import Endpoint, endpoints_of, ghosts_and_missing
+from ecsconsul.deploy.endpoints import Endpoint, by_service, endpoints_of, ghosts_and_missing, standalone, without
 
 ARN = "arn:aws:ecs:us-east-1:1"
 
@@ -63,7 +63,7 @@ def test_endpoints_of_running_tasks() -> None:
     tasks = [
         task(1),
         task(2, status="PENDING"),
-        task(3, group="family:other"),
+        task(3, group="family:other", startedBy="me", taskDefinitionArn=f"{ARN}:task-definition/blue-weather:2"),
         task(4, containers=[{"name": "worker"}]),
     ]
     with Stubber(ecs) as stub:
@@ -73,7 +73,21 @@ def test_endpoints_of_running_tasks() -> None:
         stub.add_response("describe_container_instances", {"containerInstances": [known]})
         found = endpoints_of(ecs, "blue")
         stub.assert_no_pending_responses()
-    assert found == [endpoint("1", "i-1", 32769), endpoint("4", "i-1")]
+    own = {"weather": [endpoint("1", "i-1", 32769), endpoint("4", "i-1")]}
+    assert by_service(found) == own
+    assert standalone(found) == [Endpoint("3", "", "i-1", frozenset({32771}))]
+    assert [(one.definition, one.group, one.started_by) for one in standalone(found)] == [
+        ("blue-weather:2", "family:other", "me")
+    ]
+
+
+def test_catalog_without_some_tasks() -> None:
+    catalog = {"weather": [instance("a", "i-1", 1), instance("b", "i-1", 2)], "portal": [instance("c", "i-2", 1)]}
+    assert without(catalog, []) == catalog
+    assert without(catalog, [Endpoint("t", "", "i-1", frozenset({2, 3}))]) == {
+        "weather": [instance("a", "i-1", 1)],
+        "portal": [instance("c", "i-2", 1)],
+    }
 
 
 def test_no_cluster_or_task_needs_no_further_request() -> None:

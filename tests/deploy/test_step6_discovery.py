@@ -118,6 +118,29 @@ def test_timeout_lists_ghosts_unregistered_tasks_and_logs(
     }
 
 
+def test_standalone_task_that_is_registered_is_no_surplus(
+    target: FakeTarget, consul: AgentClient, report: RecordingReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, port in (("w1", 80), ("w2", 81), ("w3", 82)):
+        register(consul, name, "weather", port=port)
+    register(consul, "p1", "portal")
+    with target.consul() as address:
+        node = address.client().catalog()["weather"][0].node
+    asked: list[str] = []
+    tasks = [Endpoint("0123456789", "", node, frozenset({82}))]
+    monkeypatch.setattr(step6_discovery, "endpoints_of", lambda ecs, cluster: asked.append(cluster) or tasks)
+    target.clients["ecs"] = None
+    step = DiscoveryStep("blue", PASSING, target, ())
+    assert step.apply(None, report) == "3 of 3 instances passing"
+    actual = step.inspect()
+    assert actual is not None
+    assert actual.ready
+    consul.deregister("w3")
+    asked.clear()
+    assert step.apply(None, report) == "3 of 3 instances passing"
+    assert asked == []
+
+
 def test_steady_catalog_fails_early(
     target: FakeTarget, consul: AgentClient, report: RecordingReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,7 +30,7 @@ from ecsconsul.region.ecs.state import Ecs
 from ecsconsul.region.moto import Moto
 from ecsconsul.region.request_guard import PING_PATH, SERVICE
 from ecsconsul.targets.base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets
-from ecsconsul.targets.commands import Alarm, AmiInfo, Finding, RuntimeInfo, failed
+from ecsconsul.targets.commands import Alarm, AmiInfo, Finding, RuntimeInfo, TaskOutput, failed
 
 REGION = "us-east-1"
 AMIS = dict.fromkeys(("InstanceAmi", "ServerAmi"), "ami-0123456789abcdef0")
@@ -84,6 +84,7 @@ class FakeTarget:
     logs: list[LogLine] = field(default_factory=list)
     raised: list[Alarm] | None = field(default_factory=list)
     unreadable: LabError | None = None
+    outputs_of_tasks: dict[str, TaskOutput] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     clients: dict[str, Any] = field(default_factory=dict)
     blocking: list[LabError] = field(default_factory=list)
@@ -187,6 +188,12 @@ class FakeTarget:
 
     def follow(self, service: str, lines: int) -> Iterator[LogLine]:
         yield from self.logs
+
+    def task_output(self, task: str, definition: Mapping[str, Any], container: str) -> TaskOutput | None:
+        return self.outputs_of_tasks.get(container)
+
+    def execute(self, service: str, argv: Sequence[str], *, task: str | None) -> int:
+        raise LabError("nothing runs here")
 
     def alarms(self) -> list[Alarm] | None:
         return self.raised

@@ -87,6 +87,11 @@ class Task:
     def task_definition_arn(self) -> str:
         return str(self.task_definition["taskDefinitionArn"])
 
+    @property
+    def log_name(self) -> str:
+        """The service among whose logs its output is."""
+        return self.service or log_name(str(self.task_definition["family"]), self.cluster)
+
     def container_name(self, name: str) -> str:
         """The name of a container in Docker, as the ECS agent composes it."""
         definition = self.task_definition
@@ -195,6 +200,11 @@ class CapacityProvider:
     def scales(self) -> bool:
         """Whether the region changes the group's size."""
         return bool(self.managed_scaling["status"] == "ENABLED")
+
+
+def log_name(family: str, cluster: str) -> str:
+    """The service among whose logs a standalone task's output is: the family's, which a lab prefixes with its name."""
+    return family.removeprefix(f"{cluster}-") or family
 
 
 def needed(task_definition: dict[str, Any]) -> tuple[int, int]:

@@ -112,8 +112,12 @@ class LabDir:
         self._change_lock = self.root / "change.lock"
 
     def service_logs(self, service: str) -> Path:
-        """The folder with a log file for each task of a service, or of a family for standalone tasks."""
+        """The folder with a log file for each task of a service."""
         return self.logs / "services" / service
+
+    def task_log(self, service: str, task: str, container: str = "") -> Path:
+        """The log file of a task, or of one of its containers if it has several."""
+        return self.service_logs(service) / (f"{task}-{container}.log" if container else f"{task}.log")
 
     def prepare(self) -> None:
         """Create the directory; one that others can read, from an older version, is made private. Raises LabError."""

@@ -7,7 +7,7 @@ same group, in streams that no task has: consul/ID, ecs-agent/ID and so on (temp
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ...config.aws_settings import LogsSpec
@@ -40,6 +40,44 @@ def configuration(lab: str, region: str, service: str, logs: LogsSpec) -> dict[s
         return {"logDriver": logs.driver, **({"options": dict(logs.options)} if logs.options else {})}
     options = dict(zip(_OURS, (group_of(lab), region, service), strict=True))
     return {"logDriver": AWSLOGS, "options": {**options, **logs.options}}
+
+
+class StreamReader:
+    """What is in a log stream, from its beginning on; the stream may not exist yet."""
+
+    # the agent sends the last lines after the container has exited, and CloudWatch needs a moment to show them
+    late_seconds = 6.0
+
+    def __init__(self, logs: Any, group: str, stream: str) -> None:
+        self._logs = logs
+        self._request: dict[str, Any] = {"logGroupName": group, "logStreamName": stream, "startFromHead": True}
+
+    def read(self) -> list[str]:
+        """The next lines; one answer of CloudWatch, which is limited to 10,000 lines and 1 MB."""
+        try:
+            found = self._logs.get_log_events(**self._request)
+        except self._logs.exceptions.ResourceNotFoundException:
+            return []
+        self._request["nextToken"] = found["nextForwardToken"]
+        return [str(event["message"]).rstrip("\n") for event in found["events"]]
+
+    def rest(self) -> str:
+        """Nothing: each event is a line."""
+        return ""
+
+
+def reader(logs: Any, task: str, definition: Mapping[str, Any], container: str) -> StreamReader | None:
+    """Reads the output of a container of the task with this id; None if it isn't in CloudWatch.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/specify-log-config.html names the streams.
+    """
+    one = next(one for one in definition["containerDefinitions"] if one["name"] == container)
+    configured = one.get("logConfiguration") or {}
+    options = configured.get("options") or {}
+    group, prefix = options.get("awslogs-group"), options.get("awslogs-stream-prefix")
+    if configured.get("logDriver") != AWSLOGS or not group or not prefix:
+        return None
+    return StreamReader(logs, group, f"{prefix}/{container}/{task}")
 
 
 def require_readable(logs: LogsSpec) -> None:

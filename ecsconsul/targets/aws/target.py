@@ -264,6 +264,11 @@ class AwsTarget:
         cloudwatch_logs.require_readable(self._lab.aws.logs)
         return cloudwatch_logs.follow(self.client("logs"), self._lab.name, service, lines)
 
+    def task_output(
+        self, task: str, definition: Mapping[str, Any], container: str
+    ) -> cloudwatch_logs.StreamReader | None:
+        return cloudwatch_logs.reader(self.client("logs"), task, definition, container)
+
     def execute(self, service: str, argv: Sequence[str], *, task: str | None) -> int:
         from ..running_container import running_container
         from .ecs_exec import execute

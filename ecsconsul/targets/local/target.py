@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from ...config.lab import Lab
 from ...errors import LabError, TargetAbsent
 from ...polling import PollingPolicy
-from ...region.runtimes.lab_dir import DOCKER, PROCESSES, AccessKey, LabDir, RegionInfo, RegionSpec
+from ...region.runtimes.lab_dir import PROCESSES, AccessKey, LabDir, RegionInfo, RegionSpec
 from ..base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets
 from ..commands import Alarm, AmiInfo, Finding, RuntimeInfo, findings
-from . import snapshots
+from . import snapshots, tasks
 from .clients import load_ahead, new_client
 from .host_ports import taken_ports
 from .lab_images import LabImages
@@ -24,6 +24,7 @@ from .liveness import why_useless
 if TYPE_CHECKING:
     from ...consul.lab_secrets import LabSecrets, Rotation
     from ...consul.snapshot_file import SnapshotStore
+    from ...region.task_output import TaskLog
     from .runtime_selection import RuntimeSelection
 
 DEFAULT_REGION = "us-east-1"
@@ -356,16 +357,12 @@ class LocalTarget:
 
         return (LogLine(*line) for line in task_logs.follow(self._home, service, lines))
 
-    def execute(self, service: str, argv: Sequence[str], *, task: str | None) -> int:
-        from ...region.runtimes.docker.task_command import run_in_container
-        from ...region.runtimes.processes.task_command import exec_in_process
-        from ..running_container import running_container
+    def task_output(self, task: str, definition: Mapping[str, Any], container: str) -> TaskLog:
+        return tasks.output(self._home, task, definition, container)
 
+    def execute(self, service: str, argv: Sequence[str], *, task: str | None) -> int:
         info = self._running()
-        runtime_id = running_container(self.client("ecs"), self._lab.name, service, task).runtime_id
-        if info.runtime == DOCKER:
-            return run_in_container(info.engine, runtime_id, argv)
-        exec_in_process(int(runtime_id), argv)
+        return tasks.execute(self.client("ecs"), self._lab.name, info, service, argv, task)
 
     # for the commands
 

@@ -109,6 +109,8 @@ def test_groups_are_resized_without_naming_a_launch_template() -> None:
         ("ssm:StartSession", arn("ssm", "document/AWS-StartPortForwardingSession", account=""), {}),
         ("ssm:TerminateSession", arn("ssm", "session/me-1"), {"ssm:resourceTag/aws:ssmmessages:session-id": "AIDAME"}),
         ("ecs:ExecuteCommand", arn("ecs", f"task/{LAB}/1"), {}),
+        ("ecs:RunTask", arn("ecs", f"task-definition/{LAB}-portal:3"), {"ecs:cluster": arn("ecs", f"cluster/{LAB}")}),
+        ("ecs:StopTask", arn("ecs", f"task/{LAB}/1"), {}),
         ("ecs:RegisterTaskDefinition", arn("ecs", f"task-definition/{LAB}-portal:*"), NEW),
         # the family of a lab that an earlier version made
         ("ecs:DeleteTaskDefinitions", arn("ecs", "task-definition/portal:3"), OWN),
@@ -129,6 +131,13 @@ def test_snapshots_of_the_lab_alone_are_read_and_written(action: str) -> None:
         assert not allowed(f"s3:{action}", f"arn:aws:s3:::{other}")
     assert not allowed("s3:DeleteObject", f"arn:aws:s3:::{BUCKET}/{LAB}/x.snap")
     assert not allowed("s3:ListBucket", "arn:aws:s3:::theirs")
+
+
+def test_one_off_tasks_of_other_clusters_are_denied() -> None:
+    definition = arn("ecs", f"task-definition/{LAB}-portal:3")
+    assert not allowed("ecs:RunTask", definition, keys={"ecs:cluster": arn("ecs", "cluster/green")})
+    assert not allowed("ecs:RunTask", arn("ecs", "task-definition/x:1"), keys={"ecs:cluster": arn("ecs", "cluster/x")})
+    assert not allowed("ecs:StopTask", arn("ecs", "task/green/1"))
 
 
 # --- what must not work

@@ -1,0 +1,137 @@
+"""`ecsconsul run`: runs a one-off task of a service, and exits with its exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from ..errors import Interrupted, WrongUsage
+from .common import common_options, find_service, settings
+
+if TYPE_CHECKING:
+    from ..deploy.one_off_task import Ended, OneOffRun, StartedTask
+
+SHELLS = ("sh", "bash", "ash", "dash", "zsh")
+
+
+@click.command("run", context_settings={"allow_interspersed_args": False})
+@click.argument("service")
+@click.argument("words", nargs=-1, metavar="[[--] CMD...]", type=click.UNPROCESSED)
+@click.option("--container", metavar="NAME", help="The container that runs CMD.  [default: the service's main one]")
+@click.option("-e", "--env", "variables", multiple=True, metavar="NAME[=VALUE]", help="Set a variable (repeatable).")
+@click.option("--timeout", default="1h", show_default=True, metavar="DURATION", help="Stop the task after this long.")
+@click.option("-d", "--detach", is_flag=True, help="Don't wait: print the task's ID.")
+@common_options
+def command(
+    service: str, words: tuple[str, ...], container: str | None, variables: tuple[str, ...], timeout: str, detach: bool
+) -> int:
+    """Run a one-off task of a service, such as a migration, and show its output. Exits with the task's exit code.
+
+    Without CMD, the task runs the container's own command. It isn't registered in Consul. Options go before SERVICE.
+    """
+    from ..deploy.one_off_task import OneOff, OneOffRun
+
+    begun = time.monotonic()
+    seconds = _seconds(timeout)
+    argv = words[1:] if words[:1] == ("--",) else words
+    request = OneOff(service, argv, container, dict(map(_variable, variables)))
+    lab = settings().lab(sources=False)
+    find_service(lab, service)
+    target = settings().open_target(lab)
+    run = OneOffRun(lab.name, target)
+    if argv and len(argv) == 1 and argv[0].rpartition("/")[2] in SHELLS:
+        hint = settings().with_options(f"`ecsconsul exec {service} -- {argv[0]}` opens one in a running task")
+        click.echo(f"A one-off task has no terminal, so the shell reads nothing; {hint}", err=True)
+    task = run.start(request)
+    document = {"lab": lab.name, "target": target.name, "service": service, "container": task.container}
+    document |= {"task": task.id, "definition": task.revision}
+    if detach:
+        _show_started(document)
+        return 0
+    silent = "" if task.output else "; its output goes where ecsconsul can't read it"
+    click.echo(f"Task {task.id[:8]} of {task.revision} starts{silent}", err=True)
+    ended = _await(run, task, seconds)
+    _show_ended(document, ended, time.monotonic() - begun)
+    return 1 if ended.exit_code is None else ended.exit_code
+
+
+def _await(run: OneOffRun, task: StartedTask, seconds: float) -> Ended:
+    """Show the task's output until it has stopped. Stops the task if this command is interrupted."""
+    from ..deploy.one_off_task import STOP_TIMEOUT
+
+    with _sigterm_interrupts():
+        try:
+            return run.follow(task, _show, seconds)
+        except (KeyboardInterrupt, BrokenPipeError) as error:
+            run.stop(task, "Stopped by ecsconsul run, which was interrupted")
+            if isinstance(error, BrokenPipeError):
+                raise
+            click.echo(f"Stopping task {task.id[:8]}", err=True)
+            run.follow(task, _show, STOP_TIMEOUT)
+            raise Interrupted from error
+
+
+def _show(line: str) -> None:
+    """Write a line as the task wrote it; to stderr with --output json, whose document has stdout for itself."""
+    click.echo(line, err=settings().output == "json", color=True)
+
+
+def _show_started(document: dict[str, Any]) -> None:
+    if settings().output == "json":
+        settings().view().result({**document, "detached": True})
+    else:
+        click.echo(document["task"])
+
+
+def _show_ended(document: dict[str, Any], ended: Ended, seconds: float) -> None:
+    if settings().output == "json":
+        more = {"detached": False, "exit_code": ended.exit_code, "reason": ended.reason, "seconds": round(seconds, 1)}
+        settings().view().result({**document, **more})
+    elif ended.exit_code != 0:
+        code = "without an exit code" if ended.exit_code is None else f"with {ended.exit_code}"
+        reason = f": {ended.reason}" if ended.reason else ""
+        click.echo(f"Task {document['task'][:8]} exited {code}{reason}", err=True)
+
+
+def _variable(given: str) -> tuple[str, str]:
+    """NAME=VALUE, or NAME alone for the value that this command's own environment has. Raises WrongUsage."""
+    name, equals, value = given.partition("=")
+    if not name:
+        raise WrongUsage(f"{given} isn't a variable", hint="--env NAME=VALUE")
+    if equals:
+        return name, value
+    if name not in os.environ:
+        raise WrongUsage(f"This shell has no variable {name}", hint=f"--env {name}=VALUE, or export it first")
+    return name, os.environ[name]
+
+
+def _seconds(duration: str) -> float:
+    """A duration in seconds. Raises WrongUsage."""
+    import re
+
+    from ..config.scalars import seconds_of
+
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}(ms|s|m|h)", duration):
+        raise WrongUsage(f"--timeout {duration} isn't a duration", hint="a number and ms, s, m or h, such as 90s or 2h")
+    return seconds_of(duration)
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does, so that a cancelled job doesn't leave its task behind."""
+    before: Callable[[int, FrameType | None], Any] | int | None = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
