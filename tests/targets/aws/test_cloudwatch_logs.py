@@ -11,7 +11,7 @@ import pytest
 
 from ecsconsul.config.aws_settings import LogsSpec
 from ecsconsul.errors import LabError
-from ecsconsul.targets.aws.cloudwatch_logs import configuration, follow, last_lines, require_readable
+from ecsconsul.targets.aws.cloudwatch_logs import configuration, follow, last_lines, reader, require_readable
 from ecsconsul.targets.base import LogLine
 
 Account = Callable[[str], Any]
@@ -127,3 +127,31 @@ def test_logs_that_go_elsewhere_cannot_be_read(logs: LogsSpec, why: str) -> None
     with pytest.raises(LabError, match="can't read the tasks' logs") as raised:
         require_readable(logs)
     assert why in raised.value.why
+
+
+def definition(**configured: Any) -> dict[str, Any]:
+    return {"containerDefinitions": [{"name": "proxy"}, {"name": "weather", **configured}]}
+
+
+def test_output_of_one_container_is_read_once(logs: Any, writer: Writer) -> None:
+    configured = definition(logConfiguration=configuration("blue", "us-east-1", "weather", LogsSpec()))
+    found = reader(logs, "1111aaaabbbb", configured, "weather")
+    assert found is not None
+    assert (found.read(), found.read()) == (["one", "two", "three"], [])
+    writer.write("weather", "1111aaaabbbb", "four\n")
+    assert (found.read(), found.read(), found.rest()) == (["four"], [], "")
+    late = reader(logs, "4444aaaabbbb", configured, "weather")
+    assert late is not None
+    assert late.read() == []
+    writer.start("weather", "4444aaaabbbb")
+    writer.write("weather", "4444aaaabbbb", "late")
+    assert late.read() == ["late"]
+
+
+def test_output_that_is_elsewhere_is_not_read(logs: Any) -> None:
+    for configured in (
+        {},
+        {"logConfiguration": {"logDriver": "json-file"}},
+        {"logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-group": "mine"}}},
+    ):
+        assert reader(logs, "1111", definition(**configured), "weather") is None
