@@ -11,9 +11,11 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..observe.wire import STATE_PATH, encode_state, since_and_wait
 from .ecs.api import EcsApi
 from .ecs.request_fields import ApiError
 from .ecs.state import Ecs
+from .ecs_changes import EcsChanges
 from .moto import Moto
 from .request_guard import SERVICE
 
@@ -27,11 +29,15 @@ StartResponse = Callable[..., Any]
 class AwsApi:
     """Calls `instances_changed` after each request that may have launched or terminated EC2 instances."""
 
-    def __init__(self, moto: Moto, ecs: Ecs, instances_changed: Callable[[], None]) -> None:
+    def __init__(
+        self, moto: Moto, ecs: Ecs, instances_changed: Callable[[], None], changes: EcsChanges | None = None
+    ) -> None:
+        """With `changes`, clients of the lab can wait for ECS's next state, which AWS has no call for."""
         self._moto = moto
         self._ecs = ecs
         self._api = EcsApi(ecs)
         self._instances_changed = instances_changed
+        self._changes = changes
         # what moto answers, but accepts too much of
         self._checks = {
             "DeleteCluster": self._require_empty_cluster,
@@ -44,6 +50,9 @@ class AwsApi:
         if target.startswith(_TARGET) and environ[SERVICE] != "ecs":
             why = "Credential should be scoped to correct service: 'ecs'."
             return _fail(start_response, "InvalidSignatureException", why)
+        if self._changes and environ["PATH_INFO"] == STATE_PATH:
+            state, _ = self._changes.state(*since_and_wait(environ["QUERY_STRING"]))
+            return _send(start_response, encode_state(state))
         if target.startswith(_TARGET):
             return self._handle_ecs(target.removeprefix(_TARGET), environ, start_response)
         response = self._forward_to_moto(environ, start_response)
@@ -112,7 +121,10 @@ class AwsApi:
 
 
 def _respond(start_response: StartResponse, content: dict[str, Any], status: str = "200 OK") -> list[bytes]:
-    body = json.dumps(content).encode()
+    return _send(start_response, json.dumps(content).encode(), status)
+
+
+def _send(start_response: StartResponse, body: bytes, status: str = "200 OK") -> list[bytes]:
     headers = [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(body)))]
     start_response(status, headers)
     return [body]

@@ -41,8 +41,9 @@ class ControlLoop:
         self._instances: dict[str, Ec2Instance] = {}
         self._supervisors: dict[str, TaskSupervisor] = {}
         self._closing = threading.Event()
-        # notified after each pass
+        # notified after each pass, which `passes` counts
         self.passed = threading.Condition(ecs.lock)
+        self.passes = 0
         self.on_pass: Callable[[], None] = lambda: None
         self.awaits_capacity: Callable[[Service], bool] = lambda service: False
         self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
@@ -139,6 +140,7 @@ class ControlLoop:
             self._reconcile_tasks()
             self._ecs.forget_old_tasks()
             self.on_pass()
+            self.passes += 1
             self.passed.notify_all()
 
     def _seconds_until_next_start(self) -> float | None:

@@ -24,11 +24,13 @@ from .consul_acl import ConsulAcl
 from .control_loop import ControlLoop
 from .ecs.model import RUNNING, Task, fixed_ports
 from .ecs.state import Ecs
+from .ecs_changes import EcsChanges
 from .instance_lifecycle import InstanceLifecycle
 from .instances import Ec2Instances
 from .managed_scaling import ManagedScaling
 from .moto import Moto
 from .port_forwarder import Endpoint, PortForwarder
+from .recorder import Recorder
 from .replays import UsedSignatures
 from .request_auth import RequestAuth
 from .request_guard import RequestGuard
@@ -73,6 +75,8 @@ class Region:
         )
         self._moto.hold_leaving()
         self._scaling = ManagedScaling(self._ecs, self._control_loop, self._moto, self._lifecycle.reconcile)
+        self._changes = EcsChanges(self._ecs, self._control_loop)
+        recorder = Recorder(self._lab_dir, self._changes, self._consul_address)
         self._control_loop.start()
         self._scaling.start()
         from .api_server import ApiServer, listen
@@ -90,11 +94,15 @@ class Region:
         _on_signal(signal.SIGUSR1, self._get_over_restore)
         _on_signal(signal.SIGUSR2, self._snapshots.wake)
         self._snapshots.start()
+        recorder.start()
         try:
             server.serve_forever(poll_interval=0.1)
         finally:
             server.server_close()
+            # the record ends with what the lab was, before all of it stops
             parts = (
+                recorder,
+                self._changes,
                 self._snapshots,
                 self._scaling,
                 self._control_loop,
@@ -107,7 +115,7 @@ class Region:
 
     def _guard(self, port: int) -> RequestGuard:
         """The AWS API, for requests that are signed with the lab's key."""
-        api = AwsApi(self._moto, self._ecs, self._lifecycle.reconcile)
+        api = AwsApi(self._moto, self._ecs, self._lifecycle.reconcile, self._changes)
         auth = RequestAuth(self._key, self._spec.region, self._moto.serves)
         used = UsedSignatures(since=0 if self._spec.key_is_new else self._started)
         return RequestGuard(api, auth, used, port)

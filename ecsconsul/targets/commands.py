@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from ..consul.lab_secrets import LabSecrets, Rotation
 from ..consul.snapshot_file import SnapshotStore
 from ..errors import LabError
+from ..observe.states import EcsState
 from .base import LogLine, Say, Target
 
 # as AWS counts them
@@ -238,6 +240,20 @@ class CommandTarget(Target, Protocol):
 
     def environment(self) -> Mapping[str, str]:
         """The variables that other AWS and Consul clients need to use this lab. Raises TargetAbsent."""
+
+    def ecs_state(self, since: int, wait: float) -> tuple[EcsState, float]:
+        """ECS's tasks and services, and the seconds until it makes sense to ask again.
+
+        Where that is 0, the answer comes once the state is another than that of version `since`, or after `wait`
+        seconds. Raises LabError.
+        """
+
+    @property
+    def records_itself(self) -> bool:
+        """Whether the lab records its events all the time; where it doesn't, commands do while they observe it."""
+
+    def journals(self) -> list[Path]:
+        """The folders with the record of the lab's events, oldest first; the last is the one to write to."""
 
     def leftovers(self) -> list[str]:
         """What still exists of the lab, one line each."""

@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 DOCKER, PROCESSES = "docker", "processes"
 _REGION_LOG = "region.log"
+_PREVIOUS = "previous"
 
 
 class RegionSpec(msgspec.Struct, frozen=True):
@@ -98,6 +99,8 @@ class LabDir:
         self.root = state_folder() / lab
         self.logs = self.root / "logs"
         self.region_log = self.logs / _REGION_LOG
+        # what happened in the lab, beside the logs and rotated with them
+        self.journal = self.logs
         self.snapshots = self.root / "snapshots"
         self.images = self.root / "images"
         self.environments = self.root / "environments"
@@ -110,6 +113,11 @@ class LabDir:
         self._access_key = self.root / "access-key.json"
         self._region_lock = self.root / "region.lock"
         self._change_lock = self.root / "change.lock"
+
+    @property
+    def journals(self) -> list[Path]:
+        """The folders of the journals of this run and the one before, oldest first."""
+        return [self.logs / _PREVIOUS, self.journal]
 
     def service_logs(self, service: str) -> Path:
         """The folder with a log file for each task of a service."""
@@ -243,7 +251,7 @@ class LabDir:
 
     def rotate_logs(self) -> None:
         """Move the logs of the previous run to logs/previous, and remove older ones."""
-        previous = self.logs / "previous"
+        previous = self.logs / _PREVIOUS
         self.prepare()
         self.logs.mkdir(parents=True, exist_ok=True)
         remove(previous)

@@ -22,6 +22,11 @@ def lock_path(account: str, region: str, lab: str) -> Path:
     return state_folder() / FOLDER / f"{account}-{region}-{lab}.lock"
 
 
+def journal_path(account: str, region: str, lab: str) -> Path:
+    """The folder with what commands on this machine have recorded of the lab's events."""
+    return state_folder() / FOLDER / f"{account}-{region}-{lab}.events"
+
+
 class LocalLock:
     """The lock while it is held. If it isn't released, its file tells the next command of this machine who held it."""
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from ...config.lab import Lab
 from ...consul.lab_secrets import MANAGEMENT, MONITORING, LabSecrets, Rotation
 from ...consul.snapshot_file import SnapshotStore
 from ...errors import LabError
+from ...observe.states import EcsState
 from ...polling import PollingPolicy
 from ..base import ConsulAddress, LogLine, Say, TaskSecrets
 from ..commands import Alarm, AmiInfo, Estimate, Finding, RuntimeInfo
@@ -275,6 +277,21 @@ class AwsTarget:
 
         running = running_container(self.client("ecs"), self._lab.name, service, task)
         return execute(self.client, self._lab.name, running, argv, self._session.profile or "")
+
+    # what happens
+
+    # nothing in the account does
+    records_itself = False
+
+    def ecs_state(self, since: int, wait: float) -> tuple[EcsState, float]:
+        from .ecs_state import ecs_state
+
+        return ecs_state(self.client("ecs"), self._lab.name, since)
+
+    def journals(self) -> list[Path]:
+        from .lock import journal_path
+
+        return [journal_path(self._session.identity().account, self.region, self._lab.name)]
 
     # for the commands
 

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...config.lab import Lab
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ...consul.lab_secrets import LabSecrets, Rotation
     from ...consul.snapshot_file import SnapshotStore
     from ...region.task_output import TaskLog
+    from ...observe.states import EcsState
     from .runtime_selection import RuntimeSelection
 
 DEFAULT_REGION = "us-east-1"
@@ -363,6 +365,19 @@ class LocalTarget:
     def execute(self, service: str, argv: Sequence[str], *, task: str | None) -> int:
         info = self._running()
         return tasks.execute(self.client("ecs"), self._lab.name, info, service, argv, task)
+
+    # what happens
+
+    records_itself = True
+
+    def ecs_state(self, since: int, wait: float) -> tuple[EcsState, float]:
+        from .region_state import region_state
+
+        info = self._running()
+        return region_state(info.endpoint, info.region, self._access_key(), since, wait), 0.0
+
+    def journals(self) -> list[Path]:
+        return self._home.journals
 
     # for the commands
 
