@@ -202,6 +202,24 @@ class View:
             shown = ", ".join(others[:10]) + (f" and {len(others) - 10} more" if len(others) > 10 else "")
             self._out.print(Text(f"Also in Consul: {shown}", "dim"))
 
+    @_table_or_json
+    def past_status(self, document: Json) -> None:
+        """Shows the endpoints of a past moment; the critical ones weren't in the answers of Consul's DNS."""
+        self._out.print(Text.assemble((document["lab"], "bold"), f" ({document['target']}) at {document['at']}"))
+        if "error" in document["consul"]:
+            self._out.print(Text(f"Consul did not answer then: {document['consul']['error']}", "bold red"))
+        table = _table("service", "answered", "endpoint", "node", "health", whole=("endpoint", "node"))
+        for service in document["services"]:
+            lead = [service["name"], f"{service['answered']}/{len(service['instances'])}"]
+            rows = [
+                (f"{one['address']}:{one['port']}", one["node"], Text(one["status"], HEALTH[one["status"]]))
+                for one in service["instances"]
+            ]
+            for row in rows or [()]:
+                table.add_row(*lead, *row)
+                lead = ["", ""]
+        self._out.print(table)
+
 
 def _heading(document: Json) -> Text:
     healthy = document["healthy"]

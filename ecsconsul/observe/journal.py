@@ -143,7 +143,9 @@ class Journal:
         except OSError as error:
             log.error("the record of events is not rotated: %s", error)
             return
-        fcntl.flock(file, fcntl.LOCK_EX)
+        # should another journal have been faster, both append whole lines
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._file.close()
         self._file = file
         self._write([self._checkpoint(snapshot)])

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from .differences import diff
 from .sources import ConsulSource, EcsSource, Observed
-from .states import Event, Snapshot, Source, diff
+from .states import Event, Snapshot, Source
 
 if TYPE_CHECKING:
     from .journal import Journal

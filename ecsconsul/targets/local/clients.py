@@ -1,11 +1,13 @@
-"""Creates the local target's boto3 clients."""
+"""Creates the local target's boto3 clients, and says where its Consul is."""
 
 from __future__ import annotations
 
 import functools
 from typing import Any
 
-from ...region.runtimes.lab_dir import AccessKey
+from ...errors import TargetAbsent
+from ...region.runtimes.lab_dir import AccessKey, RegionInfo
+from ..base import ConsulAddress
 
 _USED_BY_STEPS = ("ecs", "cloudformation")
 
@@ -44,3 +46,12 @@ def _session() -> Any:
     # AWS_PROFILE is about accounts: one that doesn't exist must not keep the local lab from working
     own = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
     return boto3.Session(botocore_session=own)
+
+
+def consul_of(info: RegionInfo) -> ConsulAddress:
+    """Where the Consul of a region listens. Raises TargetAbsent."""
+    if not info.consul_http:
+        raise TargetAbsent(f"The lab {info.lab} has no Consul yet", hint="`ecsconsul up` creates it")
+    http_host, _, http_port = info.consul_http.rpartition(":")
+    dns_host, _, dns_port = info.consul_dns.rpartition(":")
+    return ConsulAddress(http_host, int(http_port), dns_host, int(dns_port))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...region.runtimes.lab_dir import RegionInfo
+from ...region.runtimes.lab_dir import LabDir, RegionInfo
 
 PING_TIMEOUT = 5.0
 
@@ -34,3 +34,13 @@ def why_silent(info: RegionInfo) -> str:
     finally:
         connection.close()
     return ""
+
+
+def why_closed(info: RegionInfo, lab_dir: LabDir) -> str:
+    """Why nobody can get into a region that runs; empty when its secrets are at hand."""
+    key = lab_dir.access_key()
+    if key is None:
+        return "it has no access key"
+    if info.key_id not in ("", key.id):
+        return "its access key is not the one that its region was started with"
+    return "" if lab_dir.has_consul_secrets() else "the secrets of its Consul are missing or damaged"

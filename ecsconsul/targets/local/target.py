@@ -17,10 +17,10 @@ from ...region.runtimes.lab_dir import PROCESSES, AccessKey, LabDir, RegionInfo,
 from ..base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets
 from ..commands import Alarm, AmiInfo, Finding, RuntimeInfo, findings
 from . import snapshots, tasks
-from .clients import load_ahead, new_client
+from .clients import consul_of, load_ahead, new_client
 from .host_ports import taken_ports
 from .lab_images import LabImages
-from .liveness import why_useless
+from .liveness import why_closed, why_useless
 
 if TYPE_CHECKING:
     from ...consul.lab_secrets import LabSecrets, Rotation
@@ -41,6 +41,7 @@ class LocalTarget:
     polling = PollingPolicy(delay=0.05, attempts=1200)
     # each ECS instance has a Registrator inside the region
     system_services = ()
+    records_itself = True
     template_parts: tuple[str, ...] = ()
 
     def __init__(self, lab: Lab, *, region: str | None = None, runtime: str | None = None) -> None:
@@ -271,16 +272,7 @@ class LocalTarget:
     def _why_absent(self, info: RegionInfo | None) -> str:
         if info is None:
             return "it has no region"
-        return why_useless(info, self._requested_runtime) or self._why_closed(info)
-
-    def _why_closed(self, info: RegionInfo) -> str:
-        """Why nobody can get into a region that runs; empty when its secrets are at hand."""
-        key = self._home.access_key()
-        if key is None:
-            return "it has no access key"
-        if info.key_id not in ("", key.id):
-            return "its access key is not the one that its region was started with"
-        return "" if self._home.has_consul_secrets() else "the secrets of its Consul are missing or damaged"
+        return why_useless(info, self._requested_runtime) or why_closed(info, self._home)
 
     def _access_key(self) -> AccessKey:
         """The key that signs requests to the region. Raises TargetAbsent."""
@@ -297,11 +289,7 @@ class LocalTarget:
         info = self._info() or self._running()
         if not info.runs(self._requested_runtime):
             info = self._running()
-        if not info.consul_http:
-            raise TargetAbsent(f"The lab {self._lab.name} has no Consul yet", hint="`ecsconsul up` creates it")
-        http_host, _, http_port = info.consul_http.rpartition(":")
-        dns_host, _, dns_port = info.consul_dns.rpartition(":")
-        yield ConsulAddress(http_host, int(http_port), dns_host, int(dns_port))
+        yield consul_of(info)
 
     def consul_secrets(self) -> LabSecrets:
         self._running()
@@ -367,8 +355,6 @@ class LocalTarget:
         return tasks.execute(self.client("ecs"), self._lab.name, info, service, argv, task)
 
     # what happens
-
-    records_itself = True
 
     def ecs_state(self, since: int, wait: float) -> tuple[EcsState, float]:
         from .region_state import region_state

@@ -1,0 +1,130 @@
+"""`ecsconsul events`: shows what has happened in the lab, and what happens, in ECS, its containers and Consul."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+from .common import common_options, settings
+from .moments import DURATION_OR_TIME, Moment
+from .printable import printable
+
+if TYPE_CHECKING:
+    from ..observe.states import Event
+
+COMPLETE_SECONDS = 30.0
+# between the first and the last source's first answer
+OVERLAP_SECONDS = 5.0
+# while following, only Ctrl-C ends the command
+TURN_SECONDS = 1.0
+
+
+@click.command("events")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing events as they happen.")
+@click.option(
+    "--since", type=Moment(), default="1h", show_default=True, metavar=DURATION_OR_TIME, help="Recorded since then."
+)
+@click.option("--service", metavar="SERVICE", help="Only events of this service.")
+@common_options
+def command(follow: bool, since: float, service: str | None) -> None:
+    """Show the changes of ECS's tasks, their containers and Consul's catalog that were recorded; --follow goes on."""
+    from ..observe.journal import Journal, read
+    from ..observe.observation import Observation
+
+    lab = settings().lab(sources=False)
+    target = settings().open_target(lab)
+    folders = target.journals()
+    show = _Printer(service)
+    if not follow:
+        show.recorded(record.event for record in read(folders) if record.event and record.event.time >= since)
+        return
+    journal = None if target.records_itself else Journal(folders[-1])
+    if journal and not journal.open():
+        # another command of this machine records already
+        journal = None
+    with Observation(target, journal=journal) as seen:
+        seen.wait_until_complete(COMPLETE_SECONDS)
+        # what is recorded from now on comes live
+        begun = time.time()
+        records = (record for record in read(folders) if record.at <= begun)
+        recorded = [record.event for record in records if record.event and record.event.time >= since]
+        show.each(recorded)
+        # one that came just now may have been recorded and seen
+        known = {_identity(event) for event in recorded if event.time > begun - OVERLAP_SECONDS}
+        for source, why in seen.snapshot().lost.items():
+            click.echo(f"{source} does not answer: {why}", err=True)
+        while True:
+            show.each(
+                event
+                for event in seen.events(TURN_SECONDS)
+                if event.time > since and (event.time > begun or _identity(event) not in known)
+            )
+
+
+def _identity(event: Event) -> tuple[str, ...]:
+    """What two observers of one event agree on."""
+    text = event.text if event.kind == "service-event" else ""
+    return event.kind, event.service, event.task, event.instance, event.node, text
+
+
+class _Printer:
+    """Prints events for humans or, with --output json, as documents."""
+
+    def __init__(self, service: str | None) -> None:
+        self._service = service
+        self._as_json = settings().output == "json"
+
+    def recorded(self, events: Iterable[Event]) -> None:
+        """All of them in one document, or the table."""
+        found = [event for event in events if self._wants(event)]
+        if self._as_json:
+            settings().view().result({"events": [document(event) for event in found]})
+            return
+        self.each(found)
+        if not found:
+            click.echo("No events are recorded for that time. `ecsconsul events --follow` shows new ones.", err=True)
+
+    def each(self, events: Iterable[Event]) -> None:
+        """One line for each, since the stream doesn't end."""
+        for event in filter(self._wants, events):
+            if self._as_json:
+                click.echo(json.dumps(document(event)))
+            else:
+                click.echo(line(event), color=False if settings().colourless else None)
+
+    def _wants(self, event: Event) -> bool:
+        return self._service in (None, event.service)
+
+
+COLOURS = {
+    "instance-entered": "green", "instance-left": "yellow", "task-stopped": "yellow", "source-lost": "red",
+    "source-back": "green", "leader-changed": "magenta", "member-joined": "magenta", "member-left": "magenta",
+    "member-changed": "magenta",
+}  # fmt: skip
+
+
+def line(event: Event) -> str:
+    """An event as a line: its local time, and what happened."""
+    when = time.strftime("%H:%M:%S", time.localtime(event.time)) + f".{int(event.time % 1 * 1000):03d}"
+    return f"{click.style(when, dim=True)} {click.style(printable(event.text), fg=COLOURS.get(event.kind))}"
+
+
+def document(event: Event) -> dict[str, object]:
+    """An event as a JSON document (docs/cli.md)."""
+    from .moments import iso
+
+    endpoint = event.endpoint
+    return {
+        "time": iso(event.time),
+        "kind": event.kind,
+        "service": event.service,
+        "task": event.task,
+        "instance": event.instance,
+        "node": event.node,
+        "text": event.text,
+        "endpoint": endpoint and {"address": endpoint.address, "port": endpoint.port, "status": endpoint.status},
+    }

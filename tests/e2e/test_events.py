@@ -1,0 +1,60 @@
+"""What changes in a running lab is seen, recorded, and can be asked for afterwards."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from datetime import datetime, timezone
+
+from tests.e2e.lab import TIMEOUT, Json, Lab, interrupted
+
+
+def documents(process: subprocess.Popen[str]) -> Iterator[Json]:
+    """The documents that a command prints, as they come."""
+    assert process.stdout
+    for line in process.stdout:
+        yield json.loads(line)
+
+
+def test_events_of_a_task_are_followed_and_recorded(lab: Lab) -> None:
+    """From its start to its end, joined from ECS and Consul; and `status --at` knows both moments."""
+    with lab.started("events", "--follow", "--since", "0s", "--service", "weather", "--output", "json") as following:
+        # what happens before the command follows comes from the record
+        stream = documents(following)
+        lab.ok("scale", "weather=2", timeout=TIMEOUT)
+        seen: list[Json] = []
+        for event in stream:
+            seen.append(event)
+            if event["kind"] == "instance-entered":
+                break
+        both = datetime.now(timezone.utc).isoformat()
+        lab.ok("scale", "weather=1", timeout=TIMEOUT)
+        for event in stream:
+            seen.append(event)
+            if event["kind"] == "task-stopped":
+                break
+        interrupted(following)
+    kinds = [event["kind"] for event in seen]
+    in_order = ["task-running", "instance-entered", "task-stopping", "instance-left", "task-stopped"]
+    assert [kind for kind in kinds if kind in in_order] == in_order
+    [entered] = [event for event in seen if event["kind"] == "instance-entered"]
+    at = f"{entered['endpoint']['address']}:{entered['endpoint']['port']}"
+    assert f"entered Consul at {at}, " in entered["text"]
+    assert "ms after its task started" in entered["text"]
+    assert entered["task"] == next(event["task"] for event in seen if event["kind"] == "task-running")
+
+    recorded = lab.ok("events", "--since", "10m", "--service", "weather", "--output", "json").document["events"]
+    of_task = [event["kind"] for event in recorded if event["task"] == entered["task"]]
+    assert [kind for kind in of_task if kind in in_order] == in_order
+    then = lab.ok("status", "--at", both, "--output", "json").document
+    [weather] = [one for one in then["services"] if one["name"] == "weather"]
+    assert at in [f"{one['address']}:{one['port']}" for one in weather["instances"]]
+    assert len(lab.endpoints("weather")) == 1
+
+
+def test_status_of_a_time_before_the_record_is_refused(lab: Lab) -> None:
+    result = lab.run("status", "--at", "2001-01-01T00:00:00")
+    assert result.code == 1
+    assert "Nothing was recorded at 2001-01-01 00:00:00" in result.err
+    assert "the record begins at" in result.err
