@@ -24,7 +24,9 @@ CONFIG = "config.yaml"
 RUNTIME_VARIABLE = "ECSCONSUL_RUNTIME"
 REGISTRATOR = "registrator"
 # an ecsconsul command within a text, and what follows its verb
-_VERBS = "doctor|plan|up|status|dig|logs|scale|rotate|exec|run|open|env|down|snapshot (?:save|list|restore)"
+_VERBS = (
+    "doctor|plan|up|status|dig|events|why|top|logs|scale|rotate|exec|run|open|env|down|snapshot (?:save|list|restore)"
+)
 _COMMAND = rf"\becsconsul ({_VERBS})\b(?=([^`|\n]*))"
 _TAKE_RUNTIME = ("doctor", "plan", "up")
 # they log the bodies of requests and responses, and headers with session tokens

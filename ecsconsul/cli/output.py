@@ -211,7 +211,7 @@ class View:
         table = _table("service", "answered", "endpoint", "node", "health", whole=("endpoint", "node"))
         for service in document["services"]:
             lead = [service["name"], f"{service['answered']}/{len(service['instances'])}"]
-            rows = [
+            rows: list[tuple[str | Text, ...]] = [
                 (f"{one['address']}:{one['port']}", one["node"], Text(one["status"], HEALTH[one["status"]]))
                 for one in service["instances"]
             ]

@@ -25,8 +25,8 @@ from .liveness import why_closed, why_useless
 if TYPE_CHECKING:
     from ...consul.lab_secrets import LabSecrets, Rotation
     from ...consul.snapshot_file import SnapshotStore
-    from ...region.task_output import TaskLog
     from ...observe.states import EcsState
+    from ...region.task_output import TaskLog
     from .runtime_selection import RuntimeSelection
 
 DEFAULT_REGION = "us-east-1"
