@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..observe.states import Event
 
 COMPLETE_SECONDS = 30.0
-# between the first and the last source's first answer
+# two observers see one event at times that differ by less
 OVERLAP_SECONDS = 5.0
 # while following, only Ctrl-C ends the command
 TURN_SECONDS = 1.0
@@ -61,7 +61,7 @@ def command(follow: bool, since: float, service: str | None) -> None:
             show.each(
                 event
                 for event in seen.events(TURN_SECONDS)
-                if event.time > since and (event.time > begun or _identity(event) not in known)
+                if event.time > since and (event.time > begun + OVERLAP_SECONDS or _identity(event) not in known)
             )
 
 

@@ -24,6 +24,10 @@ def kinds_of(task: str, events: list[Json]) -> list[str]:
     return [event["kind"] for event in events if event["task"] == task and event["kind"] in IN_ORDER]
 
 
+def is_passing(event: Json) -> bool:
+    return bool(event["endpoint"]["status"] == "passing")
+
+
 def test_events_of_a_task_are_followed_and_recorded(lab: Lab) -> None:
     """From its start to its end, joined from ECS and Consul; and `status --at` knows both moments."""
     with lab.started("events", "--follow", "--since", "0s", "--service", "weather", "--output", "json") as following:
@@ -33,7 +37,7 @@ def test_events_of_a_task_are_followed_and_recorded(lab: Lab) -> None:
         seen: list[Json] = []
         for event in stream:
             seen.append(event)
-            if event["kind"] == "instance-entered":
+            if event["kind"] in ("instance-entered", "instance-changed") and is_passing(event):
                 break
         both = datetime.now(timezone.utc).isoformat()
         lab.ok("scale", "weather=1", timeout=TIMEOUT)
@@ -44,11 +48,11 @@ def test_events_of_a_task_are_followed_and_recorded(lab: Lab) -> None:
         interrupted(following)
     # each source's events come in order, and those of one moment from two sources may not
     seen.sort(key=lambda event: str(event["time"]))
-    [entered] = [event for event in seen if event["kind"] == "instance-entered"]
+    entered = next(event for event in seen if event["kind"] == "instance-entered")
     at = f"{entered['endpoint']['address']}:{entered['endpoint']['port']}"
     assert f"entered Consul at {at}" in entered["text"]
     assert "ms after its task started" in entered["text"]
-    assert kinds_of(entered["task"], seen)[:2] == ["task-running", "instance-entered"]
+    assert kinds_of(entered["task"], seen)[:2] == ["task-running", "instance-entered"], seen
     gone = next(event["task"] for event in seen if event["kind"] == "task-stopped")
     assert kinds_of(gone, seen)[-3:] == ["task-stopping", "instance-left", "task-stopped"]
 
