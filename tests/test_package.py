@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
 from pathlib import Path
 
+import click
 import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+from ecsconsul.cli.app import VERBS, cli
 
 ROOT = Path(__file__).resolve().parents[1]
 SETUP = configparser.ConfigParser()
@@ -65,6 +68,23 @@ def test_policies_are_in_the_wheel() -> None:
 def test_the_vendors_key_is_in_the_wheel() -> None:
     pattern = SETUP["options.package_data"]["ecsconsul.consul"]
     assert [path.name for path in (ROOT / "ecsconsul" / "consul").glob(pattern)] == ["hashicorp.asc"]
+
+
+PAGES = ROOT / "docs" / "man"
+
+
+def test_every_verb_has_its_manual_page_with_every_option() -> None:
+    """`python docs/man/make.py` writes them."""
+    top = click.Context(cli)
+    for name in VERBS:
+        command = cli.get_command(top, name)
+        page = (PAGES / f"ecsconsul-{name}.1").read_text().replace("\\", "")
+        assert command is not None
+        options = [one for parameter in command.params for one in parameter.opts if one.startswith("--")]
+        assert [option for option in options if option not in page] == [], name
+        assert name in (PAGES / "ecsconsul.1").read_text()
+    pattern = SETUP["options.data_files"]["share/man/man1"].strip()
+    assert {path.name for path in ROOT.glob(pattern)} == {path.name for path in PAGES.glob("*.1")}
 
 
 def requirements_of(text: str) -> list[str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from .. import __version__
 from .common import Settings, common_options
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # here and not in the verbs' modules, so that `ecsconsul --help` imports none of them
 VERBS = {
@@ -28,6 +31,7 @@ VERBS = {
     "env": "Print the environment variables that connect other AWS and Consul clients to the lab.",
     "rotate": "Replace Consul's tokens and its gossip key, and revoke the old ones.",
     "snapshot": "Save, list and restore snapshots of Consul's data.",
+    "completion": "Print what makes bash, zsh or fish complete commands, options, services and tasks.",
     "registrator": "Register this machine's running containers in a Consul agent.",
     "down": "Remove everything, then check that nothing is left.",
 }
@@ -52,10 +56,17 @@ class Verbs(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The verbs, without importing their modules, and the options."""
+        from click.shell_completion import CompletionItem
+
+        verbs = [CompletionItem(name, help=text) for name, text in VERBS.items() if name.startswith(incomplete)]
+        return verbs + click.Command.shell_complete(self, ctx, incomplete)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in VERBS:
+        if args and not args[0].startswith("-") and args[0] not in VERBS and not ctx.resilient_parsing:
             from difflib import get_close_matches
 
             close = get_close_matches(args[0], VERBS, n=1)

@@ -87,7 +87,12 @@ class Settings:
         """Shows results and progress."""
         from .output import View
 
-        return View(as_json=self.output == "json", no_color=self.colourless, with_options=self.with_options)
+        forms = {"as_json": self.as_json, "as_lines": self.output == "jsonl"}
+        return View(**forms, no_color=self.colourless, with_options=self.with_options)
+
+    @property
+    def as_json(self) -> bool:
+        return self.output != "table"
 
     @property
     def colourless(self) -> bool:
@@ -140,14 +145,22 @@ def check_has_tasks(lab: Lab, target: CommandTarget, name: str) -> None:
 
 
 def _no_service(lab: Lab, name: str, system: tuple[str, ...]) -> WrongUsage:
+    from difflib import get_close_matches
+
     from ..errors import WrongUsage
 
-    known = ", ".join([*(service.name for service in lab.services), *system])
-    return WrongUsage(f"The lab has no service {name}", where=f"lab {lab.name}", hint=f"it has: {known}")
+    known = [*(service.name for service in lab.services), *system]
+    close = get_close_matches(name, known, n=1)
+    hint = f"it has: {', '.join(known)}" + (f"; did you mean {close[0]}?" if close else "")
+    return WrongUsage(f"The lab has no service {name}", where=f"lab {lab.name}", hint=hint)
 
 
 def _warn(text: str) -> None:
+    from .annotations import wanted, warn
+
     click.echo(f"Warning: {text}", err=True)
+    if wanted():
+        warn(text)
 
 
 def _store(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -184,7 +197,7 @@ _OPTIONS = (
         help="Config file.  [default: config.yaml in this folder, or the built-in lab]",
     ),
     click.option("--target", type=click.Choice(["local", "aws"]), help="Where the lab runs.  [default: from config]"),
-    click.option("--output", type=click.Choice(["table", "json"]), help="Output format.  [default: table]"),
+    click.option("--output", type=click.Choice(["table", "json", "jsonl"]), help="Output format.  [default: table]"),
     click.option("--profile", metavar="NAME", help="AWS profile."),
     click.option("--region", metavar="NAME", help="AWS region."),
     click.option("--debug", is_flag=True, help="Show tracebacks, and log requests."),

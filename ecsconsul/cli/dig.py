@@ -9,6 +9,7 @@ import click
 from ..consul import RECORD_TYPES
 from ..errors import LabError, NameNotFound, WrongUsage
 from .common import common_options, settings
+from .complete import services
 
 if TYPE_CHECKING:
     from ..consul.dns import Answer
@@ -18,7 +19,7 @@ DNS_PORT = 53
 
 
 @click.command("dig")
-@click.argument("words", nargs=-1, required=True, metavar="NAME [@SERVER]")
+@click.argument("words", nargs=-1, required=True, metavar="NAME [@SERVER]", shell_complete=services)
 @click.option(
     "-t",
     "--type",
@@ -71,7 +72,7 @@ def _name_and_server(words: tuple[str, ...]) -> tuple[str, str | None]:
 
 
 def _print(answer: Answer, short: bool) -> None:
-    if settings().output == "json":
+    if settings().as_json:
         from json import dumps
 
         click.echo(dumps(answer.to_json(), indent=2))

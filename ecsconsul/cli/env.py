@@ -24,7 +24,7 @@ def command() -> None:
     """Print `export NAME=value ...` for other clients: eval "$(ecsconsul env)"."""
     target = settings().open_target(settings().lab(sources=False))
     found = dict(target.environment())
-    if settings().output == "json":
+    if settings().as_json:
         settings().view().result(found)
         return
     if "CONSUL_HTTP_ADDR" not in found:

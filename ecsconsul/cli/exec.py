@@ -6,12 +6,15 @@ import click
 
 from ..errors import WrongUsage
 from .common import check_has_tasks, common_options, settings
+from .complete import services, tasks
 
 
 @click.command("exec", context_settings={"allow_interspersed_args": False})
-@click.argument("service")
+@click.argument("service", shell_complete=services)
 @click.argument("words", nargs=-1, required=True, metavar="[--] CMD...", type=click.UNPROCESSED)
-@click.option("--task", metavar="ID", help="The task whose ID starts like this.  [default: the newest]")
+@click.option(
+    "--task", metavar="ID", shell_complete=tasks, help="The task whose ID starts like this.  [default: the newest]"
+)
 @common_options
 def command(service: str, words: tuple[str, ...], task: str | None) -> int:
     """Run a command in a running task of a service, attached to this terminal. Exits with the command's exit code."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -35,7 +36,20 @@ def render(error: BaseException, given: Settings) -> int:
         return ExitCode.FAILED
     known = error if isinstance(error, LabError) else _translate(error)
     _print_block(known, given)
+    _tell_programs(known, given)
     return known.exit_code
+
+
+def _tell_programs(error: LabError, given: Settings) -> None:
+    from .annotations import annotate, wanted
+
+    if wanted():
+        annotate(error)
+    if given.output == "jsonl":
+        from .json_lines import emit_error
+
+        with contextlib.suppress(BrokenPipeError):
+            emit_error(error)
 
 
 def _translate(error: BaseException) -> LabError:

@@ -30,7 +30,7 @@ def command() -> None:
             where=str(path),
             hint="remove it, or write another one with `ecsconsul init -c other.yaml`",
         ) from error
-    if settings().output == "json":
+    if settings().as_json:
         settings().view().result({"config": str(path)})
     else:
         click.echo(settings().with_options(f"Wrote {path}. Edit it, then run: ecsconsul up"))

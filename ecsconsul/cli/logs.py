@@ -24,7 +24,7 @@ def command(service: str, lines: int, follow: bool) -> None:
     lab = settings().lab(sources=False)
     target = settings().open_target(lab)
     check_has_tasks(lab, target, service)
-    as_json = settings().output == "json"
+    as_json = settings().as_json
     if follow:
         show = _print_json if as_json else _print
         show(target.follow(service, lines))

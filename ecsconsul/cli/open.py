@@ -21,7 +21,7 @@ def command() -> None:
     url = target.portal_url()
     if url is None:
         raise _no_portal(lab.name, lab.portal.name if lab.portal else None)
-    if settings().output == "json":
+    if settings().as_json:
         settings().view().result({"portal": url, "opened": _open(url)})
     else:
         click.echo(url)

@@ -12,12 +12,14 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from .estimate import show
+from .json_lines import JsonLines, emit
 from .printable import printable
 from .progress import MARKS, NAME_WIDTH, STYLES, Progress
 from .resource_changes import in_words
@@ -47,7 +49,8 @@ def _table_or_json(method: Callable[[View, Json], None]) -> Callable[[View, Json
         if self.as_json:
             self.result(document)
         else:
-            method(self, printable(document))
+            with self.paged():
+                method(self, printable(document))
 
     return shown
 
@@ -55,9 +58,12 @@ def _table_or_json(method: Callable[[View, Json], None]) -> Callable[[View, Json
 class View:
     """Writes to both streams. With JSON, stdout gets only the document."""
 
-    def __init__(self, *, as_json: bool, no_color: bool, with_options: Callable[[str], str] = str) -> None:
-        """`with_options` adds this call's options to the commands in a text."""
+    def __init__(
+        self, *, as_json: bool, as_lines: bool = False, no_color: bool, with_options: Callable[[str], str] = str
+    ) -> None:
+        """`as_lines` makes progress JSON too; `with_options` adds this call's options to the commands in a text."""
         self.as_json = as_json
+        self._as_lines = as_lines
         self._with_options = with_options
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
         # the texts come from services and servers, so nothing in them is markup
@@ -67,13 +73,35 @@ class View:
 
     def result(self, document: Json) -> None:
         """Prints a JSON document."""
+        if self._as_lines:
+            emit("result", result=document)
+            return
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
         # raises BrokenPipeError here instead of when the interpreter exits
         sys.stdout.flush()
 
     @contextmanager
-    def progress(self) -> Iterator[Progress]:
-        """An observer that shows progress on stderr."""
+    def paged(self) -> Iterator[None]:
+        """Shows what is printed meanwhile in a pager if a terminal is too short for it."""
+        if not self._out.is_terminal:
+            yield
+            return
+        with self._out.capture() as capture:
+            yield
+        text = capture.get()
+        if text.count("\n") < self._out.height:
+            click.echo(text, nl=False, color=True)
+            return
+        # as git does: keep the colours, stay on the screen
+        os.environ.setdefault("LESS", "-FRX")
+        click.echo_via_pager(text, color=True)
+
+    @contextmanager
+    def progress(self) -> Iterator[Progress | JsonLines]:
+        """An observer that shows progress on stderr, or as lines of JSON on stdout."""
+        if self._as_lines:
+            yield JsonLines()
+            return
         live = self._err.is_terminal and sys.stdout.isatty()
         progress = Progress(self._err, live=live)
         if not live:
@@ -116,7 +144,9 @@ class View:
         """Sums up `up`, and shows the portal's URL and the next commands."""
         self._out.print(_took(document))
         if document["portal"]:
-            self._out.print(Text.assemble("Portal  ", (document["portal"], "bold cyan underline")))
+            self._out.print(
+                Text.assemble("Portal  ", (document["portal"], f"bold cyan underline link {document['portal']}"))
+            )
         name = next((s["name"].partition("/")[2] for s in document["steps"] if s["name"].startswith("services/")), "")
         verbs = ("status", *([f"dig {name}"] if name else []), "down")
         commands = [self._with_options(f"ecsconsul {verb}").replace("ecsconsul", _program(), 1) for verb in verbs]

@@ -11,10 +11,11 @@ from ..config.scalars import MAX_TASKS
 from ..errors import WrongUsage
 from .changes import document
 from .common import common_options, find_service, settings
+from .complete import counts
 
 
 @click.command("scale")
-@click.argument("requests", nargs=-1, required=True, metavar="SERVICE=N...")
+@click.argument("requests", nargs=-1, required=True, metavar="SERVICE=N...", shell_complete=counts)
 @common_options
 def command(requests: tuple[str, ...]) -> None:
     """Set a service's number of tasks, and wait until Consul sees them. Doesn't change the config."""

@@ -24,6 +24,13 @@ def client_error() -> type[Exception]:
     return ClientError  # type: ignore[no-any-return]
 
 
+def any_client_error() -> tuple[type[Exception], ...]:
+    """Everything that boto3's clients raise, also when there is no answer; evaluated like client_error."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return BotoCoreError, ClientError
+
+
 def error_code(error: Exception) -> str:
     """AWS's error code; empty for any other exception."""
     response = getattr(error, "response", None) or {}

@@ -398,12 +398,20 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*[34][0-9][0-9;]*m")
 REDRAWN = re.compile(r"\x1b\[[0-9]*[AKJ]|\x1b\[\?25l")
 
 
-def run(*arguments: str, stdout_is_terminal: bool, **environment: str) -> tuple[str, str]:
-    """stdout and what a terminal of 80 columns got, of a script whose stderr is that terminal."""
+LONG = """
+from ecsconsul.cli.output import View
+from tests.cli.test_output import status, service, instance
+View(as_json=False, no_color=True).status(status(service("weather", 90, 90, *map(instance, range(90)))))
+"""
+
+
+def run(*arguments: str, stdout_is_terminal: bool, script: str = SCRIPT, **environment: str) -> tuple[str, str]:
+    """stdout and what a terminal of 80 columns got, of a script whose stdin and stderr are that terminal."""
     ours, theirs = pty.openpty()
     env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, *arguments],
+        [sys.executable, "-c", script, *arguments],
+        stdin=theirs,
         stdout=theirs if stdout_is_terminal else subprocess.PIPE,
         stderr=theirs,
         text=True,
@@ -444,3 +452,13 @@ def test_pipe_gets_neither_redrawing_nor_escape_codes() -> None:
     assert ESCAPE not in out
     assert "waiting" in seen
     assert REDRAWN.findall(seen) == []
+
+
+def test_what_is_longer_than_the_terminal_goes_through_the_pager() -> None:
+    _, seen = run(stdout_is_terminal=True, script=LONG, PAGER="sed s/^/paged:/", LINES="24")
+    assert seen.count("paged:") > 90
+    _, seen = run(stdout_is_terminal=True, PAGER="sed s/^/paged:/", LINES="24")
+    assert "paged:" not in seen, "the screen is long enough"
+    out, _ = run(stdout_is_terminal=False, script=LONG, PAGER="sed s/^/paged:/", LINES="24")
+    assert "paged:" not in out
+    assert out.count("passing") >= 90
