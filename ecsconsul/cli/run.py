@@ -14,6 +14,7 @@ import click
 
 from ..errors import Interrupted, WrongUsage
 from .common import common_options, find_service, settings
+from .complete import services
 
 if TYPE_CHECKING:
     from ..deploy.one_off_task import Ended, OneOffRun, StartedTask
@@ -22,7 +23,7 @@ SHELLS = ("sh", "bash", "ash", "dash", "zsh")
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
-@click.argument("service")
+@click.argument("service", shell_complete=services)
 @click.argument("words", nargs=-1, metavar="[[--] CMD...]", type=click.UNPROCESSED)
 @click.option("--container", metavar="NAME", help="The container that runs CMD.  [default: the service's main one]")
 @click.option("-e", "--env", "variables", multiple=True, metavar="NAME[=VALUE]", help="Set a variable (repeatable).")
