@@ -1,0 +1,106 @@
+"""Writes a draft as a config: keys in the config's order, each with what is said about it as comments above it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from .draft import Draft, LabDraft, Loss, ServiceDraft
+
+_WIDTH = 110
+_INDENT = "  "
+_ORDER = (
+    "path image entry_point command working_directory user port host_port ports tags check count schedule cpu memory"
+    " essential environment env_file secrets volumes depends_on links health_check ulimits labels stop_timeout log"
+    " task_role"
+).split()
+
+
+def written(lab: LabDraft) -> str:
+    """The commented config.yaml."""
+    lines = list(_comment(f"Imported from {lab.origin} by `ecsconsul import`. Comments say what is different here;"
+                          " what begins with `lost` isn't in the config.", ""))  # fmt: skip
+    lines += _comment("ecsconsul plan     shows what would change      ecsconsul up     applies the changes", "")
+    lines += ["", f"lab: {lab.name}"]
+    head = Draft("", {"instances": 2, **lab.head.keys}, lab.head.notes)
+    lines += _comments(head, "", "")
+    for key in ("instances", "local", "aws"):
+        lines += _entry(head, key, head.keys[key], key, "") if key in head.keys else _comments(head, key, "")
+    lines += ["", *_lost(lab.head.losses, "", several_files="," in lab.origin), *_comments(head, "services", ""), "services:"]
+    for service in lab.services:
+        lines += [*_service(service, several_files="," in lab.origin), ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _service(service: ServiceDraft, *, several_files: bool) -> Iterator[str]:
+    yield f"{_INDENT}{service.name}:"
+    yield from _container(service, _INDENT * 2, several_files=several_files)
+    yield from _comments(service, "containers", _INDENT * 2)
+    if service.containers:
+        yield f"{_INDENT * 2}containers:"
+    for one in service.containers:
+        yield f"{_INDENT * 3}{one.name}:"
+        yield from _container(one, _INDENT * 4, several_files=several_files)
+
+
+def _container(draft: Draft, indent: str, *, several_files: bool) -> Iterator[str]:
+    yield from _comments(draft, "", indent)
+    for key in _ORDER:
+        if key in draft.keys:
+            yield from _entry(draft, key, draft.keys[key], key, indent)
+        else:
+            yield from _comments(draft, key, indent)
+    yield from _lost(draft.losses, indent, several_files=several_files)
+
+
+def _lost(losses: list[Loss], indent: str, *, several_files: bool) -> Iterator[str]:
+    for one in losses:
+        place = f"{one.file}:{one.line}" if several_files and one.line else one.file if several_files else f"line {one.line}"
+        at = f" ({place})" if several_files or one.line else ""
+        yield from _comment(f"lost: {one.path}: {one.value}{at}: {one.why}", indent)
+
+
+def _comments(draft: Draft, place: str, indent: str) -> Iterator[str]:
+    for text in draft.notes.get(place, ()):
+        yield from _comment(text, indent)
+
+
+def _comment(text: str, indent: str) -> list[str]:
+    """A comment over as many lines as it needs; whatever is in the text, no line of it is anything else."""
+    one_line = "".join(c if c.isprintable() else " " for c in text)
+    lines = textwrap.wrap(one_line, _WIDTH - len(indent), break_long_words=False, break_on_hyphens=False)
+    return [f"{indent}# {'  ' if index else ''}{line}" for index, line in enumerate(lines)]
+
+
+def _entry(draft: Draft, key: str, value: Any, place: str, indent: str) -> Iterator[str]:
+    yield from _comments(draft, place, indent)
+    if isinstance(value, dict) and value:
+        yield f"{indent}{_scalar(key)}:"
+        for name, one in value.items():
+            yield from _entry(draft, name, one, f"{place}.{name}", indent + _INDENT)
+        return
+    flow = f"{indent}{_scalar(key)}: {_flow(value)}"
+    if isinstance(value, list) and value and (len(flow) > _WIDTH or isinstance(value[0], dict)):
+        yield f"{indent}{_scalar(key)}:"
+        yield from (f"{indent}{_INDENT}- {_flow(one)}" for one in value)
+        return
+    yield flow
+
+
+def _flow(value: Any) -> str:
+    """A value on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_scalar(key)}: {_flow(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> str:
+    """A scalar that YAML reads as the same one, in flow lists too."""
+    style = '"' if isinstance(value, str) and (not value.isprintable() or "\n" in value) else None
+    text = yaml.safe_dump([value], default_flow_style=True, default_style=style, allow_unicode=True, width=float("inf"))
+    return text.strip().removeprefix("[").removesuffix("]")
