@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # here and not in the verbs' modules, so that `ecsconsul --help` imports none of them
 VERBS = {
     "init": "Write a commented config.yaml to this folder.",
+    "import": "Write a config.yaml from a compose file, task definitions, or a cluster in AWS.",
     "doctor": "Check everything `up` needs, and say how to fix what's missing.",
     "plan": "Show what `up` would change, without changing anything.",
     "up": "Create or update the lab; running it again changes nothing.",
@@ -48,7 +49,9 @@ class Verbs(click.Group):
 
         if name not in VERBS:
             return None
-        command = import_module(f".{name}", __package__).command
+        # `import` is a word of Python's, so its module has another name
+        module = "import_" if name == "import" else name
+        command = import_module(f".{module}", __package__).command
         assert isinstance(command, click.Command)
         return command
 

@@ -1,4 +1,4 @@
-"""Creates the target of a command: the only module that chooses between this machine and an AWS account."""
+"""Creates what a command works on: the only module that chooses between this machine and an AWS account."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ..errors import WrongUsage
 
 if TYPE_CHECKING:
     from ..config.lab import Lab
+    from ..targets.aws.cluster_reader import ClusterReader
     from ..targets.commands import CommandTarget
 
 
@@ -38,3 +39,11 @@ def open_target(
     from ..targets.aws.target import AwsTarget
 
     return AwsTarget(lab, region=region, profile=profile, update_ami=update_ami)
+
+
+def open_cluster(name: str, *, region: str | None, profile: str | None) -> ClusterReader:
+    """What reads an ECS cluster that exists in an account. Does no I/O."""
+    from ..targets.aws.cluster_reader import ClusterReader
+    from ..targets.aws.session import Session
+
+    return ClusterReader(Session(region, profile), name)

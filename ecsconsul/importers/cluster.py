@@ -107,20 +107,35 @@ def service_connect(found: dict[str, Any]) -> list[str]:
 
 
 def _cluster(lab: LabDraft, answers: ClusterAnswers) -> None:
-    for service, found in zip(lab.services, sorted(answers.services, key=lambda one: str(one["serviceName"])), strict=True):
+    for service, found in zip(
+        lab.services, sorted(answers.services, key=lambda one: str(one["serviceName"])), strict=True
+    ):
         names = service_connect(found)
         if names:
             service.aliases |= set(names)
-            service.note("", f"Service Connect's clients knew it as {', '.join(names)}; now it is {service.name}.service.consul")
+            service.note(
+                "", f"Service Connect's clients knew it as {', '.join(names)}; now it is {service.name}.service.consul"
+            )
     fields = Fields(from_values(_compact(answers.cluster), lab.origin, "cluster"), lab.head.lose)
     fields.lose("clusterName clusterArn status statistics attachments attachmentsStatus", "AWS's own, not a setting")
-    fields.lose("registeredContainerInstancesCount runningTasksCount pendingTasksCount activeServicesCount", "AWS's own, not a setting")
-    fields.lose("capacityProviders defaultCapacityProviderStrategy", "the lab has a capacity provider of its own, with instances: {min, max}")
+    fields.lose(
+        "registeredContainerInstancesCount runningTasksCount pendingTasksCount activeServicesCount",
+        "AWS's own, not a setting",
+    )
+    fields.lose(
+        "capacityProviders defaultCapacityProviderStrategy",
+        "the lab has a capacity provider of its own, with instances: {min, max}",
+    )
     fields.lose("serviceConnectDefaults", "Consul finds services instead of Service Connect")
     fields.close()
     number = len(answers.instances)
     if number:
         lab.head.put("instances", min(number, _MOST_INSTANCES), f"the cluster has {number}")
-    types = {a.get("value", "") for one in answers.instances for a in one.get("attributes", ()) if a["name"] == "ecs.instance-type"}
+    types = {
+        a.get("value", "")
+        for one in answers.instances
+        for a in one.get("attributes", ())
+        if a["name"] == "ecs.instance-type"
+    }
     if types:
         lab.head.note("aws", f"the cluster's instances: {', '.join(sorted(types))}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from .compose_files import ComposeReader
 from .compose_service import Context, read_service
@@ -15,8 +14,15 @@ from .interpolation import Variables, read_env
 
 NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 """The files that compose looks for, in its order."""
-_OVERRIDES = ("compose.override.yaml", "compose.override.yml", "docker-compose.override.yaml", "docker-compose.override.yml")
-_INSIDE_IMAGES = "names in images and in mounted files (nginx.conf, ...) aren't seen here; what holds for variables holds for them"
+_OVERRIDES = (
+    "compose.override.yaml",
+    "compose.override.yml",
+    "docker-compose.override.yaml",
+    "docker-compose.override.yml",
+)
+_INSIDE_IMAGES = (
+    "names in images and in mounted files (nginx.conf, ...) aren't seen here; what holds for variables holds for them"
+)
 
 
 def import_compose(names: list[str], files: Files, environment: Mapping[str, str]) -> LabDraft:
@@ -102,6 +108,5 @@ def _draft_of(lab: LabDraft, node: Node) -> Draft:
 
 def _say_overrides(head: Draft, names: list[str], files: Files) -> None:
     for name in _OVERRIDES:
-        if Path(names[0]).name in NAMES and name not in map(lambda one: Path(one).name, names):
-            if files.text(name) is not None:
-                head.note("services", f"{name} wasn't read: name it on the command line after {names[0]}")
+        if name not in names and names[0] in NAMES and files.text(name) is not None:
+            head.note("services", f"{name} wasn't read: name it on the command line after {names[0]}")

@@ -64,7 +64,7 @@ class ComposeReader:
         """The document with an included file below it, if its paths mean the same here."""
         given = item.fields().get("path", item) if item.kind == "map" else item
         names = given.texts() if given.kind in ("list", "str") else []
-        if not names or any(os.path.dirname(os.path.normpath(name)) for name in names):
+        if not names or any(_is_elsewhere(name) for name in names):
             self.head.lose(item, "its paths are relative to another folder: import it there, into a config of its own")
             return node
         if item.kind == "map" and len(item.fields()) > 1:
@@ -87,8 +87,10 @@ class ComposeReader:
         base = self._services(source).get(service)
         if base is None:
             raise LabError(f"{name} extends {service}, which doesn't exist", where=extends.where)
-        if os.path.dirname(os.path.normpath(file)):
-            self.head.note("", f"{name} extends a service of {file}: check its paths, which are relative to that folder")
+        if file and _is_elsewhere(file):
+            self.head.note(
+                "", f"{name} extends a service of {file}: check its paths, which are relative to that folder"
+            )
         base = self._extended(source, service, base, (*seen, here))
         # https://docs.docker.com/reference/compose-file/services/#extends
         return merged(base, own)
@@ -100,6 +102,11 @@ class ComposeReader:
         if "service" not in fields:
             raise extends.wrong("`service`, and `file` if it's in another one")
         return fields["file"].text() if "file" in fields else "", fields["service"].text()
+
+
+def _is_elsewhere(name: str) -> bool:
+    """Whether a file lies in another folder."""
+    return Path(os.path.normpath(name)).parent != Path()
 
 
 def merged(base: Node, over: Node, key: str = "") -> Node:

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import Any
 
+from .compose_limits import put_health, put_limits, put_size
 from .compose_storage import Storage, put_volumes
-from .compose_values import Port, duration, mebibytes, merged_ports, pairs, ports, seconds
+from .compose_values import Port, merged_ports, pairs, ports
 from .document import Fields, Node
 from .draft import ServiceDraft, put_ports
 from .files import Files
 from .interpolation import read_env
 from .well_known import known
-
-CORE = 1024  # CPU units
 
 # why a key isn't taken; the keys of one reason are separated by spaces
 _REASONS = {
@@ -42,7 +40,6 @@ _REASONS = {
     "ECS sends SIGTERM, or what the image's STOPSIGNAL says": "stop_signal",
     "only compose runs it": "provider models",
 }
-_LOG_DRIVERS = ("awslogs", "fluentd", "gelf", "journald", "json-file", "splunk", "syslog")
 
 
 @dataclass(frozen=True)
@@ -60,11 +57,11 @@ def read_service(draft: ServiceDraft, node: Node, context: Context) -> None:
     _image(draft, fields, context)
     _program(draft, fields)
     _ports(draft, fields, context)
-    _size(draft, fields)
+    put_size(draft, fields)
     _environment(draft, fields, context)
     put_volumes(draft, fields, context.storage)
-    _health(draft, fields)
-    _limits(draft, fields)
+    put_health(draft, fields)
+    put_limits(draft, fields)
     _scale(draft, fields)
     _names(draft, fields)
     _neighbours(draft, fields)
@@ -218,77 +215,12 @@ def _env_differences(draft: ServiceDraft, text: str, file: str, found: dict[str,
         draft.note("environment", f"with the values of {file}, whose lines aren't all NAME=VALUE, as `env_file` needs")
     elif different:
         names = ", ".join(different)
-        draft.note("environment", f"{names}: from {file} too, where they have quotes or variables, which only compose reads")
+        draft.note(
+            "environment", f"{names}: from {file} too, where they have quotes or variables, which only compose reads"
+        )
     if not draft.keys["env_file"]:
         del draft.keys["env_file"]
     found.update(different)
-
-
-def _health(draft: ServiceDraft, fields: Fields) -> None:
-    node = fields.take("healthcheck")
-    if node is None:
-        return
-    inner = Fields(node, draft.lose)
-    test, disabled = inner.take("test"), inner.take("disable")
-    words: Any = test.texts() if test and test.kind == "list" else test.text() if test else None
-    if (disabled and disabled.flag()) or words in (["NONE"], "NONE", None):
-        draft.lose(node, "without `health_check` ECS makes none but that of `check`")
-        return
-    check: dict[str, Any] = {"command": _test(words)}
-    for key, low, high in (("interval", 5, 300), ("timeout", 2, 60), ("start_period", 0, 300)):
-        if (value := inner.take(key)) is not None and (given := seconds(value)) > 0:
-            check[key] = duration(min(max(given, low), high))
-            if not low <= given <= high:
-                draft.note(f"health_check.{key}", f"was {value.text()}; ECS allows {low} to {high} s")
-    if (value := inner.take("retries")) is not None:
-        check["retries"] = min(max(value.whole(), 1), 10)
-        if check["retries"] != value.whole():
-            draft.note("health_check.retries", f"was {value.text()}; ECS allows 1 to 10")
-    inner.lose("start_interval", "ECS checks at the same interval from the start on")
-    inner.close()
-    draft.put("health_check", check)
-
-
-def _test(words: Any) -> Any:
-    """The command of a health check: a text is for the shell, a list is run without one."""
-    if isinstance(words, str):
-        return words.strip()
-    if words[0] == "CMD-SHELL":
-        return " ".join(words[1:]).strip()
-    return words[1:] if words[0] == "CMD" else words
-
-
-def _limits(draft: ServiceDraft, fields: Fields) -> None:
-    ulimits: dict[str, Any] = {}
-    for name, node in (found.fields() if (found := fields.take("ulimits")) else {}).items():
-        if node.kind == "map":
-            inner = Fields(node, draft.lose)
-            soft, hard = inner.take("soft"), inner.take("hard")
-            inner.close()
-            one = soft or hard or node
-            ulimits[name] = {"soft": one.whole(), "hard": (hard or one).whole()}
-        else:
-            ulimits[name] = node.whole()
-    draft.put("ulimits", ulimits)
-    labels = fields.take("labels")
-    draft.put("labels", {k: "" if v.kind == "null" else v.text() for k, v in (pairs(labels) if labels else {}).items()})
-    if (grace := fields.take("stop_grace_period")) is not None:
-        draft.put("stop_timeout", duration(seconds(grace)))
-    if (logging := fields.take("logging")) is not None:
-        _log(draft, logging)
-
-
-def _log(draft: ServiceDraft, node: Node) -> None:
-    inner = Fields(node, draft.lose)
-    driver, options = inner.take("driver"), inner.take("options")
-    name = driver.text() if driver else "json-file"
-    inner.close()
-    if name not in _LOG_DRIVERS:
-        draft.lose(node, f"ECS knows {', '.join(_LOG_DRIVERS)}")
-        return
-    found = {key: one.text() for key, one in options.fields().items()} if options else {}
-    draft.put("log", {"driver": name, **({"options": found} if found else {})})
-    draft.note("log", "without `log` the lab keeps the output, and `ecsconsul logs` shows it in AWS too")
 
 
 def _scale(draft: ServiceDraft, fields: Fields) -> None:
@@ -296,6 +228,8 @@ def _scale(draft: ServiceDraft, fields: Fields) -> None:
     inner = Fields(deploy, draft.lose) if deploy is not None else None
     replicas, scale = inner.take("replicas") if inner else None, fields.take("scale")
     count = scale or replicas
+    if scale is not None and replicas is not None:
+        draft.lose(replicas, "`scale` says another number")
     if inner is not None:
         _deploy(draft, inner)
     if count is not None and draft.is_daemon:
@@ -321,50 +255,13 @@ def _deploy(draft: ServiceDraft, inner: Fields) -> None:
     elif mode is not None and mode.text() != "replicated":
         draft.lose(mode, "a task that runs once isn't a service: set count: 0 and use `ecsconsul run`")
     inner.lose("restart_policy", "ECS always replaces a task that ends")
-    inner.lose("update_config rollback_config", "ecsconsul's deployments start new tasks first, and roll back by themselves")
+    inner.lose(
+        "update_config rollback_config", "ecsconsul's deployments start new tasks first, and roll back by themselves"
+    )
     inner.lose("placement", "ECS spreads tasks over zones and instances")
     inner.lose("endpoint_mode", "Consul's DNS answers with the addresses of all tasks")
     inner.lose("labels", "an ECS service has the lab's own tags")
     inner.close()
-
-
-def _size(draft: ServiceDraft, fields: Fields) -> None:
-    deploy = fields.take_inside("deploy", "resources")
-    limits = reserved = None
-    if deploy is not None:
-        inner = Fields(deploy, draft.lose)
-        limits, reserved = inner.take("limits"), inner.take("reservations")
-        inner.close()
-    cpus, memory = _resources(draft, fields, limits, reserved)
-    if cpus is not None:
-        draft.put("cpu", max(1, round(cpus)))
-    if memory is not None:
-        draft.put("memory", max(4, memory))
-
-
-def _resources(
-    draft: ServiceDraft, fields: Fields, limits: Node | None, reserved: Node | None
-) -> tuple[float | None, int | None]:
-    """CPU units and MiB: of the limits, else of what is reserved."""
-    cpus: list[tuple[Node, float]] = []
-    memory: list[tuple[Node, int]] = []
-    plain = [(fields.take("cpus"), CORE), (fields.take("cpu_shares"), 1)]
-    sizes = [fields.take("mem_limit"), fields.take("mem_reservation")]
-    for part in (limits, reserved):
-        if part is not None:
-            inner = Fields(part, draft.lose)
-            plain.append((inner.take("cpus"), CORE))
-            sizes.insert(-1, inner.take("memory"))
-            inner.lose("devices generic_resources", "ecsconsul has no key for GPUs and other devices")
-            inner.lose("pids", "ecsconsul has no key for it: a task has `cpu` and `memory`, and no other limit")
-            inner.close()
-    cpus = [(node, node.number() * unit) for node, unit in plain if node is not None and node.number() > 0]
-    memory = [(node, mebibytes(node)) for node in sizes if node is not None and node.text() != "0"]
-    for node, _ in cpus[1:] + memory[1:]:
-        draft.lose(node, "a container has one `cpu` and one `memory`, and this isn't the one that limits it")
-    if cpus:
-        draft.note("cpu", "in ECS it's a share that is always there; what is idle may be used too")
-    return cpus[0][1] if cpus else None, memory[0][1] if memory else None
 
 
 def _names(draft: ServiceDraft, fields: Fields) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .document import Fields, Node
@@ -16,7 +17,9 @@ from .files import Files
 
 _MODES = {"rw": False, "ro": True}
 _HARMLESS = {"z", "Z", "cached", "delegated", "consistent", "nocopy", "rprivate", "private"}
-_ENDS_WITH_TASK = "a named volume lives as long as the task here, and each task has its own; to keep it, use `efs` or `host`"
+_ENDS_WITH_TASK = (
+    "a named volume lives as long as the task here, and each task has its own; to keep it, use `efs` or `host`"
+)
 _HERE_ONLY = "a folder of this machine: in AWS the instances don't have it, so copy it into an image, or use `efs`"
 
 
@@ -53,10 +56,15 @@ def put_volumes(draft: Draft, fields: Fields, storage: Storage) -> None:
     for text in tmpfs.texts() if tmpfs else ():
         path, _, options = text.partition(":")
         found.append(_volume(draft, _Mount("", path), storage))
-        draft.note("volumes", f"tmpfs {path}: a folder on the instance's disk here" + (f", without {options}" if options else ""))
+        draft.note(
+            "volumes",
+            f"tmpfs {path}: a folder on the instance's disk here" + (f", without {options}" if options else ""),
+        )
     found += _files(draft, fields.take("secrets"), storage.secrets, "/run/secrets/", storage)
     found += _files(draft, fields.take("configs"), storage.configs, "/", storage)
-    fields.lose("volumes_from", "volumes are shared within a task only: put both containers into one, under `containers`")
+    fields.lose(
+        "volumes_from", "volumes are shared within a task only: put both containers into one, under `containers`"
+    )
     names: dict[str, int] = {}
     for one in found:  # two mounts of one volume are fine if they are the same folder
         number = names[one["name"]] = names.get(one["name"], 0) + 1
@@ -84,7 +92,9 @@ def _long(draft: Draft, node: Node) -> _Mount | None:
     fields = Fields(node, draft.lose)
     kind, source, target = fields.take("type"), fields.take("source"), fields.take("target")
     read_only = fields.take("read_only")
-    word = kind.text() if kind else "volume"
+    if kind is None:
+        raise node.wrong("a volume with `type`")
+    word = kind.text()
     if word not in ("bind", "volume", "tmpfs") or target is None:
         draft.lose(node, f"a volume of type {word} has no place in a task" if target else "it has no `target`")
         return None
@@ -107,7 +117,7 @@ def _volume(draft: Draft, mount: _Mount, storage: Storage) -> dict[str, Any]:
             draft.note("volumes", "the Docker socket: whoever has it controls the instance and every container on it")
         elif not mount.source.startswith(("/proc", "/sys", "/var/", "/etc/", "/dev", "/run")) or mount.source == "/":
             draft.note("volumes", f"{mount.source}: {_HERE_ONLY}")
-        return {"name": volume_name(mount.source), "path": mount.path, "host": host, **end}
+        return {"name": volume_name(Path(host).name), "path": mount.path, "host": host, **end}
     if mount.source:
         draft.note("volumes", f"{mount.source}: {_ENDS_WITH_TASK}")
     return {"name": volume_name(mount.source or mount.path), "path": mount.path, **end}

@@ -19,7 +19,7 @@ _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([bkmgt]?)(?:i?b)?", re.IGNORECASE)
 _BYTES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 # [HOST:][PUBLISHED:]TARGET[/PROTOCOL]
 _PORT = re.compile(
-    r"(?:(?P<ip>\[[0-9a-fA-F:.]*\]|[0-9.]+):)?(?:(?P<host>[0-9]+(?:-[0-9]+)?)?:)?"
+    r"(?:(?P<ip>\[[0-9a-fA-F:.]*\]|[0-9]+(?:\.[0-9]+){3}):)?(?:(?P<host>[0-9]+(?:-[0-9]+)?)?:)?"
     r"(?P<port>[0-9]+(?:-[0-9]+)?)(?:/(?P<protocol>[A-Za-z]+))?"
 )
 MOST_PORTS = 100  # of one service, as in ECS: API_PortMapping
@@ -85,7 +85,7 @@ def ports(node: Node, draft: Draft) -> Iterator[Port]:
     match = _PORT.fullmatch(node.text().strip())
     if not match:
         raise node.wrong("a port such as 8080:80 or 53:53/udp")
-    if match["ip"] and match["ip"] not in ("0.0.0.0", "[::]"):  # noqa: S104 - compared, not listened at
+    if match["ip"] and match["ip"] not in ("0.0.0.0", "[::]"):
         why = "an instance's host port is open at all its addresses"
         draft.note("ports", f"{node.text()} (line {node.line}): the address {match['ip']} isn't taken: {why}")
     yield from _ranges(node, match["port"], match["host"], match["protocol"] or "tcp", draft)

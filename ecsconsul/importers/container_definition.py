@@ -109,15 +109,16 @@ def _host_port(draft: Draft, host: Node | None, port: Node, network: str) -> int
     if network == "host":
         draft.note("ports", "its network was the host's: each port is the instance's own")
         return port.whole()
-    if network == "awsvpc" or host is None:  # there hostPort can only repeat containerPort
+    if network == "awsvpc" and host is not None:
+        draft.lose(host, "in awsvpc mode it only repeats containerPort; here a task gets a free port, or `host_port`")
+    if network == "awsvpc" or host is None:
         return 0
     return host.whole()
 
 
 def _port_name(draft: Draft, entry: dict[str, Any], name: Node, *, is_first: bool) -> None:
     if is_first:
-        draft.note("port", f"the port's name was {name.text()}; in Consul a service's first port is {draft.name}")
-        draft.note("ports", f"the name of its first port was {name.text()}; in Consul that one is {draft.name}")
+        draft.lose(name, f"in Consul a service's first port has its name: {draft.name}.service.consul")
         return
     entry["name"] = valid_name(f"{draft.name}-{name.text()}")
     draft.note("ports", f"{name.text()} is {entry['name']}.service.consul, because names are the whole lab's")
@@ -239,7 +240,10 @@ def _limits(draft: Draft, fields: Fields) -> None:
             ulimits[name] = {"soft": one.whole(), "hard": (hard or one).whole()}
     draft.put("ulimits", ulimits)
     labels = fields.take("dockerLabels")
-    draft.put("labels", {key: one.text() if one.kind != "null" else "" for key, one in labels.fields().items()} if labels else {})
+    draft.put(
+        "labels",
+        {key: one.text() if one.kind != "null" else "" for key, one in labels.fields().items()} if labels else {},
+    )
     if (stop := fields.take("stopTimeout")) is not None:
         draft.put("stop_timeout", f"{stop.whole()}s" if stop.whole() else None)
     if (log := fields.take("logConfiguration")) is not None:
@@ -254,7 +258,9 @@ def _log(draft: Draft, node: Node) -> None:
         draft.lose(node, "the lab has a log group of its own (aws.logs), which `ecsconsul logs` reads")
         return
     if name == "awsfirelens":
-        draft.lose(node, "awsfirelens needs a log router, for which ecsconsul has no key; the lab keeps the output (aws.logs)")
+        draft.lose(
+            node, "awsfirelens needs a log router, for which ecsconsul has no key; the lab keeps the output (aws.logs)"
+        )
         return
     inner.lose("secretOptions", "ecsconsul has no key for it")
     inner.close()

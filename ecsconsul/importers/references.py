@@ -19,11 +19,12 @@ _NAMES_A_HOST = re.compile(
     r"HOST|SERVER|URL|URI|ADDR|ENDPOINT|SERVICE|BROKER|NODE|PEER|MASTER|SEED|PROXY|UPSTREAM|BACKEND|TARGET|_FROM|DSN",
     re.IGNORECASE,
 )
-_NO_HOST = re.compile(r"(_DB|_DATABASE|DATABASE_NAME|DB_NAME|_USER|USERNAME|PASSWORD|PASS|SECRET|_NAME)$", re.IGNORECASE)
+_NO_HOST = re.compile(
+    r"(_DB|_DATABASE|DATABASE_NAME|DB_NAME|_USER|USERNAME|PASSWORD|PASS|SECRET|_NAME)$", re.IGNORECASE
+)
 _SECRET = re.compile(r"PASSW|SECRET|TOKEN|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIAL|_PWD$|_PASS$", re.IGNORECASE)
 _WITH_PASSWORD = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
 _PORT = re.compile(r":([0-9]{1,5})(?![0-9])")
-DNS_HELP = "Consul's DNS"
 
 
 def resolve(lab: LabDraft) -> None:
@@ -66,7 +67,11 @@ def names_in(text: str, place: str, known: dict[str, ServiceDraft]) -> Iterator[
         for match in re.finditer(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", text):
             before, after = text[: match.start()], text[match.end() :]
             port = _PORT.match(after)
-            if port or before.endswith(("//", "@")) or (alone and before[-1:] in ("", ",", " ", ";", "=") and after[:1] in ("", ",", " ", ";", "/")):
+            if (
+                port
+                or before.endswith(("//", "@"))
+                or (alone and before[-1:] in ("", ",", " ", ";", "=") and after[:1] in ("", ",", " ", ";", "/"))
+            ):
                 yield name, int(port[1]) if port else 0
 
 
@@ -84,14 +89,17 @@ def _fix_port(lab: LabDraft, service: ServiceDraft, port: int) -> None:
     if not binding or binding.get("host_port") or number in taken or number in _RESERVED or service.count > 1:
         return
     binding["host_port"] = number
-    service.note("host_port" if binding is service.keys else "ports",
-                 f"fixed at {number}, where others expect {service.name}; leave it out once they ask SRV for the port")  # fmt: skip
+    place = "host_port" if binding is service.keys else "ports"
+    text = f"fixed at {number}, where others expect {service.name}; leave it out once they ask SRV for the port"
+    service.note(place, text)
 
 
 def _explain(draft: Draft, place: str, name: str, port: int, service: ServiceDraft) -> None:
     own = f"{service.name}.service.consul"
     bindings = service.bindings
-    binding: dict[str, Any] | None = next((one for one in bindings if one["port"] == port), bindings[0] if bindings else None)
+    binding: dict[str, Any] | None = next(
+        (one for one in bindings if one["port"] == port), bindings[0] if bindings else None
+    )
     if binding is None:
         draft.note(place, f"{name} has no port here, so it isn't in Consul: give it one, and it is {own}")
         return
@@ -112,6 +120,13 @@ def _explain(draft: Draft, place: str, name: str, port: int, service: ServiceDra
 def point_out_secrets(draft: Draft) -> None:
     """Notes at variables that look like secrets where they belong. The values are kept."""
     for name, value in draft.keys.get("environment", {}).items():
-        is_secret = _SECRET.search(name) and not name.endswith(("_FILE", "_PATH")) and value not in ("", "yes", "no", "true", "false")
+        is_secret = (
+            _SECRET.search(name)
+            and not name.endswith(("_FILE", "_PATH"))
+            and value not in ("", "yes", "no", "true", "false")
+        )
         if is_secret or _WITH_PASSWORD.search(value):
-            draft.note(f"environment.{name}", f"looks like a secret: `secrets: {{{name}: /path/in/ssm}}` keeps it out of this file")
+            draft.note(
+                f"environment.{name}",
+                f"looks like a secret: `secrets: {{{name}: /path/in/ssm}}` keeps it out of this file",
+            )

@@ -45,6 +45,9 @@ def settled(lab: LabDraft, folder: Path) -> Imported:
 
 def _passing(lab: LabDraft, folder: Path) -> str:
     for _ in range(_MOST_ROUNDS):
+        if not lab.services:
+            why = "; ".join(dict.fromkeys(loss.why for loss in lab.head.losses if loss.path.startswith("services.")))
+            raise LabError("No service can be imported", where=lab.origin, why=why)
         text = written(lab)
         try:
             parse(text.encode(), "config.yaml", folder, sources=False)
@@ -54,16 +57,35 @@ def _passing(lab: LabDraft, folder: Path) -> str:
                 raise
         else:
             return text
-    raise LabError("The config can't be made valid", where=lab.origin, why=f"after {_MOST_ROUNDS} rounds of corrections")
+    raise LabError(
+        "The config can't be made valid", where=lab.origin, why=f"after {_MOST_ROUNDS} rounds of corrections"
+    )
 
 
 def _drop(lab: LabDraft, path: str, message: str) -> bool:
     """Takes what the config's checks refuse out of the draft, and says that it's lost."""
+    if _drop_whole(lab, path, message):
+        return True
     found = _owner(lab, path)
     if found is None:
         return False
     draft, rest = found
     return _remove(draft, draft.keys, rest, rest, message, lab.origin)
+
+
+def _drop_whole(lab: LabDraft, path: str, message: str) -> bool:
+    """Takes out a service or a container that has neither an image nor a folder, which nothing can mend."""
+    for service in list(lab.services):
+        if path == f"services.{service.name}" and not service.keys.keys() & {"path", "image"}:
+            lab.services.remove(service)
+            lab.head.losses += [Loss(f"services.{service.source}", "", message, lab.origin), *service.losses]
+            return True
+        for one in service.containers:
+            if path == f"services.{service.name}.containers.{one.name}":
+                service.containers.remove(one)
+                service.losses += [Loss(one.name, "", message, lab.origin), *one.losses]
+                return True
+    return False
 
 
 def _owner(lab: LabDraft, path: str) -> tuple[Draft, str] | None:

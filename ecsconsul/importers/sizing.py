@@ -10,7 +10,7 @@ _TYPES = (("t3.small", 2048, 1945), ("t3.medium", 2048, 3891), ("t3.large", 2048
           ("t3.2xlarge", 8192, 31129), ("m5.4xlarge", 16384, 62259), ("m5.12xlarge", 49152, 186777),
           ("m5.24xlarge", 98304, 373555))  # fmt: skip
 _CPU, _MOST_INSTANCES, _LEAST_INSTANCES = 100, 20, 2
-_NO_LIMIT = "MiB; there was no limit, and ECS needs one"
+_NO_LIMIT = "there was no limit, and ECS needs one"
 
 
 def give_memory(lab: LabDraft) -> None:
@@ -25,12 +25,20 @@ def give_instances(lab: LabDraft) -> None:
     """Sets the type and number of the instances if the defaults have no room for the tasks."""
     tasks = [_size(service) for service in lab.services for _ in range(1 if service.is_daemon else service.count)]
     kind, cpu, memory = _type(tasks)
-    number = len(_packed([one for one in tasks], cpu, memory))
+    number = len(_packed(tasks, cpu, memory))
     needed = min(max(number, _LEAST_INSTANCES), _MOST_INSTANCES)
     if kind != _TYPES[0][0]:
-        lab.head.put("aws", {"instance_type": kind, "server_instance_type": _TYPES[0][0]}, "the largest task needs it; it sets the price of a lab in AWS")
+        lab.head.put(
+            "aws",
+            {"instance_type": kind, "server_instance_type": _TYPES[0][0]},
+            "the largest task needs it; it sets the price of a lab in AWS",
+        )
     if needed > lab.head.keys.get("instances", _LEAST_INSTANCES) or "instances" not in lab.head.keys:
-        lab.head.put("instances", needed, f"for tasks of {sum(m for _, m in tasks)} MiB in all; `ecsconsul plan` says what it costs in AWS")
+        lab.head.put(
+            "instances",
+            needed,
+            f"for tasks of {sum(m for _, m in tasks)} MiB in all; `ecsconsul plan` says what it costs in AWS",
+        )
 
 
 def _size(service: ServiceDraft) -> tuple[int, int]:

@@ -88,7 +88,7 @@ def read_task_definition(service: ServiceDraft, node: Node) -> None:
     mode = network.text() if network else "bridge"
     main = _main(containers.items())
     names = _names(service, containers.items(), main)
-    volumes = _volumes(service, fields.take("volumes"))
+    volumes = _volumes(service, fields.take("volumes"), _mounted(containers.items()))
     for index, item in enumerate(containers.items()):
         source = _name(item, index)
         draft: Draft = service if item is main else Draft(names[source])
@@ -141,7 +141,14 @@ def _names(service: ServiceDraft, containers: list[Node], main: Node) -> dict[st
     return found
 
 
-def _volumes(service: ServiceDraft, node: Node | None) -> dict[str, Node]:
+def _mounted(containers: list[Node]) -> set[str]:
+    """The names of the volumes that containers mount."""
+    mounts = [one.fields().get("mountPoints") for one in containers]
+    items = [item.fields() for one in mounts if one is not None and one.kind == "list" for item in one.items()]
+    return {item["sourceVolume"].text() for item in items if "sourceVolume" in item}
+
+
+def _volumes(service: ServiceDraft, node: Node | None, mounted: set[str]) -> dict[str, Node]:
     """The task's volumes by name. What `volumes` has no key for is reported."""
     found = {}
     for item in node.items() if node else ():
@@ -149,6 +156,9 @@ def _volumes(service: ServiceDraft, node: Node | None) -> dict[str, Node]:
         name, host, efs = fields.take("name"), fields.take("host"), fields.take("efsVolumeConfiguration")
         if name is None:
             raise item.wrong("a volume with a name")
+        if name.text() not in mounted:
+            service.lose(item, "no container mounts it")
+            continue
         found[name.text()] = item
         if host is not None:
             inner = Fields(host, service.lose)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import textwrap
 from collections.abc import Iterator
 from typing import Any
@@ -13,10 +14,10 @@ from .draft import Draft, LabDraft, Loss, ServiceDraft
 _WIDTH = 110
 _INDENT = "  "
 _ORDER = (
-    "path image entry_point command working_directory user port host_port ports tags check count schedule cpu memory"
-    " essential environment env_file secrets volumes depends_on links health_check ulimits labels stop_timeout log"
-    " task_role"
-).split()
+    "path", "image", "entry_point", "command", "working_directory", "user", "port", "host_port", "ports", "tags",
+    "check", "count", "schedule", "cpu", "memory", "essential", "environment", "env_file", "secrets", "volumes",
+    "depends_on", "links", "health_check", "ulimits", "labels", "stop_timeout", "log", "task_role",
+)  # fmt: skip
 
 
 def written(lab: LabDraft) -> str:
@@ -29,7 +30,12 @@ def written(lab: LabDraft) -> str:
     lines += _comments(head, "", "")
     for key in ("instances", "local", "aws"):
         lines += _entry(head, key, head.keys[key], key, "") if key in head.keys else _comments(head, key, "")
-    lines += ["", *_lost(lab.head.losses, "", several_files="," in lab.origin), *_comments(head, "services", ""), "services:"]
+    lines += [
+        "",
+        *_lost(lab.head.losses, "", several_files="," in lab.origin),
+        *_comments(head, "services", ""),
+        "services:",
+    ]
     for service in lab.services:
         lines += [*_service(service, several_files="," in lab.origin), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -57,10 +63,17 @@ def _container(draft: Draft, indent: str, *, several_files: bool) -> Iterator[st
 
 
 def _lost(losses: list[Loss], indent: str, *, several_files: bool) -> Iterator[str]:
-    for one in losses:
-        place = f"{one.file}:{one.line}" if several_files and one.line else one.file if several_files else f"line {one.line}"
-        at = f" ({place})" if several_files or one.line else ""
-        yield from _comment(f"lost: {one.path}: {one.value}{at}: {one.why}", indent)
+    """What was lost, by the reason why; the reasons in their order."""
+    for why in dict.fromkeys(one.why for one in losses):
+        fields = [_field(one, several_files=several_files) for one in losses if one.why == why]
+        yield from _comment(f"lost: {'; '.join(fields)}: {why}", indent)
+
+
+def _field(loss: Loss, *, several_files: bool) -> str:
+    place = f"line {loss.line}" if loss.line else ""
+    if several_files:
+        place = f"{loss.file}:{loss.line}" if loss.line else loss.file
+    return f"{loss.path}: {loss.value}" + (f" ({place})" if place else "")
 
 
 def _comments(draft: Draft, place: str, indent: str) -> Iterator[str]:
@@ -76,31 +89,39 @@ def _comment(text: str, indent: str) -> list[str]:
 
 
 def _entry(draft: Draft, key: str, value: Any, place: str, indent: str) -> Iterator[str]:
-    yield from _comments(draft, place, indent)
     if isinstance(value, dict) and value:
+        yield from _comments(draft, place, indent)
         yield f"{indent}{_scalar(key)}:"
         for name, one in value.items():
             yield from _entry(draft, name, one, f"{place}.{name}", indent + _INDENT)
         return
-    flow = f"{indent}{_scalar(key)}: {_flow(value)}"
-    if isinstance(value, list) and value and (len(flow) > _WIDTH or isinstance(value[0], dict)):
+    notes = draft.notes.get(place, [])
+    is_list = isinstance(value, list)
+    line = f"{indent}{_scalar(key)}: {_flow(value) if is_list or value == {} else _scalar(value)}"
+    if is_list and value and (len(line) > _WIDTH or isinstance(value[0], dict)):
+        yield from _comments(draft, place, indent)
         yield f"{indent}{_scalar(key)}:"
         yield from (f"{indent}{_INDENT}- {_flow(one)}" for one in value)
-        return
-    yield flow
+    elif len(notes) == 1 and notes[0].isprintable() and len(line) + len(notes[0]) < _WIDTH - 4:
+        yield f"{line}  # {notes[0]}"
+    else:
+        yield from _comments(draft, place, indent)
+        yield line
 
 
 def _flow(value: Any) -> str:
     """A value on one line."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_scalar(key)}: {_flow(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{_scalar(key, flow=True)}: {_flow(one)}" for key, one in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_flow, value)) + "]"
-    return _scalar(value)
+    return _scalar(value, flow=True)
 
 
-def _scalar(value: Any) -> str:
-    """A scalar that YAML reads as the same one, in flow lists too."""
-    style = '"' if isinstance(value, str) and (not value.isprintable() or "\n" in value) else None
-    text = yaml.safe_dump([value], default_flow_style=True, default_style=style, allow_unicode=True, width=float("inf"))
-    return text.strip().removeprefix("[").removesuffix("]")
+@functools.lru_cache(maxsize=4096, typed=True)
+def _scalar(value: Any, *, flow: bool = False) -> str:
+    """A scalar that YAML reads as the same one; within a list or mapping on one line, `flow`."""
+    style = '"' if isinstance(value, str) and not value.isprintable() else None
+    given = [value] if flow else value
+    text = yaml.safe_dump(given, default_flow_style=True, default_style=style, allow_unicode=True, width=float("inf"))
+    return text.strip().removeprefix("[").removesuffix("]") if flow else text.strip().removesuffix("...").rstrip()
