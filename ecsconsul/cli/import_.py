@@ -201,7 +201,7 @@ def _say(imported: Imported, path: Path) -> None:
     losses = imported.losses
     if losses:
         click.echo(
-            f"{len(losses)} field{'' if len(losses) == 1 else 's'} lost, each with the reason in the config:",
+            f"{len(losses)} field{' lost,' if len(losses) == 1 else 's lost, each'} with the reason in the config:",
             err=to_stderr,
         )
     for _, one in losses[:MOST_LISTED]:

@@ -62,7 +62,7 @@ def import_cluster(answers: ClusterAnswers) -> LabDraft:
 
 def _compact(found: dict[str, Any]) -> dict[str, Any]:
     """A service without what is empty or false, which says nothing, and with its deployments and events counted."""
-    left = {key: value for key, value in found.items() if value not in ([], {}, "", None, False)}
+    left = {key: value for key, value in found.items() if value is not False and value not in ([], {}, "", None)}
     for key in ("deployments", "events", "taskSets", "currentServiceRevisions"):
         if key in left:
             left[key] = f"{len(left[key])} of them"

@@ -50,6 +50,8 @@ def import_compose(names: list[str], files: Files, environment: Mapping[str, str
         draft.source = name
         read_service(draft, node, Context(files, dict(variables.values), storage))
         lab.services.append(draft)
+    _know_aliases(lab)
+    _find_jobs(lab, services)
     _lose_declared(lab.head, storage, document)
     _say_variables(lab, variables)
     _say_overrides(lab.head, names, files)
@@ -62,6 +64,34 @@ def _extensions(document: Node, fields: Fields, head: Draft) -> None:
     for key in document.fields():
         if key.startswith("x-") and (node := fields.take(key)) is not None:
             head.lose(node, "compose ignores it too; what refers to its anchors has its values")
+
+
+def _know_aliases(lab: LabDraft) -> None:
+    """The second names in `links`, by which one service knows another."""
+    by_source = {one.source: one for one in lab.services}
+    for text in (text for service in lab.services for text in service.links):
+        source, _, alias = text.partition(":")
+        if alias and source in by_source:
+            by_source[source].aliases.add(alias)
+
+
+def _find_jobs(lab: LabDraft, services: Node | None) -> None:
+    """Services whose end others wait for run once: ECS would start them again for ever."""
+    found = [one.fields().get("depends_on") for one in (services.fields().values() if services else ())]
+    waited = {
+        name
+        for node in found
+        if node is not None and node.kind == "map"
+        for name, one in node.fields().items()
+        if one.kind == "map" and one.plain().get("condition") == "service_completed_successfully"
+    }
+    for service in lab.services:
+        if service.source in waited:
+            service.put(
+                "count",
+                0,
+                f"others wait for its end, so it isn't a service: `ecsconsul run {service.name}` runs it once",
+            )
 
 
 def _declared(node: Node | None) -> dict[str, Node]:

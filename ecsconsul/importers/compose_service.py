@@ -285,6 +285,8 @@ def _names(draft: ServiceDraft, fields: Fields) -> None:
 
 def _neighbours(draft: ServiceDraft, fields: Fields) -> None:
     links = fields.take("links")
+    for text in links.texts() if links is not None else ():
+        draft.links.append(text)
     if links is not None:
         draft.lose(links, "`links` is for containers of one task; services find each other by Consul, see the notes")
     depends = fields.take("depends_on")

@@ -20,7 +20,7 @@ _HARMLESS = {"z", "Z", "cached", "delegated", "consistent", "nocopy", "rprivate"
 _ENDS_WITH_TASK = (
     "a named volume lives as long as the task here, and each task has its own; to keep it, use `efs` or `host`"
 )
-_HERE_ONLY = "a folder of this machine: in AWS the instances don't have it, so copy it into an image, or use `efs`"
+_HERE_ONLY = "of this machine: in AWS the instances don't have it, so copy it into an image, or use `efs`"
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,9 @@ def _volume(draft: Draft, mount: _Mount, storage: Storage) -> dict[str, Any]:
         host = str(storage.files.absolute(mount.source))
         if mount.source.startswith("/var/run/docker.sock"):
             draft.note("volumes", "the Docker socket: whoever has it controls the instance and every container on it")
-        elif not mount.source.startswith(("/proc", "/sys", "/var/", "/etc/", "/dev", "/run")) or mount.source == "/":
+        elif not mount.source.startswith(("/proc", "/sys", "/var/", "/etc/", "/dev", "/run")) and host != "/":
             draft.note("volumes", f"{mount.source}: {_HERE_ONLY}")
-        return {"name": volume_name(Path(host).name), "path": mount.path, "host": host, **end}
+        return {"name": volume_name(Path(host).name or "root"), "path": mount.path, "host": host, **end}
     if mount.source:
         draft.note("volumes", f"{mount.source}: {_ENDS_WITH_TASK}")
     return {"name": volume_name(mount.source or mount.path), "path": mount.path, **end}

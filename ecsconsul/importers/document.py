@@ -215,7 +215,7 @@ class _Yaml:
 
 
 def _kind(node: YamlNode) -> str:
-    if getattr(node, "style", None) is not None:  # quoted, or a block
+    if getattr(node, "style", None) in ("'", '"', "|", ">"):
         return "str"
     return next((kind for kind, pattern in _KINDS.items() if pattern.fullmatch(node.value)), "str")
 

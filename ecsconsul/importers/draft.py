@@ -57,10 +57,14 @@ class Draft:
 
 @dataclass
 class ServiceDraft(Draft):
-    """A service; `source` is its name in the input, `aliases` are other names that it was reached by."""
+    """A service; `source` is its name in the input.
+
+    `aliases` are other names that it was reached by, `links` are compose's, SERVICE or SERVICE:ALIAS.
+    """
 
     source: str = ""
     aliases: set[str] = field(default_factory=set)
+    links: list[str] = field(default_factory=list)
     containers: list[Draft] = field(default_factory=list)
 
     @property

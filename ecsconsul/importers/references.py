@@ -7,8 +7,8 @@ changes is the port: it is on the instance, free for each task unless host_port 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from .draft import Draft, LabDraft, ServiceDraft
 
@@ -23,25 +23,44 @@ _NO_HOST = re.compile(
     r"(_DB|_DATABASE|DATABASE_NAME|DB_NAME|_USER|USERNAME|PASSWORD|PASS|SECRET|_NAME)$", re.IGNORECASE
 )
 _SECRET = re.compile(r"PASSW|SECRET|TOKEN|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIAL|_PWD$|_PASS$", re.IGNORECASE)
+_NO_SECRET = re.compile(r"|[0-9]{1,3}|yes|no|true|false", re.IGNORECASE)
 _WITH_PASSWORD = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
+# a host's name, and the domain of a private zone
+_HOST = re.compile(
+    r"(?<![\w.-])(?P<name>\w(?:[\w-]*\w)?)(?P<zone>(?:\.[\w-]+)*\.(?:local|internal|consul))?(?![\w-]|\.\w)"
+)
+# what may stand beside a name that is a whole value, or one of several
+_BESIDE = ("", ",", " ", ";", "=", "/", '"', "'")
 _PORT = re.compile(r":([0-9]{1,5})(?![0-9])")
 
 
+class Reference(NamedTuple):
+    """A service that a text names: the text that stands for its host, its port or 0, and the service."""
+
+    host: str
+    port: int
+    service: ServiceDraft
+
+
 def resolve(lab: LabDraft) -> None:
-    """Notes at each value that names another service what it finds now, and fixes ports where that keeps it working."""
-    known = {name: service for service in lab.services for name in {*service.aliases, service.source, service.name}}
+    """Notes at each value that names another service what it finds now, and fixes ports where that keeps it working.
+
+    Variables with a name that the service doesn't have here get the one that it has.
+    """
+    known = {alias: service for service in lab.services for alias in service.aliases}
+    known |= {name: service for service in lab.services for name in (service.name, service.source)}
     found = [
-        (draft, place, name, port, service)
+        (draft, place, reference)
         for own in lab.services
         for draft in own.all_containers
         for place, text in list(_texts(draft))
-        for name, port in names_in(text, place, known)
-        if (service := known[name]) is not own
+        for reference in references_in(text, place, known)
+        if reference.service is not own
     ]
-    for *_, port, service in found:
-        _fix_port(lab, service, port)
-    for draft, place, name, port, service in found:
-        _explain(draft, place, name, port, service)
+    for _, _, reference in found:
+        _fix_port(lab, reference.service, reference.port)
+    for draft, place, reference in found:
+        _explain(draft, place, reference)
 
 
 def _texts(draft: Draft) -> Iterator[tuple[str, str]]:
@@ -55,24 +74,23 @@ def _texts(draft: Draft) -> Iterator[tuple[str, str]]:
     yield "health_check", check if isinstance(check, str) else " ".join(check)
 
 
-def names_in(text: str, place: str, known: dict[str, ServiceDraft]) -> Iterator[tuple[str, int]]:
-    """The services that a text names as hosts, each with its port or 0.
+def references_in(text: str, place: str, known: Mapping[str, ServiceDraft]) -> Iterator[Reference]:
+    """The services that a text names as hosts.
 
-    A name counts with a port after it, with // or @ before it, or alone in a variable that is called after hosts.
+    A name counts with a port after it, with // or @ before it, or alone in a variable that is called after hosts; and
+    with the domain of a private zone, as Cloud Map gives it.
     """
-    variable = place.rpartition(".")[2]
-    is_variable = place.startswith("environment.")
-    alone = is_variable and bool(_NAMES_A_HOST.search(variable)) and not _NO_HOST.search(variable)
-    for name in sorted(known, key=len, reverse=True):
-        for match in re.finditer(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", text):
-            before, after = text[: match.start()], text[match.end() :]
-            port = _PORT.match(after)
-            if (
-                port
-                or before.endswith(("//", "@"))
-                or (alone and before[-1:] in ("", ",", " ", ";", "=") and after[:1] in ("", ",", " ", ";", "/"))
-            ):
-                yield name, int(port[1]) if port else 0
+    variable = place.rpartition(".")[2] if place.startswith("environment.") else ""
+    is_host = bool(_NAMES_A_HOST.search(variable)) and not _NO_HOST.search(variable)
+    for match in _HOST.finditer(text):
+        service = known.get(match[0]) or known.get(match["name"] if match["zone"] else "")
+        if service is None:
+            continue
+        before, after = text[: match.start()], text[match.end() :]
+        port = _PORT.match(after)
+        is_alone = is_host and before[-1:] in _BESIDE and after[:1] in _BESIDE
+        if port or is_alone or match["zone"] or before.endswith(("//", "@")):
+            yield Reference(match[0], int(port[1]) if port else 0, service)
 
 
 def _fix_port(lab: LabDraft, service: ServiceDraft, port: int) -> None:
@@ -94,39 +112,43 @@ def _fix_port(lab: LabDraft, service: ServiceDraft, port: int) -> None:
     service.note(place, text)
 
 
-def _explain(draft: Draft, place: str, name: str, port: int, service: ServiceDraft) -> None:
+def _explain(draft: Draft, place: str, reference: Reference) -> None:
+    host, port, service = reference
     own = f"{service.name}.service.consul"
+    _rename(draft, place, host, service.name)
     bindings = service.bindings
-    binding: dict[str, Any] | None = next(
-        (one for one in bindings if one["port"] == port), bindings[0] if bindings else None
-    )
+    binding = next((one for one in bindings if one["port"] == port), bindings[0] if bindings else None)
     if binding is None:
-        draft.note(place, f"{name} has no port here, so it isn't in Consul: give it one, and it is {own}")
+        draft.note(place, f"{host} has no port here, so it isn't in Consul: give it one, and it is {own}")
         return
-    if name != service.name:
-        draft.note(place, f"{name} is called {own} now: change it here")
     inside, at = binding["port"], binding.get("host_port")
+    text = f"{host} is found by Consul as {own}" if host == service.name else f"{host} is {own} here"
     if at == inside:
-        text = f"{name} is found by Consul as {own} (containers search service.consul, so {service.name} is enough)"
-        text += f", at port {at} as long as its host_port stays"
+        text += f" (containers search service.consul, so {service.name} is enough), at port {at} as long as its"
+        text += " host_port stays"
     elif at:
-        text = f"{name} is found by Consul as {own}, at port {at} (its host_port) instead of {inside}: change it here"
+        text += f", at port {at} (its host_port) instead of {inside}: change it here"
     else:
-        text = f"{name} is found by Consul as {own}, at a port that differs from task to task: ask SRV for it"
-        text += f", or give {service.name} a host_port"
+        text += f", at a port that differs from task to task: ask SRV for it, or give {service.name} a host_port"
     draft.note(place, text)
+
+
+def _rename(draft: Draft, place: str, host: str, name: str) -> None:
+    """Writes a service's name here for the one that it had, in a variable; elsewhere a note must do."""
+    if host in (name, f"{name}.service.consul"):
+        return
+    variable = place.removeprefix("environment.")
+    if variable == place:
+        draft.note(place, f"{host} is called {name} here: change it")
+        return
+    values = draft.keys["environment"]
+    values[variable] = re.sub(rf"(?<![\w.-]){re.escape(host)}(?![\w-]|\.\w)", name, values[variable])
 
 
 def point_out_secrets(draft: Draft) -> None:
     """Notes at variables that look like secrets where they belong. The values are kept."""
     for name, value in draft.keys.get("environment", {}).items():
-        is_secret = (
-            _SECRET.search(name)
-            and not name.endswith(("_FILE", "_PATH"))
-            and value not in ("", "yes", "no", "true", "false")
-        )
+        is_secret = _SECRET.search(name) and not name.endswith(("_FILE", "_PATH")) and not _NO_SECRET.fullmatch(value)
         if is_secret or _WITH_PASSWORD.search(value):
-            draft.note(
-                f"environment.{name}",
-                f"looks like a secret: `secrets: {{{name}: /path/in/ssm}}` keeps it out of this file",
-            )
+            hint = f"`secrets: {{{name}: /path/in/ssm}}` keeps it out of this file"
+            draft.note(f"environment.{name}", f"looks like a secret: {hint}")

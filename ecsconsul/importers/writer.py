@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -59,7 +60,9 @@ def _container(draft: Draft, indent: str, *, several_files: bool) -> Iterator[st
             yield from _entry(draft, key, draft.keys[key], key, indent)
         else:
             yield from _comments(draft, key, indent)
-    yield from _lost(draft.losses, indent, several_files=several_files)
+    prefix = f"services.{draft.source}." if isinstance(draft, ServiceDraft) else ""
+    losses = [replace(one, path=one.path.removeprefix(prefix)) for one in draft.losses]
+    yield from _lost(losses, indent, several_files=several_files)
 
 
 def _lost(losses: list[Loss], indent: str, *, several_files: bool) -> Iterator[str]:

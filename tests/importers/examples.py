@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,7 +25,7 @@ FOLDER = Path("/lab")
 
 def files(contents: Mapping[str, str]) -> Files:
     """Files in a folder that exists only here."""
-    known = {FOLDER / name: text.encode() for name, text in contents.items()}
+    known = {FOLDER / name: text.encode() for name, text in contents.items()}  # as if they lay there
     return Files(FOLDER, FOLDER, known.get)
 
 
@@ -53,3 +54,8 @@ def services_of(imported: Imported) -> dict[str, dict[str, object]]:
     """The config's services, as they're written."""
     found: dict[str, dict[str, object]] = yaml.safe_load(imported.text)["services"]
     return found
+
+
+def said(imported: Imported) -> str:
+    """The config with each comment on one line."""
+    return re.sub(r"\n *#   ", " ", imported.text)
