@@ -1,4 +1,7 @@
-"""Reads an ECS cluster that exists: services, task definitions and instances, with List and Describe calls alone."""
+"""Reads an ECS cluster that exists: services, task definitions and instances, with List and Describe calls alone.
+
+`policies/import.json` allows exactly these.
+"""
 
 from __future__ import annotations
 
