@@ -61,7 +61,17 @@ def test_policies_are_in_the_wheel() -> None:
     folder = ROOT / "ecsconsul" / "targets" / "aws"
     assert {path.name for path in folder.glob(pattern)} == {
         f"{name}.json"
-        for name in ("up-and-down", "stack", "roles", "watching", "load-balancer", "commands", "snapshots", "import", "boundary")
+        for name in (
+            "up-and-down",
+            "stack",
+            "roles",
+            "watching",
+            "load-balancer",
+            "commands",
+            "snapshots",
+            "import",
+            "boundary",
+        )
     }
 
 
