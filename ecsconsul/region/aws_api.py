@@ -23,6 +23,16 @@ _TARGET = "AmazonEC2ContainerServiceV20141113."
 # The services that can launch or terminate instances.
 _MAY_CHANGE_INSTANCES = ("ec2", "autoscaling", "cloudformation")
 
+# What moto answers of ECS; everything else that isn't our own is refused, because moto would make up an answer.
+BY_MOTO = frozenset(
+    {
+        "CreateCluster", "DeleteCluster", "DescribeClusters", "ListClusters", "UpdateCluster",
+        "PutClusterCapacityProviders", "RegisterTaskDefinition", "DeregisterTaskDefinition", "DeleteTaskDefinitions",
+        "ListTaskDefinitions", "ListTaskDefinitionFamilies", "PutAccountSetting", "DeleteAccountSetting",
+        "ListAccountSettings", "TagResource", "UntagResource", "ListTagsForResource",
+    }
+)  # fmt: skip
+
 StartResponse = Callable[..., Any]
 
 
@@ -42,6 +52,7 @@ class AwsApi:
         self._checks = {
             "DeleteCluster": self._require_empty_cluster,
             "PutClusterCapacityProviders": self._api.check_cluster_providers,
+            "RegisterTaskDefinition": self._api.check_task_definition,
         }
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -71,6 +82,9 @@ class AwsApi:
         own = self._api.operations.get(operation)
         if own is None and self._api.answers(str(request.get("resourceArn", ""))):
             own = self._api.by_resource.get(operation)
+        if own is None and operation not in BY_MOTO:
+            why = f"The local region doesn't support {operation}; docs/architecture.md lists what it supports."
+            return _fail(start_response, "UnsupportedFeatureException", why)
         try:
             if own and (errors := self._moto.validation_errors(operation, request)):
                 raise ApiError("InvalidParameterException", errors)

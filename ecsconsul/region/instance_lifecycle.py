@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import platform
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -88,7 +89,7 @@ class InstanceLifecycle:
             return
         cluster = one.tags.get(CLUSTER_TAG, "default")
         arn = self._ecs.arn("container-instance", cluster, one.id.removeprefix("i-").zfill(32))
-        attributes = {"ecs.availability-zone": one.zone, "ecs.instance-type": one.kind, "ecs.os-type": "linux"}
+        attributes = attributes_of(one)
         registered = ContainerInstance(
             one.id, arn, cluster, instance.host_address, one.cpu, one.memory, attributes=attributes
         )
@@ -115,6 +116,25 @@ class InstanceLifecycle:
         instance.stopping.set()
         self._control_loop.remove_instance(instance)
         self._instances.terminate(instance.instance_id)
+
+
+def attributes_of(one: MotoInstance) -> dict[str, str]:
+    """The attributes with which ECS registers an instance; the architecture is that of this machine, which runs tasks.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-placement-constraints.html#ecs-automatic-attributes
+    """
+    machine = platform.machine()
+    found = {
+        "ecs.ami-id": one.ami,
+        "ecs.availability-zone": one.zone,
+        "ecs.cpu-architecture": {"aarch64": "arm64", "AMD64": "x86_64"}.get(machine, machine),
+        "ecs.instance-type": one.kind,
+        "ecs.os-family": "LINUX",
+        "ecs.os-type": "linux",
+        "ecs.subnet-id": one.subnet,
+        "ecs.vpc-id": one.vpc,
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def _started(work: Callable[[], None], name: str) -> threading.Thread:

@@ -71,7 +71,9 @@ def is_joining(group: Group, joined: Iterable[str]) -> bool:
 def fits_somewhere(service: Service, instances: Sequence[ContainerInstance]) -> bool:
     """Whether an instance like these could take a task of the service, if it had no others."""
     empty = [replace(one, status=ACTIVE, connected=True) for one in instances]
-    return not empty or not isinstance(place(service.primary.task_definition, "", empty, ()), Unplaceable)
+    definition = service.primary.task_definition
+    constraints = [*service.settings.get("placementConstraints", ()), *definition.get("placementConstraints", ())]
+    return not empty or not isinstance(place(definition, "", empty, (), constraints=constraints), Unplaceable)
 
 
 class ManagedScaling:

@@ -12,6 +12,7 @@ from typing import Any
 
 from .auto_scaling import AutoScaling, Group, fix_groups
 from .botocore_models import decode_models_quickly
+from .resource_events import fix_stack_events
 
 ACCOUNT = "123456789012"
 # Loaded ahead, since each would delay its first request by up to a second.
@@ -32,6 +33,9 @@ class MotoInstance:
     zone: str = ""
     kind: str = ""
     leaving: bool = False
+    ami: str = ""
+    subnet: str = ""
+    vpc: str = ""
 
 
 class Moto:
@@ -50,6 +54,7 @@ class Moto:
         # moto calls this function of its module for the id of each new instance.
         instances.random_instance_id = next_instance_id  # type: ignore[attr-defined]
         fix_groups()
+        fix_stack_events()
         self.region = region
         self.lock = threading.RLock()
         self._serves = functools.lru_cache(maxsize=256)(self._has_backend)
@@ -196,7 +201,9 @@ class Moto:
         memory = int(kind["MemoryInfo"]["SizeInMiB"]) * 95 // 100
         tags = {tag["key"]: tag["value"] for tag in one.get_tags()}
         cpu = int(kind["VCpuInfo"]["DefaultVCpus"]) * 1024
-        return MotoInstance(one.id, tags, cpu, memory, one.placement.zone, one.instance_type, one.id in leaving)
+        place = {"ami": one.image_id or "", "subnet": one.subnet_id or "", "vpc": one.vpc_id or ""}
+        zone, kind = one.placement.zone, one.instance_type
+        return MotoInstance(one.id, tags, cpu, memory, zone, kind, one.id in leaving, **place)
 
 
 _BARE = {

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import uuid
 from contextlib import closing
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore import xform_name
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from moto.ecs.responses import EC2ContainerServiceResponse
 
+from ecsconsul.region.aws_api import BY_MOTO
 from ecsconsul.region.ecs.api import EcsApi
 from tests.region.api_region import ApiRegion
 
+ROOT = Path(__file__).parents[2]
 TARGET = "AmazonEC2ContainerServiceV20141113."
 
 
@@ -103,6 +109,30 @@ def test_request_for_another_region_is_refused(api: ApiRegion) -> None:
     for service, call in (("ecs", "list_services"), ("ec2", "describe_instances"), ("ssm", "describe_parameters")):
         with pytest.raises(ClientError, match=r"This local region is us-east-1\."):
             getattr(api.client(service, "eu-west-1"), call)()
+
+
+def documented(kind: str) -> set[str]:
+    """The operations in a row of the table in docs/architecture.md."""
+    rows = re.findall(rf"^\| {kind} \| (.*) \|$", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
+    assert len(rows) == 1
+    return set(re.findall(r"[A-Z][A-Za-z]+", rows[0]))
+
+
+def test_documented_operations_are_those_of_the_code() -> None:
+    api = EcsApi(None)  # type: ignore[arg-type]
+    assert documented("what really runs") == {*api.operations, *api.by_resource}
+    assert documented("moto alone") == BY_MOTO
+    assert all(hasattr(EC2ContainerServiceResponse, xform_name(name)) for name in BY_MOTO)
+
+
+def test_every_other_operation_is_refused(api: ApiRegion) -> None:
+    known = set(api.client("ecs").meta.service_model.operation_names)
+    others = known - BY_MOTO - set(EcsApi(None).operations) - set(EcsApi(None).by_resource)  # type: ignore[arg-type]
+    assert {"ExecuteCommand", "CreateTaskSet"} <= others
+    for operation in others:
+        status, found = send(api, operation, b"{}")
+        assert (status, found["__type"]) == (400, "UnsupportedFeatureException")
+        assert f"doesn't support {operation};" in found["message"]
 
 
 def test_unknown_operation_is_an_error(api: ApiRegion) -> None:

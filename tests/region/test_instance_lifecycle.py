@@ -5,6 +5,7 @@ The control loop is real, with fake containers; the Consul agents are fake, but 
 
 from __future__ import annotations
 
+import platform
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -40,7 +41,7 @@ class FakeEc2:
 
     def add(self, instance_id: str, role: str = "ecs-instance") -> None:
         tags = {"ecsconsul:role": role, "ecsconsul:cluster": CLUSTER}
-        self.running[instance_id] = MotoInstance(instance_id, tags, 2048, 4096, "us-east-1a", "t3.small")
+        self.running[instance_id] = MotoInstance(instance_id, tags, 2048, 4096, "us-east-1a", "t3.small", ami="ami-1")
 
     def leave(self, instance_id: str) -> None:
         self.running[instance_id] = replace(self.running[instance_id], leaving=True)
@@ -119,8 +120,11 @@ def test_new_instances_join_with_their_attributes(region: LifecycleRegion) -> No
     assert region.known() == {"i-1": ACTIVE, "i-2": ACTIVE}
     (one, _) = region.ecs.instances_of(CLUSTER)
     assert one.attributes == {
+        "ecs.ami-id": "ami-1",
         "ecs.availability-zone": "us-east-1a",
+        "ecs.cpu-architecture": {"aarch64": "arm64"}.get(platform.machine(), platform.machine()),
         "ecs.instance-type": "t3.small",
+        "ecs.os-family": "LINUX",
         "ecs.os-type": "linux",
     }
     assert one.arn.endswith("container-instance/lab/" + "1".zfill(32))

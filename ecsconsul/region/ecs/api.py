@@ -11,8 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import shapes
+from .attributes import Attributes
 from .capacity_providers import CapacityProviders
+from .cluster_query import InvalidExpression
 from .model import ACTIVE, DRAINING, INACTIVE, Service, Task, needed
+from .placement import DISTINCT, MEMBER_OF, Unplaceable, check_constraints
 from .request_fields import ApiError, last, names, page
 from .state import Ecs
 
@@ -43,7 +46,9 @@ class EcsApi:
             "DescribeContainerInstances": self.describe_container_instances,
             "UpdateContainerInstancesState": self.update_container_instances_state,
             "DescribeTaskDefinition": self.describe_task_definition,
+            "StartTask": self.start_task,
             **self._providers.operations,
+            **Attributes(ecs, self._cluster).operations,
         }
         self.by_resource: dict[str, Callable[[Json], Json]] = {
             "TagResource": self.tag_resource,
@@ -68,6 +73,7 @@ class EcsApi:
         self._providers.check_strategy(cluster, request)
         _require_supported(request)
         _check_counts(request)
+        _check_placement(request)
         definition = _usable(found)
         service = self._ecs.create_service(cluster, name, int(request.get("desiredCount") or 0), definition, request)
         return {"service": self._service(service)}
@@ -79,6 +85,7 @@ class EcsApi:
             raise ApiError("ServiceNotActiveException", "Service was not ACTIVE.")
         self._providers.check_strategy(cluster, request, service)
         _check_counts(request, service.minimum_healthy_percent, service.maximum_percent)
+        _check_placement(request)
         definition = _usable(found) if request.get("taskDefinition") else None
         self._ecs.update_service(service, request.get("desiredCount"), definition, request)
         return {"service": self._service(service)}
@@ -111,6 +118,7 @@ class EcsApi:
         if not 1 <= count <= MAX_TASKS_PER_RUN:
             raise ApiError("InvalidParameterException", f"count should be between 1 and {MAX_TASKS_PER_RUN}.")
         _require_supported(request)
+        _check_placement(request)
         definition = _usable(found)
         _check_overrides(request, definition)
         if not self._ecs.instances_of(cluster):
@@ -120,6 +128,26 @@ class EcsApi:
             "tasks": [self._task(task) for task in tasks],
             "failures": [{"reason": one.code or "INACTIVE", "detail": one.reason} for one in failures],
         }
+
+    def start_task(self, request: Json) -> Json:
+        """Tasks on chosen instances, whatever the placement strategy and constraints say."""
+        cluster, found = self._cluster_and_definition(request)
+        chosen = names(request, "containerInstances", MAX_TASKS_PER_RUN)
+        definition = _usable(found)
+        _check_overrides(request, definition)
+        known = {last(instance.arn): instance for instance in self._ecs.instances_of(cluster)}
+        answer: Json = {
+            "tasks": [],
+            "failures": self._missing("container-instance", cluster, {n: known.get(n) for n in chosen}),
+        }
+        for instance in (known[name] for name in chosen if name in known):
+            task = self._ecs.add_standalone(cluster, definition, request, instance.instance_id)
+            if isinstance(task, Unplaceable):
+                failure = {"arn": instance.arn, "reason": task.code or "INACTIVE", "detail": task.reason}
+                answer["failures"].append(failure)
+            else:
+                answer["tasks"].append(self._task(task))
+        return answer
 
     def stop_task(self, request: Json) -> Json:
         task = self._ecs.task(self._cluster(request), last(request["task"]))
@@ -202,6 +230,10 @@ class EcsApi:
         """Check a PutClusterCapacityProviders, which moto answers. Raises ApiError."""
         self._providers.check_cluster(request)
 
+    def check_task_definition(self, request: Json) -> None:
+        """Check a RegisterTaskDefinition, which moto answers. Raises ApiError."""
+        _check_placement(request, (MEMBER_OF,))
+
     def answers(self, arn: str) -> bool:
         """Whether this resource's tags are kept here rather than in moto."""
         own = ("service", "task", "container-instance", "capacity-provider")
@@ -282,6 +314,15 @@ def _check_counts(request: Json, minimum: int = 100, maximum: int = 200) -> None
     if minimum == maximum == 100:
         message = "Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments."
         raise ApiError("InvalidParameterException", message)
+
+
+def _check_placement(request: Json, types: tuple[str, ...] = (MEMBER_OF, DISTINCT)) -> None:
+    """Refuse placement constraints that the region can't follow. Raises ApiError."""
+    constraints = [one for one in request.get("placementConstraints") or () if one]
+    try:
+        check_constraints(constraints, types)
+    except InvalidExpression as error:
+        raise ApiError("InvalidParameterException", f"Invalid placement constraint: {error}.") from error
 
 
 def _check_overrides(request: Json, definition: Json) -> None:

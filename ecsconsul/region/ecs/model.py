@@ -15,9 +15,12 @@ from typing import Any, Literal
 PENDING, RUNNING, DEPROVISIONING, STOPPED = "PENDING", "RUNNING", "DEPROVISIONING", "STOPPED"
 ACTIVE, DRAINING, INACTIVE = "ACTIVE", "DRAINING", "INACTIVE"
 
-# ECS keeps the last 100 events of a service, and shows stopped tasks for an hour; here the last 50 of each group stay.
+# ECS keeps the last 100 events of a service, and shows stopped tasks for an hour:
+# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeTasks.html
 MAX_EVENTS = 100
-MAX_STOPPED_TASKS = 50
+STOPPED_SECONDS = 3600.0
+# some 10 MB; only a lab with many failing tasks has more in an hour
+MAX_STOPPED_TASKS = 1000
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .cluster_query import InvalidExpression, parse
 from .model import ACTIVE, STOPPED, ContainerInstance, Task, fixed_ports, needed
 
 ATTRIBUTE = "attribute:"
+MEMBER_OF, DISTINCT = "memberOf", "distinctInstance"
 # ECS's own for services without a strategy; within a zone it is best to spread too.
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-placement-strategies.html
 SPREAD = ({"type": "spread", "field": "attribute:ecs.availability-zone"}, {"type": "spread", "field": "instanceId"})
@@ -29,8 +31,11 @@ def place(
     instances: Sequence[ContainerInstance],
     tasks: Iterable[Task],
     strategy: Sequence[Mapping[str, str]] = SPREAD,
+    constraints: Sequence[Mapping[str, str]] = (),
 ) -> ContainerInstance | Unplaceable:
-    """Choose the instance that the strategy prefers; among equals, the one with the fewest tasks.
+    """Choose the instance that the strategy prefers among those that all constraints allow; see `check_constraints`.
+
+    Among equals, it's the one with the fewest tasks.
 
     The reasons come from ECS's own service events:
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html
@@ -39,11 +44,47 @@ def place(
     active = [i for i in instances if i.status == ACTIVE and i.connected]
     if not active:
         return Unplaceable("no container instances were found in your cluster")
-    fitting = [i for i in active if _fits(task_definition, i, running)]
+    allowed = [i for i in active if all(_allows(one, i, group, running) for one in constraints)]
+    if not allowed:
+        return _forbidden(constraints, active, group, running)
+    fitting = [i for i in allowed if _fits(task_definition, i, running)]
     if not fitting:
-        return _shortage(task_definition, active, running)
+        return _shortage(task_definition, allowed, running)
     peers = Counter[str](task.instance_id for task in running if task.group == group)
     return min(fitting, key=lambda i: (*(_rank(one, i, active, running, peers) for one in strategy), _load(i, running)))
+
+
+def check_constraints(constraints: Sequence[Mapping[str, str]], types: Sequence[str]) -> None:
+    """Raises InvalidExpression for a constraint that isn't of these types, or whose expression is invalid."""
+    for one in constraints:
+        if one.get("type") not in types:
+            raise InvalidExpression(f"the type of a constraint is {' or '.join(types)}, not {one.get('type')}")
+        if one["type"] == MEMBER_OF:
+            parse(one.get("expression") or "")
+        elif one.get("expression"):
+            raise InvalidExpression(f"a constraint of type {DISTINCT} has no expression")
+
+
+def _allows(constraint: Mapping[str, str], instance: ContainerInstance, group: str, running: Sequence[Task]) -> bool:
+    """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-placement-constraints.html."""
+    tasks = _on(instance, running)
+    if constraint["type"] == DISTINCT:
+        return all(task.group != group for task in tasks)
+    return parse(constraint["expression"])(instance, tasks)
+
+
+def _forbidden(
+    constraints: Sequence[Mapping[str, str]], active: Sequence[ContainerInstance], group: str, running: Sequence[Task]
+) -> Unplaceable:
+    """The first constraint that leaves no instance, in the words of RunTask's failures."""
+    left = list(active)
+    for one in constraints:
+        left = [i for i in left if _allows(one, i, group, running)]
+        if not left:
+            kind = "MemberOf" if one["type"] == MEMBER_OF else "DistinctInstance"
+            code = f"{kind} placement constraint unsatisfied."
+            return Unplaceable(one.get("expression") or "each instance has a task of the group", code)
+    raise AssertionError("some constraint leaves no instance")
 
 
 def _rank(

@@ -93,7 +93,7 @@ def task(task: Task, ecs: Ecs, *, with_tags: bool) -> Json:
         "cpu": str(definition["cpu"]) if definition.get("cpu") else None,
         "memory": str(definition["memory"]) if definition.get("memory") else None,
         "containers": [container(c, task, ecs) for c in task.containers],
-        "overrides": task.overrides or {"containerOverrides": []},
+        "overrides": _overrides(task),
         "attachments": [],
         "attributes": [],
         "createdAt": task.created_at,
@@ -108,6 +108,13 @@ def task(task: Task, ecs: Ecs, *, with_tags: bool) -> Json:
     if with_tags:
         shape["tags"] = task.tags
     return {key: value for key, value in shape.items() if value is not None}
+
+
+def _overrides(task: Task) -> Json:
+    """The task's overrides; AWS lists each container, also one that has none."""
+    given = {one.get("name"): one for one in task.overrides.get("containerOverrides") or ()}
+    containers = [given.get(one.name, {"name": one.name}) for one in task.containers]
+    return {"inferenceAcceleratorOverrides": [], **task.overrides, "containerOverrides": containers}
 
 
 def capacity_provider(one: CapacityProvider, *, with_tags: bool) -> Json:
@@ -168,7 +175,9 @@ def container_instance(instance: ContainerInstance, tasks: Sequence[Task]) -> Js
         "pendingTasksCount": _count(tasks, PENDING),
         "registeredResources": _resources(instance.cpu, instance.memory),
         "remainingResources": _resources(free_cpu, free_memory),
-        "attributes": [{"name": name, "value": value} for name, value in instance.attributes.items()],
+        "attributes": [
+            {"name": name, **({"value": value} if value else {})} for name, value in instance.attributes.items()
+        ],
         "attachments": [],
         "registeredAt": instance.registered_at,
         "version": 1,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from .model import (
@@ -16,6 +16,7 @@ from .model import (
     PENDING,
     RUNNING,
     STOPPED,
+    STOPPED_SECONDS,
     CapacityProvider,
     ContainerInstance,
     ContainerState,
@@ -155,23 +156,51 @@ class Ecs:
         """Start standalone tasks; returns those that were placed, and a reason for each of the others."""
         started: list[Task] = []
         failures: list[Unplaceable] = []
-        group = request.get("group") or f"family:{definition['family']}"
         for _ in range(count):
-            task = self.add_task(cluster, definition, group, overrides=request.get("overrides") or {})
+            task = self.add_standalone(cluster, definition, request)
             if isinstance(task, Unplaceable):
                 failures.append(task)
             else:
-                task.started_by = request.get("startedBy") or ""
-                task.tags = list(request.get("tags") or ())
                 started.append(task)
         return started, failures
 
+    def add_standalone(self, cluster: str, definition: Json, request: Json, on: str = "") -> Task | Unplaceable:
+        """Place a task of RunTask, or of StartTask on the instance with the id `on`."""
+        group = request.get("group") or f"family:{definition['family']}"
+        overrides = request.get("overrides") or {}
+        constraints = [one for one in request.get("placementConstraints") or () if one]
+        strategy = request.get("placementStrategy") or SPREAD
+        task = self.add_task(
+            cluster, definition, group, overrides=overrides, on=on, strategy=strategy, constraints=constraints
+        )
+        if not isinstance(task, Unplaceable):
+            task.started_by = request.get("startedBy") or ""
+            task.tags = list(request.get("tags") or ())
+        return task
+
     def add_task(
-        self, cluster: str, definition: Json, group: str, *, overrides: Json, service: Service | None = None
+        self,
+        cluster: str,
+        definition: Json,
+        group: str,
+        *,
+        overrides: Json,
+        service: Service | None = None,
+        on: str = "",
+        strategy: Sequence[Mapping[str, str]] = SPREAD,
+        constraints: Sequence[Mapping[str, str]] = (),
     ) -> Task | Unplaceable:
-        """Place a task; the control loop starts it. Returns the reason when no instance can take it."""
-        strategy = (service.settings.get("placementStrategy") if service else None) or SPREAD
-        instance = place(definition, group, self.instances_of(cluster), self._tasks.values(), strategy)
+        """Place a task, `on` an instance if that is given; the control loop starts it.
+
+        Returns the reason when no instance can take it. A service has its own strategy and constraints.
+        """
+        if service:
+            strategy = service.settings.get("placementStrategy") or SPREAD
+            constraints = service.settings.get("placementConstraints") or ()
+        # StartTask looks at no constraint
+        constraints = () if on else (*constraints, *(definition.get("placementConstraints") or ()))
+        instances = [one for one in self.instances_of(cluster) if on in ("", one.instance_id)]
+        instance = place(definition, group, instances, self._tasks.values(), strategy, constraints)
         if isinstance(instance, Unplaceable):
             return instance
         task_id = uuid.uuid4().hex
@@ -210,14 +239,13 @@ class Ecs:
         self.changed.set()
 
     def forget_old_tasks(self) -> None:
-        """Keep only the tasks of each group that stopped last, so that DescribeTasks can say why."""
-        stopped: dict[str, list[Task]] = {}
-        for task in self._tasks.values():
-            if task.last_status == STOPPED:
-                stopped.setdefault(task.group, []).append(task)
-        for tasks in stopped.values():
-            tasks.sort(key=lambda task: task.stopped_at or 0.0)
-            for task in tasks[:-MAX_STOPPED_TASKS]:
+        """Keep a stopped task for an hour, so that DescribeTasks can say why; but no more than fit in memory."""
+        stopped = [task for task in self._tasks.values() if task.last_status == STOPPED]
+        stopped.sort(key=lambda task: task.stopped_at or 0.0)
+        oldest = time.time() - STOPPED_SECONDS
+        surplus = len(stopped) - MAX_STOPPED_TASKS
+        for number, task in enumerate(stopped):
+            if number < surplus or (task.stopped_at or oldest) < oldest:
                 del self._tasks[task.id]
 
     # container instances
@@ -300,6 +328,8 @@ def _configure(service: Service, request: Json) -> None:
     if request.get("placementStrategy"):
         # "To remove an existing placement strategy, specify an empty object."
         service.settings["placementStrategy"] = [one for one in request["placementStrategy"] if one]
+    if request.get("placementConstraints"):
+        service.settings["placementConstraints"] = [one for one in request["placementConstraints"] if one]
     if request.get("capacityProviderStrategy"):
         service.settings.pop("launchType", None)
     deployment = request.get("deploymentConfiguration") or {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ecsconsul.region.ecs.model import DRAINING, MAX_STOPPED_TASKS, RUNNING, STOPPED, Service
+import time
+
+from ecsconsul.region.ecs.model import DRAINING, MAX_STOPPED_TASKS, RUNNING, STOPPED, STOPPED_SECONDS, Service
 from ecsconsul.region.ecs.placement import Unplaceable
 from ecsconsul.region.ecs.state import Ecs
 from tests.region.ecs.factories import CLUSTER, definition, instance, new_ecs
@@ -142,13 +144,26 @@ def test_repeated_event_is_recorded_once() -> None:
     assert len(service.events) == 100
 
 
+def test_stopped_task_is_kept_for_an_hour() -> None:
+    ecs = new_ecs(instance(cpu=10**6, memory=10**6))
+    now = time.time()
+    for age in (STOPPED_SECONDS + 10, STOPPED_SECONDS - 60, 1.0):
+        task = ecs.add_task(CLUSTER, V1, "g", overrides={})
+        task.last_status, task.stopped_at = STOPPED, now - age
+    old, *kept = ecs.tasks()
+    ecs.forget_old_tasks()
+    assert ecs.tasks() == kept
+    assert old not in kept
+
+
 def test_most_recently_stopped_tasks_are_kept() -> None:
+    """As many as fit in memory, if many tasks stop within an hour."""
     ecs = new_ecs(instance(cpu=10**6, memory=10**6))
     oldest, *others = [ecs.add_task(CLUSTER, V1, "g", overrides={}) for _ in range(MAX_STOPPED_TASKS + 10)]
     alive = ecs.add_task(CLUSTER, V1, "g", overrides={})
     alive.last_status = RUNNING
     for number, task in enumerate((*others, oldest)):
-        task.last_status, task.stopped_at = STOPPED, float(number)
+        task.last_status, task.stopped_at = STOPPED, time.time() - 1000 + number / 10
     ecs.forget_old_tasks()
     kept = ecs.tasks()
     assert len(kept) == MAX_STOPPED_TASKS + 1
