@@ -143,6 +143,7 @@ class View:
     def up(self, document: Json) -> None:
         """Sums up `up`, and shows the portal's URL and the next commands."""
         self._out.print(_took(document))
+        self._notes(document)
         if document["portal"]:
             self._out.print(
                 Text.assemble("Portal  ", (document["portal"], f"bold cyan underline link {document['portal']}"))
@@ -224,6 +225,7 @@ class View:
         if document.get("tasks"):
             self._out.print()
             self._out.print(_standalone(document["tasks"]))
+        self._notes(document)
         for failed in document.get("failed_boots", ()):
             instance = f"{failed['role'] or 'instance'} {failed['instance']} ({failed['state']})"
             self._out.print(Text.assemble(("The boot failed of ", "red"), instance, (f": {failed['reason']}", "dim")))
@@ -249,6 +251,11 @@ class View:
                 table.add_row(*lead, *row)
                 lead = ["", ""]
         self._out.print(table)
+
+    def _notes(self, document: Json) -> None:
+        for note in document.get("notes", ()):
+            text = Text.assemble(("Note ", "yellow"), f"{note['service']}, task {note['task']}: {note['text']}")
+            self._out.print(text, soft_wrap=True)
 
 
 def _heading(document: Json) -> Text:

@@ -22,6 +22,7 @@ from .resource_changes import replacements
 def command(yes: bool, update_ami: bool) -> int:
     """Create or update the lab. Resumes after an interruption; running it again changes nothing."""
     from ..deploy import executor
+    from ..deploy.endpoints import endpoints_of, notes_of
     from ..deploy.lab_status import runtime_of
 
     begun = time.monotonic()
@@ -43,5 +44,6 @@ def command(yes: bool, update_ami: bool) -> int:
         with view.progress() as observer:
             changes = executor.up(steps, observer)
     found = document(lab, target, changes, time.monotonic() - begun)
-    view.up({**found, **runtime_of(target), "portal": target.portal_url()})
+    notes = notes_of(endpoints_of(target.client("ecs"), lab.name))
+    view.up({**found, "notes": notes, **runtime_of(target), "portal": target.portal_url()})
     return ExitCode.DONE

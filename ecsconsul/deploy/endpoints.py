@@ -22,6 +22,7 @@ class Endpoint:
     """A running task: its container instance (a node in Consul) and its host ports.
 
     `service` is empty for a standalone task; `definition` is its FAMILY:REVISION.
+    `notes` are ECS's reasons of its running containers, such as where a program listens instead of at its host port.
     """
 
     task: str
@@ -31,6 +32,7 @@ class Endpoint:
     definition: str = field(default="", compare=False)
     group: str = field(default="", compare=False)
     started_by: str = field(default="", compare=False)
+    notes: tuple[str, ...] = ()
 
     def has(self, instance: Instance) -> bool:
         """Whether an instance in Consul is one of the task's ports."""
@@ -91,6 +93,11 @@ def ghosts_and_missing(
     return ghosts, missing
 
 
+def notes_of(endpoints: Iterable[Endpoint]) -> list[dict[str, str]]:
+    """The notes of the tasks, as documents show them."""
+    return [{"service": one.service or one.group, "task": one.task[:8], "text": text} for one in endpoints for text in one.notes]
+
+
 def _endpoint(task: Mapping[str, Any], nodes: Mapping[str, str]) -> Endpoint:
     bindings = [b for container in task["containers"] for b in container.get("networkBindings") or ()]
     group = task.get("group", "")
@@ -102,6 +109,7 @@ def _endpoint(task: Mapping[str, Any], nodes: Mapping[str, str]) -> Endpoint:
         definition=task.get("taskDefinitionArn", "").rpartition("/")[2],
         group=group,
         started_by=task.get("startedBy", ""),
+        notes=tuple(c["reason"] for c in task["containers"] if c.get("reason") and c.get("lastStatus") == "RUNNING"),
     )
 
 

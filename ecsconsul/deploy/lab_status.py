@@ -12,7 +12,7 @@ from ..errors import LabError, TargetAbsent, Unreachable
 from ..targets.base import Target
 from ..targets.client_errors import client_error
 from ..targets.commands import CommandTarget
-from .endpoints import Endpoint, by_service, endpoints_of, ghosts_and_missing, standalone, without
+from .endpoints import Endpoint, by_service, endpoints_of, ghosts_and_missing, notes_of, standalone, without
 from .executor import inspect_all
 from .failed_boots import failed_boots
 from .lab_steps import DISCOVERY, discovery_step, poller_for, steps_for
@@ -69,6 +69,7 @@ def collect(lab: Lab, target: CommandTarget) -> dict[str, Any]:
         "services": services,
         "tasks": [_task(task, catalog) for task in one_off],
         "failed_boots": failed_future.result(),
+        "notes": notes_of(tasks or ()),
         "others": sorted(set(catalog) - {"consul"} - {spec.name for spec in lab.services}),
     }
 

@@ -17,7 +17,9 @@ from .step import Report
 # The first task may fail because something that it needs isn't up yet; a second failure counts.
 FAILURE_LIMIT = 2
 # errors of ECS and Docker that another task would only repeat
-PERMANENT_ERRORS = ("manifest unknown", "not found", "no matching manifest", "exec format error", "access denied")
+PERMANENT_ERRORS = (
+    "manifest unknown", "not found", "no matching manifest", "exec format error", "access denied", "portinuse",
+)  # fmt: skip
 # how long a task may stay unplaced before the rollout fails, and how long while an old task stops; in seconds
 PLACEMENT_TIMEOUT = 10.0
 STOP_TIMEOUT = 90.0
@@ -30,6 +32,13 @@ SCALE_OUT_TIMEOUT = 900.0
 # What ECS says of a task whose container fails its own check, in the service's events and as the task's reason:
 # https://repost.aws/knowledge-center/ecs-task-container-health-check-failures
 UNHEALTHY = "failed container health checks"
+# What the region says of a task that runs as a process and has its port built in, where another one listens already.
+PORT_IN_USE = "PortInUse"
+PORT_HINT = (
+    "let it listen at $PORT: change the CMD of its Dockerfile, or set a command such as "
+    "`command: [sh, -c, 'exec flask run --host=$HOST --port=$PORT']`; "
+    "or run the lab in containers, which map ports: `ecsconsul up --runtime docker`"
+)
 # how long ECS may describe a service as it was before a change, in seconds
 CONSISTENT_AFTER = 15.0
 LOG_LINES = 15
@@ -192,10 +201,18 @@ class Rollout:
         return "\n".join(["Consul's checks:", *failing]) if failing else "Consul has no failing instance of it"
 
     def _task_failure(self, task: dict[str, Any]) -> StepFailed:
+        if PORT_IN_USE in (reasons := " ".join(_reasons(task))):
+            return self._failure("does not start", self._explain(task), self._port_hint(reasons))
         if not _is_unhealthy(task):
             return self._failure("does not start", self._explain(task))
         hint = "if its image has no shell, ECS can't make the check: set `check: {container: false}`"
         return self._failure("does not become healthy", self._explain(task), hint)
+
+    def _port_hint(self, reasons: str) -> str:
+        name = self._service.name
+        if f"{name}'s task" not in reasons:
+            return PORT_HINT
+        return f"{PORT_HINT}; or let it run once only: `ecsconsul scale {name}=0` makes room for a new version"
 
     def _failure(self, what: str, why: str, hint: str = "") -> StepFailed:
         more = f"fix the cause and run `ecsconsul up` again; `ecsconsul logs {self._service.name}` shows more"

@@ -214,7 +214,7 @@ class Region:
     def _endpoints(self, task: Task, port: int) -> list[Endpoint]:
         address = self._ecs.instance_address(task.instance_id)
         bindings = [binding for container in task.containers for binding in container.bindings]
-        return [(address, binding.host_port) for binding in bindings if binding.requested_port == port]
+        return [(one.host_ip or address, one.host_port) for one in bindings if one.requested_port == port]
 
 
 def _runtime(spec: RegionSpec, lab_dir: LabDir) -> Runtime:

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 # The delay between checks of a new task is a tenth of its age, so that a fast start is noticed fast.
 MIN_DELAY, MAX_DELAY = 0.02, 1.0
+# A service without a check is taken for passing once it is registered, which by then proves that its port is its own;
+# later it is waited for this long until it is known where it listens.
+TRUSTED_FOR, AWAITED_FOR = 1.0, 10.0
 LEAVE_TIMEOUT = 2.0
 # A caller that looked the task up just before it left the catalog may still connect.
 DRAIN_SECONDS = 0.5
@@ -132,7 +135,9 @@ class TaskSupervisor:
         return {**override, "environment": [*(override.get("environment") or ()), *added]}
 
     def _await_exit(self, state: ContainerState, running: RunningContainer) -> None:
-        self._events.put(Exited(state, running.wait()))
+        code = running.wait()
+        state.reason = running.note
+        self._events.put(Exited(state, code))
 
     def _handle_events(self) -> None:
         """Handle events as they come; until the task is passing, ask the Registrator in between."""
@@ -140,9 +145,14 @@ class TaskSupervisor:
         while True:
             delay = min(max((time.monotonic() - started) / 10, MIN_DELAY), MAX_DELAY)
             try:
-                event = self._events.get(timeout=None if self.task.passing else delay)
+                event = self._events.get(timeout=None if self._has_settled() else delay)
             except queue.Empty:
-                self._check_passing()
+                try:
+                    self._check_passing(time.monotonic() - started)
+                except CannotStart as error:
+                    self._leave_catalog(self.task.containers, seconds=0.0)
+                    self._give_up(str(error))
+                    return
                 continue
             if isinstance(event, StopRequested):
                 self._stop(event)
@@ -150,7 +160,23 @@ class TaskSupervisor:
             if self._handle_exit(event):
                 return
 
-    def _check_passing(self) -> None:
+    def _has_settled(self) -> bool:
+        return self.task.passing and all(one.settled for one in self._running.values())
+
+    def _look(self, age: float) -> bool:
+        """Look where the containers really listen; whether they may count as passing. Raises CannotStart."""
+        for state in self.task.containers:
+            running = self._running[state.name]
+            if state.status == RUNNING and running.look(age):
+                state.bindings, state.reason = running.bindings, running.note
+                log.info("task %s: %s", self.task.id, running.note)
+                self.changed()
+        return age < TRUSTED_FOR or age > AWAITED_FOR or all(one.settled for one in self._running.values())
+
+    def _check_passing(self, age: float) -> None:
+        """Raises CannotStart."""
+        if not self._look(age) or self.task.passing:
+            return
         try:
             passing = self.registrators.is_passing(self.instance, self._expected())
         except LabError as error:

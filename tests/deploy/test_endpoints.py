@@ -9,7 +9,7 @@ import pytest
 from botocore.stub import Stubber
 
 from ecsconsul.consul.catalog import Instance
-from ecsconsul.deploy.endpoints import Endpoint, by_service, endpoints_of, ghosts_and_missing, standalone, without
+from ecsconsul.deploy.endpoints import Endpoint, by_service, endpoints_of, ghosts_and_missing, notes_of, standalone, without
 
 ARN = "arn:aws:ecs:us-east-1:1"
 
@@ -88,6 +88,19 @@ def test_catalog_without_some_tasks() -> None:
         "weather": [instance("a", "i-1", 1)],
         "portal": [instance("c", "i-2", 1)],
     }
+
+
+def test_reasons_of_running_containers_are_notes() -> None:
+    ecs = boto3.client("ecs", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    running = {"name": "weather", "lastStatus": "RUNNING", "reason": "it listens elsewhere"}
+    stopped = {"name": "init", "lastStatus": "STOPPED", "reason": "it was done"}
+    one = task(123456789, containers=[running, stopped])
+    with Stubber(ecs) as stub:
+        stub.add_response("list_tasks", {"taskArns": [one["taskArn"]]})
+        stub.add_response("describe_tasks", {"tasks": [one]})
+        stub.add_response("describe_container_instances", {"containerInstances": []})
+        found = notes_of(endpoints_of(ecs, "blue"))
+    assert found == [{"service": "weather", "task": "12345678", "text": "it listens elsewhere"}]
 
 
 def test_no_cluster_or_task_needs_no_further_request() -> None:

@@ -468,3 +468,20 @@ def test_timeout_without_consul_keeps_the_first_error(ecs: Answers) -> None:
     failure = ecs.failure()
     assert failure.what == "The service weather does not become healthy"
     assert "Consul does not answer" in failure.why
+
+
+@pytest.mark.parametrize(("other", "more"), [("weather's task 1a2b", True), ("nginx (process 7)", False)])
+def test_program_whose_port_is_taken_fails_at_once_with_the_ways_out(ecs: Answers, other: str, more: bool) -> None:
+    reason = f"PortInUse: its program has port 5000 built in and doesn't listen at $PORT, but {other} listens there"
+    begun = service(
+        deployment(running=1, rolloutState="IN_PROGRESS"),
+        desired=2,
+        events=[{"id": "1", "createdAt": NOW, "message": "(service weather) has started 2 tasks: (task a) (task b)."}],
+    )
+    ecs.shows(begun)
+    ecs.stopped(task(1, containers=[{"name": "weather", "exitCode": 1, "reason": reason}]))
+    failure = ecs.failure(NOW.timestamp())
+    assert reason in (failure.why or "")
+    assert "let it listen at $PORT" in failure.hint
+    assert "--runtime docker" in failure.hint
+    assert ("`ecsconsul scale weather=0`" in failure.hint) == more

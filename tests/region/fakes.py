@@ -25,6 +25,8 @@ class FakeContainer:
     snapshot: Container
     engine: ProcessEngine
     runtime_id: str = "1"
+    settled: bool = True
+    note: str = ""
     _exited: threading.Event = field(default_factory=threading.Event)
     _code: int = 0
 
@@ -38,6 +40,9 @@ class FakeContainer:
             self._code = code
             self.engine.exited(self.snapshot.id, code)
             self._exited.set()
+
+    def look(self, age: float) -> bool:
+        return False
 
     def wait(self) -> int:
         self._exited.wait()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import socket
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,53 @@ def test_task_is_listed_once_passing_and_unlisted_before_sigterm(
     tasks.close()
     assert "listed at SIGTERM: 0\n" in (lab_dir.service_logs("weather") / f"{supervisor.task.id}.log").read_text()
     assert list(lab_dir.tasks.iterdir()) == []
+
+
+HARD = """
+import http.server, os, sys
+http.server.HTTPServer((os.environ["HOST"], int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
+
+
+def low_port(host: str) -> int:
+    """A free port as programs have them built in, below those that are handed out."""
+    for port in range(20000 + os.getpid() % 5000, 32000):
+        with closing(socket.socket()) as probe, suppress(OSError):
+            probe.bind((host, port))
+            return port
+    raise AssertionError("no free port")
+
+
+def test_program_that_does_not_heed_port_is_registered_where_it_listens_as_long_as_it_is_alone(
+    lab_dir: LabDir, server: ConsulServer, consul: AgentClient, tmp_path: Path, until: Until, name: str
+) -> None:
+    source, hard = tmp_path / "source", low_port(server.host)
+    source.mkdir()
+    (source / "app.py").write_text(HARD)
+    (source / "Dockerfile").write_text(
+        f'FROM x\nWORKDIR /app\nCOPY . .\nCMD ["{sys.executable}", "app.py", "{hard}"]\n'
+    )
+    store = ImageStore(lab_dir)
+    store.publish("web", "1", source, lambda line: None)
+    tasks = Tasks(lab_dir, ProcessContainers(lab_dir, store, own_roots=False))
+    ec2 = ec2_instance(tmp_path, "i-1", server.host, server.http)
+    web = app(name, hard, "HTTP", image="lab/web:1")
+    web["environment"][1]["value"] = "/"
+    first = tasks.run(ec2, web, service="weather")
+    until(lambda: first.task.passing)
+    (instance,) = listed(consul, name)
+    (binding,) = first.task.containers[0].bindings
+    assert (instance.port, binding.host_port) == (hard, hard)
+    assert f"listens at port {hard} instead of port" in first.task.containers[0].reason
+    assert "\necsconsul: its program" in "\n" + (lab_dir.service_logs("weather") / f"{first.task.id}.log").read_text()
+    second = tasks.run(ec2, web, service="weather")
+    until(lambda: second.task.last_status == STOPPED)
+    assert second.task.containers[0].reason == (
+        f"PortInUse: its program has port {hard} built in and doesn't listen at $PORT, "
+        f"but weather's task {first.task.id[:8]} already listens there"
+    )
+    assert first.task.passing
+    tasks.close()
 
 
 def test_service_without_a_check_passes_once_its_port_listens(

@@ -25,12 +25,16 @@ MAX_STOPPED_TASKS = 1000
 
 @dataclass(frozen=True)
 class Binding:
-    """One published port of a container: `host_port` is the real one, `requested_port` the fixed one it asks for."""
+    """One published port of a container: `host_port` is the real one, `requested_port` the fixed one it asks for.
+
+    `host_ip` is where it is reached if that isn't its instance's address.
+    """
 
     container_port: int
     host_port: int
     protocol: str = "tcp"
     requested_port: int | None = None
+    host_ip: str = ""
 
 
 @dataclass

@@ -148,7 +148,7 @@ def container(one: ContainerState, task: Task, ecs: Ecs) -> Json:
         "reason": one.reason or None,
         "networkBindings": [
             {
-                "bindIP": ecs.instance_address(task.instance_id),
+                "bindIP": binding.host_ip or ecs.instance_address(task.instance_id),
                 "containerPort": binding.container_port,
                 "hostPort": binding.host_port,
                 "protocol": binding.protocol,

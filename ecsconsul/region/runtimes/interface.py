@@ -115,6 +115,20 @@ class RunningContainer(Protocol):
     @property
     def runtime_id(self) -> str: ...
 
+    @property
+    def settled(self) -> bool:
+        """Whether it is known that its bindings lead to its program."""
+
+    @property
+    def note(self) -> str:
+        """What its user should know of it: where it listens instead, or why it had to exit; "" if nothing."""
+
+    def look(self, age: float) -> bool:
+        """Look, `age` seconds after its start, where its program really listens; whether its bindings have changed.
+
+        Raises CannotStart if it can't be reached there.
+        """
+
     def wait(self) -> int:
         """Block until it exits; the exit code as Docker reports it (128 + signal)."""
 

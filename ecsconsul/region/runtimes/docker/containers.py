@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from docker import APIClient
 from docker.errors import APIError, DockerException, ImageNotFound
@@ -41,6 +41,12 @@ class DockerContainer:
     snapshot: Container
     log: LogCopy
     stop_signal: str
+    # Docker maps its ports, wherever its program listens
+    settled: ClassVar[bool] = True
+    note: ClassVar[str] = ""
+
+    def look(self, age: float) -> bool:
+        return False
 
     @property
     def runtime_id(self) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from .. import lab_processes
 from ..interface import CannotStart, Ec2Instance, RunningContainer
 from ..lab_dir import LabDir, remove
 from .images import Image, ImageStore, copy_for_task
+from .listening import PortWatch, who_else
 from .process_engine import ProcessEngine, new_container_id
 from .task_files import TaskFiles, can_have_own_root
 
@@ -29,9 +31,30 @@ class ProcessContainer:
     """A process that plays a container."""
 
     process: subprocess.Popen[bytes]
-    bindings: tuple[Binding, ...]
+    given: tuple[Binding, ...]
     snapshot: Container
     engine: ProcessEngine
+    watch: PortWatch
+    note: str = ""
+
+    @property
+    def bindings(self) -> tuple[Binding, ...]:
+        return self.watch.bindings
+
+    @property
+    def settled(self) -> bool:
+        return self.watch.settled
+
+    def look(self, age: float) -> bool:
+        """Look where it really listens, and let the Registrator know. Raises CannotStart."""
+        if not self.watch.look(age):
+            return False
+        self.snapshot = replace(self.snapshot, ports=_published(self.bindings, self.watch.address))
+        self.note = self.watch.note
+        if self.note:
+            _write(self.watch.log, self.note)
+        self.engine.moved(self.snapshot)
+        return True
 
     @property
     def runtime_id(self) -> str:
@@ -41,6 +64,7 @@ class ProcessContainer:
         """Block until it exits, and kill what it left running; the exit code as Docker reports it (128 + signal)."""
         code = self.process.wait()
         code = code if code >= 0 else 128 - code
+        self.note = (self.watch.conflict() if code else "") or self.note
         self.engine.exited(self.snapshot.id, code)
         lab_processes.signal_group(self.process.pid, signal.SIGKILL)
         return code
@@ -63,6 +87,7 @@ class ProcessContainers:
     images: ImageStore
     own_roots: bool | None = None  # whether tasks have a root folder of their own; None: where the kernel permits it
     _engines: dict[str, ProcessEngine] = field(default_factory=dict)
+    _leaders: dict[int, str] = field(default_factory=dict)  # what each container's process is called in a message
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def engine(self, instance: Ec2Instance) -> ProcessEngine:
@@ -97,14 +122,21 @@ class ProcessContainers:
             _release_ports(instance, bindings)
             raise CannotStart(f"CannotStartContainerError: {error}") from error
         snapshot = _snapshot(task, definition, environment, instance.host_address, bindings)
-        container = ProcessContainer(process, bindings, snapshot, self.engine(instance))
+        watch = PortWatch(process.pid, instance.host_address, bindings, log, self._who_else)
+        container = ProcessContainer(process, bindings, snapshot, self.engine(instance), watch)
+        self._leaders[process.pid] = f"{task.service or definition['name']}'s task {task.id[:8]}"
         container.engine.started(snapshot)
         return container
+
+    def _who_else(self, port: int, address: str, own: Set[int]) -> str:
+        return who_else(port, address, own, dict(self._leaders))
 
     def clean_up(self, task_id: str, instance: Ec2Instance, containers: Sequence[RunningContainer]) -> None:
         """Remove what a stopped task leaves behind."""
         for container in containers:
-            _release_ports(instance, container.bindings)
+            if isinstance(container, ProcessContainer):
+                _release_ports(instance, container.given)
+                self._leaders.pop(container.process.pid, None)
             self.engine(instance).removed(container.snapshot.id)
         try:
             remove(self.lab_dir.tasks / task_id)
@@ -126,8 +158,18 @@ def _snapshot(
         image=definition["image"],
         environment=tuple(f"{name}={value}" for name, value in environment.items()),
         labels=definition.get("dockerLabels") or {},
-        ports=tuple(PortBinding(b.container_port, b.protocol, b.host_port, address) for b in bindings),
+        ports=_published(bindings, address),
     )
+
+
+def _published(bindings: Sequence[Binding], address: str) -> tuple[PortBinding, ...]:
+    return tuple(PortBinding(b.container_port, b.protocol, b.host_port, b.host_ip or address) for b in bindings)
+
+
+def _write(log: Path, note: str) -> None:
+    """Add a line of ecsconsul's own to a task's log."""
+    with contextlib.suppress(OSError), log.open("a") as file:
+        file.write(f"ecsconsul: {note}\n")
 
 
 def _bind(definition: dict[str, Any], instance: Ec2Instance) -> tuple[Binding, ...]:

@@ -91,6 +91,16 @@ class ProcessEngine:
             self._containers[container.id] = snapshot
             self._publish(Event("start", container.id, now))
 
+    def moved(self, container: Container) -> None:
+        """A container listens at other ports than it was started with."""
+        with self._lock:
+            if found := self._containers.get(container.id):
+                now = time.time_ns()
+                self._containers[container.id] = replace(found, container=container, started_at=now)
+                # as after a restart: Consul would keep the status of the checks of its former port
+                self._publish(Event("die", container.id, now))
+                self._publish(Event("start", container.id, now))
+
     def stopping(self, container: str) -> None:
         """A container got a stop signal."""
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 from ecsconsul.region.runtimes.processes.process_engine import ProcessEngine, new_container_id
 from ecsconsul.registrator.rules import Container
@@ -55,6 +56,19 @@ def test_events_are_not_older_than_the_start_time() -> None:
         found = engine.inspect(one.id)
         assert found is not None
         assert all(event.at >= found.started_at for event in stream)
+
+
+def test_moved_container_is_as_one_that_was_restarted() -> None:
+    engine, one = ProcessEngine("i-1"), a_container()
+    engine.started(one)
+    with engine.events(0) as stream:
+        engine.moved(replace(one, name="elsewhere"))
+        engine.moved(a_container("unknown"))
+        stream.close()
+        assert [event.action for event in stream] == ["die", "start"]
+    found = engine.inspect(one.id)
+    assert found is not None
+    assert (found.running, found.container.name) == (True, "elsewhere")
 
 
 def test_close_ends_a_waiting_reader() -> None:
