@@ -1,49 +1,45 @@
-"""`ecsconsul logs`: shows the log lines of a service's tasks."""
+"""`ecsconsul logs`: shows the log lines of services' tasks, and which of these tasks have ended."""
 
 from __future__ import annotations
-
-import json
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import click
 
 from .common import check_has_tasks, common_options, settings
+from .moments import DURATION_OR_TIME, Moment
 
-if TYPE_CHECKING:
-    from ..targets.base import LogLine
+LINES = 20
+# with --since, what counts is the time
+MAX_LINES = 10000
 
 
 @click.command("logs")
-@click.argument("service")
-@click.option("-n", "--lines", type=click.IntRange(0, 10000), default=20, show_default=True, help="Lines per task.")
+@click.argument("services", metavar="SERVICE...", nargs=-1, required=True)
+@click.option(
+    "-n", "--lines", type=click.IntRange(0, MAX_LINES), help=f"Lines per task.  [default: {LINES}; all with --since]"
+)
+@click.option("--since", type=Moment(), metavar=DURATION_OR_TIME, help="Only lines from then on: 10m, 12:03:07, …")
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new lines.")
 @common_options
-def command(service: str, lines: int, follow: bool) -> None:
-    """Show the last log lines of a service's tasks, each prefixed with the start of the task's ID."""
+def command(services: tuple[str, ...], lines: int | None, since: float | None, follow: bool) -> None:
+    """Show the last log lines of services' tasks, each prefixed with the start of the task's ID.
+
+    Tasks that have ended are marked, with the reason as far as ECS still knows it.
+    """
+    from .log_lines import LogPrinter
+    from .log_stream import ends, follow_all
+
     lab = settings().lab(sources=False)
     target = settings().open_target(lab)
-    check_has_tasks(lab, target, service)
-    as_json = settings().as_json
+    names = list(dict.fromkeys(services))
+    for name in names:
+        check_has_tasks(lab, target, name)
+    count = (LINES if since is None else MAX_LINES) if lines is None else lines
+    when = "yet" if since is None else "since then"
+    as_json, colourless = settings().as_json, settings().colourless
+    printer = LogPrinter(names, as_json=as_json, colourless=colourless, when=when)
     if follow:
-        show = _print_json if as_json else _print
-        show(target.follow(service, lines))
+        for item in follow_all(lab, target, names, count, since):
+            printer.stream(item)
         return
-    found = target.last_lines(service, lines)
-    if as_json:
-        settings().view().result({"service": service, "lines": [{"task": x.task, "text": x.text} for x in found]})
-        return
-    _print(found)
-    if not found and lines:
-        click.echo(f"No task of {service} has logged anything yet.", err=True)
-
-
-def _print_json(lines: Iterable[LogLine]) -> None:
-    """Prints one document per line, since the stream doesn't end."""
-    for line in lines:
-        click.echo(json.dumps({"task": line.task, "text": line.text}))
-
-
-def _print(lines: Iterable[LogLine]) -> None:
-    for line in lines:
-        click.echo(f"{click.style(line.task, dim=True)} {line.text}", color=False if settings().colourless else None)
+    tasks = ends(lab, target, names)
+    printer.show({name: target.last_lines(name, count, since=since) for name in names}, tasks)

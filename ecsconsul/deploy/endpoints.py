@@ -95,7 +95,8 @@ def ghosts_and_missing(
 
 def notes_of(endpoints: Iterable[Endpoint]) -> list[dict[str, str]]:
     """The notes of the tasks, as documents show them."""
-    return [{"service": one.service or one.group, "task": one.task[:8], "text": text} for one in endpoints for text in one.notes]
+    notes = ((one, text) for one in endpoints for text in one.notes)
+    return [{"service": one.service or one.group, "task": one.task[:8], "text": text} for one, text in notes]
 
 
 def _endpoint(task: Mapping[str, Any], nodes: Mapping[str, str]) -> Endpoint:

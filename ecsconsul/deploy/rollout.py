@@ -88,7 +88,7 @@ class Rollout:
             return self._poller.poll_until(self._service.name, judge, report)
         except TimeoutError as error:
             events = [f"last ECS event: {event}"] if event else []
-            why = "\n".join([f"{last}; {error}", *events, self._consul_checks(), *self._log(None)])
+            why = "\n".join([f"{last}; {error}", *events, self._consul_checks(), *self._log_of_newest()])
             raise self._failure("does not become healthy", why) from error
 
     def _is_outdated(self, service: dict[str, Any], since: float) -> bool:
@@ -166,8 +166,18 @@ class Rollout:
         stopped, *reasons = _reasons(task)
         return "\n".join([f"task {task_id[:8]}: {stopped}", *codes, *reasons, *self._log(task_id)])
 
-    def _log(self, task_id: str | None) -> list[str]:
-        """The last log lines of a task, or of any of the service's tasks."""
+    def _log_of_newest(self) -> list[str]:
+        """The last log lines of the newest task of this task definition, which doesn't become healthy."""
+        ecs, cluster = self._target.client("ecs"), {"cluster": self._lab.name}
+        arns = ecs.list_tasks(**cluster, serviceName=self._service.name, desiredStatus="RUNNING")["taskArns"]
+        tasks = ecs.describe_tasks(**cluster, tasks=arns[-DESCRIBE_TASKS_MAX:])["tasks"] if arns else []
+        own = [task for task in tasks if task["taskDefinitionArn"] == self._arn]
+        if not own:
+            return ["no task of it runs"]
+        return self._log(max(own, key=_created_at)["taskArn"].rpartition("/")[2])
+
+    def _log(self, task_id: str) -> list[str]:
+        """The last log lines of a task."""
         try:
             found = self._target.last_lines(self._service.name, LOG_LINES, task_id)[-LOG_LINES:]
         except LabError as error:
@@ -265,6 +275,11 @@ def _version(service: Mapping[str, Any]) -> tuple[Any, Any]:
 def _reasons(task: Mapping[str, Any]) -> list[str]:
     """Why a task stopped: ECS's reason, then those of its containers."""
     return [task.get("stoppedReason") or "stopped", *(c["reason"] for c in task["containers"] if c.get("reason"))]
+
+
+def _created_at(task: Mapping[str, Any]) -> float:
+    at = task.get("createdAt")
+    return float(at.timestamp()) if at else 0.0
 
 
 def _is_permanent(task: Mapping[str, Any]) -> bool:

@@ -126,14 +126,18 @@ class DiscoveryStep(BaseStep):
             yield _checks(name, self._passing[name], instances[name])
             if endpoints is not None:
                 yield from _unjoined(instances[name], endpoints.get(name, []))
-            yield from self._log(name)
+                yield from self._log(name, _failing(instances[name], endpoints.get(name, [])))
 
-    def _log(self, service: str) -> list[str]:
+    def _log(self, service: str, task: str | None) -> list[str]:
+        """The last log lines of a task."""
+        if task is None:
+            return []
         try:
-            lines = self._target.last_lines(service, LOG_LINES)[-LOG_LINES:]
+            lines = self._target.last_lines(service, LOG_LINES, task)[-LOG_LINES:]
         except LabError as error:
             return [str(error)]
-        return [f"last log lines of {service}:", *(f"  {line.text}" for line in lines)] if lines else []
+        title = f"last log lines of {service}, task {task[:8]}:"
+        return [title, *(f"  {line.text}" for line in lines)] if lines else []
 
     def _apart(self, catalog: Catalog) -> list[Endpoint]:
         """The standalone tasks; ECS is only asked for them if Consul lists more instances than are desired."""
@@ -208,6 +212,13 @@ def _unjoined(instances: Sequence[Instance], endpoints: Sequence[Endpoint]) -> I
     ghosts, missing = ghosts_and_missing(instances, endpoints)
     yield from (f"{ghost}: a ghost, registered without a running task" for ghost in ghosts or ())
     yield from (f"task {task[:8]} is running but not registered in Consul" for task in missing or ())
+
+
+def _failing(instances: Sequence[Instance], endpoints: Sequence[Endpoint]) -> str | None:
+    """A running task that doesn't pass; None if all do, or it can't be told."""
+    passing = {(instance.node, instance.port) for instance in instances if instance.status == "passing"}
+    found = (one.task for one in endpoints if passing.isdisjoint((one.node, port) for port in one.ports))
+    return next(found, None)
 
 
 def _passing(instances: Sequence[Instance]) -> int:

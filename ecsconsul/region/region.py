@@ -22,11 +22,12 @@ from ..errors import LabError
 from .aws_api import AwsApi
 from .consul_acl import ConsulAcl
 from .control_loop import ControlLoop
-from .ecs.model import RUNNING, Task, fixed_ports
+from .ecs.model import RUNNING, STOPPED, Task, fixed_ports
 from .ecs.state import Ecs
 from .ecs_changes import EcsChanges
 from .instance_lifecycle import InstanceLifecycle
 from .instances import Ec2Instances
+from .log_times import LogTimes
 from .managed_scaling import ManagedScaling
 from .moto import Moto
 from .port_forwarder import Endpoint, PortForwarder
@@ -38,6 +39,7 @@ from .runtimes.addresses import LOOPBACK
 from .runtimes.interface import Ec2Instance, Runtime
 from .runtimes.lab_dir import DOCKER, AccessKey, LabDir, RegionInfo, RegionSpec
 from .scheduled_snapshots import ScheduledSnapshots
+from .task_supervisor import log_of
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +79,9 @@ class Region:
         self._scaling = ManagedScaling(self._ecs, self._control_loop, self._moto, self._lifecycle.reconcile)
         self._changes = EcsChanges(self._ecs, self._control_loop)
         recorder = Recorder(self._lab_dir, self._changes, self._consul_address)
+        self._log_times = LogTimes(self._growing_logs)
         self._control_loop.start()
+        self._log_times.start()
         self._scaling.start()
         from .api_server import ApiServer, listen
 
@@ -106,6 +110,7 @@ class Region:
                 self._snapshots,
                 self._scaling,
                 self._control_loop,
+                self._log_times,
                 self._forwarder,
                 self._instances,
                 self._runtime,
@@ -184,6 +189,11 @@ class Region:
     def _instances_changed(self) -> None:
         self._forward_ports()
         self._publish_info()
+
+    def _growing_logs(self) -> list[Path]:
+        with self._ecs.lock:
+            tasks = [task for task in self._ecs.tasks() if task.last_status != STOPPED]
+            return [log_of(self._lab_dir, task, one) for task in tasks for one in task.containers]
 
     def _forward_ports(self) -> None:
         """Forward each fixed host port that an active service asks for, and that of a Consul behind a Unix socket."""

@@ -119,7 +119,9 @@ class TaskSupervisor:
     def _start_containers(self) -> None:
         for state in self.task.containers:
             override = self._override(state)
-            running = self.containers.start(self.task, state.definition, self.instance, self._log(state), override)
+            running = self.containers.start(
+                self.task, state.definition, self.instance, log_of(self.lab_dir, self.task, state), override
+            )
             self._running[state.name] = running
             state.bindings, state.runtime_id, state.status = running.bindings, running.runtime_id, RUNNING
             threading.Thread(target=self._await_exit, args=(state, running), daemon=True).start()
@@ -301,9 +303,10 @@ class TaskSupervisor:
             # The Registrator deregisters it as soon as the agent is back.
             log.warning("task %s has not left the catalog yet: %s", self.task.id, error)
 
-    def _log(self, state: ContainerState) -> Path:
-        alone = len(self.task.containers) == 1
-        return self.lab_dir.task_log(self.task.log_name, self.task.id, "" if alone else state.name)
+
+def log_of(lab_dir: LabDir, task: Task, state: ContainerState) -> Path:
+    """The log file of one of a task's containers."""
+    return lab_dir.task_log(task.log_name, task.id, "" if len(task.containers) == 1 else state.name)
 
 
 def _override(task: Task, container: str) -> dict[str, Any]:

@@ -58,10 +58,11 @@ NO_SECRETS = TaskSecrets({}, {})
 
 
 class LogLine(NamedTuple):
-    """One line of a task's log."""
+    """One line of a task's log; `at` is when it was written, in seconds since the epoch, as far as that is known."""
 
     task: str
     text: str
+    at: float | None = None
 
 
 class Images(Protocol):
@@ -154,8 +155,11 @@ class Target(Protocol):
     def consul(self) -> AbstractContextManager[ConsulAddress]:
         """Access to Consul for as long as the context lasts. Raises TargetAbsent."""
 
-    def last_lines(self, service: str, lines: int, task: str | None = None) -> list[LogLine]:
+    def last_lines(
+        self, service: str, lines: int, task: str | None = None, since: float | None = None
+    ) -> list[LogLine]:
         """The last log lines of each task of a service (or of one task), oldest task first.
 
-        Raises LabError if the tasks log to where they can't be read.
+        With `since`, none that was written before that (seconds since the epoch). Raises LabError if the tasks log to
+        where they can't be read.
         """

@@ -217,8 +217,11 @@ class CommandTarget(Target, Protocol):
         Raises LabError when one is already doing so.
         """
 
-    def follow(self, service: str, lines: int) -> Iterator[LogLine]:
-        """The last log lines of a service, then each new one as it is written; never ends by itself."""
+    def follow(self, service: str, lines: int, since: float | None = None) -> Iterator[LogLine]:
+        """The last log lines of a service, then each new one as it is written; never ends by itself.
+
+        With `since`, none that was written before that (seconds since the epoch).
+        """
 
     def task_output(self, task: str, definition: Mapping[str, Any], container: str) -> TaskOutput | None:
         """What a container of the task with this id writes; None if its task definition logs to where nobody can read.

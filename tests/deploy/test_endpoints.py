@@ -9,7 +9,15 @@ import pytest
 from botocore.stub import Stubber
 
 from ecsconsul.consul.catalog import Instance
-from ecsconsul.deploy.endpoints import Endpoint, by_service, endpoints_of, ghosts_and_missing, notes_of, standalone, without
+from ecsconsul.deploy.endpoints import (
+    Endpoint,
+    by_service,
+    endpoints_of,
+    ghosts_and_missing,
+    notes_of,
+    standalone,
+    without,
+)
 
 ARN = "arn:aws:ecs:us-east-1:1"
 

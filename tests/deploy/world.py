@@ -181,12 +181,14 @@ class FakeTarget:
     def lock(self, command: str = "") -> Iterator[None]:
         yield
 
-    def last_lines(self, service: str, lines: int, task: str | None = None) -> list[LogLine]:
+    def last_lines(
+        self, service: str, lines: int, task: str | None = None, since: float | None = None
+    ) -> list[LogLine]:
         if self.unreadable:
             raise self.unreadable
         return [line for line in self.logs if task is None or line.task == task[:8]][-lines:]
 
-    def follow(self, service: str, lines: int) -> Iterator[LogLine]:
+    def follow(self, service: str, lines: int, since: float | None = None) -> Iterator[LogLine]:
         yield from self.logs
 
     def task_output(self, task: str, definition: Mapping[str, Any], container: str) -> TaskOutput | None:

@@ -95,19 +95,26 @@ def require_readable(logs: LogsSpec) -> None:
     )
 
 
-def last_lines(logs: Any, lab: str, service: str, lines: int, task: str | None = None) -> list[LogLine]:
-    """The last lines of each task, oldest task first; only of one task if `task` has the first digits of its id."""
+def last_lines(
+    logs: Any, lab: str, service: str, lines: int, task: str | None = None, since: float | None = None
+) -> list[LogLine]:
+    """The last lines of each task, oldest task first; only of one task if `task` has the first digits of its id.
+
+    None was written before `since` (seconds since the epoch).
+    """
     streams = _streams(logs, lab, service, task) if lines else []
-    return [_line(stream, event) for stream in streams for event in _last_events(logs, lab, stream, lines)]
+    return [_line(stream, event) for stream in streams for event in _last_events(logs, lab, stream, lines, since)]
 
 
-def follow(logs: Any, lab: str, service: str, lines: int, pause: Pause | None = None) -> Iterator[LogLine]:
+def follow(
+    logs: Any, lab: str, service: str, lines: int, since: float | None = None, pause: Pause | None = None
+) -> Iterator[LogLine]:
     """The last lines, and then each new one. Never ends by itself; `pause` may raise to end it."""
     pause = pause or threading.Event().wait
     seen: dict[str, int] = {}
     latest = 0
     for stream in _streams(logs, lab, service, None):
-        events = _last_events(logs, lab, stream, max(lines, 1))
+        events = _last_events(logs, lab, stream, max(lines, 1), since)
         latest = max([latest, *(event["timestamp"] for event in events)])
         yield from (_line(stream, event) for event in (events[-lines:] if lines else ()))
     first = latest + 1
@@ -133,9 +140,10 @@ def _streams(logs: Any, lab: str, service: str, task: str | None) -> list[str]:
     return [stream["logStreamName"] for stream in found[-TASKS:]]
 
 
-def _last_events(logs: Any, lab: str, stream: str, lines: int) -> list[dict[str, Any]]:
-    found = logs.get_log_events(logGroupName=group_of(lab), logStreamName=stream, limit=lines, startFromHead=False)
-    return list(found["events"])
+def _last_events(logs: Any, lab: str, stream: str, lines: int, since: float | None) -> list[dict[str, Any]]:
+    begin = {} if since is None else {"startTime": int(since * 1000)}
+    request = {"logGroupName": group_of(lab), "logStreamName": stream, "limit": lines, **begin}
+    return list(logs.get_log_events(**request, startFromHead=False)["events"])
 
 
 def _since(logs: Any, lab: str, service: str, begin: int) -> list[dict[str, Any]]:
@@ -152,4 +160,5 @@ def _since(logs: Any, lab: str, service: str, begin: int) -> list[dict[str, Any]
 
 
 def _line(stream: str, event: dict[str, Any]) -> LogLine:
-    return LogLine(stream.rpartition("/")[2][:8], str(event["message"]).rstrip("\n"))
+    text = str(event["message"]).rstrip("\n")
+    return LogLine(stream.rpartition("/")[2][:8], text, event["timestamp"] / 1000)

@@ -258,13 +258,15 @@ class AwsTarget:
     def log_configuration(self, service: str) -> dict[str, Any] | None:
         return cloudwatch_logs.configuration(self._lab.name, self.region, service, self._lab.aws.logs)
 
-    def last_lines(self, service: str, lines: int, task: str | None = None) -> list[LogLine]:
+    def last_lines(
+        self, service: str, lines: int, task: str | None = None, since: float | None = None
+    ) -> list[LogLine]:
         cloudwatch_logs.require_readable(self._lab.aws.logs)
-        return cloudwatch_logs.last_lines(self.client("logs"), self._lab.name, service, lines, task)
+        return cloudwatch_logs.last_lines(self.client("logs"), self._lab.name, service, lines, task, since)
 
-    def follow(self, service: str, lines: int) -> Iterator[LogLine]:
+    def follow(self, service: str, lines: int, since: float | None = None) -> Iterator[LogLine]:
         cloudwatch_logs.require_readable(self._lab.aws.logs)
-        return cloudwatch_logs.follow(self.client("logs"), self._lab.name, service, lines)
+        return cloudwatch_logs.follow(self.client("logs"), self._lab.name, service, lines, since)
 
     def task_output(
         self, task: str, definition: Mapping[str, Any], container: str

@@ -337,15 +337,17 @@ class LocalTarget:
     def stack_output(self, name: str) -> str | None:
         return None
 
-    def last_lines(self, service: str, lines: int, task: str | None = None) -> list[LogLine]:
+    def last_lines(
+        self, service: str, lines: int, task: str | None = None, since: float | None = None
+    ) -> list[LogLine]:
         from ...region import task_logs
 
-        return [LogLine(*line) for line in task_logs.last_lines(self._home, service, lines, task)]
+        return [LogLine(*line) for line in task_logs.last_lines(self._home, service, lines, task, since)]
 
-    def follow(self, service: str, lines: int) -> Iterator[LogLine]:
+    def follow(self, service: str, lines: int, since: float | None = None) -> Iterator[LogLine]:
         from ...region import task_logs
 
-        return (LogLine(*line) for line in task_logs.follow(self._home, service, lines))
+        return (LogLine(*line) for line in task_logs.follow(self._home, service, lines, since))
 
     def task_output(self, task: str, definition: Mapping[str, Any], container: str) -> TaskLog:
         return tasks.output(self._home, task, definition, container)

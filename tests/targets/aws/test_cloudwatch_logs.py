@@ -86,7 +86,7 @@ def test_follow_yields_the_last_lines_and_then_new_ones(logs: Any, writer: Write
         elif number == 3:
             raise Enough
 
-    followed = follow(logs, "blue", "weather", 1, pause)
+    followed = follow(logs, "blue", "weather", 1, pause=pause)
     assert [line.text for line in itertools.islice(followed, 5)] == ["three", "four", "five", "six", "seven"]
     with pytest.raises(Enough):
         next(followed)
