@@ -87,7 +87,8 @@ def _append(log: Path, now: float, size: int) -> None:
     if grown > MAX_BYTES:
         lines = path.read_text().splitlines(keepends=True)
         draft = path.with_suffix(".times.new")
-        draft.write_text("".join(lines[1::2]))
+        # the newest one stays
+        draft.write_text("".join(lines[::-2][::-1]))
         draft.replace(path)
 
 

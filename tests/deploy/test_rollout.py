@@ -66,6 +66,12 @@ class Answers:
         if tasks:
             self._stubber.add_response("describe_tasks", {"tasks": list(tasks)}, {"cluster": "blue", "tasks": ANY})
 
+    def running(self, *tasks: dict[str, Any]) -> None:
+        asked = {"cluster": "blue", "serviceName": "weather", "desiredStatus": "RUNNING"}
+        self._stubber.add_response("list_tasks", {"taskArns": [one["taskArn"] for one in tasks]}, asked)
+        if tasks:
+            self._stubber.add_response("describe_tasks", {"tasks": list(tasks)}, {"cluster": "blue", "tasks": ANY})
+
     def joined(self, instances: int) -> None:
         cluster = {"clusterName": "blue", "registeredContainerInstancesCount": instances}
         self._stubber.add_response("describe_clusters", {"clusters": [cluster]})
@@ -455,19 +461,30 @@ def test_timeout_shows_failing_checks(ecs: Answers, server: ConsulServer) -> Non
     AgentClient(server.host, server.http).register({"ID": "w:1", "Name": "weather", "Port": 80, "Check": check})
     waiting = service(deployment(rolloutState="IN_PROGRESS"), events=[{"id": "1", "createdAt": NOW, "message": "(hm)"}])
     ecs.shows(*[waiting] * ecs.target.polling.attempts)
+    newest, old = "2" * 32, "3" * 32
+    ecs.running(
+        task(0, createdAt=NOW, taskArn=f"arn:aws:ecs:us-east-1:1:task/blue/{newest}"),
+        task(0, createdAt=NOW - timedelta(minutes=1)),
+        task(0, createdAt=NOW, taskArn=f"arn:aws:ecs:us-east-1:1:task/blue/{old}", taskDefinitionArn=OLD),
+    )
+    ecs.target.logs = [LogLine(newest[:8], "no database here"), LogLine(TASK[:8], "older"), LogLine(old[:8], "fine")]
     failure = ecs.failure()
     assert failure.what == "The service weather does not become healthy"
     assert failure.why.splitlines()[0].startswith("1/1 running; timed out after")
     assert "last ECS event: (hm)" in failure.why
-    assert failure.why.splitlines()[-3:] == ["Consul's checks:", "  w:1: critical: ", "its log is empty"]
+    assert failure.why.splitlines()[-4:] == [
+        "Consul's checks:", "  w:1: critical: ", "its last log lines:", "  no database here",
+    ]  # fmt: skip
 
 
 def test_timeout_without_consul_keeps_the_first_error(ecs: Answers) -> None:
     ecs.target.consul_address = ConsulAddress("127.0.0.1", 9, "127.0.0.1", 9)
     ecs.shows(*[service(deployment(rolloutState="IN_PROGRESS"))] * ecs.target.polling.attempts)
+    ecs.running()
     failure = ecs.failure()
     assert failure.what == "The service weather does not become healthy"
     assert "Consul does not answer" in failure.why
+    assert failure.why.endswith("no task of it runs")
 
 
 @pytest.mark.parametrize(("other", "more"), [("weather's task 1a2b", True), ("nginx (process 7)", False)])

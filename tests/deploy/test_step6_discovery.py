@@ -97,7 +97,7 @@ def test_timeout_lists_ghosts_unregistered_tasks_and_logs(
     monkeypatch.setattr(step6_discovery, "endpoints_of", lambda ecs, cluster: tasks)
     target.clients["ecs"] = None
     target.polling = PollingPolicy(delay=0.05, attempts=4)
-    target.logs = [LogLine("01234567", "no database here")]
+    target.logs = [LogLine("98765432", "no database here"), LogLine("01234567", "all is well")]
     register(consul, "w1", "weather")
     register(consul, "w9", "weather", port=99)
     register(consul, "w8", "weather", port=98)
@@ -113,7 +113,7 @@ def test_timeout_lists_ghosts_unregistered_tasks_and_logs(
         "w8: a ghost, registered without a running task",
         "w9: a ghost, registered without a running task",
         "task 98765432 is running but not registered in Consul",
-        "last log lines of weather:",
+        "last log lines of weather, task 98765432:",
         "  no database here",
     }
 

@@ -51,16 +51,28 @@ def writer(logs: Any) -> Writer:
     return found
 
 
+def plain(lines: list[LogLine]) -> list[tuple[str, str]]:
+    return [(line.task, line.text) for line in lines]
+
+
+def test_lines_since_a_time(logs: Any, writer: Writer) -> None:
+    (second,) = (line.at for line in last_lines(logs, "blue", "weather", 9) if line.text == "two")
+    assert second is not None
+    found = last_lines(logs, "blue", "weather", 9, since=second + 0.0005)
+    assert plain(found) == [("1111aaaa", "two"), ("1111aaaa", "three"), ("2222aaaa", "four")]
+    assert last_lines(logs, "blue", "weather", 9, since=time.time()) == []
+
+
 def test_last_lines_of_each_task(logs: Any, writer: Writer) -> None:
-    assert last_lines(logs, "blue", "weather", 2) == [
-        LogLine("1111aaaa", "two"), LogLine("1111aaaa", "three"), LogLine("2222aaaa", "four"),
-    ]  # fmt: skip
+    found = last_lines(logs, "blue", "weather", 2)
+    assert plain(found) == [("1111aaaa", "two"), ("1111aaaa", "three"), ("2222aaaa", "four")]
+    assert [line.at for line in found] == sorted(line.at or 0.0 for line in found)
     assert last_lines(logs, "blue", "weather", 0) == []
 
 
 def test_last_lines_of_one_task(logs: Any, writer: Writer) -> None:
-    assert last_lines(logs, "blue", "weather", 1, "1111aaaabbbb") == [LogLine("1111aaaa", "three")]
-    assert last_lines(logs, "blue", "weather", 5, "2222") == [LogLine("2222aaaa", "four")]
+    assert plain(last_lines(logs, "blue", "weather", 1, "1111aaaabbbb")) == [("1111aaaa", "three")]
+    assert plain(last_lines(logs, "blue", "weather", 5, "2222")) == [("2222aaaa", "four")]
     assert last_lines(logs, "blue", "weather", 5, "9999") == []
 
 

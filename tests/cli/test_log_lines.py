@@ -1,0 +1,82 @@
+"""Log lines as people and programs see them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import sys
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from ecsconsul.cli.log_lines import LogPrinter
+from ecsconsul.cli.log_stream import Ended
+from ecsconsul.deploy.task_ends import ServiceTasks, TaskEnd
+from ecsconsul.targets.base import LogLine
+
+RED = "\x1b[31m"
+AT = datetime(2026, 11, 29, 18, 13, 54).timestamp()
+WEB = [LogLine("11111111", f"{RED}no", AT), LogLine("11111111", "bye"), LogLine("22222222", "hello")]
+LINES: dict[str, list[LogLine]] = {"web": WEB, "db": []}
+TASKS = {"web": ServiceTasks(frozenset({"22222222"}), {"11111111": TaskEnd(AT, "it exited")})}
+
+
+def printer(*services: str, as_json: bool = False, colourless: bool = False) -> LogPrinter:
+    return LogPrinter(services, as_json=as_json, colourless=colourless)
+
+
+def test_ended_task_is_marked_after_its_last_line(capsys: pytest.CaptureFixture[str]) -> None:
+    printer("web").show(LINES, TASKS)
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [
+        "11111111 no",
+        "11111111 bye",
+        "11111111 -- this task has ended at 18:13:54: it exited",
+        "22222222 hello",
+    ]
+    assert printed.err == ""
+
+
+def test_nothing_is_marked_if_the_tasks_are_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    printer("web").show(LINES, {})
+    assert "ended" not in capsys.readouterr().out
+
+
+def test_several_services_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    printer("web", "db").show(LINES, {})
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[0] == "web 11111111 no"
+    assert printed.err == "No task of db has logged anything yet.\n"
+    shown = printer("web", "db")
+    shown.stream(("db", LogLine("33333333", "up")))
+    shown.stream(("db", Ended("33333333", TaskEnd(None, ""))))
+    assert capsys.readouterr().out == "db  33333333 up\ndb  33333333 -- this task has ended\n"
+
+
+def test_documents(capsys: pytest.CaptureFixture[str]) -> None:
+    printer("web", as_json=True).show(LINES, TASKS)
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert (found["service"], found["services"]) == ("web", ["web"])
+    first, second, _ = found["lines"]
+    assert (first["service"], first["task"], first["text"], second["time"]) == ("web", "11111111", "no", None)
+    assert datetime.fromisoformat(first["time"]).timestamp() == AT
+    assert [(one["task"], one["ended"]) for one in found["ended"]] == [("11111111", "it exited")]
+    printer("web", "db", as_json=True).show(LINES, TASKS)
+    assert json.loads(capsys.readouterr().out)["service"] is None
+    printer("web", as_json=True).stream(("web", LogLine("11111111", "x")))
+    document = {"service": "web", "task": "11111111", "text": "x", "time": None}
+    assert json.loads(capsys.readouterr().out) == document
+
+
+@pytest.mark.parametrize("colourless", [False, True])
+def test_terminal_gets_the_colours_that_it_wants(monkeypatch: pytest.MonkeyPatch, colourless: bool) -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        printer("web", "db", colourless=colourless).show({"web": LINES["web"][:1], "db": LINES["web"][:1]}, {})
+    shown = os.read(ours, 10000).decode()
+    os.close(ours)
+    assert (f"{RED}no\x1b[0m" in shown) == (not colourless)
+    assert ("\x1b[36mweb " in shown, "\x1b[33mdb  " in shown) == ((False, False) if colourless else (True, True))
