@@ -24,7 +24,7 @@ VERBS = {
     "status": "Show the lab, the Consul members, and each service with its endpoints and health.",
     "dig": "Look up a service in Consul's DNS.",
     "events": "Show what has changed in ECS, in its containers and in Consul, and what changes.",
-    "logs": "Show the last log lines of a service's tasks.",
+    "logs": "Show the last log lines of services' tasks.",
     "exec": "Run a command in a running task of a service.",
     "run": "Run a one-off task of a service, and exit with its exit code.",
     "open": "Open the portal in a browser.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,23 +19,32 @@ from .printable import in_colour, printable
 # of the services' names in a terminal, if there are several
 COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright_yellow", "bright_green")
 
+PrintDocument = Callable[[dict[str, Any]], None]
+
 
 class LogPrinter:
     """Prints the lines of these services. With several, each line begins with its service."""
 
-    def __init__(self, services: Sequence[str], *, as_json: bool, colourless: bool, when: str = "yet") -> None:
-        """`when` is the time in which lines are looked for, for a message that there are none."""
+    def __init__(
+        self,
+        services: Sequence[str],
+        result: Callable[[dict[str, Any]], None] | None,
+        *,
+        colourless: bool,
+        when: str = "yet",
+    ) -> None:
+        """`result` prints a document; None for text. `when` is where no lines were found, for a message."""
+        self._result = result
         self._when = when
         self._services = services
-        self._as_json = as_json
         self._colour = not colourless and sys.stdout.isatty()
         self._width = max(map(len, services)) if len(services) > 1 else 0
 
     def show(self, lines: Mapping[str, Sequence[LogLine]], tasks: Mapping[str, ServiceTasks]) -> None:
         """Print what there is now. `tasks` has the services of which ECS knows the tasks."""
         ends = {name: _ends(lines[name], tasks.get(name)) for name in self._services}
-        if self._as_json:
-            self._document(lines, ends)
+        if self._result:
+            self._result(self._document(lines, ends))
             return
         for name in self._services:
             self._print_service(name, lines[name], ends[name])
@@ -43,7 +52,7 @@ class LogPrinter:
     def stream(self, item: Item) -> None:
         """Print a new line, or the end of a task."""
         service, news = item
-        if self._as_json:
+        if self._result:
             document = _as_end(service, news) if isinstance(news, Ended) else _as_line(service, news)
             click.echo(json.dumps(document))
         elif isinstance(news, Ended):
@@ -51,14 +60,15 @@ class LogPrinter:
         else:
             self._print_line(service, news, ended=False)
 
-    def _document(self, lines: Mapping[str, Sequence[LogLine]], ends: Mapping[str, Mapping[str, TaskEnd]]) -> None:
-        document = {
+    def _document(
+        self, lines: Mapping[str, Sequence[LogLine]], ends: Mapping[str, Mapping[str, TaskEnd]]
+    ) -> dict[str, Any]:
+        return {
             "service": self._services[0] if len(self._services) == 1 else None,
             "services": list(self._services),
             "lines": [_as_line(name, line) for name in self._services for line in lines[name]],
             "ended": [_as_end(name, Ended(*one)) for name in self._services for one in ends[name].items()],
         }
-        click.echo(json.dumps(document, indent=2))
 
     def _print_service(self, service: str, lines: Sequence[LogLine], ends: Mapping[str, TaskEnd]) -> None:
         last = {line.task: number for number, line in enumerate(lines)}

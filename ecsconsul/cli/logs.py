@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from .common import check_has_tasks, common_options, settings
+from .complete import services as complete_services
 from .moments import DURATION_OR_TIME, Moment
 
 LINES = 20
@@ -13,7 +14,7 @@ MAX_LINES = 10000
 
 
 @click.command("logs")
-@click.argument("services", metavar="SERVICE...", nargs=-1, required=True)
+@click.argument("services", metavar="SERVICE...", nargs=-1, required=True, shell_complete=complete_services)
 @click.option(
     "-n", "--lines", type=click.IntRange(0, MAX_LINES), help=f"Lines per task.  [default: {LINES}; all with --since]"
 )
@@ -35,8 +36,8 @@ def command(services: tuple[str, ...], lines: int | None, since: float | None, f
         check_has_tasks(lab, target, name)
     count = (LINES if since is None else MAX_LINES) if lines is None else lines
     when = "yet" if since is None else "since then"
-    as_json, colourless = settings().as_json, settings().colourless
-    printer = LogPrinter(names, as_json=as_json, colourless=colourless, when=when)
+    result = settings().view().result if settings().as_json else None
+    printer = LogPrinter(names, result, colourless=settings().colourless, when=when)
     if follow:
         for item in follow_all(lab, target, names, count, since):
             printer.stream(item)

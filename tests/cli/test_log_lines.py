@@ -13,6 +13,7 @@ import pytest
 
 from ecsconsul.cli.log_lines import LogPrinter
 from ecsconsul.cli.log_stream import Ended
+from ecsconsul.cli.output import View
 from ecsconsul.deploy.task_ends import ServiceTasks, TaskEnd
 from ecsconsul.targets.base import LogLine
 
@@ -24,7 +25,8 @@ TASKS = {"web": ServiceTasks(frozenset({"22222222"}), {"11111111": TaskEnd(AT, "
 
 
 def printer(*services: str, as_json: bool = False, colourless: bool = False) -> LogPrinter:
-    return LogPrinter(services, as_json=as_json, colourless=colourless)
+    view = View(as_json=as_json, no_color=colourless)
+    return LogPrinter(services, view.result if as_json else None, colourless=colourless)
 
 
 def test_ended_task_is_marked_after_its_last_line(capsys: pytest.CaptureFixture[str]) -> None:
