@@ -75,10 +75,12 @@ def test_documents(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("colourless", [False, True])
 def test_terminal_gets_the_colours_that_it_wants(monkeypatch: pytest.MonkeyPatch, colourless: bool) -> None:
     ours, theirs = pty.openpty()
-    with os.fdopen(theirs, "w") as terminal:
+    with os.fdopen(ours, "rb", buffering=0) as seen, os.fdopen(theirs, "w") as terminal:
         monkeypatch.setattr(sys, "stdout", terminal)
         printer("web", "db", colourless=colourless).show({"web": LINES["web"][:1], "db": LINES["web"][:1]}, {})
-    shown = os.read(ours, 10000).decode()
-    os.close(ours)
-    assert (f"{RED}no\x1b[0m" in shown) == (not colourless)
-    assert ("\x1b[36mweb " in shown, "\x1b[33mdb  " in shown) == ((False, False) if colourless else (True, True))
+        shown = b""
+        while shown.count(b"\n") < 2:
+            shown += seen.read(10000)
+    text = shown.decode()
+    assert (f"{RED}no\x1b[0m" in text) == (not colourless)
+    assert ("\x1b[36mweb " in text, "\x1b[33mdb  " in text) == ((False, False) if colourless else (True, True))
