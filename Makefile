@@ -46,7 +46,7 @@ check: $(VENV)/installed-dev
 	done
 	@echo "shellcheck"
 	@PATH="$$PWD/$(BIN):$$PATH"; \
-	if command -v shellcheck >/dev/null; then shellcheck .ci/run $(wildcard templates/*.sh); \
+	if command -v shellcheck >/dev/null; then shellcheck .ci/run .ci/build $(wildcard templates/*.sh); \
 	elif [ "$$CI" = true ]; then echo "shellcheck is missing"; exit 1; \
 	else echo "  skipped: shellcheck is not installed"; fi
 

@@ -84,9 +84,13 @@ class Lab:
             finally:
                 process.kill()
 
+    def command(self) -> list[str]:
+        """The words that run `ecsconsul`."""
+        return [sys.executable, "-m", "ecsconsul"]
+
     def _start(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "ecsconsul", *words],
+            [*self.command(), *words],
             cwd=self.folder,
             env=self.environment(),
             stdin=subprocess.DEVNULL,
