@@ -75,6 +75,9 @@ def test_the_wheel_runs_in_an_empty_folder(release: tuple[Path, dict[str, str]],
     )  # fmt: skip
     ours = sysconfig.get_path("purelib", vars={"base": str(home), "platbase": str(home)})
     (Path(ours) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    gunicorn = home / "bin" / "gunicorn"
+    gunicorn.write_text(f"#!{python}\nfrom gunicorn.app.wsgiapp import run\nrun()\n")
+    gunicorn.chmod(0o755)
     assert (home / "share" / "man" / "man1" / "ecsconsul-up.1").is_file()
     folder = tmp_path / "empty"
     folder.mkdir()
