@@ -2,6 +2,7 @@
 # make down   remove it
 # make test   run all checks and tests
 # make bench  run the benchmarks, and compare them with the last run
+# make site   make a site of the documentation, in site/
 
 PYTHONS ?= python3 python3.14 python3.13 python3.12 python3.11 python3.10
 VENV := .venv
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 # pip only prints errors: its warnings are about the machine, and can't be fixed here
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -qq
 
-.PHONY: up down status test check bench clean
+.PHONY: up down status test check bench site clean
 .DEFAULT_GOAL := up
 
 up: $(VENV)/installed
@@ -53,9 +54,12 @@ check: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	@$(BIN)/python -m benchmarks
 
+site: $(VENV)/installed-dev
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 clean:
 	@if [ -x $(BIN)/ecsconsul ]; then $(BIN)/ecsconsul down --yes; fi
-	rm -rf $(VENV) .bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/installed: setup.cfg pyproject.toml

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -105,3 +108,14 @@ def test_files_that_architecture_names_exist_and_its_stories_name_each_once() ->
     stories = text[text.index("## Three things") : text.index("## Steps and")]
     twice = [name for name, number in Counter(re.findall(r"`([a-z0-9_/]+\.py)`", stories)).items() if number > 1]
     assert twice == []
+
+
+def test_the_site_has_every_page_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path / "site")]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    made = {path.parent.name for path in (tmp_path / "site").glob("*/index.html")}
+    assert {page.stem for page in PAGES if page.stem != "README"} <= made
+    start = (tmp_path / "site" / "index.html").read_text()
+    assert re.findall(r"""<(?:script|img|link|iframe)[^>]*(?:src|href)=["'](?:https?:)?//[^"']*""", start) == []
