@@ -159,10 +159,17 @@ def _url(scheme: str, endpoint: Endpoint, path: str) -> str:
     return f"{scheme}://{endpoint}{slash}{path}"
 
 
+# characters of a command: the time that it takes to split one grows with the square of its length
+MOST_COMMAND = 1 << 14
+
+
 def _script(key: str) -> Callable[[Metadata, Endpoint], Check]:
     def check(metadata: Metadata, endpoint: Endpoint) -> Check:
+        command = metadata.get(key)
+        if len(command) > MOST_COMMAND:
+            raise CheckUnusable(f"{key} is longer than {MOST_COMMAND} characters")
         try:
-            words = shlex.split(metadata.get(key))
+            words = shlex.split(command)
         except ValueError as error:
             raise CheckUnusable(f"{key} can't be split into arguments: {error}") from error
         if not any(words):

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecsconsul.registrator.checks import Endpoint, duration_seconds
+from ecsconsul.registrator.checks import MOST_COMMAND, CheckUnusable, Endpoint, check_of, duration_seconds
+from ecsconsul.registrator.metadata import Metadata
 
 
 @pytest.mark.parametrize(
@@ -66,3 +67,15 @@ def test_durations_are_positive(text: str) -> None:
 )
 def test_endpoint(address: str, text: str) -> None:
     assert str(Endpoint(address, 80)) == text
+
+
+@pytest.mark.parametrize("key", ["check_cmd", "check_script"])
+def test_command_is_bounded(key: str) -> None:
+    """Splitting one of 160,000 characters takes half a second."""
+    long = Metadata({key: "{{" * (MOST_COMMAND // 2)}, frozenset())
+    check, _ = check_of(long, Endpoint("127.0.0.1", 80), "80/tcp")
+    assert check
+    assert check.args == ("{{" * (MOST_COMMAND // 2),)
+    longer = Metadata({key: "{{" * 80_000}, frozenset())
+    with pytest.raises(CheckUnusable, match=f"{key} is longer than {MOST_COMMAND} characters"):
+        check_of(longer, Endpoint("127.0.0.1", 80), "80/tcp")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ecsconsul.region.runtimes.lab_dir import LabDir
+from ecsconsul.region.runtimes.processes import task_files
 from ecsconsul.region.runtimes.processes.images import ImageStore, copy_for_task
 from ecsconsul.region.runtimes.processes.task_files import TaskFiles, can_have_own_root, entering
 from tests.require import require
@@ -88,6 +89,17 @@ def test_paths_in_a_programs_own_text_need_a_root(lab_dir: LabDir, tmp_path: Pat
     # what it writes is its own
     assert (tmp_path / "task/app/new").read_text() == "settings"
     assert not Path("/app/new").exists()
+
+
+def test_machine_that_takes_too_long_gives_no_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux is asked")
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(task_files, "_LAUNCHER", (str(slow),))
+    monkeypatch.setattr(task_files, "CHECK_SECONDS", 0.1)
+    assert not can_have_own_root(tmp_path)
 
 
 def test_machines_own_files_are_there_too(lab_dir: LabDir, tmp_path: Path) -> None:
