@@ -23,6 +23,7 @@ VERBS = {
     "up": "Create or update the lab; running it again changes nothing.",
     "status": "Show the lab, the Consul members, and each service with its endpoints and health.",
     "dig": "Look up a service in Consul's DNS.",
+    "why": "Say why a name isn't found in Consul's DNS, and what is wrong.",
     "events": "Show what has changed in ECS, in its containers and in Consul, and what changes.",
     "logs": "Show the last log lines of services' tasks.",
     "exec": "Run a command in a running task of a service.",

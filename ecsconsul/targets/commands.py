@@ -251,6 +251,9 @@ class CommandTarget(Target, Protocol):
         seconds. Raises LabError.
         """
 
+    def labs_with(self, service: str) -> list[str]:
+        """The other labs here that have a service of that name in their Consul, as far as they can be asked."""
+
     @property
     def records_itself(self) -> bool:
         """Whether the lab records its events all the time; where it doesn't, commands do while they observe it."""

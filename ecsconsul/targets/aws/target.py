@@ -290,6 +290,10 @@ class AwsTarget:
 
         return ecs_state(self.client("ecs"), self._lab.name, since)
 
+    def labs_with(self, service: str) -> list[str]:
+        # another lab's Consul is in a network of its own
+        return []
+
     def journals(self) -> list[Path]:
         from .lock import journal_path
 

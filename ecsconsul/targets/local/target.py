@@ -16,7 +16,7 @@ from ...polling import PollingPolicy
 from ...region.runtimes.lab_dir import PROCESSES, AccessKey, LabDir, RegionInfo, RegionSpec
 from ..base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets
 from ..commands import Alarm, AmiInfo, Finding, RuntimeInfo, findings
-from . import snapshots, tasks
+from . import other_labs, snapshots, tasks
 from .clients import consul_of, load_ahead, new_client
 from .host_ports import taken_ports
 from .lab_images import LabImages
@@ -363,6 +363,9 @@ class LocalTarget:
 
         info = self._running()
         return region_state(info.endpoint, info.region, self._access_key(), since, wait), 0.0
+
+    def labs_with(self, service: str) -> list[str]:
+        return other_labs.labs_with(service, self._lab.name)
 
     def journals(self) -> list[Path]:
         return self._home.journals
