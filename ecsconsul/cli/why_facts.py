@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..config.lab import Lab
 from ..consul.catalog import Consul
 from ..errors import LabError, TargetAbsent
-from ..observe.causes import LOG_LINES, Asked, Definition, Facts
+from ..observe.causes import LOG_LINES, Asked, Definition, Facts, has_failed
 from ..observe.states import RUNNING, EcsState, Endpoint, Task, endpoints_in
 from .common import REGISTRATOR
 
@@ -26,15 +26,16 @@ CONNECTORS = 16
 
 def collect(lab: Lab, target: CommandTarget, asked: Asked) -> Facts:
     """All facts; whatever doesn't answer is a fact too."""
-    given: dict[str, Any] = {"asked": asked, "lab": lab.name, "now": time.time()}
+    given: dict[str, Any] = {"asked": asked, "lab": lab.name}
     given["configured"] = tuple(spec.name for spec in lab.services)
     try:
         given["stack_error"] = _stack_error(target, lab.name)
     except TargetAbsent as absent:
-        return Facts(**given, lab_error=absent.why or absent.what)
+        return Facts(**given, now=time.time(), lab_error=absent.why or absent.what)
     with ThreadPoolExecutor(2) as pool:
         ecs, consul = pool.submit(_ecs, lab, target, asked), pool.submit(_consul, target, asked)
         given |= {**ecs.result(), **consul.result()}
+    given["now"] = time.time()
     facts = Facts(**given)
     if asked.service in (*facts.configured, *facts.known) or facts.service:
         return facts
@@ -87,12 +88,10 @@ def _definition(ecs: Any, revision: str) -> Definition:
 
 
 def _logs(target: CommandTarget, service: str, tasks: Iterable[Task]) -> tuple[str, ...]:
-    """The last lines of the newest task that has written any; none where they can't be read."""
-    newest = max(tasks, key=lambda task: task.created, default=None)
+    """The last lines of the task that failed last, or else of the newest; none where they can't be read."""
+    chosen = max(tasks, key=lambda task: (has_failed(task), task.created), default=None)
     try:
-        # a task that has just started may have written nothing yet, while its predecessors say why they stopped
-        lines = target.last_lines(service, LOG_LINES, newest.short if newest else None)
-        lines = lines or target.last_lines(service, LOG_LINES)
+        lines = target.last_lines(service, LOG_LINES, chosen.short) if chosen else []
     except LabError:
         return ()
     return tuple(line.text for line in lines[-LOG_LINES:])

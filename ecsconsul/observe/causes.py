@@ -20,6 +20,9 @@ LOG_LINES = 5
 # what ECS says: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html
 UNPLACED = "was unable to place a task"
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html
+FAILED_CODES = ("TaskFailedToStart", "EssentialContainerExited")
+# a task that fails again sooner than this after the last one belongs to the same row of failures
+ROW_SECONDS = 120.0
 NO_IMAGE = ("CannotPullContainerError", "CannotPullImageManifestError", "No such image")
 MISSING = (
     (r"insufficient memory|RESOURCE:MEMORY", "no instance has enough free memory"),
@@ -95,8 +98,16 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         return [task for task in self.tasks if task.status == RUNNING and task.desired != STOPPED]
 
     @property
-    def last_stopped(self) -> Task | None:
-        return max((t for t in self.tasks if t.status == STOPPED), key=lambda task: task.stopped or 0.0, default=None)
+    def last_failed(self) -> Task | None:
+        """The task that failed last, of the revision that ECS is to run."""
+        revision = self.service.revision if self.service else ""
+        failed = [task for task in self.tasks if has_failed(task) and task.revision == revision]
+        return max(failed, key=lambda task: task.stopped or 0.0, default=None)
+
+
+def has_failed(task: Task) -> bool:
+    """Whether a task has stopped by itself; ECS stops others when a service is scaled or deployed."""
+    return task.status == STOPPED and task.stop_code in FAILED_CODES
 
 
 class Cause(msgspec.Struct, frozen=True):
@@ -206,42 +217,47 @@ def _service(facts: Facts) -> str | Cause:
 
 
 def _placement(facts: Facts) -> str | Cause:
-    service, running = facts.service, len(facts.running)
+    service = facts.service
     if service is None:
         return ""
-    if running >= service.desired:
-        return f"{_tasks(running)} running"
-    partly = running > 0
-    counts = f"only {running} of {service.desired} tasks of" if partly else "no task of"
-    lead = f"{counts} {service.name} {'run' if partly else 'runs'}"
-    # what starts now, and has not failed before, only needs time
-    starting = [task for task in facts.tasks if task.status not in (RUNNING, STOPPED)]
-    stopped = facts.last_stopped
-    newest = service.events[0] if service.events else None
+    running = [task for task in facts.running if task.revision == service.revision]
+    if len(running) >= service.desired:
+        return f"{_tasks(len(facts.running))} running"
+    lead, partly = _lead(facts, service, len(running)), bool(facts.running)
+    # what starts now only needs time, unless it has failed before
+    starting = [task for task in facts.tasks if task.status not in (RUNNING, STOPPED) and task.desired == RUNNING]
+    failed = facts.last_failed
     unplaced = next((one for one in service.events if UNPLACED in one.text), None)
-    failed = stopped is not None and stopped.stop_code in ("TaskFailedToStart", "EssentialContainerExited")
-    if unplaced and not starting and (stopped is None or unplaced.time >= (stopped.stopped or 0.0)):
-        return _unplaced(lead, service, unplaced.text, partly=partly)
-    if stopped and failed:
-        return _stopped(lead, facts, stopped, partly=partly)
-    details = (newest.text,) if newest else ()
-    return Cause("starting", f"{_capital(lead)} yet: ECS is starting {_tasks(len(starting))}", details, partly=partly)
+    if unplaced and not starting and (failed is None or unplaced.time >= (failed.stopped or 0.0)):
+        return _unplaced(lead, unplaced.text, partly=partly)
+    if failed:
+        return _stopped(lead, facts, failed, partly=partly)
+    details = tuple(event.text for event in service.events[:1])
+    return Cause("starting", f"{lead} yet: ECS is starting {_tasks(len(starting))}", details, partly=partly)
 
 
-def _unplaced(lead: str, service: Service, text: str, *, partly: bool) -> Cause:
+def _lead(facts: Facts, service: Service, running: int) -> str:
+    if not facts.running:
+        return f"No task of {service.name} runs"
+    if len(facts.running) > running:
+        return f"Of {service.name}'s new revision {service.revision} only {running} of {_tasks(service.desired)} run"
+    return f"Only {running} of {service.desired} tasks of {service.name} run"
+
+
+def _unplaced(lead: str, text: str, *, partly: bool) -> Cause:
     missing = next((words for pattern, words in MISSING if re.search(pattern, text, re.IGNORECASE)), text)
     hint = "`ecsconsul status` shows the instances; lower what the task needs, or raise `instances` in the config"
-    return Cause("not-placed", f"{_capital(lead)}, because ECS can't place it: {missing}", (text,), hint, partly)
+    return Cause("not-placed", f"{lead}, because ECS can't place it: {missing}", (text,), hint, partly)
 
 
 def _stopped(lead: str, facts: Facts, task: Task, *, partly: bool) -> Cause:
     reason = next((one.reason for one in task.containers if one.reason), "") or task.reason
     details = (*([task.reason] if task.reason not in ("", reason) else []), *facts.logs[-LOG_LINES:])
     if any(words in f"{reason} {task.reason}" for words in NO_IMAGE):
-        text = f"{_capital(lead)}, because its image can't be had: {reason}"
+        text = f"{lead}, because its image can't be had: {reason}"
         return Cause("image-missing", text, details, "`ecsconsul up` publishes the images of the config", partly)
     codes = f" with {task.exit_codes}" if task.exit_codes else ""
-    text = f"{_capital(lead)}, because its tasks stop{codes}: {reason}"
+    text = f"{lead}, because its tasks stop{codes}: {reason}"
     hint = f"`ecsconsul logs {facts.asked.service}` shows more of what they write"
     return Cause("task-stopped", text, details, hint, partly)
 
@@ -283,6 +299,10 @@ def _unregistered(facts: Facts, task: Task, name: str, *, partly: bool) -> Cause
     if dead := _dead_agent(facts, task.node):
         return Cause("agent-down", f"{name}: {dead}", partly=partly)
     hint = "`ecsconsul status` and the logs of the Registrator show more"
+    failed = facts.last_failed
+    if failed and facts.now - (failed.stopped or 0.0) < ROW_SECONDS:
+        # the next one will stop as well
+        return _stopped(f"No task of {facts.asked.service} stays running", facts, failed, partly=partly)
     if facts.registrators is not None and task.node not in facts.registrators:
         return Cause("registrator-down", f"{name}: no Registrator runs on {task.node}", hint=hint, partly=partly)
     age = f", {facts.now - task.started:.0f} s after its start" if task.started else ""
@@ -329,6 +349,7 @@ def _reach(facts: Facts) -> str | Cause:
     if not lost:
         return f"{_instances(len(facts.named))} accepting connections" if facts.named else ""
     details = tuple(f"{one.at} on {one.node}: {facts.refused[one.at]}" for one in lost)
+    where = f"{lost[0].at}: {facts.refused[lost[0].at]}"
     text = f"{facts.asked.service} is passing in Consul, but can't be reached at {where}"
     return Cause("unreachable", text, details, partly=len(lost) < len(facts.named))
 
@@ -357,10 +378,6 @@ def _instances(number: int) -> str:
 
 def _records(number: int) -> str:
     return f"{number} SRV record{'' if number == 1 else 's'}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def lines(verdict: Verdict) -> Iterator[str]:

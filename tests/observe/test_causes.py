@@ -225,6 +225,26 @@ def test_what_holds_only_for_some_is_a_cause_too(changed: dict[str, Any], kind: 
     assert (cause.kind, cause.partly) == (kind, True)
 
 
+def test_tasks_that_stop_again_and_again_are_told_from_one_that_only_starts() -> None:
+    """The next one runs already, for as long as it takes to fail."""
+    given = {**NOTHING, "tasks": (task(), replace(EXITED, id="b" * 32, stopped=19.0)), "logs": ("KeyError",)}
+    cause = decide(facts(**given)).cause
+    assert cause is not None
+    assert cause.text.startswith("No task of weather stays running, because its tasks stop with exit code 3")
+    assert cause.details == ("KeyError",)
+
+
+def test_new_revision_that_is_not_placed_is_named_while_the_old_one_is_found() -> None:
+    new = service(1, 1, MEMORY, revision=2)
+    cause = decide(facts(service=new)).cause
+    assert cause is not None
+    assert cause.text == (
+        "Of weather's new revision lab-weather:2 only 0 of 1 task run, because ECS can't place it: "
+        "no instance has enough free memory"
+    )
+    assert cause.partly
+
+
 def test_what_is_broken_altogether_comes_before_what_holds_for_some() -> None:
     given = {"service": service(2, 2), "tasks": TWO, "registered": BOTH[:1], "dns_error": "timed out"}
     cause = decide(facts(**given)).cause
