@@ -25,6 +25,7 @@ VERBS = {
     "dig": "Look up a service in Consul's DNS.",
     "why": "Say why a name isn't found in Consul's DNS, and what is wrong.",
     "events": "Show what has changed in ECS, in its containers and in Consul, and what changes.",
+    "top": "Show the CPU and memory that tasks use, beside their limits.",
     "logs": "Show the last log lines of services' tasks.",
     "exec": "Run a command in a running task of a service.",
     "run": "Run a one-off task of a service, and exit with its exit code.",

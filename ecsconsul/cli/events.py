@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .common import common_options, settings
+from .complete import services
 from .moments import DURATION_OR_TIME, Moment
 from .printable import printable
 
@@ -28,7 +29,7 @@ TURN_SECONDS = 1.0
 @click.option(
     "--since", type=Moment(), default="1h", show_default=True, metavar=DURATION_OR_TIME, help="Recorded since then."
 )
-@click.option("--service", metavar="SERVICE", help="Only events of this service.")
+@click.option("--service", metavar="SERVICE", shell_complete=services, help="Only events of this service.")
 @common_options
 def command(follow: bool, since: float, service: str | None) -> None:
     """Show the changes of ECS's tasks, their containers and Consul's catalog that were recorded; --follow goes on."""
@@ -76,7 +77,7 @@ class _Printer:
 
     def __init__(self, service: str | None) -> None:
         self._service = service
-        self._as_json = settings().output == "json"
+        self._as_json = settings().as_json
 
     def recorded(self, events: Iterable[Event]) -> None:
         """All of them in one document, or the table."""

@@ -235,6 +235,18 @@ class View:
             self._out.print(Text(f"Also in Consul: {shown}", "dim"))
 
     @_table_or_json
+    def top(self, document: Json) -> None:
+        """Shows what each container uses; CPU in units, of which 1,024 are one vCPU, and memory in MiB."""
+        table = _table("service", "task", "container", "node", "cpu units", "memory MiB", whole=("node",))
+        for one in document["tasks"]:
+            cells = [one["service"] or "-", one["task"][:8], one["container"], one["node"]]
+            cpu = _share(one["cpu"], one["cpu_limit"], hard=False)
+            table.add_row(*cells, cpu, _share(one["memory"], one["memory_limit"], hard=True))
+        self._out.print(table)
+        if not document["tasks"]:
+            self._out.print("No task is running.")
+
+    @_table_or_json
     def past_status(self, document: Json) -> None:
         """Shows the endpoints of a past moment; the critical ones weren't in the answers of Consul's DNS."""
         self._out.print(Text.assemble((document["lab"], "bold"), f" ({document['target']}) at {document['at']}"))
@@ -256,6 +268,16 @@ class View:
         for note in document.get("notes", ()):
             text = Text.assemble(("Note ", "yellow"), f"{note['service']}, task {note['task']}: {note['text']}")
             self._out.print(text, soft_wrap=True)
+
+
+def _share(used: float | None, limit: int | None, *, hard: bool) -> Text:
+    """What is used of a limit. CPU units are shares and not a hard limit, so more than they allow is no alarm."""
+    if used is None:
+        return Text("gone", "dim")
+    if not limit:
+        return Text(f"{used:g}")
+    part = used / limit
+    return Text(f"{used:g} of {limit} ({part:.0%})", "red" if hard and part > 0.9 else "yellow" if part > 0.9 else "")
 
 
 def _heading(document: Json) -> Text:

@@ -6,11 +6,12 @@ import click
 
 from ..errors import ExitCode, WrongUsage
 from .common import common_options, settings
+from .complete import services
 from .printable import printable
 
 
 @click.command("why")
-@click.argument("name")
+@click.argument("name", shell_complete=services)
 @common_options
 def command(name: str) -> int:
     """Say why Consul's DNS doesn't find NAME (weather, http.weather.service.consul or _weather._tcp), or only partly.
@@ -30,7 +31,7 @@ def command(name: str) -> int:
     target = settings().open_target(lab)
     verdict = decide(collect(lab, target, asked))
     cause = verdict.cause
-    if settings().output == "json":
+    if settings().as_json:
         document = {
             "name": asked.name,
             "service": asked.service,

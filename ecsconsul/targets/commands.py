@@ -10,7 +10,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 from ..consul.lab_secrets import LabSecrets, Rotation
 from ..consul.snapshot_file import SnapshotStore
 from ..errors import LabError
-from ..observe.states import EcsState
+from ..observe.states import Container, EcsState, Task
+from ..observe.usage import Usage
 from .base import LogLine, Say, Target
 
 # as AWS counts them
@@ -250,6 +251,9 @@ class CommandTarget(Target, Protocol):
         Where that is 0, the answer comes once the state is another than that of version `since`, or after `wait`
         seconds. Raises LabError.
         """
+
+    def usage(self, containers: Sequence[tuple[Task, Container]], seconds: float) -> list[Usage]:
+        """What running containers use, measured over about that many seconds. Raises LabError where nobody tells."""
 
     def labs_with(self, service: str) -> list[str]:
         """The other labs here that have a service of that name in their Consul, as far as they can be asked."""

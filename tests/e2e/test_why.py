@@ -29,3 +29,12 @@ def test_count_of_zero_is_named(lab: Lab) -> None:
 
 def test_what_is_no_service_name_is_refused_before_anything_is_asked(lab: Lab) -> None:
     assert lab.run("why", "www.example.com").code == 2
+
+
+def test_top_shows_what_each_task_uses(lab: Lab) -> None:
+    tasks = lab.ok("top", "--output", "json").document["tasks"]
+    assert {task["service"] for task in tasks} == {"portal", "stock-price", "weather"}
+    for task in tasks:
+        # a Python program with a web framework
+        assert 5 < task["memory"] <= task["memory_limit"]
+        assert task["cpu"] >= 0

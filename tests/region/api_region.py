@@ -17,6 +17,7 @@ from ecsconsul.region.consul_acl import ConsulAcl
 from ecsconsul.region.control_loop import ControlLoop
 from ecsconsul.region.ecs.model import ContainerInstance
 from ecsconsul.region.ecs.state import Ecs
+from ecsconsul.region.ecs_changes import EcsChanges
 from ecsconsul.region.moto import Moto
 from ecsconsul.region.replays import UsedSignatures
 from ecsconsul.region.request_auth import RequestAuth
@@ -34,6 +35,7 @@ class ApiRegion:
         self.ecs = Ecs(moto)
         self.runtime = FakeContainers()
         self.loop = ControlLoop(self.ecs, self.runtime, lab_dir, ConsulAcl(new_secrets("lab")), "")
+        self.changes = EcsChanges(self.ecs, self.loop)
         self.loop.start()
         self.instances_changed = 0
         self.instances: dict[str, Ec2Instance] = {}
@@ -41,7 +43,7 @@ class ApiRegion:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             self.port = listening.getsockname()[1]
             auth = RequestAuth(self.key, moto.region, moto.serves)
-            guard = RequestGuard(AwsApi(moto, self.ecs, self._count), auth, UsedSignatures(), self.port)
+            guard = RequestGuard(AwsApi(moto, self.ecs, self._count, self.changes), auth, UsedSignatures(), self.port)
             self._server = ApiServer(guard, listening)
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
@@ -68,6 +70,7 @@ class ApiRegion:
         self.loop.remove_instance(self.instances.pop(instance_id))
 
     def close(self) -> None:
+        self.changes.close()
         self.runtime.close()
         self._server.shutdown()
         self._thread.join()

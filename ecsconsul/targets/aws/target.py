@@ -12,7 +12,8 @@ from ...config.lab import Lab
 from ...consul.lab_secrets import MANAGEMENT, MONITORING, LabSecrets, Rotation
 from ...consul.snapshot_file import SnapshotStore
 from ...errors import LabError
-from ...observe.states import EcsState
+from ...observe.states import Container, EcsState, Task
+from ...observe.usage import Usage
 from ...polling import PollingPolicy
 from ..base import ConsulAddress, LogLine, Say, TaskSecrets
 from ..commands import Alarm, AmiInfo, Estimate, Finding, RuntimeInfo
@@ -289,6 +290,14 @@ class AwsTarget:
         from .ecs_state import ecs_state
 
         return ecs_state(self.client("ecs"), self._lab.name, since)
+
+    def usage(self, containers: Sequence[tuple[Task, Container]], seconds: float) -> list[Usage]:
+        raise LabError(
+            "AWS doesn't tell what a single task uses",
+            where=f"cluster {self._lab.name}",
+            why="CloudWatch has figures for each task only with Container Insights, which costs extra per metric",
+            hint="CloudWatch's CPUUtilization and MemoryUtilization in AWS/ECS are those of a whole service",
+        )
 
     def labs_with(self, service: str) -> list[str]:
         # another lab's Consul is in a network of its own

@@ -16,7 +16,7 @@ from ...polling import PollingPolicy
 from ...region.runtimes.lab_dir import PROCESSES, AccessKey, LabDir, RegionInfo, RegionSpec
 from ..base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets
 from ..commands import Alarm, AmiInfo, Finding, RuntimeInfo, findings
-from . import other_labs, snapshots, tasks
+from . import other_labs, region_state, snapshots, tasks
 from .clients import consul_of, load_ahead, new_client
 from .host_ports import taken_ports
 from .lab_images import LabImages
@@ -25,13 +25,13 @@ from .liveness import why_closed, why_useless
 if TYPE_CHECKING:
     from ...consul.lab_secrets import LabSecrets, Rotation
     from ...consul.snapshot_file import SnapshotStore
-    from ...observe.states import EcsState
+    from ...observe.states import Container, EcsState, Task
+    from ...observe.usage import Usage
     from ...region.task_output import TaskLog
     from .runtime_selection import RuntimeSelection
 
 DEFAULT_REGION = "us-east-1"
-# no instance boots here
-NO_AMI = "ami-00000000000000000"
+NO_AMI = "ami-00000000000000000"  # no instance boots here
 
 
 class LocalTarget:
@@ -356,21 +356,20 @@ class LocalTarget:
         info = self._running()
         return tasks.execute(self.client("ecs"), self._lab.name, info, service, argv, task)
 
-    # what happens
+    # for the commands
 
     def ecs_state(self, since: int, wait: float) -> tuple[EcsState, float]:
-        from .region_state import region_state
-
         info = self._running()
-        return region_state(info.endpoint, info.region, self._access_key(), since, wait), 0.0
+        return region_state.region_state(info.endpoint, info.region, self._access_key(), since, wait), 0.0
+
+    def usage(self, containers: Sequence[tuple[Task, Container]], seconds: float) -> list[Usage]:
+        return tasks.usage(self._running(), containers, seconds)
 
     def labs_with(self, service: str) -> list[str]:
         return other_labs.labs_with(service, self._lab.name)
 
     def journals(self) -> list[Path]:
         return self._home.journals
-
-    # for the commands
 
     def portal_url(self) -> str | None:
         from ...region.runtimes.addresses import LOOPBACK

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ...region.runtimes.lab_dir import DOCKER, LabDir, RegionInfo
 
 if TYPE_CHECKING:
+    from ...observe.states import Container, Task
+    from ...observe.usage import Usage
     from ...region.task_output import TaskLog
 
 
@@ -31,3 +33,10 @@ def output(lab_dir: LabDir, task: str, definition: Mapping[str, Any], container:
     containers = len(definition["containerDefinitions"])
     name = log_name(definition["family"], lab_dir.lab)
     return TaskLog(lab_dir.task_log(name, task, container if containers > 1 else ""))
+
+
+def usage(info: RegionInfo, containers: Sequence[tuple[Task, Container]], seconds: float) -> list[Usage]:
+    """What running containers use. Raises LabError."""
+    from .task_usage import measure
+
+    return measure(info, containers, seconds)
