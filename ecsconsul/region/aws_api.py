@@ -16,10 +16,11 @@ from .ecs.api import EcsApi
 from .ecs.request_fields import ApiError
 from .ecs.state import Ecs
 from .ecs_changes import EcsChanges
+from .logs_api import LogsApi
 from .moto import Moto
 from .request_guard import SERVICE
 
-_TARGET = "AmazonEC2ContainerServiceV20141113."
+_TARGET, _LOGS_TARGET = "AmazonEC2ContainerServiceV20141113.", "Logs_20140328."
 # The services that can launch or terminate instances.
 _MAY_CHANGE_INSTANCES = ("ec2", "autoscaling", "cloudformation")
 
@@ -40,9 +41,18 @@ class AwsApi:
     """Calls `instances_changed` after each request that may have launched or terminated EC2 instances."""
 
     def __init__(
-        self, moto: Moto, ecs: Ecs, instances_changed: Callable[[], None], changes: EcsChanges | None = None
+        self,
+        moto: Moto,
+        ecs: Ecs,
+        instances_changed: Callable[[], None],
+        changes: EcsChanges | None = None,
+        logs: LogsApi | None = None,
     ) -> None:
-        """With `changes`, clients of the lab can wait for ECS's next state, which AWS has no call for."""
+        """With `changes`, clients of the lab can wait for ECS's next state, which AWS has no call for.
+
+        With `logs`, CloudWatch has what tasks print.
+        """
+        self._logs = logs
         self._moto = moto
         self._ecs = ecs
         self._api = EcsApi(ecs)
@@ -66,6 +76,8 @@ class AwsApi:
             return _send(start_response, encode_state(state))
         if target.startswith(_TARGET):
             return self._handle_ecs(target.removeprefix(_TARGET), environ, start_response)
+        if self._logs and target.startswith(_LOGS_TARGET):
+            return self._handle_logs(self._logs, target.removeprefix(_LOGS_TARGET), environ, start_response)
         response = self._forward_to_moto(environ, start_response)
         if environ[SERVICE] in _MAY_CHANGE_INSTANCES:
             self._instances_changed()
@@ -100,6 +112,24 @@ class AwsApi:
             return self._describe_clusters(environ, start_response)
         return self._forward_to_moto(environ, start_response)
 
+    def _handle_logs(
+        self, logs: LogsApi, operation: str, environ: dict[str, Any], start_response: StartResponse
+    ) -> Iterable[bytes]:
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        own = logs.operations.get(operation)
+        request = _json_object(body) if own else None
+        if own is None or request is None:
+            return self._forward_to_moto(environ, start_response)
+        if errors := self._moto.validation_errors(operation, request, "logs"):
+            return _fail(start_response, "InvalidParameterException", errors)
+        try:
+            if logs.answers(request):
+                return _respond(start_response, own(request))
+        except ApiError as error:
+            return _fail(start_response, error.kind, str(error))
+        return self._forward_to_moto(environ, start_response)
+
     def _forward_to_moto(self, environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
         with self._moto.lock:
             response = self._moto.application(environ, start_response)
@@ -132,6 +162,14 @@ class AwsApi:
             )
         if counts["runningTasksCount"] or counts["pendingTasksCount"]:
             raise ApiError("ClusterContainsTasksException", "The Cluster cannot be deleted while Tasks are active.")
+
+
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(body or b"{}")
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _respond(start_response: StartResponse, content: dict[str, Any], status: str = "200 OK") -> list[bytes]:

@@ -130,15 +130,20 @@ class Moto:
             shown = {key: getattr(found, attribute, None) for key, attribute in _definition_fields().items()}
             return {key: value for key, value in shown.items() if value is not None}, list(found.tags)
 
-    def validation_errors(self, operation: str, request: dict[str, Any]) -> str:
-        """What is missing, unknown or of the wrong type in an ECS request, one error per line; "" for a valid request.
+    def has_log_group(self, name: str) -> bool:
+        """Whether there is such a log group in CloudWatch."""
+        with self.lock:
+            return name in _backend("logs", self.region).groups
+
+    def validation_errors(self, operation: str, request: dict[str, Any], service: str = "ecs") -> str:
+        """What is missing, unknown or of the wrong type in a request, one error per line; "" for a valid request.
 
         Uses the service model of AWS's SDK for Python.
         """
         from botocore.validate import ParamValidator
         from moto.core.utils import get_service_model
 
-        shape = get_service_model("ecs").operation_model(operation).input_shape
+        shape = get_service_model(service).operation_model(operation).input_shape
         return str(ParamValidator().validate(request, shape).generate_report())
 
     def instances(self) -> list[MotoInstance]:

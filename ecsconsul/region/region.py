@@ -28,6 +28,7 @@ from .ecs_changes import EcsChanges
 from .instance_lifecycle import InstanceLifecycle
 from .instances import Ec2Instances
 from .log_times import LogTimes
+from .logs_api import LogsApi
 from .managed_scaling import ManagedScaling
 from .moto import Moto
 from .port_forwarder import Endpoint, PortForwarder
@@ -120,7 +121,8 @@ class Region:
 
     def _guard(self, port: int) -> RequestGuard:
         """The AWS API, for requests that are signed with the lab's key."""
-        api = AwsApi(self._moto, self._ecs, self._lifecycle.reconcile, self._changes)
+        logs = LogsApi(self._lab_dir, self._ecs, self._moto.has_log_group)
+        api = AwsApi(self._moto, self._ecs, self._lifecycle.reconcile, self._changes, logs)
         auth = RequestAuth(self._key, self._spec.region, self._moto.serves)
         used = UsedSignatures(since=0 if self._spec.key_is_new else self._started)
         return RequestGuard(api, auth, used, port)

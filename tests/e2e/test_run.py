@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 
 from tests.e2e.lab import Lab, eventually
 
@@ -55,3 +56,16 @@ def test_one_off_tasks_are_no_instances_of_their_service(lab: Lab) -> None:
     ecs.get_waiter("tasks_stopped").wait(cluster=lab.name, tasks=[task, loud], WaiterConfig={"Delay": 1})
     stopped = ecs.describe_tasks(cluster=lab.name, tasks=[task, loud])["tasks"]
     assert {one["stoppedReason"] for one in stopped} == {"the test has ended"}
+
+
+def test_output_is_in_cloudwatch_too(lab: Lab) -> None:
+    """As `aws logs tail --follow` asks for it: since a time, in a loop, across all streams."""
+    logs, begin = lab.client("logs"), int(time.time() * 1000) - 2000
+    task = lab.ok("run", "--detach", "weather", "--", "sh", "-c", "echo first; sleep 1; echo second").out.strip()
+
+    def read() -> list[str]:
+        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=f"/ecsconsul/{lab.name}", startTime=begin)
+        events = [event for page in pages for event in page["events"]]
+        return [one["message"] for one in events if one["logStreamName"] == f"weather/weather/{task}"]
+
+    eventually(read, lambda found: found == ["first", "second"])

@@ -18,6 +18,7 @@ from ecsconsul.region.control_loop import ControlLoop
 from ecsconsul.region.ecs.model import ContainerInstance
 from ecsconsul.region.ecs.state import Ecs
 from ecsconsul.region.ecs_changes import EcsChanges
+from ecsconsul.region.logs_api import LogsApi
 from ecsconsul.region.moto import Moto
 from ecsconsul.region.replays import UsedSignatures
 from ecsconsul.region.request_auth import RequestAuth
@@ -32,6 +33,7 @@ class ApiRegion:
 
     def __init__(self, moto: Moto, lab_dir: LabDir) -> None:
         self.moto = moto
+        self.lab_dir = lab_dir
         self.ecs = Ecs(moto)
         self.runtime = FakeContainers()
         self.loop = ControlLoop(self.ecs, self.runtime, lab_dir, ConsulAcl(new_secrets("lab")), "")
@@ -43,7 +45,9 @@ class ApiRegion:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             self.port = listening.getsockname()[1]
             auth = RequestAuth(self.key, moto.region, moto.serves)
-            guard = RequestGuard(AwsApi(moto, self.ecs, self._count, self.changes), auth, UsedSignatures(), self.port)
+            logs = LogsApi(lab_dir, self.ecs, moto.has_log_group)
+            aws_api = AwsApi(moto, self.ecs, self._count, self.changes, logs)
+            guard = RequestGuard(aws_api, auth, UsedSignatures(), self.port)
             self._server = ApiServer(guard, listening)
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
