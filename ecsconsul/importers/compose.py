@@ -23,6 +23,10 @@ _OVERRIDES = (
 _INSIDE_IMAGES = (
     "names in images and in mounted files (nginx.conf, ...) aren't seen here; what holds for variables holds for them"
 )
+_AS_PROCESSES = (
+    "without Docker, tasks are processes: a program listens at the HOST and PORT of its variables, and asks for names"
+    " at CONSUL_DNS"
+)
 
 
 def import_compose(names: list[str], files: Files, environment: Mapping[str, str]) -> LabDraft:
@@ -57,6 +61,7 @@ def import_compose(names: list[str], files: Files, environment: Mapping[str, str
     _say_overrides(lab.head, names, files)
     if any(one.keys.get("depends_on") or one.losses for one in lab.services):
         lab.head.note("services", _INSIDE_IMAGES)
+        lab.head.note("services", _AS_PROCESSES)
     return lab
 
 

@@ -86,7 +86,8 @@ class ComposeReader:
         source = self._file(file, 0) if file else document
         base = self._services(source).get(service)
         if base is None:
-            raise LabError(f"{name} extends {service}, which doesn't exist", where=extends.where)
+            why = f"{file or 'the file'} has no such service"
+            raise LabError(f"{name} extends {service}, which doesn't exist", where=extends.where, why=why)
         if file and _is_elsewhere(file):
             self.head.note(
                 "", f"{name} extends a service of {file}: check its paths, which are relative to that folder"

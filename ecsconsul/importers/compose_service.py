@@ -72,7 +72,10 @@ def read_service(draft: ServiceDraft, node: Node, context: Context) -> None:
 
 def _image(draft: ServiceDraft, fields: Fields, context: Context) -> None:
     image, build = fields.take("image"), fields.take("build")
-    if build is not None:
+    if build is not None and image is not None and not _has_dockerfile(build, context):
+        draft.lose(build, "its folder has no Dockerfile, so the image is taken as it is")
+        draft.put("image", image.text().strip())
+    elif build is not None:
         _build(draft, build, context)
         if image is not None:
             draft.lose(image, "ecsconsul names the image that it builds itself")
@@ -83,6 +86,14 @@ def _image(draft: ServiceDraft, fields: Fields, context: Context) -> None:
             draft.note("image", f"{name} has no tag here, because its variable isn't set")
     else:
         draft.note("", "has neither image nor build; add `image` or `path`, a folder with a Dockerfile")
+
+
+def _has_dockerfile(build: Node, context: Context) -> bool:
+    """Whether there is something to build; a Dockerfile with another name counts, for the user to rename."""
+    given = build.fields() if build.kind == "map" else {"context": build}
+    folder, file = given.get("context"), given.get("dockerfile")
+    names = (folder.text() if folder else ".", file.text() if file else "Dockerfile")
+    return "dockerfile_inline" in given or context.files.text("/".join(names)) is not None
 
 
 def _build(draft: ServiceDraft, build: Node, context: Context) -> None:

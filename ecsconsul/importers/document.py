@@ -28,7 +28,7 @@ _WORDS = {"map": "a mapping", "list": "a list", "null": "nothing"}
 _TAG = "tag:yaml.org,2002:"
 # compose's own: https://docs.docker.com/reference/compose-file/merge/#reset-value
 _RESET, _OVERRIDE = "!reset", "!override"
-MOST_SHOWN = 600
+MOST_SHOWN = 4000
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class Node:
     path: str
     file: str
     line: int = 0
+
+    @property
+    def says_something(self) -> bool:
+        """Whether it isn't null or empty, so that something would be lost with it."""
+        return self.kind not in ("null", "map", "list") or bool(self.value)
 
     @property
     def where(self) -> str:
@@ -157,13 +162,14 @@ class Fields:
     def lose(self, keys: str, why: str) -> None:
         """Reports those of the keys (separated by spaces) that are there."""
         for key in keys.split():
-            if (found := self.take(key)) is not None:
+            found = self._left.pop(key, None)
+            if found is not None and found.says_something:
                 self._lose(found, why)
 
     def close(self, why: str = NO_KEY) -> None:
-        """Reports what nobody took. Null says nothing, so nothing is lost with it."""
+        """Reports what nobody took."""
         for found in self._left.values():
-            if found.kind != "null":
+            if found.says_something:
                 self._lose(found, why)
         self._left.clear()
 

@@ -203,3 +203,9 @@ def test_bad_input_is_an_error_with_its_line(text: str, where: str) -> None:
 def test_yaml_1_1_words_are_text() -> None:
     found = service("    environment: {A: yes, B: 1.10, C: 010, D: ~, E: on}\n")
     assert found["environment"] == {"A": "yes", "B": "1.10", "C": "010", "E": "on"}
+
+
+def test_an_image_that_cannot_be_built_here_is_taken_as_it_is() -> None:
+    imported = from_compose("services:\n  web: {build: ./gone, image: 'team/web:1'}\n")
+    assert services_of(imported)["web"]["image"] == "team/web:1"
+    assert [(loss.path, loss.value) for _, loss in imported.losses] == [("services.web.build", "./gone")]
