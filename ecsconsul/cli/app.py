@@ -33,6 +33,7 @@ VERBS = {
     "scale": "Set a service's number of tasks, and wait until Consul sees them.",
     "env": "Print the environment variables that connect other AWS and Consul clients to the lab.",
     "rotate": "Replace Consul's tokens and its gossip key, and revoke the old ones.",
+    "kv": "Read and write keys in Consul's key-value store.",
     "snapshot": "Save, list and restore snapshots of Consul's data.",
     "completion": "Print what makes bash, zsh or fish complete commands, options, services and tasks.",
     "registrator": "Register this machine's running containers in a Consul agent.",

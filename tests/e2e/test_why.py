@@ -38,3 +38,13 @@ def test_top_shows_what_each_task_uses(lab: Lab) -> None:
         # a Python program with a web framework
         assert 5 < task["memory"] <= task["memory_limit"]
         assert task["cpu"] >= 0
+
+
+def test_keys_are_written_and_read(lab: Lab) -> None:
+    key = "tests/a key/with ?&"
+    lab.ok("kv", "put", key, "sunny")
+    assert lab.ok("kv", "get", key).out == "sunny"
+    assert lab.ok("kv", "get", key, "--output", "json").document == {"key": key, "value": "sunny"}
+    absent = lab.run("kv", "get", "tests/absent")
+    assert (absent.code, absent.out) == (1, "")
+    assert "Consul has no key tests/absent" in absent.err
