@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from .errors import LabError
+from .errors import NotOwned
 
 LAB_TAG = "ecsconsul:lab"
 FINGERPRINT_TAG = "ecsconsul:fingerprint"
@@ -21,12 +21,14 @@ def as_mapping(items: Iterable[Mapping[str, str]] | None, *, key: str = "key", v
 
 
 def require_ownership(kind: str, name: str, lab: str, tags: Mapping[str, str]) -> None:
-    """Raises LabError unless the resource has the lab's ownership tag: we never touch what someone else made."""
+    """Raises NotOwned unless the resource has the lab's ownership tag: we never touch what someone else made."""
     owner = tags.get(LAB_TAG)
     if owner != lab:
-        raise LabError(
+        error = NotOwned(
             f"A {kind} named {name} already exists, and this lab did not make it",
             where=f"{kind} {name}",
             why=f"its tag {LAB_TAG} is {owner!r}" if owner else f"it has no tag {LAB_TAG}",
             hint="choose another name for the lab in the config (`lab: ...`), or delete the other resource yourself",
         )
+        error.lab, error.owner = lab, owner
+        raise error

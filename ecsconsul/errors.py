@@ -5,6 +5,7 @@ LabError                 exit 1
 ├── ConfigInvalid        exit 3   one or more mistakes in config.yaml, each with its line
 ├── TargetAbsent         exit 1   the target doesn't exist (yet), so it contains nothing
 ├── StepFailed           exit 1   a step failed; has the root cause
+├── NotOwned             exit 1   a resource of the lab's name that another one made, or that lost its tag
 ├── NameNotFound         exit 1   a name that neither DNS nor the lab knows
 └── Unreachable          exit 1   a server doesn't answer
 """
@@ -61,6 +62,13 @@ class TargetAbsent(LabError):
 
 class StepFailed(LabError):
     """A step failed; `why` is the root cause as reported by AWS or Consul."""
+
+
+class NotOwned(LabError):
+    """A resource has the name of one of the `lab`, and the tag of another `owner`, or none."""
+
+    lab = ""
+    owner: str | None = None
 
 
 class NameNotFound(LabError):

@@ -20,6 +20,7 @@ VERBS = {
     "import": "Write a config.yaml from a compose file, task definitions, or a cluster in AWS.",
     "doctor": "Check everything `up` needs, and say how to fix what's missing.",
     "plan": "Show what `up` would change, without changing anything.",
+    "diff": "Show what others than `up` have changed in the lab.",
     "up": "Create or update the lab; running it again changes nothing.",
     "status": "Show the lab, the Consul members, and each service with its endpoints and health.",
     "dig": "Look up a service in Consul's DNS.",

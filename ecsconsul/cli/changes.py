@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import LabError, TargetAbsent, WrongUsage
+from .field_changes import fields_as_json
 from .resource_changes import as_json
 
 if TYPE_CHECKING:
@@ -78,4 +79,6 @@ def document(lab: Lab, target: CommandTarget, changes: Sequence[Change], seconds
 
 def _step(change: Change) -> dict[str, Any]:
     found = {"name": change.name, "op": change.op, "detail": change.detail, "seconds": round(change.seconds, 2)}
-    return {**found, "changes": as_json(change.inside)} if change.inside else found
+    inside = {"changes": as_json(change.inside)} if change.inside else {}
+    fields = {"fields": fields_as_json(change.fields)} if change.fields else {}
+    return {**found, **inside, **fields}

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from .estimate import show
 from .json_lines import JsonLines, emit
+from .field_changes import Line, line_of
 from .printable import printable
 from .progress import MARKS, NAME_WIDTH, STYLES, Progress
 from .resource_changes import in_words
@@ -113,18 +114,49 @@ class View:
     @_table_or_json
     def plan(self, document: Json) -> None:
         """Shows what `up` would do to each step."""
-        table = _table("", "step", "details")
-        for step in document["steps"]:
-            style = STYLES[step["op"]]
-            table.add_row(Text(f"{MARKS[step['op']]} {step['op']}", style), step["name"], step["detail"])
-            for change in step.get("changes", ()):
-                mark, style = ACTIONS[change["action"]]
-                name = Text(f"  {mark} {change['action']} {change['resource']}", style)
-                table.add_row("", name, Text(in_words(change), "dim"))
-        self._out.print(table)
+        self._steps(self._out, document["steps"])
         self._out.print(Text(_summary(document["changes"], PLANNED), "bold"))
         if "estimate" in document:
             show(self._out, document["estimate"])
+
+    def preview(self, document: Json) -> None:
+        """Shows on stderr what `up` is about to change, before it asks."""
+        self._steps(self._err, [step for step in printable(document)["steps"] if step["op"] != "keep"])
+
+    def _steps(self, console: Console, steps: list[Json]) -> None:
+        """Each step, and what changes inside it: a line each, which no terminal's width cuts."""
+        for step in steps:
+            op = Text(f"{MARKS[step['op']]} {step['op']:8}", STYLES[step["op"]])
+            detail = Text(step["detail"], "dim" if step["op"] == "keep" else "")
+            _line(console, op, f"{step['name']:{NAME_WIDTH}} ", detail)
+            for change in step.get("changes", ()):
+                mark, style = ACTIONS[change["action"]]
+                _line(console, Text(f"    {mark} {change['action']} {change['resource']}  ", style), in_words(change))
+            for field in step.get("fields", ()):
+                _field(console, line_of(step["name"], field))
+
+    @_table_or_json
+    def diff(self, document: Json) -> None:
+        """Shows what others have changed, and what to do about it."""
+        for step in document["steps"]:
+            if step["drifted"]:
+                _line(self._out, Text("~ " if step["fields"] else "- ", "yellow"), Text(step["name"], "bold"))
+                if not step["fields"]:
+                    _line(self._out, Text("    - missing", "red"))
+            for field in step["fields"]:
+                _field(self._out, line_of(step["name"], field, "expected", "actual"))
+            if step["drifted"]:
+                _line(self._out, Text(f"    {self._with_options(step['way_out'])}", "dim"))
+            if step["untold"]:
+                _line(self._out, Text(f"? {step['name']}  ", "yellow"), f"can't be compared: {step['untold']}")
+        changed = [step["name"] for step in document["steps"] if step["config_changed"]]
+        if changed:
+            names = ", ".join(changed)
+            plan = self._with_options(f"The config has changed since `up` made {names}: `ecsconsul plan` shows how.")
+            _line(self._out, Text(plan, "dim"))
+        number = len(document["drifted"])
+        ends = {0: "Nobody else has changed anything.", 1: "Others have changed 1 resource."}
+        _line(self._out, Text(ends.get(number, f"Others have changed {number} resources."), "bold"))
 
     @_table_or_json
     def doctor(self, document: Json) -> None:
@@ -278,6 +310,17 @@ def _share(used: float | None, limit: int | None, *, hard: bool) -> Text:
         return Text(f"{used:g}")
     part = used / limit
     return Text(f"{used:g} of {limit} ({part:.0%})", "red" if hard and part > 0.9 else "yellow" if part > 0.9 else "")
+
+
+def _field(console: Console, line: Line) -> None:
+    mark, style = ACTIONS[line.action]
+    _line(console, Text(f"    {mark} {line.name}  ", style), line.text)
+
+
+def _line(console: Console, *parts: Text | str) -> None:
+    line = Text.assemble(*parts)
+    line.rstrip()
+    console.print(line, soft_wrap=True)
 
 
 def _heading(document: Json) -> Text:

@@ -34,6 +34,7 @@ def command(yes: bool, update_ami: bool) -> int:
         refuse_if_blocked(steps)
         confirmation = None if yes else target.confirmation(lambda: replacements(steps))
         if confirmation:
+            view.preview(document(lab, target, executor.plan(steps), 0.0))
             if not confirm(f"{confirmation}\nContinue?", "up"):
                 click.echo("Nothing was changed.", err=True)
                 return ExitCode.FAILED

@@ -8,7 +8,7 @@ the services are gone; one step can't come both before and after them, so there 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -18,8 +18,9 @@ from ..errors import LabError, StepFailed
 from ..polling import poll_until
 from ..targets.base import Target
 from ..targets.client_errors import client_error, error_code, unless_throttled
+from .field_diff import request_changes, reversed_changes, tag_changes, untagged
 from .service_poller import services_of
-from .step import Actual, BaseStep, Desired, Report, Step, tags_for
+from .step import Actual, BaseStep, Desired, Drift, FieldChange, Report, Step, tags_for
 
 CAPACITY_PROVIDER = "capacity-provider"
 # the stack's output that names the Auto Scaling group
@@ -76,7 +77,21 @@ class CapacityProviderStep(BaseStep):
             return None
         tags = as_mapping(found.get("tags"))
         is_current = self._provider.is_associated() and _group_of(found) == self._provider.group()
-        return Actual(tags.get(FINGERPRINT_TAG) if is_current else None, True, self._detail())
+        made_from = tags.get(FINGERPRINT_TAG)
+        changed = request_changes(found.get("autoScalingGroupProvider") or {}, SETTINGS)
+        return Actual(
+            made_from if is_current and not changed else None,
+            True,
+            self._detail(),
+            fields=lambda: changed or _association(is_current) or tag_changes(made_from, self.fingerprint),
+            drift=lambda: self._drift(made_from, changed, is_current),
+        )
+
+    def _drift(self, made_from: str | None, changed: Sequence[FieldChange], is_current: bool) -> Drift:
+        if made_from not in (None, self.fingerprint):
+            return Drift(config_changed=True)
+        tag = untagged(made_from, self.fingerprint).fields
+        return Drift((*reversed_changes([*changed, *_association(is_current)]), *tag))
 
     def apply(self, actual: Actual | None, report: Report) -> str:
         group, found = self._provider.group(), self._provider.describe()
@@ -294,6 +309,11 @@ class _Provider:
     @property
     def _ecs(self) -> Any:
         return self._target.client("ecs")
+
+
+def _association(is_current: bool) -> list[FieldChange]:
+    """The cluster's use of the provider, if that is missing, or of another group."""
+    return [] if is_current else [FieldChange("association", None, "the stack's group")]
 
 
 def _group_of(provider: Mapping[str, Any]) -> str | None:

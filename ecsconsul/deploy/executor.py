@@ -98,7 +98,7 @@ def _previewed(step: Step) -> Change:
         if change.op != "update" or actual is None:
             return change
         try:
-            return replace(change, inside=tuple(actual.preview()))
+            return replace(change, inside=tuple(actual.preview()), fields=tuple(actual.fields()))
         except LabError as error:
             return replace(change, detail=f"{change.detail}; what changes can't be told: {error}", untold=str(error))
 

@@ -55,6 +55,8 @@ def steps_for(lab: Lab, target: Target, poller: ServicePoller | None = None) -> 
     system_images, system_tasks, system_services = registrator_steps(lab, target, poller)
     images = [ImageStep(service, target, lab.base_image) for service in lab.services]
     tasks = [TaskDefinitionStep(lab, s, image, target) for s, image in zip(lab.services, images, strict=True)]
+    for image, task in zip(images, tasks, strict=True):
+        image.runs = task.running_image
     services = [ServiceStep(lab, s, task, target, poller) for s, task in zip(lab.services, tasks, strict=True)]
     services += system_services
     # without system services, whoever registers services gets its token together with its Consul

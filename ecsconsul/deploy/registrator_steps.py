@@ -9,9 +9,10 @@ from ..errors import LabError
 from ..paths import registrator_source
 from ..targets.base import Target
 from .prerequisites import PREREQUISITES
+from .revision import Image
 from .service_poller import ServicePoller
 from .step3_images import ImageStep
-from .step4_task_definitions import Image, TaskDefinitionStep
+from .step4_task_definitions import TaskDefinitionStep
 from .step5_services import ServiceStep
 
 REGISTRATOR = "registrator"
@@ -99,4 +100,6 @@ def registrator_steps(lab: Lab, target: Target, poller: ServicePoller) -> Regist
     built = None if external else ImageStep(spec, target, lab.base_image)
     image: Image = built or ExternalImage(str(external))
     task = RegistratorTaskDefinitionStep(lab, spec, image, target)
+    if built:
+        built.runs = task.running_image
     return [built] if built else [], [task], [RegistratorServiceStep(lab, spec, task, target, poller)]

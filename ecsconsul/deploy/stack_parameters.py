@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from ..config.lab import Lab
 
 # whether Consul demands tokens and TLS, or only accepts them
 SECURITY, ENFORCED, TRANSITION = "ConsulSecurity", "enforced", "transition"
+_ITEM = re.compile(r"[^\s,'\[\]]+")
 # which secrets the instances booted with
 GENERATION = "SecretsGeneration"
 
@@ -64,6 +66,12 @@ def portal_parameters(lab: Lab) -> dict[str, str]:
 def parameters_of(stack: Mapping[str, Any]) -> dict[str, str]:
     """The parameters of a stack as CloudFormation describes it."""
     return as_mapping(stack.get("Parameters"), key="ParameterKey", value="ParameterValue")
+
+
+def comparable(parameters: Mapping[str, str]) -> dict[str, str]:
+    """The same with lists as CloudFormation describes them, a,b; an emulator may write them as ['a', 'b']."""
+    lists = {name: _ITEM.findall(value) for name, value in parameters.items() if value.startswith("[")}
+    return {**parameters, **{name: ",".join(items) for name, items in lists.items()}}
 
 
 def resolved_parameters(stack: Mapping[str, Any]) -> dict[str, str]:

@@ -43,27 +43,68 @@ class ResourceChange:
     causes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class FieldChange:
+    """A field of a resource whose value differs; None where the field is absent.
+
+    `cause` is the step whose own change brings this one with it, such as a new image a new task definition.
+    """
+
+    path: str
+    old: Any
+    new: Any
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What others than `up` have changed in a resource: `old` is as `up` made it, `new` as it is.
+
+    With `config_changed`, the config isn't what the resource was made from any more, so only some of its fields can be
+    compared. `untold` is why others can't. `way_out` says how to set the fields back, if `up` doesn't do that.
+    """
+
+    fields: tuple[FieldChange, ...] = ()
+    config_changed: bool = False
+    untold: str = ""
+    way_out: str = ""
+
+
 def nothing_inside() -> Sequence[ResourceChange]:
     """The preview of a step that is one resource."""
     return ()
+
+
+def no_fields() -> Sequence[FieldChange]:
+    """The fields of a step whose change isn't told by field."""
+    return ()
+
+
+def no_drift() -> Drift:
+    """The drift of a step that only waits for others."""
+    return Drift()
 
 
 @dataclass(frozen=True)
 class Actual:
     """A resource that exists. `fingerprint` is that of the desired state it was made from; None when it has drifted.
 
-    `preview` says what an update would do inside it, in that order: read-only, raises LabError if it can't be told.
+    `preview` says what an update would do inside it, in that order, `fields` which of its fields an update changes, and
+    `drift` what others have changed. They are functions because they may take requests, which only `plan` and `diff`
+    need: read-only, raise LabError if it can't be told.
     """
 
     fingerprint: str | None
     ready: bool
     detail: str
     preview: Callable[[], Sequence[ResourceChange]] = field(default=nothing_inside, compare=False)
+    fields: Callable[[], Sequence[FieldChange]] = field(default=no_fields, compare=False)
+    drift: Callable[[], Drift] = field(default=no_drift, compare=False)
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a run did, or would do, to one step; a plan also says what an update does inside it.
+    """What a run did, or would do, to one step; a plan also says what an update does inside it, and to which fields.
 
     `untold` is why it can't say that.
     """
@@ -73,6 +114,7 @@ class Change:
     detail: str
     seconds: float = 0.0
     inside: tuple[ResourceChange, ...] = ()
+    fields: tuple[FieldChange, ...] = ()
     untold: str = ""
 
 

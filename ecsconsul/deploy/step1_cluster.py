@@ -12,6 +12,7 @@ from ..polling import poll_until
 from ..targets.base import Target
 from ..targets.client_errors import client_error, error_code, unless_throttled
 from .capacity_provider import delete_provider_of_no_cluster
+from .field_diff import tag_changes, untagged
 from .prerequisites import PREREQUISITES
 from .service_poller import is_of, services_of
 from .step import Actual, BaseStep, Report, tags_for
@@ -48,7 +49,14 @@ class ClusterStep(BaseStep):
             return None
         tags = as_mapping(cluster.get("tags"))
         require_ownership("cluster", self._lab.name, self._lab.name, tags)
-        return Actual(tags.get(FINGERPRINT_TAG), True, cluster["status"])
+        made_from = tags.get(FINGERPRINT_TAG)
+        return Actual(
+            made_from,
+            True,
+            cluster["status"],
+            fields=lambda: tag_changes(made_from, self.fingerprint),
+            drift=lambda: untagged(made_from, self.fingerprint),
+        )
 
     def apply(self, actual: Actual | None, report: Report) -> str:
         policy = self._target.polling.at_most(ROLE_SECONDS)

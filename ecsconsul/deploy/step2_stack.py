@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -11,19 +12,26 @@ from ..aws_tags import FINGERPRINT_TAG, as_items, as_mapping, require_ownership
 from ..config.lab import Lab
 from ..errors import LabError, StepFailed
 from ..polling import poll_until
-from ..targets.base import Target
+from ..targets.base import ResourceDrift, Target
 from ..targets.client_errors import client_error, error_code, unless_throttled
 from ..targets.stack_states import StackState, state_of
+from .field_diff import request_changes, reversed_changes, untagged
 from .stack_diff import GROUP, StackForm, diff
+from .stack_drift import as_fields, group_drift
 from .stack_events import StackEvents, as_subresources, describe_failure, is_of_group
-from .stack_parameters import kept_parameters, lab_parameters, outputs_of, parameters_of, resolved_parameters
-from .step import Actual, BaseStep, Report, ResourceChange, tags_for
+from .stack_parameters import comparable, kept_parameters, lab_parameters, outputs_of, parameters_of, resolved_parameters
+from .step import Actual, BaseStep, Drift, FieldChange, Report, ResourceChange, tags_for
 from .template import parameter_names, resource_types, stack_template
 from .template_reader import Template, TemplateUnreadable, read_template
 
 STARTED, CHANGED = "started", "changed"
 NO_UPDATES = "No updates are to be performed"
 ABSENT = "absent"
+# CloudFormation changes only what differs between two templates, so an update leaves such a change alone
+WAY_OUT = (
+    "`ecsconsul up` sets parameters back, but not the properties of resources: undo such a change where it was made, "
+    "or change the config and run `ecsconsul up`"
+)
 # others may change the stack between our inspection and our request, but only so often
 ATTEMPTS = 5
 BOOT_LINES = 25
@@ -56,11 +64,48 @@ class StackStep(BaseStep):
         status = stack["StackStatus"]
         outdated = state_of(status) is StackState.DEAD or "ROLLBACK" in status
         made_from = None if outdated else self._made_from(stack)
-        return Actual(made_from, state_of(status) is StackState.READY, status, lambda: self._preview(stack))
+        return Actual(
+            made_from,
+            state_of(status) is StackState.READY,
+            status,
+            preview=lambda: self._preview(stack),
+            drift=lambda: self._drift(stack),
+        )
 
     def _made_from(self, stack: Mapping[str, Any]) -> str | None:
-        renewed = self._target.renewed_parameters()
-        return _tags_of(stack).get(FINGERPRINT_TAG) if renewed.items() <= parameters_of(stack).items() else None
+        is_renewed = self._target.renewed_parameters().items() <= parameters_of(stack).items()
+        return _tags_of(stack).get(FINGERPRINT_TAG) if is_renewed and not self._changed_parameters(stack) else None
+
+    def _changed_parameters(self, stack: Mapping[str, Any]) -> list[FieldChange]:
+        """The config's parameters that the stack has with other values; Consul's image is pinned when it's applied."""
+        own = {name: value for name, value in self._lab_parameters().items() if name != "ConsulImage"}
+        found = request_changes(comparable(parameters_of(stack)), own)
+        return [replace(one, path=f"parameters.{one.path}") for one in found]
+
+    def _drift(self, stack: Mapping[str, Any]) -> Drift:
+        """Parameters that aren't as the fingerprint says, and what others changed in the resources."""
+        made_from = _tags_of(stack).get(FINGERPRINT_TAG)
+        is_current = made_from in (None, self.fingerprint)
+        found = [*reversed_changes(self._changed_parameters(stack)), *untagged(made_from, self.fingerprint).fields]
+        resources = self._resource_drift(stack)
+        untold = ""
+        try:
+            resources += self._target.stack_drift(self._lab.name)
+        except LabError as error:
+            untold = str(error)
+        inside = as_fields(resources)
+        way_out = WAY_OUT if inside else ""
+        return Drift((*(found if is_current else ()), *inside), not is_current, untold, way_out)
+
+    def _resource_drift(self, stack: Mapping[str, Any]) -> list[ResourceDrift]:
+        template = self._template_of_stack()
+        groups = _groups_of(stack, template)
+        if not groups:
+            return []
+        described = self._target.client("autoscaling").describe_auto_scaling_groups(
+            AutoScalingGroupNames=list(groups.values())
+        )["AutoScalingGroups"]
+        return list(group_drift(StackForm(template, resolved_parameters(stack)), groups, described))
 
     def _preview(self, stack: Mapping[str, Any]) -> Sequence[ResourceChange]:
         if state_of(stack["StackStatus"]) is StackState.DEAD:
@@ -69,8 +114,7 @@ class StackStep(BaseStep):
         template = self._template_of_stack()
         old = StackForm(template, resolved_parameters(stack))
         new = StackForm(read_template(self._template), self._all_parameters(stack, self._image_of(stack)))
-        # each group's name is an output that is called like the resource
-        groups = {name: group for name, group in outputs_of(stack).items() if _type_of(template, name) == GROUP}
+        groups = _groups_of(stack, template)
         instances = self._target.instances_of(list(groups.values()))
         return diff(old, new, {name: instances.get(group, 0) for name, group in groups.items()})
 
@@ -328,6 +372,11 @@ class StackParametersStep(StackStep):
 
 def _tags_of(stack: Mapping[str, Any]) -> dict[str, str]:
     return as_mapping(stack.get("Tags"), key="Key", value="Value")
+
+
+def _groups_of(stack: Mapping[str, Any], template: Template) -> dict[str, str]:
+    """The Auto Scaling groups by resource: each group's name is an output that is called like the resource."""
+    return {name: group for name, group in outputs_of(stack).items() if _type_of(template, name) == GROUP}
 
 
 def _type_of(template: Template, resource: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from ..aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping
 from ..config.container_spec import Check
@@ -14,19 +14,9 @@ from ..targets.base import Target, TaskSecrets
 from ..targets.client_errors import items_of
 from .batching import DELETE_TASK_DEFINITIONS_MAX, in_chunks
 from .container_check import container_check
+from .field_diff import task_definition_changes
+from .revision import Image, Revision
 from .step import Actual, BaseStep, Report, tags_for
-
-
-class Image(Protocol):
-    """The image that a task definition uses."""
-
-    @property
-    def name(self) -> str:
-        """The step that provides the image."""
-
-    @property
-    def reference(self) -> str:
-        """The image reference."""
 
 
 class TaskDefinitionStep(BaseStep):
@@ -75,9 +65,29 @@ class TaskDefinitionStep(BaseStep):
             old = newest_in_old_family(self._target, self._lab, self.service)
             return Actual(None, True, revision_of(old)) if old else None
         definition, tags = newest
-        is_ours = tags.get(LAB_TAG) == self._lab.name and matches(definition, {**self.desired(), **self._role()})
-        arn = definition["taskDefinitionArn"]
-        return Actual(tags.get(FINGERPRINT_TAG) if is_ours else None, True, revision_of(arn))
+        request = {**self.desired(), **self._role()}
+        is_ours = tags.get(LAB_TAG) == self._lab.name and matches(definition, request)
+        revision = Revision(definition, tags)
+        return Actual(
+            tags.get(FINGERPRINT_TAG) if is_ours else None,
+            True,
+            revision_of(revision.arn),
+            fields=lambda: revision.changed_to(request, self.fingerprint, self._image),
+            drift=lambda: revision.drift(request, self.fingerprint, self._made_before),
+        )
+
+    def running_image(self) -> str | None:
+        """The image of the newest revision's main container; None without one."""
+        newest = self._newest()
+        return Revision(*newest).image_of(self.service) if newest else None
+
+    def _made_before(self) -> Revision | None:
+        """The newest revision that bears the tags of `up`: what one without them has replaced."""
+        for arn in self._list():
+            found = self._describe(arn)
+            if found and found[1].get(LAB_TAG) and found[1].get(FINGERPRINT_TAG):
+                return Revision(*found)
+        return None
 
     def apply(self, actual: Actual | None, report: Report) -> str:
         tags = as_items(tags_for(self._lab.name, self.desired()))
@@ -125,32 +135,7 @@ class TaskDefinitionStep(BaseStep):
 
 def matches(definition: Mapping[str, Any], desired: Mapping[str, Any]) -> bool:
     """Whether a definition still runs what its tags say: ecs-deploy copies one with its tags, and edits the copy."""
-    return _essence(definition) == _essence(desired)
-
-
-def _essence(definition: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that decide how a task runs, without those that AWS adds or reorders."""
-    volumes = [(one["name"], (one.get("host") or {}).get("sourcePath")) for one in definition.get("volumes") or ()]
-    containers = [_essence_of_container(container) for container in definition["containerDefinitions"]]
-    settings = {"network": definition.get("networkMode"), "role": definition.get("executionRoleArn") or None}
-    return {**settings, "volumes": volumes, "containers": containers}
-
-
-def _essence_of_container(container: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ("name", "image", "cpu", "memory", "command", "entryPoint")
-    mappings = container.get("portMappings") or ()
-    ports = [(m["containerPort"], m.get("hostPort") or 0, m.get("protocol", "tcp")) for m in mappings]
-    mounts = [(m["sourceVolume"], m["containerPath"]) for m in container.get("mountPoints") or ()]
-    logs = container.get("logConfiguration") or {}
-    return {
-        **{key: container.get(key) or None for key in keys},
-        "ports": ports,
-        "environment": as_mapping(container.get("environment"), key="name"),
-        "secrets": as_mapping(container.get("secrets"), key="name", value="valueFrom"),
-        "mounts": mounts,
-        "logs": (logs.get("logDriver"), logs.get("options") or {}),
-        "health": container.get("healthCheck"),
-    }
+    return not task_definition_changes(definition, desired)
 
 
 def container_definition(service: ServiceSpec, image: str) -> dict[str, Any]:

@@ -14,13 +14,17 @@ from ..errors import LabError
 from ..targets.base import Target
 from ..targets.client_errors import client_error, error_code
 from .capacity_provider import CAPACITY_PROVIDER, strategy_of
+from .field_diff import request_changes, reversed_changes, tag_changes
 from .rollout import Rollout, counts, has_failed, is_stable
 from .service_poller import ServicePoller
-from .step import Actual, BaseStep, Report, fingerprint, tags_for
-from .step4_task_definitions import TaskDefinitionStep
+from .step import Actual, BaseStep, Drift, FieldChange, Report, fingerprint, tags_for
+from .step4_task_definitions import TaskDefinitionStep, revision_of
 
 # records the task definition that the lab deployed: any other one was deployed by someone else
 TASK_DEFINITION_TAG = "ecsconsul:task-definition"
+
+# the value of a tag that is missing
+SET_BY_UP = "set by up"
 
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-type-ecs.html
 ROLLING = {
@@ -119,7 +123,49 @@ class ServiceStep(BaseStep):
         claim_service(self._lab, service)
         tags = as_mapping(service.get("tags"))
         made_from = tags.get(FINGERPRINT_TAG) if self._is_unchanged(service, tags) else None
-        return Actual(made_from, is_stable(service), counts(service))
+        return Actual(
+            made_from,
+            is_stable(service),
+            counts(service),
+            fields=lambda: self._fields(service, tags),
+            drift=lambda: self._drift(service, tags),
+        )
+
+    def _fields(self, service: Mapping[str, Any], tags: Mapping[str, str]) -> list[FieldChange]:
+        """What an update changes."""
+        found = [*self._definition_change(service), *self._setting_changes(service)]
+        if has_failed(service):
+            found.append(FieldChange("deployment", "FAILED", "started again"))
+        if service["status"] != "ACTIVE":
+            found.append(FieldChange("status", service["status"], "ACTIVE"))
+        return found or tag_changes(tags.get(FINGERPRINT_TAG), self.fingerprint)
+
+    def _definition_change(self, service: Mapping[str, Any]) -> list[FieldChange]:
+        """Another task definition: a revision that is there already, or one that its own step registers."""
+        runs, actual = revision_of(service["taskDefinition"]), self._task.inspect()
+        if actual is None or actual.fingerprint != self._task.fingerprint:
+            return [FieldChange("taskDefinition", runs, "a new revision", self._task.name)]
+        return [FieldChange("taskDefinition", runs, actual.detail)] if runs != actual.detail else []
+
+    def _setting_changes(self, service: Mapping[str, Any]) -> list[FieldChange]:
+        """What differs in how many tasks run, where, and how they are replaced."""
+        providers = {"capacityProviders": _providers(service.get("capacityProviderStrategy"))}
+        group = self.load_balancing(service)
+        joined = {"loadBalancers": service.get("loadBalancers")} if group else {}
+        request = {**self.scheduling(), "capacityProviders": _providers(self.capacity()), **group}
+        return request_changes({**service, **providers, **joined}, request)
+
+    def _drift(self, service: Mapping[str, Any], tags: Mapping[str, str]) -> Drift:
+        """What others have changed. A task definition that ECS itself went back to isn't."""
+        recorded, runs = tags.get(TASK_DEFINITION_TAG), service["taskDefinition"]
+        found = []
+        if recorded not in (None, runs) and not has_failed(service):
+            found.append(FieldChange("taskDefinition", revision_of(str(recorded)), revision_of(runs)))
+        missing = [name for name in (FINGERPRINT_TAG, TASK_DEFINITION_TAG) if name not in tags]
+        found += [FieldChange(f"tags.{name}", SET_BY_UP, None) for name in missing]
+        if tags.get(FINGERPRINT_TAG) not in (None, self.fingerprint):
+            return Drift(tuple(found), config_changed=True)
+        return Drift((*found, *reversed_changes(self._setting_changes(service))))
 
     def apply(self, actual: Actual | None, report: Report) -> str:
         since = time.time()
@@ -188,14 +234,12 @@ class ServiceStep(BaseStep):
         return dict(updated["service"])
 
     def _is_unchanged(self, service: Mapping[str, Any], tags: Mapping[str, str]) -> bool:
-        """Whether the service is still what its fingerprint says: nobody scaled it or deployed something else.
+        """Whether the service is still what its fingerprint says: nobody scaled, deployed or configured it.
 
         A failed deployment counts as changed, so that it is tried again: its cause may lie outside of the config.
         """
         same_definition = service["taskDefinition"] == tags.get(TASK_DEFINITION_TAG) and not has_failed(service)
-        same_group = not self.load_balancing(service)
-        same_count = service["desiredCount"] == self.scheduling().get("desiredCount", service["desiredCount"])
-        return bool(same_definition and same_group and same_count and service["status"] == "ACTIVE")
+        return same_definition and not self._setting_changes(service) and service["status"] == "ACTIVE"
 
 
 class ScaleStep(BaseStep):

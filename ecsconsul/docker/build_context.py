@@ -61,20 +61,25 @@ def source_hash(folder: Path, build_args: Mapping[str, str] | None = None) -> st
         digest.update(f"{name}={value}\0".encode())
     try:
         for path in files(folder):
-            kind, content = _content(path)
+            kind, content = content_of(path)
             digest.update(os.fsencode(path.relative_to(folder)) + f"\0{kind}\0{len(content)}\0".encode())
             digest.update(content)
     except OSError as error:
-        raise LabError(
-            "The source of an image can't be read",
-            where=str(error.filename),
-            why=error.strerror or str(error),
-            hint="make the file readable, or exclude it in .dockerignore",
-        ) from error
+        raise unreadable(error) from error
     return digest.hexdigest()[:HASH_LENGTH]
 
 
-def _content(path: Path) -> tuple[str, bytes]:
+def unreadable(error: OSError) -> LabError:
+    """The error for a source of which a file can't be read."""
+    return LabError(
+        "The source of an image can't be read",
+        where=str(error.filename),
+        why=error.strerror or str(error),
+        hint="make the file readable, or exclude it in .dockerignore",
+    )
+
+
+def content_of(path: Path) -> tuple[str, bytes]:
     """A file's kind (1: executable, 0: not, or link) and its content, or the link's target."""
     if path.is_symlink():
         return "link", os.fsencode(path.readlink())

@@ -125,10 +125,18 @@ class Engine:
 
     def has_image(self, reference: str) -> bool:
         """Whether the engine has the image, so that it need not pull it."""
+        return self._image(reference) is not None
+
+    def image_labels(self, reference: str) -> dict[str, str]:
+        """The labels of an image; none if there is no such image."""
+        found = self._image(reference) or {}
+        return dict((found.get("Config") or {}).get("Labels") or {})
+
+    def _image(self, reference: str) -> dict[str, Any] | None:
         answer = self._request(f"/images/{quote(reference)}/json", REQUEST_TIMEOUT)
         if answer.code not in (200, 404):
             raise self._refusal(answer)
-        return answer.code == 200
+        return dict(json.loads(answer.body)) if answer.code == 200 else None
 
     def left(self, lab: str, home: Path) -> Left:
         """Everything that has the lab's labels."""

@@ -65,6 +65,20 @@ class LogLine(NamedTuple):
     at: float | None = None
 
 
+class ResourceDrift(NamedTuple):
+    """A property of a stack's resource that isn't as its template says; None where it is absent."""
+
+    resource: str
+    name: str
+    expected: str | None
+    actual: str | None
+
+
+def no_detection(stack: str) -> list[ResourceDrift]:
+    """The drift of a stack where CloudFormation detects none."""
+    return []
+
+
 class Images(Protocol):
     """The registry or engine that holds the lab's images."""
 
@@ -73,6 +87,9 @@ class Images(Protocol):
 
     def tags(self, service: str) -> list[str]:
         """A service's published tags, oldest first where the registry knows their age."""
+
+    def source(self, service: str, tag: str) -> Mapping[str, str] | None:
+        """What a published image was built from, by `files/PATH`; None if nothing has kept that. Raises LabError."""
 
     def publish(self, service: str, tag: str, source: Path, build_args: Mapping[str, str], say: Say) -> None:
         """Build the image from its folder and publish it. Raises LabError."""
@@ -148,6 +165,12 @@ class Target(Protocol):
 
     def log_configuration(self, service: str) -> dict[str, Any] | None:
         """The logConfiguration of a service's container definition; None to use the default."""
+
+    def stack_drift(self, stack: str) -> list[ResourceDrift]:
+        """What CloudFormation finds changed in the resources of a stack; none where there is no such detection.
+
+        Raises LabError, such as for a missing permission.
+        """
 
     def boot_log(self, instance_id: str, lines: int) -> list[str]:
         """The last lines that an instance wrote while it booted; empty when they aren't available."""

@@ -22,6 +22,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Response
 
 from ecsconsul.deploy.step import Change, SubResource
+from ecsconsul.docker.source_files import source_files
 from ecsconsul.errors import LabError, TargetAbsent, Unreachable
 from ecsconsul.polling import PollingPolicy
 from ecsconsul.region.aws_api import AwsApi
@@ -29,7 +30,7 @@ from ecsconsul.region.ecs.model import RUNNING, STOPPED, ContainerInstance
 from ecsconsul.region.ecs.state import Ecs
 from ecsconsul.region.moto import Moto
 from ecsconsul.region.request_guard import PING_PATH, SERVICE
-from ecsconsul.targets.base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets
+from ecsconsul.targets.base import NO_SECRETS, ConsulAddress, LogLine, ResourceDrift, Say, TaskSecrets
 from ecsconsul.targets.commands import Alarm, AmiInfo, Finding, RuntimeInfo, TaskOutput, failed
 
 REGION = "us-east-1"
@@ -42,6 +43,7 @@ class MemoryImages:
     """Images in memory."""
 
     published: dict[str, list[str]] = field(default_factory=dict)
+    sources: dict[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)
     away: bool = False
 
     def reference(self, service: str, tag: str) -> str:
@@ -55,6 +57,10 @@ class MemoryImages:
     def publish(self, service: str, tag: str, source: Path, build_args: Mapping[str, str], say: Say) -> None:
         say(f"publishing {tag}")
         self.published.setdefault(service, []).append(tag)
+        self.sources[service, tag] = source_files(source, build_args)
+
+    def source(self, service: str, tag: str) -> Mapping[str, str] | None:
+        return self.sources.get((service, tag))
 
     def delete(self, service: str) -> None:
         self.published.pop(service, None)
@@ -84,7 +90,8 @@ class FakeTarget:
     logs: list[LogLine] = field(default_factory=list)
     raised: list[Alarm] | None = field(default_factory=list)
     unreadable: LabError | None = None
-    outputs_of_tasks: dict[str, TaskOutput] = field(default_factory=dict)
+from ecsconsul.targets.base import NO_SECRETS, ConsulAddress, LogLine, ResourceDrift, Say, TaskSecrets
+from ecsconsul.targets.commands import Alarm, AmiInfo, Finding, RuntimeInfo, TaskOutput, failed
     requests: list[str] = field(default_factory=list)
     clients: dict[str, Any] = field(default_factory=dict)
     blocking: list[LabError] = field(default_factory=list)
@@ -138,6 +145,11 @@ class FakeTarget:
 
     def log_configuration(self, service: str) -> dict[str, Any] | None:
         return None
+
+    def stack_drift(self, stack: str) -> list[ResourceDrift]:
+        if self.undetected:
+            raise self.undetected
+        return list(self.drifted)
 
     def boot_log(self, instance_id: str, lines: int) -> list[str]:
         return []

@@ -13,6 +13,7 @@ from ...errors import LabError
 from ..base import Say
 from ..client_errors import client_error, error_code, items_of
 from .docker_login import DockerLogin
+from .registry_api import RegistryApi
 from .session import refused
 
 # a repository keeps this many of its newest images; older ones expire
@@ -23,9 +24,12 @@ _ABSENT = "RepositoryNotFoundException"
 class EcrRepositories:
     """One repository for each service, named LAB/SERVICE."""
 
-    def __init__(self, lab: str, clients: Callable[[str], Any]) -> None:
+    def __init__(
+        self, lab: str, clients: Callable[[str], Any], is_insecure: Callable[[str], bool] = lambda host: False
+    ) -> None:
         self._lab = lab
         self._clients = clients
+        self._is_insecure = is_insecure
         self._lock = threading.Lock()
         self._known: tuple[str, DockerLogin] | None = None
 
@@ -61,6 +65,15 @@ class EcrRepositories:
         # an image without a push time counts as old
         found.sort(key=lambda image: image["imagePushedAt"].timestamp() if "imagePushedAt" in image else 0.0)
         return [tag for image in found for tag in image.get("imageTags", ())]
+
+    def labels(self, service: str, tag: str) -> dict[str, str]:
+        """The labels of an image, from ECR's registry API, which accepts the engine's login. Raises LabError.
+
+        https://docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html#registry_auth_http
+        """
+        url, login = self._login()
+        host = url.partition("://")[2].strip("/")
+        return RegistryApi(host, lambda: login, self._is_insecure).labels(self._path(service), tag)
 
     def prepare(self, service: str, say: Say) -> None:
         """Create a service's repository, unless the lab has it already. Raises LabError."""

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from ...config.lab import Lab
 from ...docker.build_context import HASH_LENGTH
 from ...docker.builder import LAB_LABEL, REGISTRY_LABEL, DockerEngine, PushRefused, platform_of
+from ...docker.source_files import files_label, read_label, source_files
 from ...errors import LabError
 from ..base import Say
 from .docker_login import DockerLogin, stored_login
@@ -40,6 +41,9 @@ class Repositories(Protocol):
     def tags(self, service: str) -> list[str]:
         """The tags that exist; oldest first if the registry knows their age."""
 
+    def labels(self, service: str, tag: str) -> dict[str, str]:
+        """The labels of an image. Raises LabError."""
+
     def prepare(self, service: str, say: Say) -> None:
         """Create what a push needs."""
 
@@ -66,7 +70,9 @@ class RegistryImages:
         self._engine = engine or DockerEngine()
         self._labels = {LAB_LABEL: lab.name, REGISTRY_LABEL: registry or "ecr"}
         self._repositories: Repositories = (
-            NamedRepositories(lab.name, registry, self._engine) if registry else EcrRepositories(lab.name, clients)
+            NamedRepositories(lab.name, registry, self._engine)
+            if registry
+            else EcrRepositories(lab.name, clients, self._engine.is_insecure)
         )
         self._slots = threading.BoundedSemaphore(MAX_PARALLEL)
         self._retained: list[str] = []
@@ -95,12 +101,17 @@ class RegistryImages:
         reference = self.reference(service, tag)
         with self._slots:
             say(f"building {reference} for {self._platform}")
-            self._engine.build(reference, source, build_args, self._labels, self._platform, say)
+            labels = {**self._labels, **files_label(source_files(source, build_args))}
+            self._engine.build(reference, source, build_args, labels, self._platform, say)
             self._repositories.prepare(service, say)
             say(f"pushing {reference}")
             self._push(service, tag, reference, say)
         # the engine doesn't need its copies of earlier versions any more
         self._engine.forget(self._repositories.name(service), self._labels, keep=reference)
+
+    def source(self, service: str, tag: str) -> Mapping[str, str] | None:
+        """What an image was built from, as its label in the registry says. Raises LabError."""
+        return read_label(self._repositories.labels(service, f"{tag}{self._suffix}"))
 
     def delete(self, service: str) -> None:
         self._retained += self._repositories.delete(service)
@@ -162,6 +173,9 @@ class NamedRepositories:
         except Denied:
             # Docker Hub's answer for a missing repository; if the login is at fault, the push says so
             return []
+
+    def labels(self, service: str, tag: str) -> dict[str, str]:
+        return self._api.labels(self._path(service), tag)
 
     def prepare(self, service: str, say: Say) -> None:
         """Nothing: the registry creates a repository on its first push."""

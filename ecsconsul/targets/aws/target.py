@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,7 +16,7 @@ from ...errors import LabError
 from ...observe.states import Container, EcsState, Task
 from ...observe.usage import Usage
 from ...polling import PollingPolicy
-from ..base import ConsulAddress, LogLine, Say, TaskSecrets
+from ..base import ConsulAddress, LogLine, ResourceDrift, Say, TaskSecrets
 from ..commands import Alarm, AmiInfo, Estimate, Finding, RuntimeInfo
 from . import cloudwatch_logs, consul_secrets, ec2, host_keys, load_balancer, snapshots
 from .consul_access import open_access
@@ -217,6 +218,11 @@ class AwsTarget:
 
     def _stack(self) -> StackInfo | None:
         return stack_info(self.client("cloudformation"), self._lab.name)
+
+    def stack_drift(self, stack: str) -> list[ResourceDrift]:
+        from .stack_drift_detection import detect
+
+        return detect(self.client("cloudformation"), stack, time.sleep)
 
     # instances
 

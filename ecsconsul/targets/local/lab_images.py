@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...docker.source_files import source_files
 from ...region.runtimes.lab_dir import LabDir
 
 if TYPE_CHECKING:
@@ -43,7 +44,11 @@ class LabImages:
             return
         # without a build, there is nothing to which the build arguments could apply
         say(f"copying {source}")
-        self._copied().publish(service, tag, source, say)
+        self._copied().publish(service, tag, source, say, source_files(source, build_args))
+
+    def source(self, service: str, tag: str) -> Mapping[str, str] | None:
+        engine = self._engine()
+        return self._built(engine).source(service, tag) if engine else self._copied().source(service, tag)
 
     def delete(self, service: str) -> None:
         engine = self._engine()

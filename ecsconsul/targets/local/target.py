@@ -14,7 +14,7 @@ from ...config.lab import Lab
 from ...errors import LabError, TargetAbsent
 from ...polling import PollingPolicy
 from ...region.runtimes.lab_dir import PROCESSES, AccessKey, LabDir, RegionInfo, RegionSpec
-from ..base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets
+from ..base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets, no_detection
 from ..commands import Alarm, AmiInfo, Finding, RuntimeInfo, findings
 from . import other_labs, region_state, snapshots, tasks
 from .clients import consul_of, load_ahead, new_client
@@ -43,6 +43,7 @@ class LocalTarget:
     system_services = ()
     records_itself = True
     template_parts: tuple[str, ...] = ()
+    stack_drift = staticmethod(no_detection)
 
     def __init__(self, lab: Lab, *, region: str | None = None, runtime: str | None = None) -> None:
         self._lab = lab

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ....docker.build import build, remove
 from ....docker.engine import Engine, client, labels
+from ....docker.source_files import files_label, read_label, source_files
 
 
 class DockerImages:
@@ -28,7 +29,12 @@ class DockerImages:
         docker = client(self._url)
         reference = f"{self._lab}/{service}:{tag}"
         say(f"building {reference}")
-        build(docker, reference, source, build_args, labels(self._lab, self._root), say)
+        own = {**labels(self._lab, self._root), **files_label(source_files(source, build_args))}
+        build(docker, reference, source, build_args, own, say)
+
+    def source(self, service: str, tag: str) -> dict[str, str] | None:
+        """What an image was built from; None for one that doesn't say, or that is gone. Raises EngineUnusable."""
+        return read_label(Engine(self._url).image_labels(f"{self._lab}/{service}:{tag}"))
 
     def delete(self, service: str) -> None:
         """Remove all images of a service, if any."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,14 +47,27 @@ class ImageStore:
             return []
         return [p.name for p in sorted(folder.iterdir(), key=lambda p: p.stat().st_mtime) if (p / _METADATA).is_file()]
 
-    def publish(self, repository: str, tag: str, folder: Path, say: Say) -> None:
-        """Make the image's tree and install its requirements, all or nothing. Raises LabError."""
+    def publish(
+        self, repository: str, tag: str, folder: Path, say: Say, files: Mapping[str, str] | None = None
+    ) -> None:
+        """Make the image's tree and install its requirements, all or nothing. Raises LabError.
+
+        `files` are what it is made from, for `source`.
+        """
         try:
-            self._put(self._lab_dir.images / repository / tag, folder, say)
+            self._put(self._lab_dir.images / repository / tag, folder, say, files)
         except OSError as error:
             raise LabError("An image cannot be published", where=str(folder), why=str(error)) from error
 
-    def _put(self, target: Path, folder: Path, say: Say) -> None:
+    def source(self, repository: str, tag: str) -> dict[str, str] | None:
+        """What an image was made from; None for one of an earlier version, or that is gone."""
+        try:
+            found = json.loads((self._lab_dir.images / repository / tag / _METADATA).read_text()).get("files")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return dict(found) if found else None
+
+    def _put(self, target: Path, folder: Path, say: Say, files: Mapping[str, str] | None) -> None:
         source, stages = read_image(folder)
         config, installs = stages[-1].config, Installs(self._lab_dir, folder)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -66,6 +79,7 @@ class ImageStore:
             if config.user and config.user not in ("root", "0"):
                 say(f"{source.path}: without Docker, the task runs as you, not as {config.user}")
             metadata = {"config": msgspec.to_builtins(config), "programs": str(installs.programs())}
+            metadata |= {"files": dict(files)} if files else {}
             made = Path(draft, "made")
             made.mkdir()
             tree.rename(made / _TREE)
