@@ -170,7 +170,8 @@ def test_only_the_command_line_imports_click_and_rich() -> None:
 
 
 def test_only_output_and_the_error_block_import_rich() -> None:
-    assert outside(users_of("rich"), "cli.output", "cli.progress", "cli.estimate", "cli.failure") == set()
+    views = ("cli.output", "cli.progress", "cli.estimate", "cli.difference_view", "cli.failure")
+    assert outside(users_of("rich"), *views) == set()
 
 
 def test_only_targets_create_aws_clients() -> None:

@@ -20,17 +20,12 @@ from rich.text import Text
 
 from .estimate import show
 from .json_lines import JsonLines, emit
-from .field_changes import Line, line_of
+from .difference_view import show_drift, show_steps
 from .printable import printable
 from .progress import MARKS, NAME_WIDTH, STYLES, Progress
-from .resource_changes import in_words
 
 Json = dict[str, Any]
 
-ACTIONS = {
-    "add": ("+", "green"), "modify": ("~", "yellow"), "roll": ("~", "bold red"), "replace": ("±", "bold red"),
-    "remove": ("-", "red"),
-}  # fmt: skip
 HEALTH = {"passing": "green", "alive": "green", "warning": "yellow", "leaving": "yellow", "critical": "red"}
 # CI logs are wider than the 80 columns that rich assumes for a pipe
 PIPE_WIDTH = 140
@@ -114,49 +109,19 @@ class View:
     @_table_or_json
     def plan(self, document: Json) -> None:
         """Shows what `up` would do to each step."""
-        self._steps(self._out, document["steps"])
+        show_steps(self._out, document["steps"])
         self._out.print(Text(_summary(document["changes"], PLANNED), "bold"))
         if "estimate" in document:
             show(self._out, document["estimate"])
 
     def preview(self, document: Json) -> None:
         """Shows on stderr what `up` is about to change, before it asks."""
-        self._steps(self._err, [step for step in printable(document)["steps"] if step["op"] != "keep"])
-
-    def _steps(self, console: Console, steps: list[Json]) -> None:
-        """Each step, and what changes inside it: a line each, which no terminal's width cuts."""
-        for step in steps:
-            op = Text(f"{MARKS[step['op']]} {step['op']:8}", STYLES[step["op"]])
-            detail = Text(step["detail"], "dim" if step["op"] == "keep" else "")
-            _line(console, op, f"{step['name']:{NAME_WIDTH}} ", detail)
-            for change in step.get("changes", ()):
-                mark, style = ACTIONS[change["action"]]
-                _line(console, Text(f"    {mark} {change['action']} {change['resource']}  ", style), in_words(change))
-            for field in step.get("fields", ()):
-                _field(console, line_of(step["name"], field))
+        show_steps(self._err, [step for step in printable(document)["steps"] if step["op"] != "keep"])
 
     @_table_or_json
     def diff(self, document: Json) -> None:
         """Shows what others have changed, and what to do about it."""
-        for step in document["steps"]:
-            if step["drifted"]:
-                _line(self._out, Text("~ " if step["fields"] else "- ", "yellow"), Text(step["name"], "bold"))
-                if not step["fields"]:
-                    _line(self._out, Text("    - missing", "red"))
-            for field in step["fields"]:
-                _field(self._out, line_of(step["name"], field, "expected", "actual"))
-            if step["drifted"]:
-                _line(self._out, Text(f"    {self._with_options(step['way_out'])}", "dim"))
-            if step["untold"]:
-                _line(self._out, Text(f"? {step['name']}  ", "yellow"), f"can't be compared: {step['untold']}")
-        changed = [step["name"] for step in document["steps"] if step["config_changed"]]
-        if changed:
-            names = ", ".join(changed)
-            plan = self._with_options(f"The config has changed since `up` made {names}: `ecsconsul plan` shows how.")
-            _line(self._out, Text(plan, "dim"))
-        number = len(document["drifted"])
-        ends = {0: "Nobody else has changed anything.", 1: "Others have changed 1 resource."}
-        _line(self._out, Text(ends.get(number, f"Others have changed {number} resources."), "bold"))
+        show_drift(self._out, document, self._with_options)
 
     @_table_or_json
     def doctor(self, document: Json) -> None:
@@ -310,17 +275,6 @@ def _share(used: float | None, limit: int | None, *, hard: bool) -> Text:
         return Text(f"{used:g}")
     part = used / limit
     return Text(f"{used:g} of {limit} ({part:.0%})", "red" if hard and part > 0.9 else "yellow" if part > 0.9 else "")
-
-
-def _field(console: Console, line: Line) -> None:
-    mark, style = ACTIONS[line.action]
-    _line(console, Text(f"    {mark} {line.name}  ", style), line.text)
-
-
-def _line(console: Console, *parts: Text | str) -> None:
-    line = Text.assemble(*parts)
-    line.rstrip()
-    console.print(line, soft_wrap=True)
 
 
 def _heading(document: Json) -> Text:

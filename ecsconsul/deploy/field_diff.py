@@ -82,7 +82,7 @@ def is_secret(name: str, value: Any = None) -> bool:
 
 
 def _changes(path: tuple[str, ...], old: Any, new: Any) -> Iterator[tuple[tuple[str, ...], FieldChange]]:
-    if isinstance(old, Mapping | None) and isinstance(new, Mapping | None) and (old or new):
+    if isinstance(old, Mapping | None) and isinstance(new, Mapping | None):
         before, after = old or {}, new or {}
         for key in before.keys() | after.keys():
             yield from _changes((*path, key), before.get(key), after.get(key))

@@ -19,7 +19,14 @@ from .field_diff import request_changes, reversed_changes, untagged
 from .stack_diff import GROUP, StackForm, diff
 from .stack_drift import as_fields, group_drift
 from .stack_events import StackEvents, as_subresources, describe_failure, is_of_group
-from .stack_parameters import comparable, kept_parameters, lab_parameters, outputs_of, parameters_of, resolved_parameters
+from .stack_parameters import (
+    comparable,
+    kept_parameters,
+    lab_parameters,
+    outputs_of,
+    parameters_of,
+    resolved_parameters,
+)
 from .step import Actual, BaseStep, Drift, FieldChange, Report, ResourceChange, tags_for
 from .template import parameter_names, resource_types, stack_template
 from .template_reader import Template, TemplateUnreadable, read_template

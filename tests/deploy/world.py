@@ -90,8 +90,9 @@ class FakeTarget:
     logs: list[LogLine] = field(default_factory=list)
     raised: list[Alarm] | None = field(default_factory=list)
     unreadable: LabError | None = None
-from ecsconsul.targets.base import NO_SECRETS, ConsulAddress, LogLine, ResourceDrift, Say, TaskSecrets
-from ecsconsul.targets.commands import Alarm, AmiInfo, Finding, RuntimeInfo, TaskOutput, failed
+    drifted: list[ResourceDrift] = field(default_factory=list)
+    undetected: LabError | None = None
+    outputs_of_tasks: dict[str, TaskOutput] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     clients: dict[str, Any] = field(default_factory=dict)
     blocking: list[LabError] = field(default_factory=list)

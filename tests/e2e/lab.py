@@ -467,6 +467,15 @@ def interrupted(process: subprocess.Popen[str], timeout: float = TIMEOUT) -> Res
     return Result(process.returncode, out, err, time.monotonic() - started)
 
 
+def fields(document: Json, old: str, new: str) -> dict[str, list[Any]]:
+    """What each step names itself, without what follows from another step's change."""
+    found = {
+        step["name"]: [(f["path"], f[old], f[new]) for f in step.get("fields", ()) if not f.get("cause")]
+        for step in document["steps"]
+    }
+    return {name: named for name, named in found.items() if named}
+
+
 def mistakes(text: str) -> list[int]:
     """The line numbers of the config's mistakes in an error message, without duplicates."""
     return list(dict.fromkeys(int(number) for number in re.findall(r"config\.yaml:(\d+)", text)))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.lab import TIMEOUT, Json, Lab, Load, dig, eventually, get, interrupted, listens
+from tests.e2e.lab import TIMEOUT, Json, Lab, Load, dig, eventually, fields, get, interrupted, listens
 from tests.require import require
 
 SERVICES = ["portal", "stock-price", "weather"]
@@ -265,6 +265,31 @@ def test_changed_count_updates_only_that_service(lab: Lab) -> None:
         lab.config.write_text(text)
         lab.up()
     assert len(lab.tasks("stock-price")) == 1
+
+
+def test_plan_names_one_variable_one_tag_one_count_and_one_file(lab: Lab) -> None:
+    app = lab.folder / "services" / "weather" / "app.py"
+    config, source = lab.config.read_text(), app.read_text()
+    try:
+        app.write_text(source + "\n# edited\n")
+        lab.edit("TEMP_SCALE: C ", "TEMP_SCALE: F ")
+        head, portal, tail = lab.config.read_text().partition("  portal:")
+        tail = tail.replace("tags: [http]", "tags: [http, blue]")
+        lab.config.write_text(head.replace("count: 1 ", "count: 2 ", 1) + portal + tail)
+        result = lab.run("plan", "--exit-code", "--output", "json")
+        assert result.code == 5
+        found = fields(result.document, "old", "new")
+        ((path, before, after),) = found.pop("images/weather")
+        assert (path, before != after) == ("files/app.py", True)
+        assert found == {
+            "services/stock-price": [("desiredCount", 1, 2)],
+            "tasks/weather": [("containers.weather.environment.TEMP_SCALE", "C", "F")],
+            "tasks/portal": [("containers.portal.environment.SERVICE_TAGS", "http", "http,blue")],
+        }
+        assert lab.run("diff", "--exit-code").code == 0
+    finally:
+        lab.config.write_text(config)
+        app.write_text(source)
 
 
 # other AWS clients
