@@ -18,9 +18,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from .difference_view import show_drift, show_steps
 from .estimate import show
 from .json_lines import JsonLines, emit
-from .difference_view import show_drift, show_steps
 from .printable import printable
 from .progress import MARKS, NAME_WIDTH, STYLES, Progress
 
