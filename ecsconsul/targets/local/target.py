@@ -99,8 +99,7 @@ class LocalTarget:
         return {}
 
     def pinned_image(self, image: str, say: Say) -> str:
-        # nothing is pulled: the region runs a binary
-        return image
+        return image  # nothing is pulled: the region runs a binary
 
     # checks
 
