@@ -28,16 +28,18 @@ MARGIN = 5
 
 # The kernel lists the network's listening sockets first, with addresses and ports in hexadecimal. Docker forwards to
 # the container's IPv4 address, and so does this: to loopback where all addresses are listened to, or else to the one
-# that is. What listens to IPv6 alone can't be reached by Consul either. Without these files nothing is known.
+# that is. What listens to IPv6 alone can't be reached by Consul either. Without these files nothing is known. The local
+# region's processes have no network of their own: variables say at which address and port of the machine they listen.
 _ADDRESS = """\
-h=; r=;
+h=; r=; n=${{ECSCONSUL_PORT_{number}-{number}}};
+x=${{ECSCONSUL_HEX_PORT_{number}-{port}}}; m=${{ECSCONSUL_HEX_ADDRESS-????????}};
 for f in /proc/net/tcp /proc/net/tcp6; do
 [ -z "$h" ] && [ -r "$f" ] || continue; r=1;
 while read -r _ l _ s _; do
 case $s in st) continue;; 0A) ;; *) break;; esac;
 case $l in
-00000000:{port}|00000000000000000000000000000000:{port}) h=127.0.0.1; break;;
-????????:{port}|0000000000000000FFFF0000????????:{port})
+00000000:$x|00000000000000000000000000000000:$x) h=127.0.0.1; break;;
+$m:$x|0000000000000000FFFF0000$m:$x)
 l=${{l%:*}}; l=${{l#0000000000000000FFFF0000}};
 a=${{l#??????}}; b=${{l#????}}; b=${{b%??}}; c=${{l#??}}; c=${{c%????}}; d=${{l%??????}};
 h=$((0x$a)).$((0x$b)).$((0x$c)).$((0x$d)); break;;
@@ -65,15 +67,15 @@ _BASH = (
 _STATUS = """\
 u={path}; t={timeout};
 has() {{ command -v "$1" >/dev/null 2>&1; }};
-if has curl; then s=$(curl -qgs -o /dev/null -m $t --noproxy '*' -w '%{{http_code}}' "http://$h:{port}$u");
+if has curl; then s=$(curl -qgs -o /dev/null -m $t --noproxy '*' -w '%{{http_code}}' "http://$h:$n$u");
 elif has wget; then
-w() {{ http_proxy= wget "$@" -O /dev/null "http://$h:{port}$u" 2>&1; }};
+w() {{ http_proxy= wget "$@" -O /dev/null "http://$h:$n$u" 2>&1; }};
 s=$(w -S -T $t -t 1) && exit 0;
 case $?.$s in 1??.*|*Usage:*) s=$(w) && exit 0;; esac;
 s=${{s#*HTTP/?.? }}; s=${{s%%[!0-9]*}};
-elif p=$(command -v python3 || command -v python); then s=$("$p" -ES -c {python} "$h" {port} "$u" $t);
-elif has node; then s=$(NODE_OPTIONS= node -e {node} "$h" {port} "$u" $t);
-elif has bash; then s=$(BASH_ENV= bash -c {bash} "$h" {port} "$u" $t);
+elif p=$(command -v python3 || command -v python); then s=$("$p" -ES -c {python} "$h" "$n" "$u" $t);
+elif has node; then s=$(NODE_OPTIONS= node -e {node} "$h" "$n" "$u" $t);
+elif has bash; then s=$(BASH_ENV= bash -c {bash} "$h" "$n" "$u" $t);
 else exit 0; fi;
 case $s in 2??|3??|429) exit 0;; esac;
 exit 1
@@ -109,14 +111,14 @@ def _http(port: int, path: str, timeout: int) -> str:
     # what a request line doesn't allow is encoded, as Consul does; a fragment isn't sent
     target = quote(path.partition("#")[0], safe="/?:@!$&()*+,;=-._~%[]")
     snippets = {name: shlex.quote(text) for name, text in (("python", _PYTHON), ("node", _NODE), ("bash", _BASH))}
-    return _line(_ADDRESS, port=f"{port:04X}") + _line(
-        _STATUS, port=port, path=shlex.quote(target), timeout=timeout, **snippets
+    return _line(_ADDRESS, number=port, port=f"{port:04X}") + _line(
+        _STATUS, path=shlex.quote(target), timeout=timeout, **snippets
     )
 
 
 def _tcp(port: int) -> str:
     """A port that is listened to accepts connections: the kernel does."""
-    return _line(_ADDRESS, port=f"{port:04X}") + "exit 0"
+    return _line(_ADDRESS, number=port, port=f"{port:04X}") + "exit 0"
 
 
 def _line(script: str, **values: Any) -> str:

@@ -43,14 +43,20 @@ class Left:
     containers: dict[str, str]
     networks: dict[str, str]
     images: dict[str, str]
+    volumes: dict[str, str]
 
     def lines(self) -> list[str]:
         """One line for each."""
-        kinds = (("container", self.containers), ("network", self.networks), ("image", self.images))
+        kinds = (
+            ("container", self.containers),
+            ("network", self.networks),
+            ("volume", self.volumes),
+            ("image", self.images),
+        )
         return [f"{kind} {name}" for kind, found in kinds for name in found.values()]
 
     def __bool__(self) -> bool:
-        return bool(self.containers or self.networks or self.images)
+        return bool(self.containers or self.networks or self.images or self.volumes)
 
 
 def engine_url() -> str:
@@ -146,6 +152,7 @@ class Engine:
             {one["Id"]: one["Names"][0].lstrip("/") for one in containers},
             {one["Id"]: one["Name"] for one in self._get(f"/networks?{query}")},
             {one["Id"]: " ".join(one["RepoTags"] or [one["Id"]]) for one in self._get(f"/images/json?{query}")},
+            {one["Name"]: one["Name"] for one in self._get(f"/volumes?{query}")["Volumes"] or ()},
         )
 
     def tags(self, lab: str, home: Path, repository: str) -> list[str]:

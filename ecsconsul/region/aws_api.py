@@ -15,6 +15,7 @@ from ..observe.wire import STATE_PATH, encode_state, since_and_wait
 from .ecs.api import EcsApi
 from .ecs.request_fields import ApiError
 from .ecs.state import Ecs
+from .ecs.task_definitions import check_definition
 from .ecs_changes import EcsChanges
 from .logs_api import LogsApi
 from .moto import Moto
@@ -62,7 +63,7 @@ class AwsApi:
         self._checks = {
             "DeleteCluster": self._require_empty_cluster,
             "PutClusterCapacityProviders": self._api.check_cluster_providers,
-            "RegisterTaskDefinition": self._api.check_task_definition,
+            "RegisterTaskDefinition": self._check_definition,
         }
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -147,6 +148,13 @@ class AwsApi:
             for cluster in found.get("clusters", ()):
                 cluster |= self._ecs.cluster_counts(cluster["clusterName"])
         return _respond(start_response, found, statuses[0])
+
+    def _check_definition(self, request: dict[str, Any]) -> None:
+        """moto takes definitions that ECS doesn't. Raises ApiError."""
+        if errors := self._moto.validation_errors("RegisterTaskDefinition", request):
+            raise ApiError("ClientException", errors)
+        self._api.check_task_definition(request)
+        check_definition(request)
 
     def _require_empty_cluster(self, request: dict[str, Any]) -> None:
         """ECS refuses to delete a cluster that is in use; moto doesn't. Raises ApiError."""

@@ -12,7 +12,8 @@ from ..errors import Unreachable
 from ..registrator.consul_client import ConsulClient
 from .consul_acl import ConsulAcl
 from .ecs import scheduler
-from .ecs.model import ACTIVE, DRAINING, STOPPED, ContainerInstance, Service, Task
+from .ecs.daemons import plan_daemon
+from .ecs.model import ACTIVE, DAEMON, DRAINING, STOPPED, UNHEALTHY, UNHEALTHY_REASON, ContainerInstance, Service, Task
 from .ecs.placement import Unplaceable
 from .ecs.state import Ecs
 from .registrators import Registrators
@@ -152,25 +153,40 @@ class ControlLoop:
 
     def _advance(self, service: Service) -> None:
         tasks = self._ecs.tasks_of_service(service)
+        self._count_instances(service)
         self._count_failures(service, tasks)
+        self._report_unhealthy(service, tasks)
         self._judge_deployment(service, tasks)
-        plan = scheduler.plan(service, tasks, time.time())
+        plan = self._plan(service, tasks)
         for task, reason in plan.stop:
             self._ecs.stop_task(task, "ServiceSchedulerInitiated", reason)
         if plan.stop:
             stopped = _task_list(task for task, _ in plan.stop)
             self._ecs.event(service, f"has stopped {len(plan.stop)} running tasks: {stopped}.")
         service.unplaced = False
-        started = [task for task in (self._start_task(service) for _ in range(plan.start)) if task]
+        places = [*plan.start_on, *[""] * plan.start]
+        started = [task for task in (self._start_task(service, place) for place in places) if task]
         if started:
             self._ecs.event(service, f"has started {len(started)} tasks: {_task_list(started)}.")
         self._ecs.forget_old_deployments(service)
         if service.status == DRAINING and all(task.last_status == STOPPED for task in tasks):
             self._ecs.retire(service)
 
-    def _start_task(self, service: Service) -> Task | None:
+    def _plan(self, service: Service, tasks: list[Task]) -> scheduler.Plan:
+        if service.strategy != DAEMON:
+            return scheduler.plan(service, tasks, time.time())
+        active = [one.instance_id for one in self._ecs.instances_of(service.cluster) if one.status == ACTIVE]
+        busy = {task.instance_id for task in self._ecs.tasks() if task.last_status != STOPPED and not task.daemon}
+        return plan_daemon(service, tasks, active, busy, time.time())
+
+    def _count_instances(self, service: Service) -> None:
+        """A daemon wants one task for each instance that takes tasks."""
+        if service.strategy == DAEMON and service.status == ACTIVE:
+            service.desired = sum(one.status == ACTIVE for one in self._ecs.instances_of(service.cluster))
+
+    def _start_task(self, service: Service, instance: str) -> Task | None:
         definition, group = service.primary.task_definition, f"service:{service.name}"
-        placed = self._ecs.add_task(service.cluster, definition, group, overrides={}, service=service)
+        placed = self._ecs.add_task(service.cluster, definition, group, overrides={}, service=service, on=instance)
         if not isinstance(placed, Unplaceable):
             return placed
         service.unplaced = True
@@ -187,11 +203,18 @@ class ControlLoop:
             if task.should_run or task.counted:
                 continue
             task.counted = True
-            if task.stop_code not in ("EssentialContainerExited", "TaskFailedToStart"):
+            failed = task.stop_code in ("EssentialContainerExited", "TaskFailedToStart")
+            if not failed and task.stopped_reason != UNHEALTHY_REASON:
                 continue
             self._throttle(service, task)
             if task.deployment_id == service.primary.id and service.primary.rollout_state == "IN_PROGRESS":
                 service.primary.failed_tasks += 1
+
+    def _report_unhealthy(self, service: Service, tasks: Iterable[Task]) -> None:
+        for task in tasks:
+            if task.should_run and task.health == UNHEALTHY and not task.reported:
+                task.reported = True
+                self._ecs.event(service, f"(task {task.id}) failed container health checks.")
 
     def _throttle(self, service: Service, task: Task) -> None:
         """Tasks that fail together, because they ran when the last failure was counted, are one failure in a row."""
@@ -254,6 +277,7 @@ class ControlLoop:
             self._lab_dir,
             self._ecs.changed.set,
             self._acl.task_environment,
+            self._ecs.moto,
         )
         self._supervisors[task.id] = supervisor
         supervisor.start()

@@ -145,7 +145,8 @@ class ManagedScaling:
         return [one.instance_id for one in self._ecs.all_instances()]
 
     def _note_idle(self) -> None:
-        busy = {task.instance_id for task in self._ecs.tasks() if task.last_status != STOPPED}
+        # a daemon's task keeps no instance
+        busy = {task.instance_id for task in self._ecs.tasks() if task.last_status != STOPPED and not task.daemon}
         now = time.monotonic()
         free = [one.instance_id for one in self._ecs.all_instances() if one.status == ACTIVE]
         self._idle = {one: self._idle.get(one, now) for one in free if one not in busy}

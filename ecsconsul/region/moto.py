@@ -130,6 +130,33 @@ class Moto:
             shown = {key: getattr(found, attribute, None) for key, attribute in _definition_fields().items()}
             return {key: value for key, value in shown.items() if value is not None}, list(found.tags)
 
+    def parameter(self, name_or_arn: str) -> str | None:
+        """The value of an SSM parameter, decrypted; None when there is none."""
+        from moto.ssm.exceptions import ParameterVersionNotFound
+
+        name = name_or_arn.partition(":parameter/")[2] or name_or_arn
+        with self.lock:
+            parameters = _backend("ssm", self.region)
+            try:
+                # an ARN doesn't say whether the name begins with a slash
+                found = parameters.get_parameter(name) or parameters.get_parameter(f"/{name}")
+            except ParameterVersionNotFound:
+                return None
+            return str(found.response_object(True)["Value"]) if found else None
+
+    def secret(self, arn: str, stage: str, version: str) -> str | None:
+        """The text of a secret of Secrets Manager; "" for the current stage or any version. None when there is none."""
+        from moto.core.exceptions import JsonRESTError
+
+        with self.lock:
+            secrets = _backend("secretsmanager", self.region)
+            try:
+                # "" isn't None there
+                found = secrets.get_secret_value(arn, version or None, stage or None)
+            except JsonRESTError:
+                return None
+            return str(found["SecretString"]) if "SecretString" in found else None
+
     def has_log_group(self, name: str) -> bool:
         """Whether there is such a log group in CloudWatch."""
         with self.lock:

@@ -11,11 +11,12 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from functools import partial
 
 from ..registrator.http_transport import unix_address
 from .runtimes.addresses import LOOPBACK
+from .udp_forwarder import UdpForwarder
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +30,17 @@ CHUNK = 65536
 class PortForwarder:
     """All forwarded ports of a lab, in one event loop. `endpoints_of` gives the endpoints of a port, best first."""
 
-    def __init__(self, endpoints_of: Callable[[int], list[Endpoint]]) -> None:
+    def __init__(
+        self,
+        endpoints_of: Callable[[int], list[Endpoint]],
+        udp_endpoints_of: Callable[[int], list[Endpoint]] = lambda port: [],
+    ) -> None:
         self._endpoints_of = endpoints_of
+        self._udp_endpoints_of = udp_endpoints_of
         self._servers: dict[int, asyncio.Server] = {}
+        self._udp: dict[int, UdpForwarder] = {}
         self._taken: set[int] = set()
+        self._taken_udp: set[int] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._changing = asyncio.Lock()
         self._loop = asyncio.new_event_loop()
@@ -43,9 +51,13 @@ class PortForwarder:
         """The ports that are forwarded now."""
         return tuple(sorted(self._servers))
 
-    def forward(self, ports: set[int]) -> None:
-        """Forward these ports and no others. One that is taken is logged and skipped until it is free."""
-        asyncio.run_coroutine_threadsafe(self._forward(ports), self._loop).result(timeout=CALL_TIMEOUT)
+    def udp_ports(self) -> tuple[int, ...]:
+        """The UDP ports that are forwarded now."""
+        return tuple(sorted(self._udp))
+
+    def forward(self, ports: set[int], udp: Set[int] = frozenset()) -> None:
+        """Forward these ports and no others. One that is taken is logged, and skipped until it is free."""
+        asyncio.run_coroutine_threadsafe(self._forward(ports, udp), self._loop).result(timeout=CALL_TIMEOUT)
 
     def close(self) -> None:
         """Stop forwarding, and close open connections."""
@@ -55,9 +67,24 @@ class PortForwarder:
         self._thread.join(timeout=CALL_TIMEOUT)
         self._loop.close()
 
-    async def _forward(self, ports: set[int]) -> None:
+    async def _forward(self, ports: set[int], udp: Set[int]) -> None:
         async with self._changing:
             await self._listen_at(ports)
+            await self._receive_at(udp)
+
+    async def _receive_at(self, ports: Set[int]) -> None:
+        for port in set(self._udp) - ports:
+            self._udp.pop(port).close()
+        for port in ports - set(self._udp):
+            forwarder = UdpForwarder(partial(self._udp_endpoints_of, port))
+            try:
+                await self._loop.create_datagram_endpoint(lambda: forwarder, (LOOPBACK, port))  # noqa: B023
+                self._udp[port] = forwarder
+                self._taken_udp.discard(port)
+            except (OSError, OverflowError) as error:
+                if port not in self._taken_udp:
+                    log.error("cannot forward %s:%s/udp: %s", LOOPBACK, port, _reason(error))
+                self._taken_udp.add(port)
 
     async def _listen_at(self, ports: set[int]) -> None:
         for port in set(self._servers) - ports:

@@ -21,8 +21,9 @@ from ..consul.lab_secrets import REGISTRATOR
 from ..errors import LabError
 from .aws_api import AwsApi
 from .consul_acl import ConsulAcl
+from .container_start import log_of
 from .control_loop import ControlLoop
-from .ecs.model import RUNNING, STOPPED, Task, fixed_ports
+from .ecs.model import RUNNING, STOPPED, TCP, UDP, Task, fixed_endpoints
 from .ecs.state import Ecs
 from .ecs_changes import EcsChanges
 from .instance_lifecycle import InstanceLifecycle
@@ -40,7 +41,6 @@ from .runtimes.addresses import LOOPBACK
 from .runtimes.interface import Ec2Instance, Runtime
 from .runtimes.lab_dir import DOCKER, AccessKey, LabDir, RegionInfo, RegionSpec
 from .scheduled_snapshots import ScheduledSnapshots
-from .task_supervisor import log_of
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Region:
         self._ecs = Ecs(self._moto)
         token = self._secrets.token(REGISTRATOR)
         self._control_loop = ControlLoop(self._ecs, self._runtime.containers, self._lab_dir, self._acl, token)
-        self._forwarder = PortForwarder(self._endpoints_of_port)
+        self._forwarder = PortForwarder(self._endpoints_of_port, self._udp_endpoints_of_port)
         self._control_loop.on_pass = self._forward_ports
         self._lifecycle = InstanceLifecycle(
             self._moto, self._ecs, self._control_loop, self._instances, self._instances_changed
@@ -200,9 +200,11 @@ class Region:
     def _forward_ports(self) -> None:
         """Forward each fixed host port that an active service asks for, and that of a Consul behind a Unix socket."""
         definitions = [s.primary.task_definition for s in self._ecs.services() if s.status == "ACTIVE"]
-        desired = {port for definition in definitions for port in fixed_ports(definition)} | set(self._consul_ports())
-        if desired != set(self._forwarder.ports()):
-            self._forwarder.forward(desired)
+        fixed = {one for definition in definitions for one in fixed_endpoints(definition)}
+        desired = {port for port, protocol in fixed if protocol == TCP} | set(self._consul_ports())
+        udp = {port for port, protocol in fixed if protocol == UDP}
+        if (desired, udp) != (set(self._forwarder.ports()), set(self._forwarder.udp_ports())):
+            self._forwarder.forward(desired, udp)
             self._publish_info()
 
     def _consul_ports(self) -> dict[int, Ec2Instance]:
@@ -218,15 +220,23 @@ class Region:
         """
         if consul := self._consul_ports().get(port):
             return [consul.http_socket]
+        return self._task_endpoints(port, TCP)
+
+    def _udp_endpoints_of_port(self, port: int) -> list[Endpoint]:
+        return self._task_endpoints(port, UDP)
+
+    def _task_endpoints(self, port: int, protocol: str) -> list[Endpoint]:
         with self._ecs.lock:
             tasks = [task for task in self._ecs.tasks() if task.service and task.last_status == RUNNING]
             tasks.sort(key=lambda task: (not task.passing, -task.created_at))
-            return [endpoint for task in tasks for endpoint in self._endpoints(task, port)]
+            return [endpoint for task in tasks for endpoint in self._endpoints(task, port, protocol)]
 
-    def _endpoints(self, task: Task, port: int) -> list[Endpoint]:
+    def _endpoints(self, task: Task, port: int, protocol: str) -> list[Endpoint]:
         address = self._ecs.instance_address(task.instance_id)
         bindings = [binding for container in task.containers for binding in container.bindings]
-        return [(one.host_ip or address, one.host_port) for one in bindings if one.requested_port == port]
+        wanted = (port, protocol)
+        asked = [one for one in bindings if (one.requested_port, one.protocol) == wanted]
+        return [(one.host_ip or address, one.host_port) for one in asked]
 
 
 def _runtime(spec: RegionSpec, lab_dir: LabDir) -> Runtime:

@@ -12,15 +12,17 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from ..errors import LabError
 from ..registrator.rules import Options, registrations
-from .ecs.model import DEPROVISIONING, RUNNING, STOPPED, ContainerState, Task, environment_of
+from .container_health import HealthCheck, HealthMonitor
+from .container_start import ContainerStarter
+from .ecs.container_order import next_deadline, next_step, stop_levels
+from .ecs.model import DEPROVISIONING, HEALTHY, PENDING, RUNNING, STOPPED, UNHEALTHY, ContainerState, Task
 from .registrators import Registrators
 from .runtimes.interface import CannotStart, Containers, Ec2Instance, RunningContainer
 from .runtimes.lab_dir import LabDir
+from .secret_values import SecretStore
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +53,16 @@ class StopRequested:
     hurry: bool = False
 
 
-Event = Exited | StopRequested
+@dataclass(frozen=True)
+class HealthChanged:
+    """A container's own check says something else than before, and why it failed."""
+
+    container: ContainerState
+    health: str
+    why: str
+
+
+Event = Exited | StopRequested | HealthChanged
 
 
 @dataclass
@@ -68,12 +79,19 @@ class TaskSupervisor:
     lab_dir: LabDir
     changed: Callable[[], None]
     consul_variables: Callable[[Mapping[str, str], Ec2Instance], dict[str, str]]
+    secrets: SecretStore
     drain_seconds: float = DRAIN_SECONDS
     _events: queue.Queue[Event] = field(default_factory=queue.Queue)
     _running: dict[str, RunningContainer] = field(default_factory=dict)
+    _monitors: dict[str, HealthMonitor] = field(default_factory=dict)
     _requested: StopRequested | None = None
+    _listed: bool = False
+    _running_since: float = 0.0
 
     def __post_init__(self) -> None:
+        self._starter = ContainerStarter(
+            self.task, self.instance, self.containers, self.lab_dir, self.secrets, self.consul_variables
+        )
         self._thread = threading.Thread(target=self._run, name=f"task-{self.task.id[:8]}", daemon=True)
 
     def start(self) -> None:
@@ -88,9 +106,11 @@ class TaskSupervisor:
 
     @property
     def max_stop_seconds(self) -> float:
-        """Seconds within which the task has stopped after a request."""
-        timeouts = [float(state.definition.get("stopTimeout") or STOP_TIMEOUT) for state in self.task.containers]
-        return LEAVE_TIMEOUT + self.drain_seconds + max(timeouts) + 5.0
+        """Seconds within which the task has stopped after a request; containers that depend on others stop first."""
+        timeouts = {c.name: float(c.definition.get("stopTimeout") or STOP_TIMEOUT) for c in self.task.containers}
+        levels = stop_levels([state.definition for state in self.task.containers])
+        stopping = sum(max(timeouts[name] for name in level) for level in levels)
+        return LEAVE_TIMEOUT + self.drain_seconds + stopping + 5.0
 
     def join(self, timeout: float) -> None:
         """Wait until the task has stopped."""
@@ -106,35 +126,59 @@ class TaskSupervisor:
 
     def _supervise(self) -> None:
         try:
-            self._start_containers()
+            self._start_ready()
+            self._handle_events()
         except CannotStart as error:
             self._give_up(str(error))
-            return
-        self._handle_events()
 
     def _give_up(self, reason: str) -> None:
+        self._leave_catalog(self.task.containers, seconds=0.0)
         self._stop_containers(default_timeout=0.0)
         self._finish("TaskFailedToStart", reason)
 
-    def _start_containers(self) -> None:
-        for state in self.task.containers:
-            override = self._override(state)
-            running = self.containers.start(
-                self.task, state.definition, self.instance, log_of(self.lab_dir, self.task, state), override
-            )
-            self._running[state.name] = running
-            state.bindings, state.runtime_id, state.status = running.bindings, running.runtime_id, RUNNING
-            threading.Thread(target=self._await_exit, args=(state, running), daemon=True).start()
-        self.task.last_status, self.task.started_at = RUNNING, time.time()
-        self.changed()
+    def _start_ready(self) -> None:
+        """Start each container whose dependencies are met. Raises CannotStart if an essential one can't start."""
+        while self.task.last_status == PENDING:
+            step = next_step(self.task.containers, time.monotonic())
+            for state, reason in step.fail:
+                self._fail(state, CannotStart(reason))
+            for state in step.start:
+                self._start(state)
+            if all(state.status != PENDING for state in self.task.containers):
+                self.task.last_status, self.task.started_at = RUNNING, time.time()
+                self._running_since = time.monotonic()
+            self.changed()
+            if not (step.start or step.fail):
+                return
 
-    def _override(self, state: ContainerState) -> dict[str, Any]:
-        """The container's override, with variables for Consul that the container doesn't set itself."""
-        override = _override(self.task, state.name)
-        given = environment_of(state.definition, override)
-        own = self.consul_variables(given, self.instance)
-        added = [{"name": name, "value": value} for name, value in own.items() if name not in given]
-        return {**override, "environment": [*(override.get("environment") or ()), *added]}
+    def _start(self, state: ContainerState) -> None:
+        try:
+            running = self._starter.start(state, self._running)
+        except CannotStart as error:
+            self._fail(state, error)
+            return
+        self._running[state.name] = running
+        state.bindings, state.runtime_id, state.status = running.bindings, running.runtime_id, RUNNING
+        state.started_at = time.monotonic()
+        threading.Thread(target=self._await_exit, args=(state, running), daemon=True).start()
+        if check := HealthCheck.of(state.definition):
+            self._monitor(state, check, running)
+
+    def _fail(self, state: ContainerState, error: CannotStart) -> None:
+        """A container can't start: so can't the task, if it's essential. Raises CannotStart."""
+        if state.essential:
+            raise error
+        state.status, state.reason = STOPPED, str(error)
+        self._starter.note(state, str(error))
+
+    def _monitor(self, state: ContainerState, check: HealthCheck, running: RunningContainer) -> None:
+        def report(health: str, why: str) -> None:
+            self._events.put(HealthChanged(state, health, why))
+
+        is_woken = len(self.task.containers) == 1 and bool(self._services_of(running))
+        monitor = HealthMonitor(check, running.probe, report, self.task.id[:8], is_woken=is_woken)
+        self._monitors[state.name] = monitor
+        monitor.start()
 
     def _await_exit(self, state: ContainerState, running: RunningContainer) -> None:
         code = running.wait()
@@ -143,57 +187,83 @@ class TaskSupervisor:
 
     def _handle_events(self) -> None:
         """Handle events as they come; until the task is passing, ask the Registrator in between."""
-        started = time.monotonic()
         while True:
-            delay = min(max((time.monotonic() - started) / 10, MIN_DELAY), MAX_DELAY)
-            try:
-                event = self._events.get(timeout=None if self._has_settled() else delay)
-            except queue.Empty:
-                try:
-                    self._check_passing(time.monotonic() - started)
-                except CannotStart as error:
-                    self._leave_catalog(self.task.containers, seconds=0.0)
-                    self._give_up(str(error))
-                    return
-                continue
+            event = self._await_event()
             if isinstance(event, StopRequested):
                 self._stop(event)
                 return
-            if self._handle_exit(event):
+            if isinstance(event, Exited) and self._handle_exit(event):
                 return
+            if isinstance(event, HealthChanged):
+                self._record_health(event)
+            if self.task.last_status == PENDING:
+                self._start_ready()
+            elif not (self.task.passing and self._has_settled()):
+                self._check_passing(time.monotonic() - self._running_since)
+
+    def _await_event(self) -> Event | None:
+        """The next event; None when it's time to look at something that has none."""
+        timeout = None
+        if self.task.last_status == PENDING:
+            deadline = next_deadline(self.task.containers)
+            timeout = max(deadline - time.monotonic(), MIN_DELAY) if deadline else None
+        elif not (self._listed and self._has_settled()):
+            timeout = min(max((time.monotonic() - self._running_since) / 10, MIN_DELAY), MAX_DELAY)
+        try:
+            return self._events.get(timeout=timeout)
+        except queue.Empty:
+            return None
 
     def _has_settled(self) -> bool:
-        return self.task.passing and all(one.settled for one in self._running.values())
+        return all(one.settled for one in self._running.values())
 
     def _look(self, age: float) -> bool:
         """Look where the containers really listen; whether they may count as passing. Raises CannotStart."""
         for state in self.task.containers:
-            running = self._running[state.name]
-            if state.status == RUNNING and running.look(age):
+            if state.status == RUNNING and (running := self._running[state.name]).look(age):
                 state.bindings, state.reason = running.bindings, running.note
                 log.info("task %s: %s", self.task.id, running.note)
                 self.changed()
-        return age < TRUSTED_FOR or age > AWAITED_FOR or all(one.settled for one in self._running.values())
+        return age < TRUSTED_FOR or age > AWAITED_FOR or self._has_settled()
 
     def _check_passing(self, age: float) -> None:
-        """Raises CannotStart."""
+        """See whether Consul lists the task as passing; then its containers' own checks decide. Raises CannotStart."""
         if not self._look(age) or self.task.passing:
             return
         try:
-            passing = self.registrators.is_passing(self.instance, self._expected())
+            self._listed = self._listed or self.registrators.is_passing(self.instance, self._expected())
         except LabError as error:
             log.warning("task %s is not registered yet: %s", self.task.id, error)
             return
-        if passing:
+        if not self._listed:
+            return
+        waiting = [state for state in self.task.containers if state.is_checked and state.health != HEALTHY]
+        for state in waiting:
+            self._monitors[state.name].wake()
+        if not waiting:
             self.task.passing = True
             self.changed()
 
+    def _record_health(self, event: HealthChanged) -> None:
+        state = event.container
+        if state.status != RUNNING:
+            return
+        state.health = event.health
+        if event.health == UNHEALTHY:
+            self._starter.note(state, f"the health check failed: {event.why}")
+            if state.is_checked:
+                self.task.passing = False
+        self.changed()
+
     def _expected(self) -> dict[str, set[str]]:
         """The IDs of the services that each running container must have in Consul, by container id."""
-        options = Options(hostname=self.instance.instance_id, host_address=self.instance.host_address)
-        running = [self._running[state.name].snapshot for state in self.task.containers if state.status == RUNNING]
-        services = {one.id: {found.id for found in registrations(one, options).registrations} for one in running}
+        running = [self._running[state.name] for state in self.task.containers if state.status == RUNNING]
+        services = {one.snapshot.id: self._services_of(one) for one in running}
         return {container: ids for container, ids in services.items() if ids}
+
+    def _services_of(self, running: RunningContainer) -> set[str]:
+        options = Options(hostname=self.instance.instance_id, host_address=self.instance.host_address)
+        return {found.id for found in registrations(running.snapshot, options).registrations}
 
     def _handle_exit(self, event: Exited) -> bool:
         """Record an exit; True when it stops the task."""
@@ -235,11 +305,24 @@ class TaskSupervisor:
 
     def _record_exit(self, event: Exited) -> None:
         event.container.status, event.container.exit_code = STOPPED, event.code
+        if monitor := self._monitors.get(event.container.name):
+            monitor.close()
 
     def _stop_containers(self, default_timeout: float, *, at_once: bool = False) -> None:
-        """SIGTERM to all; SIGKILL to each that still runs after its stopTimeout, or as soon as there is a hurry."""
+        """Stop all containers, those that depend on others first."""
+        for monitor in self._monitors.values():
+            monitor.close()
+        known = {state.name: state for state in self.task.containers}
+        for level in stop_levels([state.definition for state in self.task.containers]):
+            alive = [known[name] for name in level if known[name].status == RUNNING]
+            at_once = self._stop_level(alive, default_timeout, at_once=at_once)
+
+    def _stop_level(self, alive: list[ContainerState], default_timeout: float, *, at_once: bool) -> bool:
+        """SIGTERM to all; SIGKILL to each that still runs after its stopTimeout, or as soon as there is a hurry.
+
+        Returns whether there is a hurry.
+        """
         requested = time.monotonic()
-        alive = [state for state in self.task.containers if state.status == RUNNING]
         deadlines = {s.name: requested + float(s.definition.get("stopTimeout") or default_timeout) for s in alive}
         if at_once:
             deadlines = dict.fromkeys(deadlines, requested)
@@ -252,9 +335,10 @@ class TaskSupervisor:
                 self._record_exit(event)
                 deadlines.pop(event.container.name, None)
             elif isinstance(event, StopRequested) and event.hurry:
-                deadlines = dict.fromkeys(deadlines, time.monotonic())
+                at_once, deadlines = True, dict.fromkeys(deadlines, time.monotonic())
             elif event is None:
                 self._kill_overdue(deadlines, killed)
+        return at_once
 
     def _next_event(self, deadline: float) -> Event | None:
         try:
@@ -302,13 +386,3 @@ class TaskSupervisor:
         except LabError as error:
             # The Registrator deregisters it as soon as the agent is back.
             log.warning("task %s has not left the catalog yet: %s", self.task.id, error)
-
-
-def log_of(lab_dir: LabDir, task: Task, state: ContainerState) -> Path:
-    """The log file of one of a task's containers."""
-    return lab_dir.task_log(task.log_name, task.id, "" if len(task.containers) == 1 else state.name)
-
-
-def _override(task: Task, container: str) -> dict[str, Any]:
-    overrides = task.overrides.get("containerOverrides") or ()
-    return next((dict(o) for o in overrides if o.get("name") == container), {})

@@ -137,11 +137,12 @@ def test_left_asks_for_both_labels(socket_path: Path) -> None:
         "/containers/json": [{"Id": "c1", "Names": ["/web"]}],
         "/networks": [{"Id": "n1", "Name": "lab-1"}],
         "/images/json": [{"Id": "i1", "RepoTags": ["lab/web:1", "lab/web:2"]}, {"Id": "i2", "RepoTags": None}],
+        "/volumes": {"Volumes": [{"Name": "v1"}]},
     }
     with engine_server(socket_path, answers) as requests:
         left = engine_at(socket_path).left("lab", Path("/home/me/lab"))
-    assert left.lines() == ["container web", "network lab-1", "image lab/web:1 lab/web:2", "image i2"]
-    assert len(requests) == 3
+    assert left.lines() == ["container web", "network lab-1", "volume v1", "image lab/web:1 lab/web:2", "image i2"]
+    assert len(requests) == 4
     for path in requests:
         filters = json.loads(parse_qs(urlsplit(path).query)["filters"][0])
         assert filters["label"] == ["ecsconsul.lab=lab", "ecsconsul.home=/home/me/lab"]
@@ -149,7 +150,7 @@ def test_left_asks_for_both_labels(socket_path: Path) -> None:
 
 
 def test_nothing_left_is_false(socket_path: Path) -> None:
-    nothing = {**ENGINE, "/containers/json": [], "/networks": [], "/images/json": []}
+    nothing = {**ENGINE, "/containers/json": [], "/networks": [], "/images/json": [], "/volumes": {"Volumes": None}}
     with engine_server(socket_path, nothing):
         assert not engine_at(socket_path).left("lab", Path("/lab"))
 

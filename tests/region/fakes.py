@@ -24,6 +24,8 @@ class FakeContainer:
     bindings: tuple[Binding, ...]
     snapshot: Container
     engine: ProcessEngine
+    name: str
+    runtime: FakeContainers
     runtime_id: str = "1"
     settled: bool = True
     note: str = ""
@@ -48,7 +50,12 @@ class FakeContainer:
         self._exited.wait()
         return self._code
 
+    def probe(self, words: Sequence[str], timeout: float) -> str:
+        """Healthy, unless the test says otherwise."""
+        return self.runtime.failures.get(self.name, "")
+
     def terminate(self) -> None:
+        self.runtime.stopped.append(self.name)
         if self.image != "stubborn":
             self.end(143)
 
@@ -63,6 +70,9 @@ class FakeContainers:
         self.containers: dict[tuple[str, str], FakeContainer] = {}
         self.cleaned: list[str] = []
         self.overrides: dict[str, Any] = {}
+        # why the checks of containers fail, and the containers that were told to stop, by their names
+        self.failures: dict[str, str] = {}
+        self.stopped: list[str] = []
         self._engines: dict[str, ProcessEngine] = {}
 
     def engine(self, instance: Ec2Instance) -> ProcessEngine:
@@ -92,10 +102,13 @@ class FakeContainers:
                 PortBinding(b.container_port, b.protocol, b.host_port, instance.host_address) for b in bindings
             ),
         )
-        container = FakeContainer(image, bindings, snapshot, self.engine(instance))
+        container = FakeContainer(image, bindings, snapshot, self.engine(instance), definition["name"], self)
         self.containers[task.id, definition["name"]] = container
         self.overrides[task.id] = overrides
         return container
+
+    def not_played(self, definition: dict[str, Any]) -> list[str]:
+        return []
 
     def clean_up(self, task_id: str, instance: Ec2Instance, containers: Sequence[RunningContainer]) -> None:
         self.cleaned.append(task_id)

@@ -188,3 +188,47 @@ def test_close_closes_open_connections(endpoints: Endpoints, backend: socket.soc
             assert server.recv(1) == b""
             assert client.recv(1) == b""
     assert "port-forwarder" not in [thread.name for thread in threading.enumerate()]
+
+
+# UDP
+
+
+@pytest.fixture
+def echo() -> Iterator[socket.socket]:
+    """A socket that a test reads datagrams from."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as found:
+        found.bind(("127.0.0.1", 0))
+        found.settimeout(30)
+        yield found
+
+
+def test_datagrams_reach_the_endpoint_and_answers_their_sender(echo: socket.socket) -> None:
+    forwarder, number = PortForwarder(lambda port: [], lambda port: [echo.getsockname()]), free_port()
+    forwarder.forward(set(), {number})
+    try:
+        assert (forwarder.ports(), forwarder.udp_ports()) == ((), (number,))
+        senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+        for name, sender in enumerate(senders):
+            sender.settimeout(30)
+            sender.sendto(f"question {name}".encode(), ("127.0.0.1", number))
+        for _ in senders:
+            data, address = echo.recvfrom(100)
+            echo.sendto(data.replace(b"question", b"answer"), address)
+        assert [sender.recv(100) for sender in senders] == [b"answer 0", b"answer 1"]
+        for sender in senders:
+            sender.close()
+        forwarder.forward(set(), set())
+        assert forwarder.udp_ports() == ()
+    finally:
+        forwarder.close()
+
+
+def test_udp_port_that_is_taken_is_skipped(echo: socket.socket, caplog: pytest.LogCaptureFixture) -> None:
+    forwarder, taken = PortForwarder(lambda port: []), echo.getsockname()[1]
+    try:
+        with caplog.at_level(logging.ERROR):
+            forwarder.forward(set(), {taken})
+        assert forwarder.udp_ports() == ()
+        assert f"cannot forward 127.0.0.1:{taken}/udp: address already in use" in caplog.text
+    finally:
+        forwarder.close()

@@ -56,6 +56,7 @@ class Tasks:
 
     def __init__(self, lab_dir: LabDir, runtime: Any) -> None:
         self.lab_dir, self.runtime = lab_dir, runtime
+        self.secrets = factories.FakeMoto()
         self.registrators = Registrators(runtime.engine)
         self.all: list[TaskSupervisor] = []
 
@@ -73,6 +74,7 @@ class Tasks:
             self.lab_dir,
             lambda: None,
             lambda environment, instance: {},
+            self.secrets,
             drain_seconds,
         )
         self.all.append(supervisor)
@@ -433,3 +435,111 @@ def test_first_stop_reason_is_kept(tasks: Tasks, tmp_path: Path, until: Until) -
     tasks.runtime.containers[task.id, "app"].end(1)
     until(lambda: task.last_status == STOPPED)
     assert (task.stop_code, task.stopped_reason) == ("UserInitiated", "enough")
+
+
+# several containers
+
+
+CHECK = {"command": ["CMD", "true"], "interval": 5}
+
+
+def quiet(name: str, **more: Any) -> dict[str, Any]:
+    """A container without ports."""
+    return factories.container(name, **more)
+
+
+def needs(name: str, condition: str) -> list[dict[str, str]]:
+    return [{"containerName": name, "condition": condition}]
+
+
+def test_container_waits_until_the_one_it_needs_is_healthy(tasks: Tasks, tmp_path: Path, until: Until) -> None:
+    tasks.runtime.failures["db"] = "not yet"
+    needed = quiet("db", healthCheck=CHECK)
+    task = tasks.run(ec2_instance(tmp_path), needed, quiet("app", dependsOn=needs("db", "HEALTHY"))).task
+    until(lambda: (task.id, "db") in tasks.runtime.containers)
+    assert (task.last_status, [one.status for one in task.containers]) == ("PENDING", [RUNNING, "PENDING"])
+    tasks.runtime.failures.clear()
+    until(lambda: task.passing)
+    assert (task.last_status, task.health) == (RUNNING, "HEALTHY")
+    assert [one.health for one in task.containers] == ["HEALTHY", "UNKNOWN"]
+
+
+def test_container_that_succeeds_lets_the_next_one_start(tasks: Tasks, tmp_path: Path, until: Until) -> None:
+    setup = quiet("setup", image="crash:0", essential=False)
+    task = tasks.run(ec2_instance(tmp_path), setup, quiet("app", dependsOn=needs("setup", "SUCCESS"))).task
+    until(lambda: task.passing)
+    assert [(one.status, one.exit_code) for one in task.containers] == [(STOPPED, 0), (RUNNING, None)]
+
+
+def test_task_fails_when_what_it_needs_has_failed(tasks: Tasks, tmp_path: Path, until: Until) -> None:
+    setup = quiet("setup", image="crash:1", essential=False)
+    task = tasks.run(ec2_instance(tmp_path), setup, quiet("app", dependsOn=needs("setup", "SUCCESS"))).task
+    until(lambda: task.last_status == STOPPED)
+    assert task.stop_code == "TaskFailedToStart"
+    assert "dependency [setup] for target [app] as dependency did not exit successfully" in task.stopped_reason
+
+
+def test_start_timeout_ends_the_wait(tasks: Tasks, tmp_path: Path, until: Until) -> None:
+    needed = quiet("db", essential=False, startTimeout=1)
+    task = tasks.run(ec2_instance(tmp_path), needed, quiet("app", dependsOn=needs("db", "COMPLETE"))).task
+    until(lambda: task.last_status == STOPPED)
+    assert "within its startTimeout" in task.stopped_reason
+
+
+def test_container_that_is_not_essential_may_fail_to_start(tasks: Tasks, tmp_path: Path, until: Until) -> None:
+    task = tasks.run(ec2_instance(tmp_path), quiet("extra", image="absent", essential=False), quiet("app")).task
+    until(lambda: task.passing)
+    extra, _ = task.containers
+    assert extra.status == STOPPED
+    assert "CannotPullContainerError" in extra.reason
+    assert "CannotPullContainerError" in (tasks.lab_dir.service_logs("weather") / f"{task.id}-extra.log").read_text()
+
+
+def test_containers_stop_in_reverse_order(tasks: Tasks, tmp_path: Path, until: Until) -> None:
+    containers = [quiet("db"), quiet("app", dependsOn=needs("db", "START")), quiet("web", links=["app"])]
+    supervisor = tasks.run(ec2_instance(tmp_path), *containers)
+    until(lambda: supervisor.task.passing)
+    supervisor.request_stop(hurry=True)
+    supervisor.join(60)
+    assert tasks.runtime.stopped == ["web", "app", "db"]
+
+
+def test_failing_check_of_an_essential_container_makes_the_task_unhealthy(
+    tasks: Tasks, tmp_path: Path, until: Until
+) -> None:
+    check = {**CHECK, "interval": 0.05, "retries": 2}
+    task = tasks.run(ec2_instance(tmp_path), quiet("app", healthCheck=check)).task
+    until(lambda: task.passing)
+    tasks.runtime.failures["app"] = "exit code 1: no database"
+    until(lambda: task.health == "UNHEALTHY")
+    assert (task.passing, task.should_run) == (False, True), "only the scheduler of its service stops it"
+    log = tasks.lab_dir.service_logs("weather") / f"{task.id}.log"
+    until(lambda: "the health check failed: exit code 1: no database" in log.read_text())
+    tasks.runtime.failures.clear()
+    until(lambda: task.passing)
+
+
+def test_secret_reaches_the_container_and_nothing_else(
+    tasks: Tasks, tmp_path: Path, until: Until, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks.secrets.parameters["/token"] = "very secret"
+    with caplog.at_level("DEBUG"):
+        task = tasks.run(ec2_instance(tmp_path), quiet("app", secrets=[{"name": "T", "valueFrom": "/token"}])).task
+        until(lambda: task.passing)
+    assert tasks.runtime.overrides[task.id]["environment"] == [{"name": "T", "value": "very secret"}]
+    assert "very secret" not in f"{task} {caplog.text}"
+
+
+def test_missing_secret_stops_the_task(tasks: Tasks, tmp_path: Path, until: Until) -> None:
+    task = tasks.run(ec2_instance(tmp_path), quiet("app", secrets=[{"name": "T", "valueFrom": "/none"}])).task
+    until(lambda: task.last_status == STOPPED)
+    assert task.stop_code == "TaskFailedToStart"
+    assert task.stopped_reason.startswith("ResourceInitializationError: unable to pull secrets or registry auth")
+    assert not tasks.runtime.containers
+
+
+def test_settings_without_effect_are_noted_in_the_log(tasks: Tasks, tmp_path: Path, until: Until) -> None:
+    task = tasks.run(ec2_instance(tmp_path), quiet("app", privileged=True)).task
+    until(lambda: task.passing)
+    log = tasks.lab_dir.service_logs("weather") / f"{task.id}.log"
+    assert log.read_text() == "[ecsconsul] privileged has no effect in the local region\n"

@@ -14,7 +14,7 @@ from . import shapes
 from .attributes import Attributes
 from .capacity_providers import CapacityProviders
 from .cluster_query import InvalidExpression
-from .model import ACTIVE, DRAINING, INACTIVE, Service, Task, needed
+from .model import ACTIVE, DAEMON, DRAINING, INACTIVE, REPLICA, Service, Task, needed
 from .placement import DISTINCT, MEMBER_OF, Unplaceable, check_constraints
 from .request_fields import ApiError, last, names, page
 from .state import Ecs
@@ -69,10 +69,14 @@ class EcsApi:
             raise ApiError("InvalidParameterException", "Unable to Start a service that is still Draining.")
         if known and known.status != INACTIVE:
             raise ApiError("InvalidParameterException", "Creation of service was not idempotent.")
-        request = self._providers.with_default_strategy(cluster, request)
+        is_daemon = request.get("schedulingStrategy") == DAEMON
+        if is_daemon:
+            _check_daemon(request)
+        else:
+            request = self._providers.with_default_strategy(cluster, request)
         self._providers.check_strategy(cluster, request)
         _require_supported(request)
-        _check_counts(request)
+        _check_counts(request, *((0, 100) if is_daemon else ()))
         _check_placement(request)
         definition = _usable(found)
         service = self._ecs.create_service(cluster, name, int(request.get("desiredCount") or 0), definition, request)
@@ -84,6 +88,8 @@ class EcsApi:
         if service.status != ACTIVE:
             raise ApiError("ServiceNotActiveException", "Service was not ACTIVE.")
         self._providers.check_strategy(cluster, request, service)
+        if service.strategy == DAEMON:
+            _check_daemon(request)
         _check_counts(request, service.minimum_healthy_percent, service.maximum_percent)
         _check_placement(request)
         definition = _usable(found) if request.get("taskDefinition") else None
@@ -92,7 +98,7 @@ class EcsApi:
 
     def delete_service(self, request: Json) -> Json:
         service = self._service_of(self._cluster(request), request)
-        if service.desired > 0 and not request.get("force"):
+        if service.desired > 0 and service.strategy == REPLICA and not request.get("force"):
             raise ApiError("InvalidParameterException", "The service cannot be stopped while it is scaled above 0.")
         self._ecs.delete_service(service)
         return {"service": self._service(service)}
@@ -107,7 +113,9 @@ class EcsApi:
     def list_services(self, request: Json) -> Json:
         cluster = self._cluster(request)
         # ECS describes a deleted service for a while, but no longer lists it.
-        arns = sorted(s.arn for s in self._ecs.services_of(cluster) if s.status == ACTIVE)
+        strategy = request.get("schedulingStrategy")
+        active = [s for s in self._ecs.services_of(cluster) if s.status == ACTIVE]
+        arns = sorted(s.arn for s in active if strategy in (None, s.strategy))
         return page(request, "serviceArns", arns, SERVICES_PER_PAGE)
 
     # tasks
@@ -292,12 +300,23 @@ def _usable(definition: Json | None) -> Json:
 
 def _require_supported(request: Json) -> None:
     """Refuse what the region doesn't support, rather than do something else. Raises ApiError."""
-    supported = {"schedulingStrategy": "REPLICA", "launchType": "EC2", "deploymentController": "ECS"}
+    supported = {"launchType": "EC2", "deploymentController": "ECS"}
     requested = {key: request.get(key, value) for key, value in supported.items()}
     requested["deploymentController"] = (request.get("deploymentController") or {}).get("type", "ECS")
     for key, value in requested.items():
         if value != supported[key]:
             message = f"The local region supports {key} {supported[key]} only, not {value}."
+            raise ApiError("InvalidParameterException", message)
+
+
+def _check_daemon(request: Json) -> None:
+    """Refuse what a daemon can't have. Raises ApiError."""
+    if request.get("desiredCount") is not None:
+        message = "The daemon scheduling strategy does not support a desired count for services."
+        raise ApiError("InvalidParameterException", f"{message} Remove the desired count value and try again.")
+    for key in ("placementStrategy", "capacityProviderStrategy"):
+        if request.get(key):
+            message = f"The daemon scheduling strategy does not support {key}. Remove it and try again."
             raise ApiError("InvalidParameterException", message)
 
 

@@ -14,6 +14,11 @@ from typing import Any, Literal
 
 PENDING, RUNNING, DEPROVISIONING, STOPPED = "PENDING", "RUNNING", "DEPROVISIONING", "STOPPED"
 ACTIVE, DRAINING, INACTIVE = "ACTIVE", "DRAINING", "INACTIVE"
+HEALTHY, UNHEALTHY, UNKNOWN = "HEALTHY", "UNHEALTHY", "UNKNOWN"
+REPLICA, DAEMON = "REPLICA", "DAEMON"
+TCP, UDP = "tcp", "udp"
+# why ECS replaces a task that fails its containers' health checks
+UNHEALTHY_REASON = "Task failed container health checks"
 
 # ECS keeps the last 100 events of a service, and shows stopped tasks for an hour:
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeTasks.html
@@ -39,7 +44,10 @@ class Binding:
 
 @dataclass
 class ContainerState:
-    """One container of a task: its definition and its state."""
+    """One container of a task: its definition and its state. `started_at` is on the monotonic clock.
+
+    `health` is what its own health check says; it stays UNKNOWN without one.
+    """
 
     definition: dict[str, Any]
     bindings: tuple[Binding, ...] = ()
@@ -47,6 +55,8 @@ class ContainerState:
     exit_code: int | None = None
     reason: str = ""
     runtime_id: str = ""
+    health: str = UNKNOWN
+    started_at: float | None = None
 
     @property
     def name(self) -> str:
@@ -56,13 +66,20 @@ class ContainerState:
     def essential(self) -> bool:
         return bool(self.definition.get("essential", True))
 
+    @property
+    def is_checked(self) -> bool:
+        """Whether it has a health check of its own, which counts for its task."""
+        return self.essential and bool(self.definition.get("healthCheck"))
+
 
 @dataclass
 class Task:
     """One task, placed on one container instance; times are seconds since the epoch.
 
-    `passing`: Consul lists all its services as passing. `evicted`: its instance is draining, so it must move.
-    `counted`: the control loop has checked whether it failed.
+    `passing`: Consul lists all its services as passing, and its essential containers' own checks pass.
+    `evicted`: its instance is draining, so it must move.
+    `counted`: the control loop has checked whether it failed. `reported`: an event says that it fails its checks.
+    `daemon`: its service has one on each instance.
     """
 
     id: str
@@ -81,6 +98,8 @@ class Task:
     passing: bool = False
     evicted: bool = False
     counted: bool = False
+    reported: bool = False
+    daemon: bool = False
     created_at: float = field(default_factory=time.time)
     started_at: float | None = None
     stopping_at: float | None = None
@@ -108,6 +127,17 @@ class Task:
     def should_run(self) -> bool:
         """Whether its desired status is RUNNING."""
         return self.desired_status == RUNNING
+
+    @property
+    def health(self) -> str:
+        """What the health checks of its essential containers say together.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/healthcheck.html
+        """
+        found = {container.health for container in self.containers if container.is_checked}
+        if UNHEALTHY in found:
+            return UNHEALTHY
+        return HEALTHY if found == {HEALTHY} else UNKNOWN
 
 
 @dataclass
@@ -151,6 +181,7 @@ class Service:
     not_before: float = 0.0
     stable_before: dict[str, Any] | None = None
     unplaced: bool = False
+    strategy: str = REPLICA
 
     @property
     def provider(self) -> str:
@@ -241,10 +272,10 @@ def environment_of(definition: Mapping[str, Any], overrides: Mapping[str, Any]) 
     return {item["name"]: item.get("value", "") for item in items}
 
 
-def fixed_ports(task_definition: dict[str, Any]) -> frozenset[int]:
-    """The host ports that a task definition fixes."""
+def fixed_endpoints(task_definition: dict[str, Any]) -> frozenset[tuple[int, str]]:
+    """The host ports that a task definition fixes, each with its protocol."""
     return frozenset(
-        mapping["hostPort"]
+        (mapping["hostPort"], mapping.get("protocol") or "tcp")
         for container in task_definition["containerDefinitions"]
         for mapping in container.get("portMappings") or ()
         if mapping.get("hostPort")

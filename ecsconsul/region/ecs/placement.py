@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .cluster_query import InvalidExpression, parse
-from .model import ACTIVE, STOPPED, ContainerInstance, Task, fixed_ports, needed
+from .model import ACTIVE, STOPPED, ContainerInstance, Task, fixed_endpoints, needed
 
 ATTRIBUTE = "attribute:"
 MEMBER_OF, DISTINCT = "memberOf", "distinctInstance"
@@ -131,8 +131,8 @@ def _fits(definition: dict[str, Any], instance: ContainerInstance, running: Sequ
 
 
 def _clash(definition: dict[str, Any], instance: ContainerInstance, running: Sequence[Task]) -> bool:
-    taken = {port for task in _on(instance, running) for port in fixed_ports(task.task_definition)}
-    return bool(fixed_ports(definition) & taken)
+    taken = {one for task in _on(instance, running) for one in fixed_endpoints(task.task_definition)}
+    return bool(fixed_endpoints(definition) & taken)
 
 
 def _shortage(definition: dict[str, Any], active: Sequence[ContainerInstance], running: Sequence[Task]) -> Unplaceable:
@@ -145,5 +145,5 @@ def _shortage(definition: dict[str, Any], active: Sequence[ContainerInstance], r
         return Unplaceable(reason, "RESOURCE:MEMORY")
     if cpu > free_cpu:
         return Unplaceable(f"{start} has insufficient CPU units available ({free_cpu} of {cpu})", "RESOURCE:CPU")
-    ports = ", ".join(str(port) for port in sorted(fixed_ports(definition)))
+    ports = ", ".join(str(port) for port in sorted({port for port, _ in fixed_endpoints(definition)}))
     return Unplaceable(f"{start} is already using a port required by your task ({ports})", "RESOURCE:PORTS")

@@ -12,6 +12,7 @@ from .model import (
     INACTIVE,
     PENDING,
     RUNNING,
+    UNKNOWN,
     CapacityProvider,
     ContainerInstance,
     ContainerState,
@@ -38,7 +39,7 @@ def service(service: Service, tasks: Sequence[Task], ecs: Ecs, *, with_tags: boo
         "runningCount": _count(tasks, RUNNING),
         "pendingCount": _count(tasks, PENDING),
         **({} if service.provider else {"launchType": "EC2"}),
-        "schedulingStrategy": "REPLICA",
+        "schedulingStrategy": service.strategy,
         "deploymentController": {"type": "ECS"},
         "taskDefinition": service.primary.task_definition["taskDefinitionArn"],
         "loadBalancers": [],
@@ -88,7 +89,7 @@ def task(task: Task, ecs: Ecs, *, with_tags: bool) -> Json:
         "capacityProviderName": task.provider or None,
         "lastStatus": task.last_status,
         "desiredStatus": task.desired_status,
-        "healthStatus": _health(task),
+        "healthStatus": task.health if task.last_status == RUNNING else UNKNOWN,
         "connectivity": "CONNECTED",
         "cpu": str(definition["cpu"]) if definition.get("cpu") else None,
         "memory": str(definition["memory"]) if definition.get("memory") else None,
@@ -156,7 +157,7 @@ def container(one: ContainerState, task: Task, ecs: Ecs) -> Json:
             for binding in one.bindings
         ],
         "networkInterfaces": [],
-        "healthStatus": _health(task),
+        "healthStatus": one.health if one.status == RUNNING else UNKNOWN,
         "cpu": str(one.definition.get("cpu") or 0),
         "memory": str(one.definition["memory"]) if one.definition.get("memory") else None,
     }
@@ -198,11 +199,6 @@ def _cluster_arn(ecs: Ecs, cluster: str) -> str:
 
 def _count(tasks: Sequence[Task], status: str) -> int:
     return sum(task.last_status == status for task in tasks)
-
-
-def _health(task: Task) -> str:
-    """The task's health in Consul, as an ECS health status."""
-    return "HEALTHY" if task.passing and task.last_status == RUNNING else "UNKNOWN"
 
 
 def _configuration(service: Service) -> Json:

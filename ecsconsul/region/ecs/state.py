@@ -10,10 +10,12 @@ from typing import Any, Protocol
 
 from .model import (
     ACTIVE,
+    DAEMON,
     DRAINING,
     INACTIVE,
     MAX_STOPPED_TASKS,
     PENDING,
+    REPLICA,
     RUNNING,
     STOPPED,
     STOPPED_SECONDS,
@@ -49,6 +51,12 @@ class Moto(Protocol):
 
     def has_group(self, name_or_arn: str) -> bool:
         """Whether there is such an Auto Scaling group."""
+
+    def parameter(self, name_or_arn: str) -> str | None:
+        """The value of an SSM parameter."""
+
+    def secret(self, arn: str, stage: str, version: str) -> str | None:
+        """The text of a secret."""
 
 
 class Ecs:
@@ -86,7 +94,11 @@ class Ecs:
             desired=desired,
             deployments=[_deployment(definition)],
             tags=list(request.get("tags") or ()),
+            strategy=request.get("schedulingStrategy") or REPLICA,
         )
+        if service.strategy == DAEMON:
+            # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentConfiguration.html
+            service.minimum_healthy_percent, service.maximum_percent = 0, 100
         self._services[cluster, name] = service
         _configure(service, request)
         self.changed.set()
@@ -217,6 +229,7 @@ class Ecs:
             deployment_id=service.primary.id if service else "",
             started_by=service.primary.id if service else "",
             provider=service.provider if service else "",
+            daemon=service is not None and service.strategy == DAEMON,
         )
         self._tasks[task_id] = task
         self.changed.set()

@@ -132,6 +132,9 @@ class RunningContainer(Protocol):
     def wait(self) -> int:
         """Block until it exits; the exit code as Docker reports it (128 + signal)."""
 
+    def probe(self, words: Sequence[str], timeout: float) -> str:
+        """Run a program in it, for `timeout` seconds at most; "" if it exits with 0, else what it says."""
+
     def terminate(self) -> None:
         """Send its stop signal; fine when it has exited."""
 
@@ -146,6 +149,9 @@ class Containers(Protocol):
         self, task: Task, definition: dict[str, Any], instance: Ec2Instance, log: Path, overrides: dict[str, Any]
     ) -> RunningContainer:
         """Start one container definition of a task. Raises CannotStart."""
+
+    def not_played(self, definition: dict[str, Any]) -> list[str]:
+        """Settings of a container definition that have no effect in this runtime, one sentence each."""
 
     def clean_up(self, task_id: str, instance: Ec2Instance, containers: Sequence[RunningContainer]) -> None:
         """Remove what a stopped task leaves behind."""

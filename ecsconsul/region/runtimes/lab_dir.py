@@ -106,6 +106,8 @@ class LabDir:
         self.environments = self.root / "environments"
         self.instances = self.root / "instances"
         self.tasks = self.root / "tasks"
+        # folders that stand for instances' own and for file systems of EFS
+        self.volumes = self.root / "volumes"
         self._info = self.root / "region.json"
         self._consul_secrets = self.root / "consul-secrets.json"
         self._rotation = self.root / "rotation.json"

@@ -21,6 +21,8 @@ class FakeMoto:
     def __init__(self) -> None:
         self.definitions: dict[str, dict[str, Any]] = {}
         self.providers: list[str] = []
+        self.parameters: dict[str, str] = {}
+        self.secrets: dict[tuple[str, str, str], str] = {}
 
     def providers_of(self, cluster: str) -> tuple[list[str], list[dict[str, Any]]]:
         return self.providers, []
@@ -30,6 +32,12 @@ class FakeMoto:
 
     def has_group(self, name_or_arn: str) -> bool:
         return True
+
+    def parameter(self, name_or_arn: str) -> str | None:
+        return self.parameters.get(name_or_arn)
+
+    def secret(self, arn: str, stage: str, version: str) -> str | None:
+        return self.secrets.get((arn, stage, version))
 
     def find(self, cluster: str, task_definition: str) -> tuple[bool, dict[str, Any] | None]:
         return cluster == CLUSTER, self.definitions.get(task_definition)

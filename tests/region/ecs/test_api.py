@@ -221,7 +221,7 @@ def test_missing_cluster_is_an_error(ecs: Any, operation: str, arguments: dict[s
         ({"taskDefinition": "api-weather:99"}, "ClientException", "TaskDefinition not found."),
         ({"taskDefinition": "nothing"}, "ClientException", "TaskDefinition not found."),
         ({"desiredCount": -1}, "InvalidParameterException", "desiredCount cannot be negative."),
-        ({"schedulingStrategy": "DAEMON"}, "InvalidParameterException", "schedulingStrategy REPLICA only, not DAEMON"),
+        ({"schedulingStrategy": "DAEMON"}, "InvalidParameterException", "does not support a desired count"),
         ({"launchType": "FARGATE"}, "InvalidParameterException", "launchType EC2 only, not FARGATE"),
         ({"deploymentController": {"type": "EXTERNAL"}}, "InvalidParameterException", "ECS only, not EXTERNAL"),
         ({"serviceName": "../../etc"}, "InvalidParameterException", "letters (uppercase and lowercase)"),

@@ -74,7 +74,7 @@ def clear_left(url: str, lab: str, root: Path, say: Callable[[str], None], *, im
     if not engine.is_there():
         return
     leftovers = engine.left(lab, root)
-    if leftovers.containers or leftovers.networks or (images and leftovers.images):
+    if leftovers.containers or leftovers.networks or leftovers.volumes or (images and leftovers.images):
         from .runtime import clear
 
         for name in leftovers.containers.values():

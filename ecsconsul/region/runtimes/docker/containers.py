@@ -18,12 +18,16 @@ from ....registrator.container_snapshot import parse_container
 from ....registrator.docker_client import DockerClient
 from ....registrator.rules import Container
 from ....registrator.settings import Server
+from ...ecs.container_order import link_aliases
 from ...ecs.model import Binding, Task, environment_of
 from ..interface import CannotStart, Ec2Instance, RunningContainer
 from .bridge_network import LabNetwork
+from .container_probe import ContainerProbe
 from .engine_container import EngineContainer
+from .image_pull import ImagePull
 from .log_copy import LOG_CONFIG, LogCopy
 from .security import SECURITY
+from .task_volumes import TaskVolumes
 
 MIB = 1024 * 1024
 # Docker's minimums.
@@ -41,6 +45,7 @@ class DockerContainer:
     snapshot: Container
     log: LogCopy
     stop_signal: str
+    prober: ContainerProbe
     # Docker maps its ports, wherever its program listens
     settled: ClassVar[bool] = True
     note: ClassVar[str] = ""
@@ -54,6 +59,9 @@ class DockerContainer:
 
     def wait(self) -> int:
         return self.container.wait()
+
+    def probe(self, words: Sequence[str], timeout: float) -> str:
+        return self.prober.run(words, timeout)
 
     def terminate(self) -> None:
         self.container.signal(self.stop_signal)
@@ -70,15 +78,21 @@ class DockerContainers:
     network: LabNetwork
     labels: dict[str, str]
     socket: str
+    lab: str = ""
     _not_removed: list[EngineContainer] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._volumes = TaskVolumes(self.docker, self.labels)
+        self._images = ImagePull(self.docker, self.lab)
 
     def start(
         self, task: Task, definition: dict[str, Any], instance: Ec2Instance, log: Path, overrides: dict[str, Any]
     ) -> DockerContainer:
         """Start one container definition of a task. Raises CannotStart."""
         with _ecs_errors("CannotCreateContainerError"):
-            container = EngineContainer(self.docker, self._create(task, definition, instance, overrides))
+            binds = self._volumes.create(task, definition, instance.instance_id)
+            container = self._created(task, definition, instance, overrides, binds)
         try:
             with _ecs_errors("CannotStartContainerError"):
                 self.docker.start(container.id)
@@ -92,7 +106,12 @@ class DockerContainers:
             parse_container(inspected).container,
             LogCopy(self.docker, container.id, log),
             inspected["Config"].get("StopSignal") or "SIGTERM",
+            ContainerProbe(self.docker, container.id),
         )
+
+    def not_played(self, definition: dict[str, Any]) -> list[str]:
+        """Nothing more than in any runtime."""
+        return []
 
     def clean_up(self, task_id: str, instance: Ec2Instance, containers: Sequence[RunningContainer]) -> None:
         """Remove what a stopped task leaves behind."""
@@ -105,12 +124,29 @@ class DockerContainers:
         failed = [container for container in removing if not container.remove()]
         with self._lock:
             self._not_removed += failed
+        self._volumes.remove(task_id)
 
     def engine(self, instance: Ec2Instance) -> DockerClient:
         """The Docker engine, limited to an instance's containers."""
         return DockerClient(Server(socket=self.socket), f"{INSTANCE_LABEL}={instance.instance_id}")
 
-    def _create(self, task: Task, definition: dict[str, Any], instance: Ec2Instance, overrides: dict[str, Any]) -> str:
+    def _created(self, task: Task, definition: dict[str, Any], *arguments: Any) -> EngineContainer:
+        """Create a container, and pull its image first if the engine doesn't have it."""
+        try:
+            return EngineContainer(self.docker, self._create(task, definition, *arguments))
+        except ImageNotFound:
+            if not self._images.pull(definition["image"]):
+                raise
+        return EngineContainer(self.docker, self._create(task, definition, *arguments))
+
+    def _create(
+        self,
+        task: Task,
+        definition: dict[str, Any],
+        instance: Ec2Instance,
+        overrides: dict[str, Any],
+        binds: Sequence[str],
+    ) -> str:
         """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html."""
         docker = self.docker
         ports = [(m["containerPort"], m.get("protocol", "tcp")) for m in definition.get("portMappings") or ()]
@@ -120,6 +156,9 @@ class DockerContainers:
             entrypoint=definition.get("entryPoint"),
             name=task.container_name(definition["name"]),
             user=definition.get("user"),
+            hostname=definition.get("hostname"),
+            tty=bool(definition.get("pseudoTerminal")),
+            stdin_open=bool(definition.get("interactive")),
             working_dir=definition.get("workingDirectory"),
             environment=environment_of(definition, overrides),
             ports=ports or None,
@@ -130,6 +169,12 @@ class DockerContainers:
                 INSTANCE_LABEL: instance.instance_id,
             },
             host_config=docker.create_host_config(
+                binds=list(binds) or None,
+                extra_hosts={one["hostname"]: one["ipAddress"] for one in definition.get("extraHosts") or ()} or None,
+                ulimits=[
+                    {"Name": one["name"], "Soft": one["softLimit"], "Hard": one["hardLimit"]}
+                    for one in definition.get("ulimits") or ()
+                ],
                 port_bindings={f"{port}/{protocol}": (self.network.gateway,) for port, protocol in ports},
                 network_mode=self.network.id,
                 dns=[instance.address],
@@ -140,9 +185,15 @@ class DockerContainers:
                 **limits(definition),
                 **SECURITY,
             ),
-            networking_config=docker.create_networking_config({self.network.id: docker.create_endpoint_config()}),
+            networking_config=docker.create_networking_config({self.network.id: self._endpoint(task, definition)}),
         )
         return str(created["Id"])
+
+    def _endpoint(self, task: Task, definition: Mapping[str, Any]) -> dict[str, Any]:
+        """Its place on the lab's network, where the containers that it links have their aliases too."""
+        links = {task.container_name(name): alias for name, alias in link_aliases(definition).items()}
+        endpoint: dict[str, Any] = self.docker.create_endpoint_config(**({"links": links} if links else {}))
+        return endpoint
 
 
 def ecs_labels(task: Task, definition: Mapping[str, Any]) -> dict[str, str]:

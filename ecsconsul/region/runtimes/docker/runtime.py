@@ -1,4 +1,4 @@
-"""The runtime in which everything is a container, and the removal of its containers, networks and images."""
+"""The runtime in which everything is a container, and the removal of its containers, networks, volumes and images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DockerRuntime:
         owner = labels(lab_dir.lab, lab_dir.root)
         network = create_network(self._docker, lab_dir.lab, owner)
         self.consul_agents = ConsulAgentContainers(self._docker, network, lab_dir, agent_image, consul_binary, owner)
-        self.containers = DockerContainers(self._docker, network, owner, url.removeprefix("unix://"))
+        self.containers = DockerContainers(self._docker, network, owner, url.removeprefix("unix://"), lab_dir.lab)
 
     def close(self) -> None:
         """Remove the lab's containers and its network."""
@@ -36,11 +36,14 @@ class DockerRuntime:
 
 
 def clear(docker: APIClient, leftovers: Left, *, images: bool) -> None:
-    """Remove a lab's containers and networks, and its images with `images`."""
+    """Remove a lab's containers, networks and volumes, and its images with `images`."""
     with ThreadPoolExecutor(MAX_REMOVALS) as pool:
         list(pool.map(lambda found: EngineContainer(docker, found).remove(), leftovers.containers))
     for found in leftovers.networks:
         with ignore_gone():
             docker.remove_network(found)
+    for found in leftovers.volumes:
+        with ignore_gone():
+            docker.remove_volume(found, force=True)
     for found in leftovers.images if images else ():
         remove(docker, found)

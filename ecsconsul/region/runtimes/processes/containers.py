@@ -18,12 +18,21 @@ from ...ecs.model import Binding, Task, environment_of
 from .. import lab_processes
 from ..interface import CannotStart, Ec2Instance, RunningContainer
 from ..lab_dir import LabDir, remove
+from ..volumes import mounts
 from .images import Image, ImageStore, copy_for_task
 from .listening import PortWatch, who_else
 from .process_engine import ProcessEngine, new_container_id
-from .task_files import TaskFiles, can_have_own_root
+from .process_probe import ProcessProbe
+from .task_files import MountedFolder, TaskFiles, can_have_own_root
 
 log = logging.getLogger(__name__)
+
+# no container has a name with a dot
+_VOLUMES = ".volumes"
+_UNMOUNTED = (
+    "this kernel allows no mounts of your own, so only paths in the command, in variables and relative to the image's"
+    " folders lead to it, and readOnly has no effect"
+)
 
 
 @dataclass
@@ -35,6 +44,7 @@ class ProcessContainer:
     snapshot: Container
     engine: ProcessEngine
     watch: PortWatch
+    prober: ProcessProbe
     note: str = ""
 
     @property
@@ -68,6 +78,10 @@ class ProcessContainer:
         self.engine.exited(self.snapshot.id, code)
         lab_processes.signal_group(self.process.pid, signal.SIGKILL)
         return code
+
+    def probe(self, words: Sequence[str], timeout: float) -> str:
+        """Run a program where the process is; "" if it exits with 0."""
+        return self.prober.run(self.process.pid, self.bindings, words, timeout)
 
     def terminate(self) -> None:
         """Send SIGTERM to the main process alone, as Docker does."""
@@ -107,13 +121,21 @@ class ProcessContainers:
         """Start one container definition of a task. Raises CannotStart."""
         image = self.images.get(definition["image"])
         if image is None:
-            raise CannotStart(f"CannotPullContainerError: no image {definition['image']} was published to this lab")
+            raise CannotStart(_no_image(definition["image"]))
         folder = self.lab_dir.tasks / task.id / definition["name"]
         bindings: tuple[Binding, ...] = ()
         try:
             copy_for_task(image, folder)
             bindings = _bind(definition, instance)
-            files = TaskFiles(image, folder, own_root=self._own_roots())
+            files = TaskFiles(
+                image,
+                folder,
+                self._own_roots(),
+                definition.get("workingDirectory") or "",
+                self._mounted(task, definition, instance),
+                _limits(definition),
+            )
+            files.prepare()
             environment = {**files.environment(_path()), **_environment(definition, overrides, instance, bindings)}
             argv, cwd = files.command_line(_words(image, definition, overrides), environment["PATH"])
             process = lab_processes.start(argv, root=self.lab_dir.root, log=log, env=environment, cwd=cwd)
@@ -123,13 +145,39 @@ class ProcessContainers:
             raise CannotStart(f"CannotStartContainerError: {error}") from error
         snapshot = _snapshot(task, definition, environment, instance.host_address, bindings)
         watch = PortWatch(process.pid, instance.host_address, bindings, log, self._who_else)
-        container = ProcessContainer(process, bindings, snapshot, self.engine(instance), watch)
+        prober = ProcessProbe(files, lab_processes.environment(self.lab_dir.root, environment), cwd, instance.address)
+        container = ProcessContainer(process, bindings, snapshot, self.engine(instance), watch, prober)
         self._leaders[process.pid] = f"{task.service or definition['name']}'s task {task.id[:8]}"
         container.engine.started(snapshot)
         return container
 
     def _who_else(self, port: int, address: str, own: Set[int]) -> str:
         return who_else(port, address, own, dict(self._leaders))
+
+    def _mounted(self, task: Task, definition: dict[str, Any], instance: Ec2Instance) -> tuple[MountedFolder, ...]:
+        """The folders of a container's volumes. A volume of the task alone goes with the task's own folder."""
+        own = self.lab_dir.tasks / task.id / _VOLUMES
+        found = mounts(task.id, task.task_definition, definition, instance.instance_id)
+        return tuple(
+            MountedFolder(
+                (own if one.volume.task else self.lab_dir.volumes) / one.volume.name,
+                one.path,
+                one.read_only,
+                one.volume.starts_with_image,
+            )
+            for one in found
+        )
+
+    def not_played(self, definition: dict[str, Any]) -> list[str]:
+        """What a process can't have."""
+        user = str(definition.get("user") or "")
+        notes = [f"user {user}: a process runs as you"] if user and user.partition(":")[0] not in ("root", "0") else []
+        keys = ("readonlyRootFilesystem", "extraHosts", "hostname", "interactive", "pseudoTerminal")
+        notes += [f"{key} has no effect on a process" for key in keys if definition.get(key)]
+        if not self._own_roots():
+            paths = [one["containerPath"] for one in definition.get("mountPoints") or () if one.get("containerPath")]
+            notes += [f"volume at {path}: {_UNMOUNTED}" for path in paths]
+        return notes
 
     def clean_up(self, task_id: str, instance: Ec2Instance, containers: Sequence[RunningContainer]) -> None:
         """Remove what a stopped task leaves behind."""
@@ -177,10 +225,16 @@ def _bind(definition: dict[str, Any], instance: Ec2Instance) -> tuple[Binding, .
 
     Instances that share an address cannot share a fixed port: they get a dynamic one, and the fixed one is forwarded.
     """
-    bindings = []
+    bindings: list[Binding] = []
+    chosen: dict[int, int] = {}
     for mapping in definition.get("portMappings") or ():
         requested = mapping.get("hostPort") or None
-        host_port = requested if requested and instance.own_address else instance.ports.take()
+        if requested and instance.own_address:
+            host_port = requested
+        else:
+            # A server that answers TCP and UDP at one port gets one for both.
+            host_port = chosen.get(mapping["containerPort"]) or instance.ports.take()
+        chosen[mapping["containerPort"]] = host_port
         bindings.append(Binding(mapping["containerPort"], host_port, mapping.get("protocol", "tcp"), requested))
     return tuple(bindings)
 
@@ -195,6 +249,18 @@ def _words(image: Image, definition: dict[str, Any], overrides: dict[str, Any]) 
     entrypoint = definition.get("entryPoint") or list(image.config.entrypoint)
     own_command = [] if definition.get("entryPoint") else list(image.config.command)
     return [*entrypoint, *(overrides.get("command") or definition.get("command") or own_command)]
+
+
+def _limits(definition: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    return {one["name"]: (int(one["softLimit"]), int(one["hardLimit"])) for one in definition.get("ulimits") or ()}
+
+
+def _no_image(reference: str) -> str:
+    return (
+        f"CannotPullContainerError: no image {reference} was published to this lab, and processes can only run images"
+        " built from a folder: give the service a folder with a Dockerfile (path), or run the lab in containers"
+        " (ecsconsul up --runtime docker)"
+    )
 
 
 def _path() -> str:

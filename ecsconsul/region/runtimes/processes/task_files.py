@@ -12,8 +12,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ....docker.file_tree import inside
@@ -49,12 +49,57 @@ def entering(pid: int, argv: Sequence[str]) -> list[str] | None:
 
 
 @dataclass(frozen=True)
+class MountedFolder:
+    """A folder of the lab that a task has at a path of its own."""
+
+    folder: Path
+    path: str
+    read_only: bool = False
+    starts_with_image: bool = False
+
+
+@dataclass(frozen=True)
 class TaskFiles:
-    """An image and a task's copy of its tree. `own_root`: whether the task has a root folder of its own."""
+    """An image and a task's copy of its tree. `own_root`: whether the task has a root folder of its own.
+
+    `working_directory` replaces the image's WORKDIR; `limits` are soft and hard ulimits by their names.
+    """
 
     image: Image
     copy: Path
     own_root: bool
+    working_directory: str = ""
+    mounted: tuple[MountedFolder, ...] = ()
+    limits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def workdir(self) -> str:
+        """The folder in which the task's program starts."""
+        return posixpath.join(self.image.config.workdir, self.working_directory)
+
+    def prepare(self) -> None:
+        """Make the places of mounted folders in the copy, and the working directory. Raises OSError.
+
+        Without a root of its own, the task has links to the folders there.
+        """
+        for one in self.mounted:
+            place = inside(self.copy, one.path)
+            one.folder.mkdir(parents=True, exist_ok=True)
+            place.mkdir(parents=True, exist_ok=True)
+            if one.starts_with_image and not any(one.folder.iterdir()):
+                shutil.copytree(place, one.folder, symlinks=True, dirs_exist_ok=True)
+            if not self.own_root:
+                shutil.rmtree(place)
+                place.symlink_to(one.folder)
+        if self.working_directory and not self._mounted_at(self.workdir):
+            inside(self.copy, self.workdir).mkdir(parents=True, exist_ok=True)
+
+    def _mounted_at(self, path: str) -> Path | None:
+        """Where a path below a mounted folder really is; None for other paths."""
+        for one in reversed(self.mounted):
+            if path == one.path or path.startswith(f"{one.path.rstrip('/')}/"):
+                return one.folder / posixpath.relpath(path, one.path)
+        return None
 
     def environment(self, machine_path: str) -> dict[str, str]:
         """The image's variables, and the PATH of its task."""
@@ -66,12 +111,26 @@ class TaskFiles:
 
         Raises FileNotFoundError if there is no such program.
         """
-        workdir = self.image.config.workdir
+        program, limits = self._program(words[0], path), self._limit_words()
         if not self.own_root:
-            return [self._program(words[0], path), *map(self.word, words[1:])], inside(self.copy, workdir)
+            plain = [*_LAUNCHER, *limits, "plain"] if limits else []
+            workdir = self._mounted_at(self.workdir) or inside(self.copy, self.workdir)
+            return [*plain, program, *map(self.word, words[1:])], workdir
         root = self.copy.with_name(f"{self.copy.name}.root")
         root.mkdir()
-        return [*_LAUNCHER, "run", str(self.copy), str(root), workdir, self._program(words[0], path), *words[1:]], None
+        prefix = [*_LAUNCHER, *limits, *self._volume_words(), "run", str(self.copy), str(root), self.workdir]
+        return [*prefix, program, *words[1:]], None
+
+    def _limit_words(self) -> list[str]:
+        return [word for name, (soft, hard) in self.limits.items() for word in ("limit", name, str(soft), str(hard))]
+
+    def _volume_words(self) -> list[str]:
+        """Each folder at its place in the copy, whatever links lead there; outer ones first."""
+        found = []
+        for one in sorted(self.mounted, key=lambda one: one.path.count("/")):
+            place = "/" + str(inside(self.copy, one.path).relative_to(self.copy))
+            found += ["volume", str(one.folder), place, "ro" if one.read_only else "rw"]
+        return found
 
     def word(self, word: str) -> str:
         """A word as the task must have it: without a root of its own, the image's paths are those of the copy.
@@ -87,6 +146,8 @@ class TaskFiles:
     def _in_copy(self, path: str) -> str:
         if not path.strip("/"):
             return path
+        if mounted := self._mounted_at(path):
+            return str(mounted)
         found = inside(self.copy, path)
         if not (found.exists() or found.is_symlink()):
             return path
@@ -106,7 +167,7 @@ class TaskFiles:
     def _program(self, word: str, path: str) -> str:
         """Where a program is. One of the base image, such as /usr/local/bin/python, is looked for by its name."""
         if "/" in word:
-            own = inside(self.copy, posixpath.join(self.image.config.workdir, word))
+            own = inside(self.copy, posixpath.join(self.workdir, word))
             if own.exists():
                 return word if self.own_root else str(own)
             found = shutil.which(word) or shutil.which(Path(word).name, path=path)

@@ -1,4 +1,4 @@
-"""Runs a program with an image's files at their own paths, over this machine's: python task_root.py run TREE ROOT ...
+"""Runs a program with an image's files at their own paths, over this machine's: task_root.py ... run TREE ROOT ...
 
 A mount namespace of its own gets a root folder that consists of this machine's folders and of those of the image; where
 both have a folder, it holds the files of both, and the image's file wins. Nothing is isolated by it: the program sees
@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import sys
 
 # https://man7.org/linux/man-pages/man2/unshare.2.html and mount.2.html
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 MS_BIND, MS_REC, MS_SLAVE = 0x1000, 0x4000, 0x80000
+MS_RDONLY, MS_REMOUNT = 0x1, 0x20
+# nosuid, nodev, noexec, noatime, nodiratime: what a mount has of these must stay in a user namespace
+MS_LOCKED = 0x2 | 0x4 | 0x8 | 0x400 | 0x800
 # where this machine's own root is, for what is linked from merged folders
 MACHINE = ".machine"
 # Docker's exit codes: no container, a program that can't be executed, and one that doesn't exist
@@ -45,6 +49,29 @@ def make_root(tree: str, root: str) -> None:
         _place(f"/{name}", f"{root}/{name}")
     for name in own:
         _combine(f"/{name}", f"{tree}/{name}", f"{root}/{name}")
+
+
+def add_volume(source: str, target: str, mode: str) -> None:
+    """Show a folder at another place; "ro" lets nobody write to it there. Raises OSError."""
+    os.makedirs(target, exist_ok=True)
+    _mount(source, target, "", MS_BIND | MS_REC)
+    if mode == "ro":
+        # statvfs has the values of mount for these
+        kept = os.statvfs(target).f_flag & MS_LOCKED
+        _mount("none", target, "", MS_BIND | MS_REMOUNT | MS_RDONLY | kept)
+
+
+def set_limit(name: str, soft: int, hard: int) -> None:
+    """Set a resource limit, as far as this user may raise it; what isn't possible is said on stderr."""
+    number = getattr(resource, f"RLIMIT_{name.upper()}", None)
+    if number is None:
+        sys.stderr.write(f"[ecsconsul] this system has no limit {name}\n")
+        return
+    try:
+        resource.setrlimit(number, (soft, hard))
+    except (ValueError, OSError) as error:
+        present = resource.getrlimit(number)
+        sys.stderr.write(f"[ecsconsul] ulimit {name} stays {present[0]}:{present[1]}: {error}\n")
 
 
 def _combine(machine: str, image: str, target: str) -> None:
@@ -102,18 +129,33 @@ def _enter(pid: str) -> None:
 
 def _prepare(words: list[str]) -> list[str]:
     """Do what the first words say; returns the program and its arguments."""
+    volumes = []
+    while words[0] in ("limit", "volume"):
+        if words[0] == "limit":
+            set_limit(words[1], int(words[2]), int(words[3]))
+        else:
+            volumes.append(words[1:4])
+        words = words[4:]
+    if words[0] == "plain":
+        return words[1:]
     if words[0] == "enter":
         _enter(words[1])
         return words[2:]
     enter_namespaces()
     make_root(words[1], words[2])
+    for source, path, mode in volumes:
+        add_volume(source, words[2] + path, mode)
     os.chroot(words[2])
     os.chdir(words[3])
     return words[4:]
 
 
 def main(words: list[str]) -> int:
-    """`run TREE ROOT WORKDIR PROGRAM ...` or `enter PID PROGRAM ...`. Returns only if there is no such program."""
+    """`run TREE ROOT WORKDIR PROGRAM ...`, `enter PID PROGRAM ...` or `plain PROGRAM ...`.
+
+    Before it may come `limit NAME SOFT HARD` and, for `run`, `volume FOLDER PATH rw|ro`, any number of times. Returns
+    only if there is no such program.
+    """
     try:
         program = _prepare(words)
     except OSError as error:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from ecsconsul.config.lab import Check, ServiceSpec
+from ecsconsul.deploy.container_check import container_check
 from ecsconsul.region.ecs.model import Task
 from ecsconsul.region.runtimes import lab_processes
 from ecsconsul.region.runtimes.addresses import FIRST_DYNAMIC_PORT
@@ -18,6 +20,7 @@ from ecsconsul.region.runtimes.interface import CannotStart, Ec2Instance
 from ecsconsul.region.runtimes.lab_dir import LabDir
 from ecsconsul.region.runtimes.processes.containers import ProcessContainer, ProcessContainers
 from ecsconsul.region.runtimes.processes.images import ImageStore
+from ecsconsul.region.runtimes.processes.task_files import can_have_own_root
 from tests.region.ecs.factories import container, task
 from tests.region.fakes import ec2_instance
 
@@ -214,3 +217,114 @@ def test_process_inherits_no_open_files(lab: Lab) -> None:
         code = "import os; print(sorted(int(n) for n in os.listdir('/dev/fd'))[:4])"
         assert lab.start(command=["-c", code]).wait() == 0
     assert lab.log.read_text().splitlines()[-1] == "[0, 1, 2, 3]", "3 is open for the listing itself"
+
+
+# whole task definitions
+
+
+WRITER = "import sys; open(sys.argv[1], 'w').write('written')"
+
+
+@pytest.fixture(params=[True, False], ids=["own root", "mapped paths"])
+def rooted(request: pytest.FixtureRequest, lab: Lab) -> Lab:
+    """A lab whose tasks have a root of their own, where this kernel permits it, and one whose tasks have none."""
+    if request.param and not can_have_own_root(lab.lab_dir.root):
+        pytest.skip("this kernel lets this user make no mounts")
+    lab.runtime.own_roots = request.param
+    return lab
+
+
+def with_volumes(one: Task, *volumes: dict[str, Any]) -> Task:
+    one.task_definition = {**one.task_definition, "volumes": list(volumes)}
+    return one
+
+
+def mounted(*words: str, path: str = "/data", **more: Any) -> dict[str, Any]:
+    return {"entryPoint": list(words), "mountPoints": [{"sourceVolume": "data", "containerPath": path, **more}]}
+
+
+def test_volume_is_shared_by_containers_and_goes_with_the_task(rooted: Lab) -> None:
+    one = with_volumes(task(), {"name": "data"})
+    writing = rooted.start(one, name="writer", **mounted("python", "-c", WRITER, "/data/file"))
+    assert writing.wait() == 0, rooted.log.read_text()
+    reading = rooted.start(one, name="reader", **mounted("cat", "/other/file", path="/other"))
+    assert reading.wait() == 0, rooted.log.read_text()
+    assert rooted.log.read_text().endswith("written")
+    rooted.runtime.clean_up(one.id, rooted.instance, [writing, reading])
+    assert not [path for path in rooted.lab_dir.root.rglob("file") if "source" not in path.parts]
+
+
+def test_folder_of_an_instance_is_one_of_the_lab(rooted: Lab) -> None:
+    source = f"/ecsconsul-{rooted.lab_dir.lab}"
+    one = with_volumes(task(), {"name": "data", "host": {"sourcePath": source}})
+    assert rooted.start(one, **mounted("python", "-c", WRITER, "/data/file")).wait() == 0
+    assert not Path(source).exists()
+    (found,) = rooted.lab_dir.volumes.rglob("file")
+    assert found.read_text() == "written"
+    again = with_volumes(task(), {"name": "data", "host": {"sourcePath": source}})
+    assert rooted.start(again, **mounted("cat", "/data/file")).wait() == 0
+
+
+def test_read_only_volume_can_not_be_written(rooted: Lab) -> None:
+    if not rooted.runtime.own_roots:
+        assert "readOnly has no effect" in rooted.runtime.not_played(mounted("x", readOnly=True))[0]
+        return
+    one = with_volumes(task(), {"name": "data"})
+    assert rooted.start(one, **mounted("python", "-c", WRITER, "/data/file", readOnly=True)).wait() == 1
+    assert "Read-only file system" in rooted.log.read_text()
+
+
+def test_new_volume_starts_with_what_the_image_has_there(rooted: Lab) -> None:
+    one = with_volumes(task(), {"name": "data"})
+    assert rooted.start(one, **mounted("cat", "/app/report.py", path="/app")).wait() == 0
+    assert "json.dumps" in rooted.log.read_text()
+
+
+def test_working_directory_is_made(rooted: Lab) -> None:
+    assert rooted.start(workingDirectory="/some/where", entryPoint=["pwd"]).wait() == 0
+    assert rooted.log.read_text().strip().endswith("/some/where")
+
+
+def test_ulimits_are_set(rooted: Lab) -> None:
+    limits = [{"name": "nofile", "softLimit": 100, "hardLimit": 200}]
+    assert rooted.start(ulimits=limits, entryPoint=["sh", "-c", "ulimit -Sn; ulimit -Hn"]).wait() == 0
+    assert rooted.log.read_text().split() == ["100", "200"]
+
+
+def test_check_runs_with_the_files_and_variables_of_the_task(rooted: Lab, until: Until) -> None:
+    running = rooted.start(entryPoint=["python", "-u", "/app/stubborn.py"], environment=variables(B="task"))
+    until(lambda: rooted.log.exists() and "up" in rooted.log.read_text())
+    assert running.probe(["/bin/sh", "-c", "test -f /app/report.py && test $B = task"], 30) == ""
+    assert running.probe(["/bin/sh", "-c", "echo no database; exit 3"], 30) == "exit code 3: no database"
+    assert running.probe(["sleep", "60"], 0.2) == "it took longer than 0.2 s"
+    running.kill()
+    running.wait()
+
+
+def test_check_finds_the_port_of_a_process(lab: Lab, until: Until) -> None:
+    server = "import http.server as h, os; h.test(h.SimpleHTTPRequestHandler, port=int(os.environ['PORT']), bind=HOST)"
+    server = server.replace("HOST", "'127.0.0.1'")
+    running = lab.start(entryPoint=["python", "-u", "-c", server], portMappings=[{"containerPort": 4567}])
+    connect = "import socket,sys; socket.create_connection((sys.argv[1].split(':')[0], int(sys.argv[1].split(':')[1])))"
+    until(lambda: running.probe(["python", "-c", connect, "localhost:4567"], 30) == "")
+    check = container_check(ServiceSpec(name="weather", path="", port=4567, check=Check(http="/")))
+    assert check
+    assert running.probe(["/bin/sh", "-c", check["command"][1]], 30) == ""
+    other = container_check(ServiceSpec(name="weather", path="", port=4567, check=Check(http="/none")))
+    assert other
+    assert running.probe(["/bin/sh", "-c", other["command"][1]], 30) == "exit code 1"
+    running.kill()
+    running.wait()
+
+
+def test_one_port_for_tcp_and_udp_is_one_port_of_the_machine(lab: Lab) -> None:
+    ports = [{"containerPort": 53}, {"containerPort": 53, "protocol": "udp"}]
+    running = lab.start(portMappings=ports)
+    tcp, udp = running.bindings
+    assert tcp.host_port == udp.host_port
+    running.wait()
+
+
+def test_image_that_exists_needs_docker(lab: Lab) -> None:
+    with pytest.raises(CannotStart, match="processes can only run images built from a folder"):
+        lab.runtime.start(task(), container(image="nginx:1.25"), lab.instance, lab.log, {})

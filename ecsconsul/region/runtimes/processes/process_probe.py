@@ -1,0 +1,96 @@
+"""Runs a health check's program where a task's process is.
+
+A process has no network of its own, so it listens on another port than its container's: what a check says of
+localhost and the container's port is said of the process's address and port, and variables tell both.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...ecs.model import Binding
+from .. import lab_processes
+from .task_files import TaskFiles, entering
+
+# as much of what a failing check says as Docker keeps
+OUTPUT = 4096
+STARTING = "the container is still starting"
+_LOOPBACK = r"(?<![\w.-])(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1\])"
+
+
+@dataclass(frozen=True)
+class ProcessProbe:
+    """Runs programs with a task's files, variables and ports."""
+
+    files: TaskFiles
+    environment: Mapping[str, str]
+    folder: Path | None
+    address: str
+
+    def run(self, pid: int, bindings: Sequence[Binding], words: Sequence[str], timeout: float) -> str:
+        """Run the words where the process `pid` is, for `timeout` seconds at most; "" if they exit with 0."""
+        try:
+            argv = self._command_line(pid, bindings, words)
+            return (
+                _failure_of(argv, self.folder, {**self.environment, **self._variables(bindings)}, timeout)
+                if argv
+                else STARTING
+            )
+        except OSError as error:
+            # The task has just exited, or has no such program.
+            return str(error)
+
+    def _command_line(self, pid: int, bindings: Sequence[Binding], words: Sequence[str]) -> list[str] | None:
+        """None while the process hasn't its root yet. Raises OSError."""
+        inside = [with_real_ports(word, bindings, self.address) for word in words]
+        if self.files.own_root:
+            return entering(pid, inside)
+        return [self.files.word(word) for word in inside]
+
+    def _variables(self, bindings: Sequence[Binding]) -> dict[str, str]:
+        """Where the container's ports are, in the forms of a URL and of /proc/net/tcp."""
+        # all ports of a container are at one address
+        address = next((one.host_ip for one in bindings if "." in one.host_ip), self.address)
+        found = {"ECSCONSUL_HEX_ADDRESS": socket.inet_aton(address)[::-1].hex().upper()}
+        for one in bindings:
+            found[f"ECSCONSUL_PORT_{one.container_port}"] = str(one.host_port)
+            found[f"ECSCONSUL_HEX_PORT_{one.container_port}"] = f"{one.host_port:04X}"
+        return found
+
+
+def with_real_ports(word: str, bindings: Sequence[Binding], address: str) -> str:
+    """A check's word with the process's address and port in place of localhost and the container's port."""
+    for one in bindings:
+        pattern = rf"{_LOOPBACK}([:/ ]){one.container_port}(?!\d)"
+        word = re.sub(pattern, rf"{one.host_ip or address}\g<1>{one.host_port}", word)
+    return word
+
+
+def _failure_of(argv: Sequence[str], folder: Path | None, environment: Mapping[str, str], timeout: float) -> str:
+    process = subprocess.Popen(
+        argv,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        lab_processes.signal_group(process.pid, signal.SIGKILL)
+        process.communicate()
+        return f"it took longer than {timeout:g} s"
+    finally:
+        lab_processes.signal_group(process.pid, signal.SIGKILL)
+    if process.returncode == 0:
+        return ""
+    text = output[-OUTPUT:].decode(errors="replace").strip()
+    return f"exit code {process.returncode}" + (f": {text}" if text else "")
