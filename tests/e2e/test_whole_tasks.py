@@ -75,6 +75,8 @@ def containers(lab: Lab, secret: str, udp_port: int) -> list[Json]:
                 {"name": "SERVICE_8000_NAME", "value": SERVICE},
                 {"name": "SERVICE_8001_NAME", "value": f"{SERVICE}-admin"},
                 {"name": "SERVICE_CHECK_TCP", "value": "true"},
+                # the image has another one
+                {"name": "PORT", "value": "8000"},
             ],
             "secrets": [{"name": "TOKEN", "valueFrom": f"{secret}:token::"}],
             "links": ["store"],
@@ -85,7 +87,10 @@ def containers(lab: Lab, secret: str, udp_port: int) -> list[Json]:
             "name": "store",
             "entryPoint": ["python3", "-c", STORE, "/shared/file"],
             "portMappings": [{"containerPort": 9000, "hostPort": udp_port, "protocol": "udp"}],
-            "environment": [{"name": "SERVICE_NAME", "value": f"{SERVICE}-store"}],
+            "environment": [
+                {"name": "SERVICE_NAME", "value": f"{SERVICE}-store"},
+                {"name": "PORT", "value": "9000"},
+            ],
             "healthCheck": {"command": ["CMD-SHELL", "test -f /shared/file"], "startPeriod": 60},
         },
     ]
