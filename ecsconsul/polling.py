@@ -5,6 +5,7 @@ How often and how long to poll are data, and the caller provides the clock.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -31,6 +32,10 @@ class PollingPolicy(NamedTuple):
         if seconds is None or seconds >= self.seconds:
             return self
         return PollingPolicy(self.delay, max(1, round(seconds / self.delay)))
+
+    def lasting(self, seconds: float | None) -> PollingPolicy:
+        """The same delay for that long, also if it is longer; itself for None."""
+        return self if seconds is None else PollingPolicy(self.delay, 1 + math.ceil(seconds / max(self.delay, 0.01)))
 
 
 def poll_until(look: Callable[[], T | None], policy: PollingPolicy, wait: Callable[[float], None]) -> T:

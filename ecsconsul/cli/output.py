@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from . import shipped
 from .difference_view import show_drift, show_steps
 from .estimate import show
 from .json_lines import JsonLines, emit
@@ -157,6 +158,30 @@ class View:
             self._out.print(Text.assemble(f"{step['name']}  ", (step["detail"], "bold")))
         end = "The config is unchanged: the next `ecsconsul up` restores its counts."
         self._out.print(Text(self._with_options(end), "dim"))
+
+    @_table_or_json
+    def deploy(self, document: Json) -> None:
+        """Shows what runs now, and what the config says of it."""
+        self._out.print(shipped.deployed(document))
+        self._hint(shipped.after_deploy(document))
+
+    @_table_or_json
+    def rollback(self, document: Json) -> None:
+        """Shows what runs now, and that the config is newer."""
+        self._out.print(shipped.rolled_back(document))
+        self._hint(shipped.after_rollback(document))
+
+    @_table_or_json
+    def history(self, document: Json) -> None:
+        """Shows a service's revisions, the newest first."""
+        table = _table("revision", "image", "registered", "by", "stable", "running", whole=("revision",))
+        for one in document["revisions"]:
+            table.add_row(*shipped.revision_cells(one))
+        self._out.print(table if document["revisions"] else f"{document['service']} has no revisions.")
+
+    def _hint(self, text: str) -> None:
+        if text:
+            self._out.print(Text(self._with_options(text), "dim"))
 
     @_table_or_json
     def rotate(self, document: Json) -> None:
@@ -313,7 +338,8 @@ def _services(services: list[Json], *, answered: bool) -> Table:
     """The services; without an answer from Consul, their instances are unknown."""
     table = _table("service", "running", "passing", "endpoint", "node", "health", whole=("endpoint", "node"))
     for service in services:
-        complete = service["desired"] == service["running"] == service["passing"]
+        canary = service.get("canary", 0)
+        complete = service["desired"] == service["running"] == service["passing"] - canary
         counts = [Text(f"{service[key]}/{service['desired']}", "" if complete else "yellow") for key in COUNTED]
         instances = service["instances"] or [None]
         for number, instance in enumerate(instances):
@@ -322,6 +348,9 @@ def _services(services: list[Json], *, answered: bool) -> Table:
             table.add_row(
                 *first, *(_instance_cells(instance, is_ghost) if instance else _no_instance(service, answered))
             )
+        if canary:
+            text = f"{canary} of these {'is' if canary == 1 else 'are'} a canary of a new revision"
+            table.add_row("", "", "", "", "", Text(text, "cyan"))
         for task in service.get("missing") or ():
             table.add_row("", "", "", "", "", Text(f"task {task[:8]} is running, but not in Consul", "red"))
     return table

@@ -172,6 +172,9 @@ class Lab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=
         InstanceCount | InstanceRange,
         Meta(description="ECS instances that run the tasks: a number, or {min, max} for as many as the tasks need"),
     ] = 2
+    keep: Annotated[
+        int, Meta(ge=1, le=100, description="how many revisions of each service are kept, for `rollback`")
+    ] = 10
     consul: Annotated[ConsulSpec, Meta(description="the Consul servers")] = ConsulSpec()
     local: Annotated[LocalSpec, Meta(description="settings of a lab on this machine")] = LocalSpec()
     aws: Annotated[AwsSpec, Meta(description="settings of the AWS target")] = AwsSpec()

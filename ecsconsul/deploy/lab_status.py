@@ -12,6 +12,7 @@ from ..errors import LabError, TargetAbsent, Unreachable
 from ..targets.base import Target
 from ..targets.client_errors import client_error
 from ..targets.commands import CommandTarget
+from .canary import canary_endpoints, with_canaries
 from .endpoints import Endpoint, by_service, endpoints_of, ghosts_and_missing, notes_of, standalone, without
 from .executor import inspect_all
 from .failed_boots import failed_boots
@@ -42,14 +43,18 @@ def collect(lab: Lab, target: CommandTarget) -> dict[str, Any]:
         changes, (consul, catalog, error) = steps_future.result(), consul_future.result()
     counts = {spec.name: _counts(spec, poller.seen.get(spec.name)) for spec in lab.services}
     # discovery expects ECS's desired counts, which `scale` may have changed since the config was applied
-    scaled = lab.with_counts({name: desired for name, (desired, _) in counts.items()})
     tasks, absent = endpoints_future.result()
-    one_off = standalone(tasks or ())
+    one_off, grouped = standalone(tasks or ()), by_service(tasks or ())
     own = without(catalog, one_off)
+    canaries = {spec.name: len(canary_endpoints(grouped, lab, spec.name)) for spec in lab.services}
+    scaled = lab.with_counts({name: desired + canaries[name] for name, (desired, _) in counts.items()})
     changes.append(_discovery(discovery_step(scaled, target), own, error))
     alarms = alarms_future.result()
-    endpoints = None if "error" in consul or tasks is None else by_service(tasks)
-    services = [_service(spec, counts[spec.name], own.get(spec.name, []), endpoints) for spec in lab.services]
+    endpoints = None if "error" in consul or tasks is None else with_canaries(grouped, lab)
+    services = [
+        _service(spec, counts[spec.name], own.get(spec.name, []), endpoints, canaries[spec.name])
+        for spec in lab.services
+    ]
     healthy = all(_exists(change) for change in changes) and all(_is_healthy(service) for service in services)
     return {
         "lab": lab.name,
@@ -171,7 +176,11 @@ def _failed_boots(lab: Lab, target: Target) -> list[dict[str, str]]:
 
 
 def _service(
-    spec: ServiceSpec, counts: tuple[int, int], instances: Sequence[Instance], endpoints: Endpoints | None
+    spec: ServiceSpec,
+    counts: tuple[int, int],
+    instances: Sequence[Instance],
+    endpoints: Endpoints | None,
+    canary: int,
 ) -> dict[str, Any]:
     """One service of the document. `desired` is ECS's, set by the config, by `scale` or by another client."""
     desired, running = counts
@@ -183,6 +192,7 @@ def _service(
         "desired": desired,
         "running": running,
         "passing": sum(instance.status == "passing" for instance in instances),
+        "canary": canary,
         "ghosts": joined[0],
         "missing": joined[1],
         "instances": [_instance(instance) for instance in instances],
@@ -221,4 +231,5 @@ def _exists(change: Change) -> bool:
 
 def _is_healthy(service: dict[str, Any]) -> bool:
     joined = not service["ghosts"] and not service["missing"]
-    return bool(service["running"] == service["desired"] == service["passing"] and joined)
+    passing = service["passing"] - service["canary"]
+    return bool(service["running"] == service["desired"] == passing and joined)

@@ -85,7 +85,9 @@ def scaling_steps(lab: Lab, counts: dict[str, int], target: Target) -> list[Step
     return [*steps, discovery_step(scaled, target, needs=tuple(step.name for step in steps))]
 
 
-def discovery_step(lab: Lab, target: Target, needs: tuple[str, ...] = ()) -> DiscoveryStep:
-    """Discovery of all services of the lab."""
+def discovery_step(
+    lab: Lab, target: Target, needs: tuple[str, ...] = (), *, timeout: float | None = None
+) -> DiscoveryStep:
+    """Discovery of all services of the lab; `timeout` in seconds, by default the target's."""
     passing = {service.name: desired_count(service) for service in lab.services}
-    return DiscoveryStep(lab.name, passing, target, needs)
+    return DiscoveryStep(lab.name, passing, target, needs, timeout=timeout)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from ..config.lab import Lab
 from ..errors import LabError
 from ..targets.base import Target
+from .canary import CanaryLeftover, canary_of
 from .capacity_provider import CAPACITY_PROVIDER
 from .registrator_steps import service_names
 from .rollout import counts
-from .service_poller import ServicePoller, is_of, services_of
+from .service_poller import Service, ServicePoller, is_of, services_of
 from .step import Actual, Report
 from .step4_task_definitions import delete_definitions
 from .step5_services import delete_service
@@ -47,8 +48,17 @@ class OrphanStep:
         return delete_service(self._lab, self._service, self._target, self._poller, report)
 
 
-def orphaned_services(lab: Lab, target: Target) -> list[OrphanStep]:
-    """The services of the cluster that have the lab's tag and aren't in the config. Raises TargetAbsent."""
+def orphaned_services(lab: Lab, target: Target) -> list[OrphanStep | CanaryLeftover]:
+    """The services of the cluster that have the lab's tag and aren't in the config, and canaries that were left behind.
+
+    Raises TargetAbsent.
+    """
     poller = ServicePoller(target, lab.name)
     unknown = services_of(target, lab.name, but=service_names(lab, target))
-    return [OrphanStep(lab, s["serviceName"], target, poller) for s in unknown if is_of(lab.name, s)]
+    return [_orphan(lab, service, target, poller) for service in unknown if is_of(lab.name, service)]
+
+
+def _orphan(lab: Lab, service: Service, target: Target, poller: ServicePoller) -> OrphanStep | CanaryLeftover:
+    if of := canary_of(service):
+        return CanaryLeftover(lab, of, target, poller)
+    return OrphanStep(lab, service["serviceName"], target, poller)

@@ -48,13 +48,23 @@ class Rollout:
     """The rollout of one task definition of a service."""
 
     def __init__(
-        self, lab: Lab, service: ServiceSpec, task_definition: str | None, target: Target, poller: ServicePoller
+        self,
+        lab: Lab,
+        service: ServiceSpec,
+        task_definition: str | None,
+        target: Target,
+        poller: ServicePoller,
+        *,
+        canary_of: str = "",
     ) -> None:
+        """A canary's logs are its own on this machine; in AWS they're those of the service that it is a canary of."""
         self._target = target
         self._poller = poller
         self._lab = lab
         self._service = service
         self._arn = task_definition
+        self._known_as = canary_of or service.name
+        self._what = f"canary of {canary_of}" if canary_of else f"service {service.name}"
         self._lost = 0
         self._unhealthy = 0
         self._awaited = ""
@@ -88,8 +98,13 @@ class Rollout:
             return self._poller.poll_until(self._service.name, judge, report)
         except TimeoutError as error:
             events = [f"last ECS event: {event}"] if event else []
-            why = "\n".join([f"{last}; {error}", *events, self._consul_checks(), *self._log_of_newest()])
+            why = "\n".join([f"{last}; {error}", *events, self._consul_checks(), *self.log_of_newest()])
             raise self._failure("does not become healthy", why) from error
+
+    def failure_of_task(self) -> StepFailed | None:
+        """Why the task that failed last did; None while ECS lists none that has stopped."""
+        task = self._last_failed()
+        return self._task_failure(task) if task and "stoppedAt" in task else None
 
     def _is_outdated(self, service: dict[str, Any], since: float) -> bool:
         """Whether this describes the service before the change: ECS is only eventually consistent."""
@@ -166,7 +181,7 @@ class Rollout:
         stopped, *reasons = _reasons(task)
         return "\n".join([f"task {task_id[:8]}: {stopped}", *codes, *reasons, *self._log(task_id)])
 
-    def _log_of_newest(self) -> list[str]:
+    def log_of_newest(self) -> list[str]:
         """The last log lines of the newest task of this task definition, which doesn't become healthy."""
         ecs, cluster = self._target.client("ecs"), {"cluster": self._lab.name}
         arns = ecs.list_tasks(**cluster, serviceName=self._service.name, desiredStatus="RUNNING")["taskArns"]
@@ -179,7 +194,11 @@ class Rollout:
     def _log(self, task_id: str) -> list[str]:
         """The last log lines of a task."""
         try:
-            found = self._target.last_lines(self._service.name, LOG_LINES, task_id)[-LOG_LINES:]
+            logs = (
+                self._target.last_lines(name, LOG_LINES, task_id)
+                for name in dict.fromkeys([self._service.name, self._known_as])
+            )
+            found = next(filter(None, logs), [])[-LOG_LINES:]
         except LabError as error:
             return [str(error)]
         return ["its last log lines:", *(f"  {line.text}" for line in found)] if found else ["its log is empty"]
@@ -225,10 +244,10 @@ class Rollout:
         return f"{PORT_HINT}; or let it run once only: `ecsconsul scale {name}=0` makes room for a new version"
 
     def _failure(self, what: str, why: str, hint: str = "") -> StepFailed:
-        more = f"fix the cause and run `ecsconsul up` again; `ecsconsul logs {self._service.name}` shows more"
+        more = f"fix the cause and run `ecsconsul up` again; `ecsconsul logs {self._known_as}` shows more"
         return StepFailed(
-            f"The service {self._service.name} {what}",
-            where=f"step services/{self._service.name}, {self._service.path}",
+            f"The {self._what} {what}",
+            where=f"step services/{self._known_as}, {self._service.path}",
             why=why,
             hint=f"{more}\n{hint}" if hint else more,
         )

@@ -24,11 +24,15 @@ FRESH = 2.0
 class ServicePoller:
     """The services of one cluster. Steps that wait at the same time poll together, once per delay."""
 
-    def __init__(self, target: Target, cluster: str, names: Iterable[str] = ()) -> None:
+    def __init__(
+        self, target: Target, cluster: str, names: Iterable[str] = (), *, timeout: float | None = None
+    ) -> None:
+        """`timeout` is the longest wait in seconds; by default the target's polling policy decides."""
         self.seen: dict[str, Service] = {}
         """The latest description of each service."""
         self._target = target
         self._cluster = cluster
+        self._timeout = timeout
         self._now = Batcher(self._describe_batch, DESCRIBE_SERVICES_MAX)
         self._delayed = Batcher(self._describe_batch, DESCRIBE_SERVICES_MAX)
         self._prefetch = _Prefetch(self._describe_batch, names)
@@ -48,7 +52,7 @@ class ServicePoller:
 
         Raises TimeoutError when the target's polling policy ends, or after `seconds` if that is sooner.
         """
-        policy = self._target.polling.at_most(seconds)
+        policy = self._target.polling.lasting(self._timeout).at_most(seconds)
 
         def judge_delayed() -> T | None:
             return judge(self._delayed.get(name, lambda: report.wait(policy.delay)))

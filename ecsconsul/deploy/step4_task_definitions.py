@@ -187,7 +187,7 @@ def registrator_metadata(service: ServiceSpec) -> dict[str, str]:
 def newest_in_old_family(target: Target, lab: Lab, service: str) -> str | None:
     """The ARN of the lab's newest active revision in the family that earlier versions used: the service's bare name."""
     ecs = target.client("ecs")
-    arns = _revisions(ecs, service, "ACTIVE")
+    arns = revisions_of(ecs, service, "ACTIVE")
     return next((arn for arn in arns if _is_of(ecs, arn, lab, service)), None)
 
 
@@ -201,7 +201,7 @@ def delete_family(target: Target, lab: Lab, service: str, family: str) -> int:
     """Deregister and delete the lab's revisions of a service, deregistered ones included; returns how many."""
     ecs = target.client("ecs")
     active, inactive = (
-        [arn for arn in _revisions(ecs, family, status) if _is_of(ecs, arn, lab, service)]
+        [arn for arn in revisions_of(ecs, family, status) if _is_of(ecs, arn, lab, service)]
         for status in ("ACTIVE", "INACTIVE")
     )
     for arn in active:
@@ -220,7 +220,7 @@ def _check(check: Check) -> dict[str, str]:
     return {**kind, "INTERVAL": check.interval, **timeout}
 
 
-def _revisions(ecs: Any, family: str, status: str) -> list[str]:
+def revisions_of(ecs: Any, family: str, status: str) -> list[str]:
     """The ARNs of a family's revisions in that status, newest first."""
     request = {"familyPrefix": family, "status": status, "sort": "DESC"}
     return _newest_first(items_of(ecs, "list_task_definitions", "taskDefinitionArns", **request), family)

@@ -15,6 +15,7 @@ from ..targets.base import Target
 from ..targets.client_errors import client_error, error_code
 from .capacity_provider import CAPACITY_PROVIDER, strategy_of
 from .field_diff import request_changes, reversed_changes, tag_changes
+from .revisions import mark_stable, settle
 from .rollout import Rollout, counts, has_failed, is_stable
 from .service_poller import ServicePoller
 from .step import Actual, BaseStep, Drift, FieldChange, Report, fingerprint, tags_for
@@ -173,7 +174,9 @@ class ServiceStep(BaseStep):
         rollout = Rollout(self._lab, self._service, arn, self._target, self._poller)
         if actual is None or actual.fingerprint != self.fingerprint:
             rollout.started_as(self._write(arn, report))
-        return rollout.await_stable(report, since)
+        detail = rollout.await_stable(report, since)
+        settle(self._target, self._lab, self._poller.seen[self._service.name], report)
+        return detail
 
     def destroy(self, report: Report) -> str:
         return delete_service(self._lab, self._service.name, self._target, self._poller, report)
@@ -194,6 +197,9 @@ class ServiceStep(BaseStep):
             service = service or self._poller.describe(self._service.name)
         if service is None:
             raise LabError(f"Someone deleted the service {self._service.name} while it was being created")
+        if is_stable(service) and service["runningCount"]:
+            # `rollback` goes to what was stable, also where an earlier version deployed it
+            mark_stable(self._target, service["taskDefinition"], report)
         return self._update(service, request, tags)
 
     def _create(self, request: dict[str, Any], tags: dict[str, str]) -> dict[str, Any] | None:

@@ -33,11 +33,20 @@ class DiscoveryStep(BaseStep):
 
     name = DISCOVERY
 
-    def __init__(self, cluster: str, passing: Mapping[str, int], target: Target, needs: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        cluster: str,
+        passing: Mapping[str, int],
+        target: Target,
+        needs: tuple[str, ...],
+        *,
+        timeout: float | None = None,
+    ) -> None:
         self.needs = needs
         self._cluster = cluster
         self._passing = dict(passing)
         self._target = target
+        self._timeout = target.polling.seconds if timeout is None else timeout
 
     @cached_property
     def _desired(self) -> dict[str, Any]:
@@ -67,7 +76,7 @@ class DiscoveryStep(BaseStep):
         return Actual(self.fingerprint, passing == self._passing, _detail(passing, self._passing))
 
     def apply(self, actual: Actual | None, report: Report) -> str:
-        watch = _Watch(self._target.polling.seconds, self._passing.keys())
+        watch = _Watch(self._timeout, self._passing.keys())
         while watch.has_time():
             try:
                 with self._target.consul() as address:
@@ -87,7 +96,7 @@ class DiscoveryStep(BaseStep):
         """The state when every service is as desired; None when time is up. One query covers all services."""
         index, last = 0, ""
         while watch.has_time():
-            index, catalog = consul.next_catalog(index, min(QUERY_SECONDS, self._target.polling.seconds))
+            index, catalog = consul.next_catalog(index, min(QUERY_SECONDS, self._timeout))
             watch.record(catalog)
             actual = self.judge(catalog)
             if actual.detail == last:

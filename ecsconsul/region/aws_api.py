@@ -111,6 +111,8 @@ class AwsApi:
         environ["wsgi.input"] = io.BytesIO(body)
         if operation == "DescribeClusters":
             return self._describe_clusters(environ, start_response)
+        if operation == "RegisterTaskDefinition":
+            return self._register_task_definition(environ, start_response)
         return self._forward_to_moto(environ, start_response)
 
     def _handle_logs(
@@ -155,6 +157,16 @@ class AwsApi:
             raise ApiError("ClientException", errors)
         self._api.check_task_definition(request)
         check_definition(request)
+
+    def _register_task_definition(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """moto's response, with when and by whom the task definition was registered."""
+        statuses: list[str] = []
+        body = b"".join(self._forward_to_moto(environ, lambda status, headers, *_: statuses.append(status)))
+        found = json.loads(body)
+        if "taskDefinition" in found:
+            with self._ecs.lock:
+                found["taskDefinition"] |= self._ecs.record_registration(found["taskDefinition"]["taskDefinitionArn"])
+        return _respond(start_response, found, statuses[0])
 
     def _require_empty_cluster(self, request: dict[str, Any]) -> None:
         """ECS refuses to delete a cluster that is in use; moto doesn't. Raises ApiError."""

@@ -91,6 +91,9 @@ class Images(Protocol):
     def source(self, service: str, tag: str) -> Mapping[str, str] | None:
         """What a published image was built from, by `files/PATH`; None if nothing has kept that. Raises LabError."""
 
+    def exists(self, service: str, reference: str) -> bool:
+        """Whether tasks of the service can start from the image; also True where nobody can tell before they do."""
+
     def publish(self, service: str, tag: str, source: Path, build_args: Mapping[str, str], say: Say) -> None:
         """Build the image from its folder and publish it. Raises LabError."""
 

@@ -23,7 +23,7 @@ KEYWORDS = (
     *("path", "port", "host_port", "count", "cpu", "memory", "environment", "tags", "check"),
     *("http", "tcp", "ttl", "interval", "timeout"),
 )
-TOP_KEYS = "lab, target, runtime, base_image, instances, consul, local, aws, services"
+TOP_KEYS = "lab, target, runtime, base_image, instances, keep, consul, local, aws, services"
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 
 

@@ -54,6 +54,9 @@ class MemoryImages:
             raise Unreachable("The registry does not answer", where="registry.example", why="time-out")
         return list(self.published.get(service, []))
 
+    def exists(self, service: str, reference: str) -> bool:
+        return reference.rpartition(":")[2] in self.tags(service)
+
     def publish(self, service: str, tag: str, source: Path, build_args: Mapping[str, str], say: Say) -> None:
         say(f"publishing {tag}")
         self.published.setdefault(service, []).append(tag)

@@ -194,6 +194,7 @@ class EcsApi:
         if found is None:
             raise ApiError("ClientException", "Unable to describe task definition.")
         definition, tags = found
+        definition = {**definition, **self._ecs.registrations.get(definition["taskDefinitionArn"], {})}
         return {"taskDefinition": definition, **({"tags": tags} if "TAGS" in (request.get("include") or ()) else {})}
 
     def list_container_instances(self, request: Json) -> Json:

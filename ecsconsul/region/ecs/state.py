@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import threading
 import time
 import uuid
@@ -70,10 +72,17 @@ class Ecs:
         self._tasks: dict[str, Task] = {}
         self._instances: dict[str, ContainerInstance] = {}
         self.capacity_providers: dict[str, CapacityProvider] = {}
+        # when and by whom each task definition was registered, which moto doesn't know
+        self.registrations: dict[str, Json] = {}
 
     def arn(self, kind: str, cluster: str, name: str) -> str:
         """An ECS ARN in its long form, which contains the cluster."""
         return f"arn:aws:ecs:{self.moto.region}:{self.moto.account}:{kind}/{cluster}/{name}"
+
+    def record_registration(self, task_definition: str) -> Json:
+        """When and by whom the task definition with this ARN was registered: now, by this process's user."""
+        by = f"arn:aws:iam::{self.moto.account}:user/{_user()}"
+        return self.registrations.setdefault(task_definition, {"registeredAt": time.time(), "registeredBy": by})
 
     # services
 
@@ -320,6 +329,14 @@ class Ecs:
     def retire(self, service: Service) -> None:
         """A deleted service becomes INACTIVE once its tasks are gone; it can still be described."""
         service.status = INACTIVE
+
+
+def _user() -> str:
+    """This process's user, by number if it has no name, as in containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _deployment(definition: Json, *, is_rollback: bool = False) -> Deployment:

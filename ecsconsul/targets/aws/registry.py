@@ -97,6 +97,11 @@ class RegistryImages:
         own = [tag for tag in self._repositories.tags(service) if _OWN_TAG.match(tag)]
         return [tag[:HASH_LENGTH] for tag in own if tag[HASH_LENGTH:] == self._suffix]
 
+    def exists(self, service: str, reference: str) -> bool:
+        repository, _, tag = reference.rpartition(":")
+        # of other repositories nothing is known: ECS may be allowed to pull what this user isn't
+        return repository != self._repositories.name(service) or tag in self._repositories.tags(service)
+
     def publish(self, service: str, tag: str, source: Path, build_args: Mapping[str, str], say: Say) -> None:
         reference = self.reference(service, tag)
         with self._slots:

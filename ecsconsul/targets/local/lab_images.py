@@ -37,6 +37,10 @@ class LabImages:
         engine = self._engine()
         return self._built(engine).tags(service) if engine else self._copied().tags(service)
 
+    def exists(self, service: str, reference: str) -> bool:
+        engine = self._engine()
+        return self._built(engine).exists(reference) if engine else self._copied().get(reference) is not None
+
     def publish(self, service: str, tag: str, source: Path, build_args: Mapping[str, str], say: Say) -> None:
         engine = self._engine()
         if engine:

@@ -171,7 +171,7 @@ class LocalTarget:
             raise LabError(
                 "Another command is changing this lab",
                 where=f"lab {self._lab.name}",
-                hint="wait until the `up`, `scale`, `rotate`, `snapshot restore` or `down` that does has finished",
+                hint="wait until the `up`, `scale`, `deploy` or other command that does has finished",
             ) from error
         with lock:
             yield

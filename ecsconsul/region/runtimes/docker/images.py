@@ -22,6 +22,10 @@ class DockerImages:
         """The tags of a service's images, oldest first. Raises EngineUnusable."""
         return Engine(self._url).tags(self._lab, self._root, f"{self._lab}/{service}")
 
+    def exists(self, reference: str) -> bool:
+        """Whether the engine has an image. Raises EngineUnusable."""
+        return Engine(self._url).has_image(reference)
+
     def publish(
         self, service: str, tag: str, source: Path, build_args: Mapping[str, str], say: Callable[[str], None]
     ) -> None:

@@ -1,0 +1,112 @@
+"""`ecsconsul deploy`: builds and ships one service alone."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import WrongUsage
+from .changes import document
+from .common import common_options, find_service, settings
+from .durations import in_seconds, timeout_option
+
+if TYPE_CHECKING:
+    from ..config.lab import Lab, ServiceSpec
+    from ..deploy.canary import CanarySettings
+
+CANARY_TIME = "30s"
+
+
+@click.command("deploy")
+@click.argument("service")
+@click.option("--image", default="", metavar="REF", help="Deploy an image that exists instead of building one.")
+@click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Set a variable; the config stays.")
+@click.option("--canary", type=click.IntRange(1, 10), metavar="N", help="First start N new tasks beside the old ones.")
+@click.option(
+    "--canary-time",
+    callback=in_seconds,
+    default=CANARY_TIME,
+    show_default=True,
+    metavar="TIME",
+    help="How long Consul must see the canary passing.",
+)
+@click.option("--wait/--no-wait", default=True, help="Wait until Consul sees the new tasks.  [default: wait]")
+@timeout_option
+@common_options
+def command(
+    service: str,
+    image: str,
+    variables: tuple[str, ...],
+    canary: int | None,
+    canary_time: float,
+    wait: bool,
+    timeout: float | None,
+) -> None:
+    """Build and ship one service alone. What fails is taken back."""
+    from ..deploy import executor
+    from ..deploy.shipping import Shipping, deploy_steps, summary
+
+    begun = time.monotonic()
+    lab = settings().lab(sources=not image)
+    spec = find_service(lab, service)
+    environment = _environment(variables)
+    shipping = Shipping(image, environment, _canary(lab, spec, canary, canary_time, wait), wait, timeout)
+    target = settings().open_target(lab)
+    # raises TargetAbsent if the lab isn't running: `deploy` doesn't create it
+    target.client("ecs")
+    if image and not target.images.exists(service, image):
+        why = "tasks couldn't start from it"
+        raise WrongUsage(f"There is no image {image}", where="--image", why=why, hint=f"ecsconsul history {service}")
+    view = settings().view()
+    with target.lock("deploy"):
+        steps = deploy_steps(lab, spec, shipping, target)
+        settings().changing = True
+        with view.progress() as observer:
+            changes = executor.up(steps, observer)
+        found: dict[str, Any] = document(lab, target, changes, time.monotonic() - begun)
+        differs = [*(["image"] if image else []), *(name for name, _ in environment)]
+        view.deploy({**found, **summary(lab, service, target), "waited": wait, "differs": differs})
+
+
+def _environment(variables: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """The variables by name, the last value of each. Raises WrongUsage."""
+    found: dict[str, str] = {}
+    for variable in variables:
+        name, equals, value = variable.partition("=")
+        if not equals or not _is_name(name):
+            # the text may be a secret, so it isn't repeated
+            why = "a name has letters, digits, _ . and -, and doesn't start with a digit"
+            raise WrongUsage("A variable must be NAME=VALUE", where="--env", why=why, hint="--env LOG_LEVEL=debug")
+        found[name] = value
+    return tuple(found.items())
+
+
+def _is_name(name: str) -> bool:
+    import msgspec
+
+    from ..config.scalars import EnvName
+
+    try:
+        msgspec.convert(name, EnvName)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _canary(lab: Lab, service: ServiceSpec, tasks: int | None, seconds: float, wait: bool) -> CanarySettings | None:
+    """Raises WrongUsage where a canary makes no sense."""
+    from ..deploy.canary import CanarySettings, canary_name
+
+    if tasks is None:
+        return None
+    if not wait:
+        raise WrongUsage("--canary needs to wait", where="--no-wait", hint="leave out one of them")
+    if service.host_port:
+        why = f"its tasks have the fixed port {service.host_port}, and a canary would take a place that they need"
+        raise WrongUsage(f"{service.name} can't have a canary", where="--canary", why=why, hint="leave out --canary")
+    if lab.service(canary_name(service.name)):
+        why = f"the canary's name in ECS would be {canary_name(service.name)}, which is another service of the config"
+        raise WrongUsage(f"{service.name} can't have a canary", where="--canary", why=why, hint="rename that service")
+    return CanarySettings(tasks, seconds)
