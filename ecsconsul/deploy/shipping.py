@@ -173,7 +173,8 @@ def find_rollback(lab: Lab, name: str, target: Target, to: int | None) -> tuple[
     chosen = rollback_target(revisions, current) if to is None else _numbered(revisions, to)
     if chosen is None:
         raise _nowhere(name, current, revisions, to)
-    if not target.images.exists(name, chosen.image):
+    is_published = target.images.exists(name, chosen.image)
+    if not is_published:
         raise LabError(
             f"The image of revision {chosen.number} of {name} no longer exists",
             where=chosen.image,

@@ -16,7 +16,7 @@ from .docker_login import DockerLogin
 from .registry_api import RegistryApi
 from .session import refused
 
-# a repository keeps this many of its newest images; older ones expire
+# a repository keeps at least this many of its newest images; older ones expire
 KEPT_IMAGES = 20
 _ABSENT = "RepositoryNotFoundException"
 
@@ -25,11 +25,17 @@ class EcrRepositories:
     """One repository for each service, named LAB/SERVICE."""
 
     def __init__(
-        self, lab: str, clients: Callable[[str], Any], is_insecure: Callable[[str], bool] = lambda host: False
+        self,
+        lab: str,
+        clients: Callable[[str], Any],
+        is_insecure: Callable[[str], bool] = lambda host: False,
+        kept: int = KEPT_IMAGES,
     ) -> None:
+        """`kept` is how many of its newest images a repository keeps."""
         self._lab = lab
         self._clients = clients
         self._is_insecure = is_insecure
+        self._kept = kept
         self._lock = threading.Lock()
         self._known: tuple[str, DockerLogin] | None = None
 
@@ -92,7 +98,9 @@ class EcrRepositories:
                     raise self._refused("ECR can't create a repository", error, service) from error
                 self._owned(service)
         try:
-            self._ecr.put_lifecycle_policy(repositoryName=self._path(service), lifecyclePolicyText=lifecycle())
+            self._ecr.put_lifecycle_policy(
+                repositoryName=self._path(service), lifecyclePolicyText=lifecycle(self._kept)
+            )
         except client_error() as error:
             # old images then cost storage, but pushing still works
             say(f"repository {self._path(service)} has no lifecycle rule: {error}")
@@ -150,12 +158,12 @@ class EcrRepositories:
         return refused(what, error, where=f"ECR repository {self._path(service)}")
 
 
-def lifecycle() -> str:
+def lifecycle(kept: int = KEPT_IMAGES) -> str:
     """The lifecycle policy that expires old images."""
     rule = {
         "rulePriority": 1,
-        "description": f"keep the newest {KEPT_IMAGES} images",
-        "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": KEPT_IMAGES},
+        "description": f"keep the newest {kept} images",
+        "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": kept},
         "action": {"type": "expire"},
     }
     return json.dumps({"rules": [rule]})

@@ -16,11 +16,13 @@ from ...docker.source_files import files_label, read_label, source_files
 from ...errors import LabError
 from ..base import Say
 from .docker_login import DockerLogin, stored_login
-from .ecr import EcrRepositories
+from .ecr import KEPT_IMAGES, EcrRepositories
 from .registry_api import Denied, RegistryApi, split
 
 # parallel builds and pushes; more would only compete for the processors and the uplink
 MAX_PARALLEL = 4
+# more images than revisions are kept: one that is built may never get into a revision
+IMAGES_PER_REVISION = 2
 _OWN_TAG = re.compile(rf"^[0-9a-f]{{{HASH_LENGTH}}}(-arm64)?$")
 # part of ECR's message when an immutable tag already exists
 _TAG_EXISTS = "cannot be overwritten because the"
@@ -72,7 +74,9 @@ class RegistryImages:
         self._repositories: Repositories = (
             NamedRepositories(lab.name, registry, self._engine)
             if registry
-            else EcrRepositories(lab.name, clients, self._engine.is_insecure)
+            else EcrRepositories(
+                lab.name, clients, self._engine.is_insecure, max(KEPT_IMAGES, IMAGES_PER_REVISION * lab.keep)
+            )
         )
         self._slots = threading.BoundedSemaphore(MAX_PARALLEL)
         self._retained: list[str] = []
