@@ -69,6 +69,9 @@ def recorded_request(call: Call) -> Request:
         context["cloudformation:ResourceTypes"] = types
     if operation in ("GetConsoleOutput", "DeleteTaskDefinitions"):
         context |= OWN
+    if operation == "TagResource" and ":task-definition/" in resource:
+        # a revision that became stable, or was rolled back
+        context |= OWN
     return Request(call.action, resource, context | USER)
 
 

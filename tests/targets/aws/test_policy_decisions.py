@@ -327,6 +327,8 @@ def test_other_families_are_denied() -> None:
     # a tag would make somebody else's definition the lab's, and then it could be deleted
     for keys in (NEW, {**NEW, "ecs:CreateAction": "CreateService"}):
         assert not allowed("ecs:TagResource", arn("ecs", f"task-definition/{LAB}-portal:1"), keys=keys)
+    assert allowed("ecs:TagResource", arn("ecs", f"task-definition/{LAB}-portal:1"), keys=OWN)
+    assert not allowed("ecs:TagResource", arn("ecs", f"task-definition/{LAB}-portal:1"), keys=THEIRS)
 
 
 def test_new_task_definitions_get_the_labs_tag() -> None:
