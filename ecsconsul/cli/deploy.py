@@ -10,6 +10,7 @@ import click
 from ..errors import WrongUsage
 from .changes import document
 from .common import common_options, find_service, settings
+from .complete import services
 from .durations import in_seconds, timeout_option
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ CANARY_TIME = "30s"
 
 
 @click.command("deploy")
-@click.argument("service")
+@click.argument("service", shell_complete=services)
 @click.option("--image", default="", metavar="REF", help="Deploy an image that exists instead of building one.")
 @click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Set a variable; the config stays.")
 @click.option("--canary", type=click.IntRange(1, 10), metavar="N", help="First start N new tasks beside the old ones.")

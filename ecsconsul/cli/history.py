@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from .common import common_options, find_service, settings
+from .complete import services
 
 
 @click.command("history")
-@click.argument("service")
+@click.argument("service", shell_complete=services)
 @common_options
 def command(service: str) -> None:
     """Show a service's revisions: image, time, who, whether they became stable, and which one runs."""

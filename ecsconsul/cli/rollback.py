@@ -8,11 +8,12 @@ import click
 
 from .changes import document
 from .common import common_options, find_service, settings
+from .complete import services
 from .durations import timeout_option
 
 
 @click.command("rollback")
-@click.argument("service")
+@click.argument("service", shell_complete=services)
 @click.option(
     "--to", type=click.IntRange(1), metavar="REVISION", help="The revision to run.  [default: the last stable]"
 )

@@ -65,6 +65,11 @@ class AwsApi:
             "PutClusterCapacityProviders": self._api.check_cluster_providers,
             "RegisterTaskDefinition": self._check_definition,
         }
+        # what moto answers, without what only the region knows
+        self._completed: dict[str, Callable[[dict[str, Any], StartResponse], Iterable[bytes]]] = {
+            "DescribeClusters": self._describe_clusters,
+            "RegisterTaskDefinition": self._register_task_definition,
+        }
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -109,11 +114,7 @@ class AwsApi:
         except ApiError as error:
             return _fail(start_response, error.kind, str(error))
         environ["wsgi.input"] = io.BytesIO(body)
-        if operation == "DescribeClusters":
-            return self._describe_clusters(environ, start_response)
-        if operation == "RegisterTaskDefinition":
-            return self._register_task_definition(environ, start_response)
-        return self._forward_to_moto(environ, start_response)
+        return self._completed.get(operation, self._forward_to_moto)(environ, start_response)
 
     def _handle_logs(
         self, logs: LogsApi, operation: str, environ: dict[str, Any], start_response: StartResponse
