@@ -15,7 +15,6 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from . import shipped
@@ -24,15 +23,12 @@ from .estimate import show
 from .json_lines import JsonLines, emit
 from .printable import printable
 from .progress import MARKS, NAME_WIDTH, STYLES, Progress
+from .status_tables import HEALTH, members_table, new_table, services_table, standalone_table
 
 Json = dict[str, Any]
 
-HEALTH = {"passing": "green", "alive": "green", "warning": "yellow", "leaving": "yellow", "critical": "red"}
 # CI logs are wider than the 80 columns that rich assumes for a pipe
 PIPE_WIDTH = 140
-# of a failing check's output
-OUTPUT_WIDTH = 100
-COUNTED = ("running", "passing")
 PLANNED = {"created": "to create", "updated": "to update", "destroyed": "to destroy"}
 CHANGED = {name: name for name in PLANNED}
 STATES = {"ok": "green", "warning": "yellow", "unknown": "yellow", "failed": "bold red"}
@@ -127,7 +123,7 @@ class View:
     @_table_or_json
     def doctor(self, document: Json) -> None:
         """Shows each check, and how to fix those that failed."""
-        table = _table("", "check", "result")
+        table = new_table("", "check", "result")
         for finding in document["findings"]:
             result = Text(finding["detail"])
             if finding["hint"]:
@@ -174,7 +170,7 @@ class View:
     @_table_or_json
     def history(self, document: Json) -> None:
         """Shows a service's revisions, the newest first."""
-        table = _table("revision", "image", "registered", "by", "stable", "running", whole=("revision",))
+        table = new_table("revision", "image", "registered", "by", "stable", "running", whole=("revision",))
         for one in document["revisions"]:
             table.add_row(*shipped.revision_cells(one))
         self._out.print(table if document["revisions"] else f"{document['service']} has no revisions.")
@@ -201,7 +197,7 @@ class View:
         if not document["snapshots"]:
             self._out.print(f"There are no snapshots in {document['where']}.", soft_wrap=True)
             return
-        table = _table("snapshot", "time", "bytes", "consul", "index", "of", whole=("snapshot",))
+        table = new_table("snapshot", "time", "bytes", "consul", "index", "of", whole=("snapshot",))
         lives = {True: "this lab", False: "an earlier life", None: ""}
         for one in document["snapshots"]:
             size, index = f"{one['bytes']}", f"{one['index']}"
@@ -241,12 +237,12 @@ class View:
             self._out.print(Text.assemble("  ", op, f" {step['name']:{NAME_WIDTH}} ", (step["detail"], "dim")))
         if document["consul"]["members"]:
             self._out.print()
-            self._out.print(_members(document["consul"]))
+            self._out.print(members_table(document["consul"]))
         self._out.print()
-        self._out.print(_services(document["services"], answered="error" not in document["consul"]))
+        self._out.print(services_table(document["services"], answered="error" not in document["consul"]))
         if document.get("tasks"):
             self._out.print()
-            self._out.print(_standalone(document["tasks"]))
+            self._out.print(standalone_table(document["tasks"]))
         self._notes(document)
         for failed in document.get("failed_boots", ()):
             instance = f"{failed['role'] or 'instance'} {failed['instance']} ({failed['state']})"
@@ -259,7 +255,7 @@ class View:
     @_table_or_json
     def top(self, document: Json) -> None:
         """Shows what each container uses; CPU in units, of which 1,024 are one vCPU, and memory in MiB."""
-        table = _table("service", "task", "container", "node", "cpu units", "memory MiB", whole=("node",))
+        table = new_table("service", "task", "container", "node", "cpu units", "memory MiB", whole=("node",))
         for one in document["tasks"]:
             cells = [one["service"] or "-", one["task"][:8], one["container"], one["node"]]
             cpu = _share(one["cpu"], one["cpu_limit"], hard=False)
@@ -274,7 +270,7 @@ class View:
         self._out.print(Text.assemble((document["lab"], "bold"), f" ({document['target']}) at {document['at']}"))
         if "error" in document["consul"]:
             self._out.print(Text(f"Consul did not answer then: {document['consul']['error']}", "bold red"))
-        table = _table("service", "answered", "endpoint", "node", "health", whole=("endpoint", "node"))
+        table = new_table("service", "answered", "endpoint", "node", "health", whole=("endpoint", "node"))
         for service in document["services"]:
             lead = [service["name"], f"{service['answered']}/{len(service['instances'])}"]
             rows: list[tuple[str | Text, ...]] = [
@@ -320,74 +316,6 @@ def _heading(document: Json) -> Text:
         if text:
             lines.append_text(Text.assemble((f"\n  {name:7}", "dim"), str(text)))
     return lines
-
-
-def _members(consul: Json) -> Table:
-    table = _table("consul member", "address", "role", "status")
-    address = consul["leader"].split(":")[0]
-    # servers may share the leader's address; then nobody knows which of them leads
-    leaders = [m["name"] for m in consul["members"] if m["role"] == "server" and m["address"] == address]
-    for member in sorted(consul["members"], key=lambda m: (m["role"] != "server", m["name"])):
-        role = f"{member['role']}, leader" if leaders == [member["name"]] else member["role"]
-        status = Text(member["status"], HEALTH.get(member["status"], "red"))
-        table.add_row(member["name"], member["address"], role, status)
-    return table
-
-
-def _services(services: list[Json], *, answered: bool) -> Table:
-    """The services; without an answer from Consul, their instances are unknown."""
-    table = _table("service", "running", "passing", "endpoint", "node", "health", whole=("endpoint", "node"))
-    for service in services:
-        canary = service.get("canary", 0)
-        complete = service["desired"] == service["running"] == service["passing"] - canary
-        counts = [Text(f"{service[key]}/{service['desired']}", "" if complete else "yellow") for key in COUNTED]
-        instances = service["instances"] or [None]
-        for number, instance in enumerate(instances):
-            first = [Text(service["name"], "bold"), *counts] if number == 0 else ["", "", ""]
-            is_ghost = bool(instance and instance["id"] in (service.get("ghosts") or ()))
-            table.add_row(
-                *first, *(_instance_cells(instance, is_ghost) if instance else _no_instance(service, answered))
-            )
-        if canary:
-            text = f"{canary} of these {'is' if canary == 1 else 'are'} a canary of a new revision"
-            table.add_row("", "", "", "", "", Text(text, "cyan"))
-        for task in service.get("missing") or ():
-            table.add_row("", "", "", "", "", Text(f"task {task[:8]} is running, but not in Consul", "red"))
-    return table
-
-
-def _standalone(tasks: list[Json]) -> Table:
-    """The tasks that belong to no service."""
-    table = _table("one-off task", "definition", "started by", "node", "in Consul as", whole=("node",))
-    for task in tasks:
-        registered = ", ".join(task["registered"]) or Text("not registered", "dim")
-        table.add_row(task["id"][:8], task["definition"], task["started_by"], task["node"], registered)
-    return table
-
-
-def _no_instance(service: Json, answered: bool) -> list[Text | str]:
-    if not answered:
-        return [Text("no answer from Consul", "dim"), "", ""]
-    return [Text("not in Consul", "red") if service["desired"] else Text("none desired", "dim"), "", ""]
-
-
-def _instance_cells(instance: Json, is_ghost: bool) -> list[Text | str]:
-    health = Text(instance["status"], HEALTH.get(instance["status"], "red"))
-    if is_ghost:
-        health.append("  ghost: its task isn't running", "red")
-    outputs = [check["output"].strip() for check in instance["checks"] if check["status"] != "passing"]
-    failing = next((output for output in outputs if output), "")
-    if failing:
-        health.append(f"  {failing.splitlines()[0][:OUTPUT_WIDTH]}", "dim")
-    return [f"{instance['address']}:{instance['port']}", instance["node"], health]
-
-
-def _table(*columns: str, whole: tuple[str, ...] = ()) -> Table:
-    """A table that folds its columns if space is short, except the `whole` ones, which users copy."""
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in whole)
-    return table
 
 
 def _program() -> str:
