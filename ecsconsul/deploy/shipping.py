@@ -22,14 +22,13 @@ from ..errors import LabError, StepFailed
 from ..targets.base import Target
 from ..targets.client_errors import client_error
 from .canary import Canary, CanaryLeftover, CanarySettings, canary_name
-from .lab_steps import discovery_step
+from .lab_steps import discovery_step, steps_for
 from .registrator_steps import ExternalImage
 from .revisions import Revision, history, mark_rolled_back, number_of, rollback_target, settle
 from .rollout import Rollout, counts, has_failed, is_stable
 from .service_poller import ServicePoller
 from .step import Actual, BaseStep, Report, Step, fingerprint
-from .step3_images import ImageStep
-from .step4_task_definitions import Image, TaskDefinitionStep
+from .step4_task_definitions import TaskDefinitionStep
 from .step5_services import ServiceStep, claim_service
 
 
@@ -141,12 +140,22 @@ def deploy_steps(lab: Lab, service: ServiceSpec, shipping: Shipping, target: Tar
     running = running_service(lab, service.name, poller)
     environment = {**service.environment, **dict(shipping.environment)}
     service = structs.replace(service, environment=environment, count=running["desiredCount"])
-    built = None if shipping.image else ImageStep(service, target, lab.base_image)
-    image: Image = built or ExternalImage(shipping.image)
-    task = TaskDefinitionStep(lab, service, image, target)
+    images, task = _definition(lab, service, shipping, target)
     ship = ShipStep(lab, service, task, target, poller, shipping)
-    steps: list[Step] = [CanaryLeftover(lab, service.name, target, poller), *([built] if built else []), task, ship]
+    steps: list[Step] = [CanaryLeftover(lab, service.name, target, poller), *images, task, ship]
     return [*steps, *_discovery(lab, service, target, shipping)]
+
+
+def _definition(
+    lab: Lab, service: ServiceSpec, shipping: Shipping, target: Target
+) -> tuple[list[Step], TaskDefinitionStep]:
+    """The steps of `up` for the service's images and its task definition; an image that exists needs none."""
+    if shipping.image:
+        return [], TaskDefinitionStep(lab, service, ExternalImage(shipping.image), target)
+    others = {f"images/{name}" for name in target.system_services}
+    steps = steps_for(structs.replace(lab, services=(service,)), target)
+    (task,) = (one for one in steps if isinstance(one, TaskDefinitionStep) and one.name == f"tasks/{service.name}")
+    return [one for one in steps if one.name.startswith("images/") and one.name not in others], task
 
 
 def rollback_steps(
