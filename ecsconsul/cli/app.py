@@ -36,6 +36,7 @@ VERBS = {
     "rollback": "Go back to an earlier revision of a service.",
     "history": "Show a service's revisions, and which of them became stable.",
     "env": "Print the environment variables that connect other AWS and Consul clients to the lab.",
+    "gameday": "Inject faults under a load, and report what the services' callers noticed.",
     "rotate": "Replace Consul's tokens and its gossip key, and revoke the old ones.",
     "kv": "Read and write keys in Consul's key-value store.",
     "snapshot": "Save, list and restore snapshots of Consul's data.",

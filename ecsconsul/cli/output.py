@@ -20,6 +20,7 @@ from rich.text import Text
 from . import shipped
 from .difference_view import show_drift, show_steps
 from .estimate import show
+from .gameday_view import show_faults, show_game
 from .json_lines import JsonLines, emit
 from .printable import printable
 from .progress import MARKS, NAME_WIDTH, STYLES, Progress
@@ -209,6 +210,16 @@ class View:
     def snapshot_restore(self, document: Json) -> None:
         """Says what was restored."""
         self._out.print(f"{_took(document)}; Consul's data are those of {document['file']}.", soft_wrap=True)
+
+    @_table_or_json
+    def gameday(self, document: Json) -> None:
+        """Shows what each fault did to the callers."""
+        show_game(self._out, document)
+
+    @_table_or_json
+    def faults(self, document: Json) -> None:
+        """Shows the faults that can be injected, and why others can't."""
+        show_faults(self._out, document)
 
     @_table_or_json
     def down(self, document: Json) -> None:

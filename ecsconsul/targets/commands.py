@@ -13,6 +13,7 @@ from ..errors import LabError
 from ..observe.states import Container, EcsState, Task
 from ..observe.usage import Usage
 from .base import LogLine, Say, Target
+from .machine import Machine
 
 # as AWS counts them
 HOURS_A_MONTH = 730
@@ -238,6 +239,9 @@ class CommandTarget(Target, Protocol):
 
     def alarms(self) -> list[Alarm] | None:
         """The alarms that have been raised; None if they are unknown."""
+
+    def machine(self) -> Machine | None:
+        """The machine on which tasks and agents run, for faults; None where it's another one. Raises LabError."""
 
     def portal_url(self) -> str | None:
         """Where a browser finds the service with a fixed host port."""

@@ -50,7 +50,8 @@ def place(
     fitting = [i for i in allowed if _fits(task_definition, i, running)]
     if not fitting:
         return _shortage(task_definition, allowed, running)
-    peers = Counter[str](task.instance_id for task in running if task.group == group)
+    # tasks that are being stopped take room, and are no reason to go elsewhere
+    peers = Counter[str](task.instance_id for task in running if task.group == group and task.should_run)
     return min(fitting, key=lambda i: (*(_rank(one, i, active, running, peers) for one in strategy), _load(i, running)))
 
 

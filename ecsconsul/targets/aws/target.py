@@ -234,6 +234,9 @@ class AwsTarget:
         server = ec2.find_consul_server(self.client("ec2"), self._stack(), self._lab.name, keys=keys)
         return open_access(self._lab, server, self.client, profile=self._session.profile or "")
 
+    def machine(self) -> None:
+        return None
+
     def portal_url(self) -> str | None:
         portal = self._lab.portal
         if portal is None:

@@ -117,3 +117,11 @@ def _variables() -> dict[str, str]:
     if SHARED_ADDRESS_VARIABLE in os.environ:
         variables[SHARED_ADDRESS_VARIABLE] = os.environ[SHARED_ADDRESS_VARIABLE]
     return variables
+
+
+def clear_engine(home: LabDir, say: Say, *, images: bool) -> None:
+    """Remove what an earlier region left on the Docker engine, after a crash or with another runtime."""
+    from ...docker.engine import engine_url
+    from ...region.runtimes.docker.agent_image import clear_left
+
+    clear_left(engine_url(), home.lab, home.root, say, images=images)

@@ -16,7 +16,8 @@ from ...polling import PollingPolicy
 from ...region.runtimes.lab_dir import PROCESSES, AccessKey, LabDir, RegionInfo, RegionSpec
 from ..base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets, no_detection
 from ..commands import Alarm, AmiInfo, Finding, RuntimeInfo, findings
-from . import other_labs, region_state, snapshots, tasks
+from ..machine import Machine
+from . import machines, other_labs, region_state, snapshots, tasks
 from .clients import consul_of, load_ahead, new_client
 from .host_ports import taken_ports
 from .lab_images import LabImages
@@ -100,8 +101,6 @@ class LocalTarget:
 
     def pinned_image(self, image: str, say: Say) -> str:
         return image  # nothing is pulled: the region runs a binary
-
-    # checks
 
     def amis(self) -> list[AmiInfo]:
         return []
@@ -187,6 +186,7 @@ class LocalTarget:
 
     def bootstrap(self, say: Say) -> str:
         from ...consul.install import find
+        from .region_process import clear_engine
         from .runtime_selection import with_agent_image
 
         snapshots.schedule(self._lab, self._home)
@@ -198,7 +198,7 @@ class LocalTarget:
         # everything that can fail comes first, while the old region still works
         selection, image = with_agent_image(self._lab, selection, binary, self._home.root, say)
         self._stop_region(say)
-        self._clear_engine(say, images=False)
+        clear_engine(self._home, say, images=False)
         self._home.make_consul_secrets()
         say(f"starting the region; tasks run as {selection.name}: {selection.why}")
         self._start_region(binary, selection, image)
@@ -206,19 +206,13 @@ class LocalTarget:
 
     def teardown(self, say: Say) -> None:
         from ...region.runtimes.lab_processes import kill_leftovers
+        from .region_process import clear_engine
 
         self._stop_region(say)
         for name in kill_leftovers(self._home.root):
             say(f"stopped {name}, left over from a crash")
-        self._clear_engine(say, images=True)
+        clear_engine(self._home, say, images=True)
         self._home.clear()
-
-    def _clear_engine(self, say: Say, *, images: bool) -> None:
-        """Remove what an earlier region left on the Docker engine, after a crash or with another runtime."""
-        from ...docker.engine import engine_url
-        from ...region.runtimes.docker.agent_image import clear_left
-
-        clear_left(engine_url(), self._lab.name, self._home.root, say, images=images)
 
     def _stop_region(self, say: Say) -> None:
         from .region_process import stop_region
@@ -370,6 +364,9 @@ class LocalTarget:
 
     def journals(self) -> list[Path]:
         return self._home.journals
+
+    def machine(self) -> Machine | None:
+        return machines.machine_of(self._home, self._running().runtime)
 
     def portal_url(self) -> str | None:
         from ...region.runtimes.addresses import LOOPBACK

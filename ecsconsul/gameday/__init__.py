@@ -1,0 +1,1 @@
+"""Proof instead of promise: faults are injected for real, and what callers notice is measured."""

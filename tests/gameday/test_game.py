@@ -1,0 +1,187 @@
+"""A game with real clients and servers, and a directory that says what a test wants."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from ecsconsul.errors import LabError
+from ecsconsul.gameday import game as game_module
+from ecsconsul.gameday.faults import Fault, Injected, Victim, World
+from ecsconsul.gameday.figures import Game, document
+from ecsconsul.gameday.game import Players
+from ecsconsul.gameday.load import Directory, Load
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+
+@dataclass
+class Town(Directory):
+    """A service's instances, as DNS would list them: in turn, each lookup beginning with another one."""
+
+    servers: dict[str, ThreadingHTTPServer] = field(default_factory=dict)
+    listed: list[str] = field(default_factory=list)
+    silent: bool = False
+    _turn: int = 0
+
+    def start(self) -> str:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        endpoint = f"127.0.0.1:{server.server_port}"
+        self.servers[endpoint] = server
+        self.listed = [*self.listed, endpoint]
+        return endpoint
+
+    def crash(self, endpoint: str) -> None:
+        server = self.servers.pop(endpoint)
+        server.shutdown()
+        server.server_close()
+
+    def ask(self, service: str) -> tuple[list[str], bool]:
+        if self.silent:
+            return self._last[service], True
+        self._turn += 1
+        turn = self._turn % max(1, len(self.listed))
+        self._last[service] = [*self.listed[turn:], *self.listed[:turn]]
+        return self._last[service], False
+
+
+@pytest.fixture
+def town() -> Iterator[Town]:
+    town = Town("", 0, False, {"web": "web.service.consul."})
+    town.start()
+    town.start()
+    yield town
+    for endpoint in list(town.servers):
+        town.crash(endpoint)
+
+
+def play(town: Town, *faults: Fault, wanted: int = 2) -> Game:
+    load = Load(town, {"web": "/"}, threads=2, rate=200.0)
+    world = World("lab", None, lambda: None, None, lambda: "", frozenset)
+
+    def victims(service: str) -> list[Victim]:
+        return [Victim(service, endpoint, "task", "1", "i-1") for endpoint in town.listed]
+
+    return Players(world, town, load, {"web": wanted}, victims, lambda text: None).play(faults, [])
+
+
+def fault(inject: Callable[[Victim], Injected], *, returns: bool = False) -> Fault:
+    return Fault("test", "a test", lambda world, victim: inject(victim), returns=returns)
+
+
+def test_killed_instance_is_retried_elsewhere_until_it_has_left(town: Town) -> None:
+    seen = threading.Event()
+
+    def kill(victim: Victim) -> Injected:
+        town.crash(victim.endpoint)
+
+        def leave() -> None:
+            # as long as it is listed, its callers meet it
+            seen.wait(0.3)
+            town.listed = [one for one in town.listed if one != victim.endpoint]
+            town.start()
+
+        threading.Thread(target=leave, daemon=True).start()
+        return Injected(lambda: True)
+
+    found = document(play(town, fault(kill)))
+    [one] = found["outcomes"]
+    assert found["failed"] == 0
+    assert one["retried"] > 0
+    assert 0.25 < one["leave_seconds"] <= one["heal_seconds"]
+
+
+def test_request_has_failed_when_no_record_answers(town: Town) -> None:
+    def kill_all(victim: Victim) -> Injected:
+        for endpoint in list(town.servers):
+            town.crash(endpoint)
+        town.listed = [*town.listed]
+
+        def again() -> None:
+            seen.wait(0.3)
+            town.listed = []
+            town.start()
+            town.start()
+
+        seen = threading.Event()
+        threading.Thread(target=again, daemon=True).start()
+        return Injected(lambda: True)
+
+    found = document(play(town, fault(kill_all)))
+    assert found["failed"] > 0
+    assert "refused" in found["errors"][0].lower()
+
+
+def test_silent_dns_fails_no_request_while_the_instances_run(town: Town) -> None:
+    def silence(victim: Victim) -> Injected:
+        town.silent = True
+
+        def speak() -> bool:
+            town.silent = False
+            return True
+
+        return Injected(speak, leaves=False)
+
+    with slowly_noticed():
+        found = document(play(town, fault(silence)))
+    assert (found["failed"], found["unhealed"]) == (0, 0)
+
+
+@contextmanager
+def slowly_noticed() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(game_module, "DELAY", 0.2)
+        yield
+
+
+def test_what_is_undone_is_undone_even_if_the_game_is_interrupted(town: Town) -> None:
+    undone = threading.Event()
+
+    def freeze(victim: Victim) -> Injected:
+        return Injected(lambda: True, undo=undone.set)
+
+    players_pause = game_module.Players._pause
+
+    def interrupt(self: Players, seconds: float) -> None:
+        if self._outcomes == [] and seconds == game_module.DELAY:
+            raise KeyboardInterrupt
+        players_pause(self, seconds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(game_module.Players, "_pause", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            play(town, fault(freeze, returns=True))
+    assert undone.is_set()
+
+
+def test_game_ends_where_the_lab_does_not_heal(town: Town) -> None:
+    def lose(victim: Victim) -> Injected:
+        town.listed = [one for one in town.listed if one != victim.endpoint]
+        return Injected(lambda: True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(game_module, "HEAL_TIMEOUT", 0.3)
+        found = document(play(town, fault(lose), fault(lose)))
+    assert (found["faults"], found["unhealed"]) == (1, 1)
+
+
+def test_game_does_not_begin_in_a_lab_that_is_not_complete(town: Town) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(game_module, "HEAL_TIMEOUT", 0.2)
+        with pytest.raises(LabError) as refused:
+            play(town, fault(lambda victim: Injected(lambda: True)), wanted=3)
+    assert "web 2 of 3" in refused.value.why
