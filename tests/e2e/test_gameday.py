@@ -14,7 +14,7 @@ def test_no_request_fails(lab: Lab) -> None:
     words = [word for fault in FAULTS for word in ("--fault", fault)]
     done = lab.run("gameday", "weather", *words, "--assert", "failed == 0", "--page", "game.html", "--output", "json",
                    timeout=SECONDS)  # fmt: skip
-    assert done.code == 0, done.err
+    assert done.code == 0, done.err + done.out
     found = done.document
     outcomes = {one["fault"]: one for one in found["outcomes"]}
     assert tuple(outcomes) == FAULTS
