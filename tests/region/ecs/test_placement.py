@@ -16,6 +16,16 @@ GROUP = "service:weather"
 FIXED = definition("portal", 1, container(portMappings=[{"containerPort": 4567, "hostPort": 8080}]))
 
 
+def test_task_that_is_being_stopped_drives_its_successor_nowhere() -> None:
+    """After StopTask its successor goes where it was, and not to the instance that has the other task."""
+    instances = [instance("i-0"), instance("i-1")]
+    staying, going = task(instance_id="i-1"), task(instance_id="i-0")
+    going.desired_status = STOPPED
+    for group_of_others in range(3):
+        busy = [task(instance_id="i-0", group="service:other") for _ in range(group_of_others)]
+        assert place(definition(), GROUP, instances, [staying, going, *busy]).instance_id == "i-0"
+
+
 def test_tasks_of_a_group_are_spread_evenly() -> None:
     instances = [instance(f"i-{n}") for n in range(3)]
     tasks = []
