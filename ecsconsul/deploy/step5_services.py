@@ -197,7 +197,7 @@ class ServiceStep(BaseStep):
             service = service or self._poller.describe(self._service.name)
         if service is None:
             raise LabError(f"Someone deleted the service {self._service.name} while it was being created")
-        if is_stable(service) and service["runningCount"]:
+        if is_stable(service) and service["runningCount"] and service["taskDefinition"] != arn:
             # `rollback` goes to what was stable, also where an earlier version deployed it
             mark_stable(self._target, service["taskDefinition"], report)
         return self._update(service, request, tags)

@@ -99,7 +99,8 @@ def test_changed_count_updates_only_that_service(target: FakeTarget, lab: Lab) -
     make(lab, target)
     target.requests.clear()
     make(lab.with_counts({"weather": 3}), target)
-    assert target.writes() == ["UpdateService", "TagResource"]
+    # the service's tags, and that its revision is stable
+    assert target.writes() == ["UpdateService", "TagResource", "TagResource"]
     assert described(target)["runningCount"] == 3
 
 
