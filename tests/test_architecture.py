@@ -171,7 +171,7 @@ def test_only_the_command_line_imports_click_and_rich() -> None:
 
 def test_only_output_and_the_error_block_import_rich() -> None:
     views = ("cli.output", "cli.progress", "cli.estimate", "cli.difference_view", "cli.failure")
-    views = (*views, "cli.shipped", "cli.status_tables", "cli.gameday_view")
+    views = (*views, "cli.shipped", "cli.status_tables", "cli.gameday_view", "cli.watch_screen")
     assert outside(users_of("rich"), *views) == set()
 
 

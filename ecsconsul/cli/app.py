@@ -26,6 +26,7 @@ VERBS = {
     "dig": "Look up a service in Consul's DNS.",
     "why": "Say why a name isn't found in Consul's DNS, and what is wrong.",
     "events": "Show what has changed in ECS, in its containers and in Consul, and what changes.",
+    "watch": "Show the lab on a live screen, with keys to scale, see logs and open a shell.",
     "top": "Show the CPU and memory that tasks use, beside their limits.",
     "logs": "Show the last log lines of services' tasks.",
     "exec": "Run a command in a running task of a service.",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -15,7 +16,9 @@ from .moments import DURATION_OR_TIME, Moment
 from .printable import printable
 
 if TYPE_CHECKING:
+    from ..observe.observation import Observation
     from ..observe.states import Event
+    from ..targets.commands import CommandTarget
 
 COMPLETE_SECONDS = 30.0
 # two observers see one event at times that differ by less
@@ -33,37 +36,59 @@ TURN_SECONDS = 1.0
 @common_options
 def command(follow: bool, since: float, service: str | None) -> None:
     """Show the changes of ECS's tasks, their containers and Consul's catalog that were recorded; --follow goes on."""
-    from ..observe.journal import Journal, read
-    from ..observe.observation import Observation
+    from ..observe.journal import read
 
     lab = settings().lab(sources=False)
     target = settings().open_target(lab)
-    folders = target.journals()
-    show = _Printer(service)
-    if not follow:
-        show.recorded(record.event for record in read(folders) if record.event and record.event.time >= since)
-        return
-    journal = None if target.records_itself else Journal(folders[-1])
-    if journal and not journal.open():
-        # another command of this machine records already
-        journal = None
-    with Observation(target, journal=journal) as seen:
+    show = Printer(service)
+    if follow:
+        print_live(target, since, show)
+    else:
+        found = (record.event for record in read(target.journals()))
+        show.recorded(event for event in found if event and event.time >= since)
+
+
+def print_live(target: CommandTarget, since: float, show: Printer) -> None:
+    """Print the events that were recorded since then, and each that happens, until Ctrl-C."""
+    with observation(target) as seen:
         seen.wait_until_complete(COMPLETE_SECONDS)
-        # what is recorded from now on comes live
-        begun = time.time()
-        records = (record for record in read(folders) if record.at <= begun)
-        recorded = [record.event for record in records if record.event and record.event.time >= since]
-        show.each(recorded)
-        # one that came just now may have been recorded and seen
-        known = {_identity(event) for event in recorded if event.time > begun - OVERLAP_SECONDS}
+        known = Known(target.journals(), since)
+        show.each(known.recorded)
         for source, why in seen.snapshot().lost.items():
             click.echo(f"{source} does not answer: {why}", err=True)
         while True:
-            show.each(
-                event
-                for event in seen.events(TURN_SECONDS)
-                if event.time > since and (event.time > begun + OVERLAP_SECONDS or _identity(event) not in known)
-            )
+            show.each(filter(known.is_news, seen.events(TURN_SECONDS)))
+
+
+def observation(target: CommandTarget) -> Observation:
+    """Observes the lab; where it doesn't record its events itself, this is recorded."""
+    from ..observe.journal import Journal
+    from ..observe.observation import Observation
+
+    journal = None if target.records_itself else Journal(target.journals()[-1])
+    if journal and not journal.open():
+        # another command of this machine records already
+        journal = None
+    return Observation(target, journal=journal)
+
+
+class Known:
+    """The events that were recorded since a moment, up to now; from now on they come live."""
+
+    def __init__(self, folders: Sequence[Path], since: float) -> None:
+        from ..observe.journal import read
+
+        self._since, self._begun = since, time.time()
+        records = (record for record in read(folders) if record.at <= self._begun)
+        self.recorded = [record.event for record in records if record.event and record.event.time >= since]
+        # one that came just now may have been recorded and seen
+        last = self._begun - OVERLAP_SECONDS
+        self._known = {_identity(event) for event in self.recorded if event.time > last}
+
+    def is_news(self, event: Event) -> bool:
+        """Whether a live event isn't among the recorded ones."""
+        late = event.time > self._begun + OVERLAP_SECONDS
+        return event.time > self._since and (late or _identity(event) not in self._known)
 
 
 def _identity(event: Event) -> tuple[str, ...]:
@@ -72,7 +97,7 @@ def _identity(event: Event) -> tuple[str, ...]:
     return event.kind, event.service, event.task, event.instance, event.node, text
 
 
-class _Printer:
+class Printer:
     """Prints events for humans or, with --output json, as documents."""
 
     def __init__(self, service: str | None) -> None:

@@ -19,9 +19,17 @@ if TYPE_CHECKING:
 @click.option(
     "--at", type=Moment(), metavar=DURATION_OR_TIME, help="What Consul's DNS would have answered then, as recorded."
 )
+@click.option("--watch", is_flag=True, help="Show it on a live screen, as `ecsconsul watch` does.")
 @common_options
-def command(at: float | None) -> int:
+def command(at: float | None, watch: bool) -> int:
     """Show the lab, the Consul members, and each service with its endpoints and health. Exits with 4 if unhealthy."""
+    if watch:
+        if at is not None:
+            raise WrongUsage("--watch shows what is now, and --at what was", hint="give one of them")
+        from .watch import run
+
+        run()
+        return ExitCode.DONE
     lab = settings().lab(sources=False)
     if at is not None:
         return _status_at(lab, at)

@@ -96,6 +96,15 @@ class Observation:
             kept = min(self._number - number, len(self._events))
             return self._number, list(itertools.islice(self._events, len(self._events) - kept, None))
 
+    def next_snapshot(self, known: Snapshot, timeout: float) -> Snapshot:
+        """The newest snapshot, as soon as it is another than `known`; waits up to `timeout` seconds for that.
+
+        The events that led to it can be read once it is there.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._snapshot is not known or self._closed, timeout)
+            return self._snapshot
+
     @property
     def is_closed(self) -> bool:
         return self._closed
