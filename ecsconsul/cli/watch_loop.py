@@ -69,8 +69,8 @@ class Watch:
             while True:
                 now = time.monotonic()
                 if now >= due:
-                    self._draw()
-                    drawn, due = now, now + TICK_SECONDS
+                    drawn = now if self._draw() else drawn
+                    due = now + TICK_SECONDS
                 keys = self._terminal.keys(due - now)
                 if keys is None or not all(map(self._press, keys)):
                     return
@@ -98,7 +98,8 @@ class Watch:
         self._overview = overview(snapshot, [service.name for service in self._lab.services], registers)
         self._table = table(self._overview)
 
-    def _draw(self) -> None:
+    def _draw(self) -> bool:
+        """Whether there was anything new."""
         self._events += filter(self._known.is_news, self._seen.events(0.0))
         del self._events[:-MOST_EVENTS]
         if (snapshot := self._seen.snapshot()) is not self._snapshot:
@@ -111,7 +112,7 @@ class Watch:
             lab=self._lab.name, target=self._target, overview=self._overview, table=self._table, events=self._events,
             selected=self._selected, top=self._top, message=self._message, help=self._help,
         )  # fmt: skip
-        self._screen.draw(screen_lines(shown, width, height, time.time()), width)
+        return self._screen.draw(screen_lines(shown, width, height, time.time()), width)
 
     def _say(self, text: str) -> None:
         self._message = text

@@ -42,11 +42,13 @@ class Screen:
         """Go back to the terminal's own screen, with its cursor."""
         self._live.stop()
 
-    def draw(self, lines: Sequence[Line], width: int) -> None:
-        """Draw all lines, unless they are on the screen already."""
-        if lines != self._drawn:
-            self._live.update(Group(*(_text(line, width) for line in lines)), refresh=True)
-            self._drawn = lines
+    def draw(self, lines: Sequence[Line], width: int) -> bool:
+        """Draw all lines; False if they are on the screen already."""
+        if lines == self._drawn:
+            return False
+        self._live.update(Group(*(_text(line, width) for line in lines)), refresh=True)
+        self._drawn = lines
+        return True
 
     def _new_live(self) -> Live:
         return Live(

@@ -163,3 +163,17 @@ def test_a_large_catalog_costs_one_query_and_hardly_any_time_while_nothing_happe
         agent.register({"Name": "late", "ID": "late", "Address": "127.0.9.2", "Port": 2000})
         until(seen, lambda event: event.service == "late")
     agent.send("put", "/v1/catalog/deregister", {"Node": FAR})
+
+
+def test_a_screen_waits_for_the_next_snapshot() -> None:
+    target = FakeTarget()
+    with Observation(target) as seen:
+        assert seen.wait_until_complete(TIMEOUT)
+        known = seen.snapshot()
+        assert seen.next_snapshot(known, 0.0) is known
+        target.show(ecs(task()))
+        end = time.monotonic() + TIMEOUT
+        while not known.tasks and time.monotonic() < end:
+            known = seen.next_snapshot(known, 1.0)
+        assert known.tasks == (task(),)
+        assert "task-created" in [event.kind for event in seen.events(0.0)], "the events are there before it"
