@@ -11,6 +11,7 @@ from ..config.lab import Lab, ServiceSpec
 from ..errors import LabError, StepFailed
 from ..targets.base import Target
 from .batching import DESCRIBE_TASKS_MAX
+from .port_hints import port_hint
 from .service_poller import ServicePoller
 from .step import Report
 
@@ -32,13 +33,6 @@ SCALE_OUT_TIMEOUT = 900.0
 # What ECS says of a task whose container fails its own check, in the service's events and as the task's reason:
 # https://repost.aws/knowledge-center/ecs-task-container-health-check-failures
 UNHEALTHY = "failed container health checks"
-# What the region says of a task that runs as a process and has its port built in, where another one listens already.
-PORT_IN_USE = "PortInUse"
-PORT_HINT = (
-    "let it listen at $PORT: change the CMD of its Dockerfile, or set a command such as "
-    "`command: [sh, -c, 'exec flask run --host=$HOST --port=$PORT']`; "
-    "or run the lab in containers, which map ports: `ecsconsul up --runtime docker`"
-)
 # how long ECS may describe a service as it was before a change, in seconds
 CONSISTENT_AFTER = 15.0
 LOG_LINES = 15
@@ -152,7 +146,7 @@ class Rollout:
         unplaced = _unplaced(service, since)
         too_long = unplaced and time.time() - unplaced[0] > placement_timeout(service)
         if unplaced and too_long and not self._awaits_instances(waited, report):
-            raise self._failure("cannot be placed", unplaced[1])
+            raise self._failure("cannot be placed", unplaced[1], port_hint(self._service, unplaced[1]))
         idle = service["desiredCount"] and not service["runningCount"]
         if idle and not unplaced and waited > JOIN_TIMEOUT and not self._instances():
             why = f"no instance has joined the cluster {self._lab.name} within {waited:.0f} s"
@@ -230,18 +224,12 @@ class Rollout:
         return "\n".join(["Consul's checks:", *failing]) if failing else "Consul has no failing instance of it"
 
     def _task_failure(self, task: dict[str, Any]) -> StepFailed:
-        if PORT_IN_USE in (reasons := " ".join(_reasons(task))):
-            return self._failure("does not start", self._explain(task), self._port_hint(reasons))
+        if hint := port_hint(self._service, " ".join(_reasons(task))):
+            return self._failure("does not start", self._explain(task), hint)
         if not _is_unhealthy(task):
             return self._failure("does not start", self._explain(task))
         hint = "if its image has no shell, ECS can't make the check: set `check: {container: false}`"
         return self._failure("does not become healthy", self._explain(task), hint)
-
-    def _port_hint(self, reasons: str) -> str:
-        name = self._service.name
-        if f"{name}'s task" not in reasons:
-            return PORT_HINT
-        return f"{PORT_HINT}; or let it run once only: `ecsconsul scale {name}=0` makes room for a new version"
 
     def _failure(self, what: str, why: str, hint: str = "") -> StepFailed:
         more = f"fix the cause and run `ecsconsul up` again; `ecsconsul logs {self._known_as}` shows more"

@@ -29,6 +29,13 @@ def image_config(folder: Path) -> ImageConfig:
     return read_image(folder)[1][-1].config
 
 
+def command_place(folder: Path) -> str:
+    """The file and line of a folder's Dockerfile that says what to run. Raises LabError."""
+    source, _ = read_image(folder)
+    lines = {one.keyword: one.line for one in source.instructions if one.keyword in ("ENTRYPOINT", "CMD")}
+    return f"{source.path}:{lines.get('CMD') or lines['ENTRYPOINT']}"
+
+
 def base_images(folder: Path, build_args: Mapping[str, str]) -> tuple[str, ...]:
     """The images that a folder's Dockerfile builds upon, that of the last stage last. Raises LabError."""
     stages = read_stages(read_source(folder), build_args)

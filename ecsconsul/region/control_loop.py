@@ -7,14 +7,26 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from dataclasses import replace
 
 from ..errors import Unreachable
 from ..registrator.consul_client import ConsulClient
 from .consul_acl import ConsulAcl
 from .ecs import scheduler
 from .ecs.daemons import plan_daemon
-from .ecs.model import ACTIVE, DAEMON, DRAINING, STOPPED, UNHEALTHY, UNHEALTHY_REASON, ContainerInstance, Service, Task
-from .ecs.placement import Unplaceable
+from .ecs.model import (
+    ACTIVE,
+    DAEMON,
+    DRAINING,
+    STOPPED,
+    UNHEALTHY,
+    UNHEALTHY_REASON,
+    ContainerInstance,
+    Service,
+    Task,
+    fixed_endpoints,
+)
+from .ecs.placement import Unplaceable, filled
 from .ecs.state import Ecs
 from .registrators import Registrators
 from .runtimes.interface import Containers, Ec2Instance
@@ -174,7 +186,7 @@ class ControlLoop:
 
     def _plan(self, service: Service, tasks: list[Task]) -> scheduler.Plan:
         if service.strategy != DAEMON:
-            return scheduler.plan(service, tasks, time.time())
+            return scheduler.plan(_stopping_first(service, tasks), tasks, time.time())
         active = [one.instance_id for one in self._ecs.instances_of(service.cluster) if one.status == ACTIVE]
         busy = {task.instance_id for task in self._ecs.tasks() if task.last_status != STOPPED and not task.daemon}
         return plan_daemon(service, tasks, active, busy, time.time())
@@ -285,6 +297,17 @@ class ControlLoop:
     def _all_supervisors(self) -> list[TaskSupervisor]:
         with self._ecs.lock:
             return list(self._supervisors.values())
+
+
+def _stopping_first(service: Service, tasks: Iterable[Task]) -> Service:
+    """The service as the scheduler must see it.
+
+    Where an outgoing task has a port on the whole machine, the next one can't start beside it, unlike in AWS.
+    """
+    outgoing = [task for task in tasks if task.should_run and not scheduler.is_current(service, task)]
+    if not filled(outgoing) & fixed_endpoints(service.primary.task_definition):
+        return service
+    return replace(service, minimum_healthy_percent=0, maximum_percent=100)
 
 
 def _join(supervisors: Iterable[TaskSupervisor]) -> None:

@@ -23,7 +23,7 @@ from .aws_api import AwsApi
 from .consul_acl import ConsulAcl
 from .container_start import log_of
 from .control_loop import ControlLoop
-from .ecs.model import RUNNING, STOPPED, TCP, UDP, Task, fixed_endpoints
+from .ecs.model import RUNNING, STOPPED, TCP, UDP, Task
 from .ecs.state import Ecs
 from .ecs_changes import EcsChanges
 from .instance_lifecycle import InstanceLifecycle
@@ -62,6 +62,7 @@ class Region:
         self._info_lock = threading.Lock()
         self._info: RegionInfo | None = None
         self._published: RegionInfo | None = None
+        self._own_ports: set[int] = set()  # those of 127.0.0.1 at which tasks listen themselves
         self._snapshots = ScheduledSnapshots(lab_dir, self._consul_address, lambda: self._secrets)
 
     def run(self, ready: IO[str]) -> None:
@@ -150,7 +151,8 @@ class Region:
         with self._info_lock:
             if self._info is None:
                 return
-            info = replace(self._info, forwarded_ports=self._forwarder.ports(), secrets=self._secrets.generation)
+            own = tuple(sorted({*self._forwarder.ports(), *self._own_ports}))
+            info = replace(self._info, forwarded_ports=own, secrets=self._secrets.generation)
             servers = self._instances.servers()
             if servers:
                 lead = next((one for one in servers if one.also_on_loopback), servers[0])
@@ -198,13 +200,21 @@ class Region:
             return [log_of(self._lab_dir, task, one) for task in tasks for one in task.containers]
 
     def _forward_ports(self) -> None:
-        """Forward each fixed host port that an active service asks for, and that of a Consul behind a Unix socket."""
-        definitions = [s.primary.task_definition for s in self._ecs.services() if s.status == "ACTIVE"]
-        fixed = {one for definition in definitions for one in fixed_endpoints(definition)}
+        """Forward the fixed host ports of the services' tasks, and that of a Consul behind a Unix socket.
+
+        A process may want a port at 127.0.0.1 itself, so none is forwarded before it's seen where its tasks listen.
+        """
+        with self._ecs.lock:
+            bindings = [one for task in self._service_tasks() for one in task.bindings]
+        own = {(one.host_port, one.protocol) for one in bindings if one.fills_machine}
+        fixed = {(one.requested_port or 0, one.protocol) for one in bindings if one.is_forwarded} - own
         desired = {port for port, protocol in fixed if protocol == TCP} | set(self._consul_ports())
         udp = {port for port, protocol in fixed if protocol == UDP}
-        if (desired, udp) != (set(self._forwarder.ports()), set(self._forwarder.udp_ports())):
+        own_ports = {port for port, protocol in own if protocol == TCP}
+        before = (set(self._forwarder.ports()), set(self._forwarder.udp_ports()), self._own_ports)
+        if (desired, udp, own_ports) != before:
             self._forwarder.forward(desired, udp)
+            self._own_ports = own_ports
             self._publish_info()
 
     def _consul_ports(self) -> dict[int, Ec2Instance]:
@@ -227,15 +237,17 @@ class Region:
 
     def _task_endpoints(self, port: int, protocol: str) -> list[Endpoint]:
         with self._ecs.lock:
-            tasks = [task for task in self._ecs.tasks() if task.service and task.last_status == RUNNING]
+            tasks = self._service_tasks()
             tasks.sort(key=lambda task: (not task.passing, -task.created_at))
             return [endpoint for task in tasks for endpoint in self._endpoints(task, port, protocol)]
 
+    def _service_tasks(self) -> list[Task]:
+        return [task for task in self._ecs.tasks() if task.service and task.last_status == RUNNING]
+
     def _endpoints(self, task: Task, port: int, protocol: str) -> list[Endpoint]:
         address = self._ecs.instance_address(task.instance_id)
-        bindings = [binding for container in task.containers for binding in container.bindings]
         wanted = (port, protocol)
-        asked = [one for one in bindings if (one.requested_port, one.protocol) == wanted]
+        asked = [one for one in task.bindings if (one.requested_port, one.protocol) == wanted]
         return [(one.host_ip or address, one.host_port) for one in asked]
 
 

@@ -222,9 +222,16 @@ class TaskSupervisor:
         for state in self.task.containers:
             if state.status == RUNNING and (running := self._running[state.name]).look(age):
                 state.bindings, state.reason = running.bindings, running.note
-                log.info("task %s: %s", self.task.id, running.note)
+                log.info("task %s: %s", self.task.id, running.note or "its program listens where it should")
                 self.changed()
         return age < TRUSTED_FOR or age > AWAITED_FOR or self._has_settled()
+
+    def _is_seen(self, age: float) -> bool:
+        """Whether it's known where fixed ports lead: who sees a task pass uses them at once. Raises CannotStart."""
+        if all(one.seen for one in self.task.bindings) or age > AWAITED_FOR:
+            return True
+        self._look(max(age, TRUSTED_FOR))
+        return all(one.seen for one in self.task.bindings)
 
     def _check_passing(self, age: float) -> None:
         """See whether Consul lists the task as passing; then its containers' own checks decide. Raises CannotStart."""
@@ -235,7 +242,7 @@ class TaskSupervisor:
         except LabError as error:
             log.warning("task %s is not registered yet: %s", self.task.id, error)
             return
-        if not self._listed:
+        if not self._listed or not self._is_seen(age):
             return
         waiting = [state for state in self.task.containers if state.is_checked and state.health != HEALTHY]
         for state in waiting:

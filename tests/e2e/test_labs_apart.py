@@ -179,6 +179,22 @@ def test_fixed_port_on_the_only_instance_moves_to_the_new_task(own: Lab) -> None
     assert "good evening" in get(own.portal)[1]
 
 
+def test_program_that_listens_everywhere_has_its_fixed_port_itself(own: Lab) -> None:
+    """Nothing is forwarded then. On two instances too, the old task stops first, and a second one finds no place."""
+    main = OWN_SERVICE["main.py"].replace('Server((os.environ["HOST"],', 'Server(("0.0.0.0",')
+    assert main != OWN_SERVICE["main.py"]
+    configure(own, **{"main.py": main})
+    own.up()
+    assert "hello" in get(own.portal)[1]
+    own.edit("    host_port:", "    environment: {GREETING: good evening}\n    host_port:")
+    own.up()
+    assert "good evening" in get(own.portal)[1]
+    result = own.run("scale", "front=2")
+    assert result.code == 1
+    assert "every address" in result.err
+    assert "let it listen at $HOST" in result.err
+
+
 @pytest.fixture
 def shared(tmp_path: Path) -> Iterator[Lab]:
     """A lab with 127.0.0.1 as its only address, as on macOS."""

@@ -16,7 +16,7 @@ import pytest
 from ecsconsul.consul.lab_secrets import new_secrets
 from ecsconsul.region.consul_acl import ConsulAcl
 from ecsconsul.region.control_loop import ControlLoop
-from ecsconsul.region.ecs.model import DRAINING, INACTIVE, RUNNING, STOPPED, Service, Task
+from ecsconsul.region.ecs.model import DRAINING, INACTIVE, RUNNING, STOPPED, Binding, Service, Task
 from ecsconsul.region.ecs.state import Ecs
 from ecsconsul.region.runtimes.lab_dir import LabDir
 from tests.region.ecs.factories import CLUSTER, container, definition, instance, new_ecs
@@ -107,6 +107,22 @@ def test_rolling_deployment_replaces_all_tasks(region: LoopRegion, until: Until)
     assert {c.exit_code for task in stopped for c in task.containers} == {143}
     assert service.primary.failed_tasks == 0, "a task that is stopped on request has not failed"
     assert sorted(region.runtime.cleaned) == sorted(task.id for task in stopped)
+
+
+def test_task_that_has_its_port_on_the_whole_machine_stops_before_the_next_one_starts(
+    region: LoopRegion, until: Until
+) -> None:
+    fixed = container(portMappings=[{"containerPort": 80, "hostPort": 8080}])
+    service = region.create(definition=definition("weather", 1, fixed))
+    until(lambda: len(region.tasks()) == 1)
+    (first,) = region.tasks()
+    first.containers[0].bindings = (Binding(80, 8080, requested_port=8080, on_loopback=True),)
+    region.update(service, definition=definition("weather", 2, fixed))
+    until(lambda: [task.task_definition["revision"] for task in region.tasks()] == [2])
+    (second,) = region.tasks()
+    assert first.stopped_at is not None
+    assert second.created_at >= first.stopped_at
+    assert service.minimum_healthy_percent == 100, "what the service asks for stays"
 
 
 def test_service_scales_in_and_out(region: LoopRegion, until: Until) -> None:

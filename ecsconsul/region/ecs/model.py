@@ -32,7 +32,8 @@ MAX_STOPPED_TASKS = 1000
 class Binding:
     """One published port of a container: `host_port` is the real one, `requested_port` the fixed one it asks for.
 
-    `host_ip` is where it is reached if that isn't its instance's address.
+    `host_ip` is where it is reached if that isn't its instance's address. `seen`: its program listens there, as far as
+    that can be known. `on_loopback`: it does so at 127.0.0.1 too, as one that listens at every address does.
     """
 
     container_port: int
@@ -40,6 +41,18 @@ class Binding:
     protocol: str = "tcp"
     requested_port: int | None = None
     host_ip: str = ""
+    seen: bool = True
+    on_loopback: bool = False
+
+    @property
+    def fills_machine(self) -> bool:
+        """Whether it has its fixed port on the whole machine: it needs no forwarder, and nobody else can have it."""
+        return self.on_loopback and self.host_port == self.requested_port
+
+    @property
+    def is_forwarded(self) -> bool:
+        """Whether its fixed port must be forwarded: not before it's known that the program doesn't want it itself."""
+        return self.requested_port is not None and self.seen and not self.fills_machine
 
 
 @dataclass
@@ -122,6 +135,11 @@ class Task:
         """The name of a container in Docker, as the ECS agent composes it."""
         definition = self.task_definition
         return f"ecs-{definition['family']}-{definition['revision']}-{name}-{self.id[:20]}"
+
+    @property
+    def bindings(self) -> list[Binding]:
+        """The published ports of all its containers."""
+        return [one for container in self.containers for one in container.bindings]
 
     @property
     def should_run(self) -> bool:

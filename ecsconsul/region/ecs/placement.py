@@ -133,7 +133,12 @@ def _fits(definition: dict[str, Any], instance: ContainerInstance, running: Sequ
 
 def _clash(definition: dict[str, Any], instance: ContainerInstance, running: Sequence[Task]) -> bool:
     taken = {one for task in _on(instance, running) for one in fixed_endpoints(task.task_definition)}
-    return bool(fixed_endpoints(definition) & taken)
+    return bool(fixed_endpoints(definition) & (taken | filled(running)))
+
+
+def filled(tasks: Iterable[Task]) -> set[tuple[int, str]]:
+    """The ports, each with its protocol, at which a process listens at every address: no instance has them any more."""
+    return {(one.host_port, one.protocol) for task in tasks for one in task.bindings if one.fills_machine}
 
 
 def _shortage(definition: dict[str, Any], active: Sequence[ContainerInstance], running: Sequence[Task]) -> Unplaceable:
@@ -147,4 +152,7 @@ def _shortage(definition: dict[str, Any], active: Sequence[ContainerInstance], r
     if cpu > free_cpu:
         return Unplaceable(f"{start} has insufficient CPU units available ({free_cpu} of {cpu})", "RESOURCE:CPU")
     ports = ", ".join(str(port) for port in sorted({port for port, _ in fixed_endpoints(definition)}))
-    return Unplaceable(f"{start} is already using a port required by your task ({ports})", "RESOURCE:PORTS")
+    reason = f"{start} is already using a port required by your task ({ports})"
+    if fixed_endpoints(definition) & filled(running):
+        reason += ": a process listens there at every address, so it's taken on all instances"
+    return Unplaceable(reason, "RESOURCE:PORTS")

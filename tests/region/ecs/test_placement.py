@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecsconsul.region.ecs.model import DEPROVISIONING, DRAINING, STOPPED, ContainerInstance, Task, needed
+from ecsconsul.region.ecs.model import DEPROVISIONING, DRAINING, STOPPED, Binding, ContainerInstance, Task, needed
 from ecsconsul.region.ecs.placement import SPREAD, Unplaceable, free, place
 from tests.region.ecs.factories import container, definition, instance, task
 
@@ -94,6 +94,17 @@ def test_fixed_port_is_used_once_per_instance() -> None:
         "The closest matching container instance i-1 is already using a port required by your task (8080)",
         "RESOURCE:PORTS",
     )
+
+
+def test_port_that_a_process_has_at_every_address_is_taken_on_all_instances() -> None:
+    two = [instance("i-1"), instance("i-2")]
+    first = task(task_definition=FIXED, instance_id="i-1")
+    first.containers[0].bindings = (Binding(4567, 8080, requested_port=8080, on_loopback=True),)
+    found = place(FIXED, GROUP, two, [first])
+    assert isinstance(found, Unplaceable)
+    assert (found.code, "listens there at every address" in found.reason) == ("RESOURCE:PORTS", True)
+    first.last_status = STOPPED
+    assert isinstance(place(FIXED, GROUP, two, [first]), ContainerInstance)
 
 
 def test_no_active_instance() -> None:

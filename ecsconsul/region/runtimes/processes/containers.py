@@ -59,11 +59,13 @@ class ProcessContainer:
         """Look where it really listens, and let the Registrator know. Raises CannotStart."""
         if not self.watch.look(age):
             return False
-        self.snapshot = replace(self.snapshot, ports=_published(self.bindings, self.watch.address))
         self.note = self.watch.note
         if self.note:
             _write(self.watch.log, self.note)
-        self.engine.moved(self.snapshot)
+        ports = _published(self.bindings, self.watch.address)
+        if ports != self.snapshot.ports:
+            self.snapshot = replace(self.snapshot, ports=ports)
+            self.engine.moved(self.snapshot)
         return True
 
     @property
@@ -235,7 +237,8 @@ def _bind(definition: dict[str, Any], instance: Ec2Instance) -> tuple[Binding, .
             # A server that answers TCP and UDP at one port gets one for both.
             host_port = chosen.get(mapping["containerPort"]) or instance.ports.take()
         chosen[mapping["containerPort"]] = host_port
-        bindings.append(Binding(mapping["containerPort"], host_port, mapping.get("protocol", "tcp"), requested))
+        protocol = mapping.get("protocol", "tcp")
+        bindings.append(Binding(mapping["containerPort"], host_port, protocol, requested, seen=not requested))
     return tuple(bindings)
 
 

@@ -174,7 +174,9 @@ class PortWatch:
             raise CannotStart(conflict)
         decided = {binding: one for binding, one in moved.items() if self._is_decided(binding, one, age)}
         self.settled = age >= LAST_LOOK or self._is_settled(found, decided)
-        bindings = tuple(_moved(one, decided.get(one), self.address) for one in self._given)
+        real = (_moved(one, decided.get(one), self.address) for one in self._given)
+        # whoever can't be seen by now belongs to another user
+        bindings = tuple(_seen(one, found, self.address, age >= LAST_LOOK) for one in real)
         if bindings == self.bindings:
             return False
         for one in decided.values():
@@ -190,6 +192,11 @@ class PortWatch:
         if not lines or self.settled:
             return ""
         named = [int(number) for line in lines for number in _NUMBER.findall(line)]
+        for port in [one.host_port for one in self._given if one.host_port == one.requested_port]:
+            if other := self.who_else(port, self.address, pids):
+                return f"PortInUse: its program can't listen at port {port}: {other}, at every address of this machine"
+            if other := self.who_else(port, "", pids):
+                return f"PortInUse: its program wants port {port} of every address instead of $HOST alone, but {other}"
         if {one.host_port for one in self._given}.intersection(named):
             # it heeds PORT, and somebody has taken that port meanwhile
             return ""
@@ -201,8 +208,8 @@ class PortWatch:
     @property
     def note(self) -> str:
         """Where the program listens instead of where it should; "" if it listens there."""
-        pairs = [(old, new) for old, new in zip(self._given, self.bindings, strict=True) if old != new]
-        return "; ".join(_note(old, new, self.address) for old, new in pairs)
+        pairs = zip(self._given, self.bindings, strict=True)
+        return "; ".join(filter(None, (_note(old, new, self.address) for old, new in pairs)))
 
     def _is_decided(self, binding: Binding, one: Listener, age: float) -> bool:
         since = self._since.setdefault(one, age)
@@ -221,7 +228,22 @@ def _moved(binding: Binding, listener: Listener | None, address: str) -> Binding
     return replace(binding, host_port=listener.port, host_ip=own)
 
 
+def _seen(binding: Binding, found: Set[Listener], address: str, is_last: bool) -> Binding:
+    """A fixed port with what is known of who listens there; only that is forwarded."""
+    if not binding.requested_port:
+        return binding
+    place = (binding.host_port, binding.protocol)
+    at = {one.address for one in found if (one.port, one.protocol) == place}
+    seen = is_last or not at.isdisjoint({binding.host_ip or address, *EVERY_ADDRESS})
+    return replace(binding, seen=seen, on_loopback=not at.isdisjoint({LOOPBACK, *EVERY_ADDRESS}))
+
+
 def _note(given: Binding, real: Binding, address: str) -> str:
+    if (given.host_port, given.host_ip) == (real.host_port, real.host_ip):
+        if not real.fills_machine or address == LOOPBACK:
+            return ""
+        where = f"port {real.host_port} of every address instead of {address} alone (HOST)"
+        return f"its program listens at {where}, so no other task on this machine can have that port"
     where = f"{real.host_ip}:{real.host_port}" if real.host_ip else f"port {real.host_port}"
     expected = f"{address}:{given.host_port}" if real.host_port == given.host_port else f"port {given.host_port}"
     variable = "HOST" if real.host_port == given.host_port else "PORT"

@@ -195,6 +195,72 @@ def test_conflict_is_read_from_the_log(tmp_path: Path, log: str, conflict: int |
     assert text.startswith(expected) if conflict else text == ""
 
 
+@pytest.mark.parametrize("own", ["", "127.0.0.1", HOST])
+def test_conflict_at_a_fixed_port_says_who_listens_everywhere(tmp_path: Path, own: str) -> None:
+    """The log of many a program doesn't name the port."""
+    (tmp_path / "log").write_text("OSError: [Errno 98] Address already in use\n")
+
+    def other(port: int, address: str, pids: Set[int]) -> str:
+        return "web's task 1 already listens there" if port == 8080 and (own in ("", address) or not address) else ""
+
+    fixed = Binding(5000, 8080, requested_port=8080, seen=False)
+    text = PortWatch(1, HOST, (fixed,), tmp_path / "log", other).conflict()
+    assert text == (
+        "PortInUse: its program wants port 8080 of every address instead of $HOST alone,"
+        " but web's task 1 already listens there"
+        if own == "127.0.0.1"
+        else "PortInUse: its program can't listen at port 8080: web's task 1 already listens there,"
+        " at every address of this machine"
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "on_loopback", "note"),
+    [("0.0.0.0", True, "of every address instead of 127.9.1.1 alone (HOST)"), (HOST, False, "")],
+)
+def test_fixed_port_is_forwarded_once_it_is_seen_who_listens_there(
+    server: Callable[..., subprocess.Popen[bytes]],
+    until: Callable[..., None],
+    tmp_path: Path,
+    address: str,
+    on_loopback: bool,
+    note: str,
+) -> None:
+    port = free_port()
+    given = Binding(80, port, requested_port=port, seen=False)
+    silent = watch(2**22 + 1, tmp_path / "log", given)
+    assert not silent.look(1.0)
+    assert not silent.bindings[0].is_forwarded
+    leader = server(f"{address}:{port}").pid
+    until(lambda: listeners_of(processes_of(leader)))
+    found = watch(leader, tmp_path / "log", given)
+    assert found.look(1.0)
+    assert found.settled
+    (real,) = found.bindings
+    assert (real.seen, real.fills_machine, real.is_forwarded) == (True, on_loopback, not on_loopback)
+    assert note in found.note
+    assert bool(found.note) == bool(note)
+
+
+def test_fixed_port_that_a_program_has_built_in_on_a_shared_address_is_not_forwarded(
+    server: Callable[..., subprocess.Popen[bytes]], until: Callable[..., None], tmp_path: Path
+) -> None:
+    port = free_port()
+    leader = server(f"127.0.0.1:{port}").pid
+    until(lambda: listeners_of(processes_of(leader)))
+    given = Binding(port, 40000, requested_port=port, seen=False)
+    found = PortWatch(leader, "127.0.0.1", (given,), tmp_path / "log", lambda port, address, own: "")
+    assert not found.look(1.0)
+    assert found.look(1.0 + SURE_AFTER)
+    assert not found.bindings[0].is_forwarded
+
+
+def test_fixed_port_of_a_program_that_cannot_be_seen_is_forwarded_at_last(tmp_path: Path) -> None:
+    found = watch(2**22 + 1, tmp_path / "log", Binding(80, 8080, requested_port=8080, seen=False))
+    assert found.look(LAST_LOOK)
+    assert found.bindings[0].is_forwarded
+
+
 def test_program_that_waits_for_a_taken_port_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("Connection in use: ('0.0.0.0', 5000)\nRetrying in 1 second.\n")
     found = watch(2**22 + 1, tmp_path / "log", WEB, other="somebody")
