@@ -15,7 +15,7 @@ from typing import Any
 class Request:
     """One request of the load. `tries` counts the SRV records that were tried until one answered; `error` is the last.
 
-    `stale`: DNS didn't answer, so the records were those of its last answer.
+    `stale`: DNS listed none or didn't answer, so the records were those of its last answer.
     """
 
     at: float

@@ -14,6 +14,8 @@ from .load import Directory, Load
 Say = Callable[[str], None]
 # seconds: for all to be as it was, for a victim to leave DNS, and of the load alone before each fault
 HEAL_TIMEOUT, LEAVE_TIMEOUT, QUIET = 180.0, 60.0, 1.0
+# all is as before once it has been so for this long: an agent that has just started again may lose its services yet
+CALM = 2.5
 DELAY = 0.05
 
 
@@ -66,8 +68,7 @@ class Players:
         finally:
             injected.undo()
         back = victim.endpoint if fault.returns else ""
-        healed = self._until(lambda: injected.over() and self._complete(back), HEAL_TIMEOUT)
-        self._pause(QUIET)
+        healed = self._calm_since(lambda: injected.over() and self._complete(back))
         left = self._left(victim, began)
         return Outcome(fault.name, fault.what, service, victim.endpoint, began, time.monotonic(), left, healed)
 
@@ -86,6 +87,19 @@ class Players:
         found = {service: self.directory.look(service) or frozenset() for service in self.wanted}
         complete = all(len(found[service]) == count for service, count in self.wanted.items())
         return complete and (not back or any(back in endpoints for endpoints in found.values()))
+
+    def _calm_since(self, condition: Callable[[], bool]) -> float | None:
+        """Since when a condition is true and has stayed so for a while; None if it never has."""
+        since, end = None, time.monotonic() + HEAL_TIMEOUT
+        while time.monotonic() < end:
+            if not condition():
+                since = None
+            elif since is None:
+                since = time.monotonic()
+            elif time.monotonic() - since >= CALM:
+                return since
+            self._pause(DELAY)
+        return None
 
     def _until(self, condition: Callable[[], bool], timeout: float) -> float | None:
         """When a condition came true; None if it didn't in time."""

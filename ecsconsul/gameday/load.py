@@ -1,7 +1,9 @@
 """The load: clients that look a service up in Consul's DNS for each request, as its callers do.
 
 A client tries the SRV records one after the other until an instance answers: the least that a caller of a service with
-several instances does. While DNS doesn't answer, it uses the last records it got, as proxies do.
+several instances does. While DNS doesn't answer, or lists no instance, it uses the last records it got, as HAProxy does
+for this long too (`hold`, https://docs.haproxy.org/3.0/configuration.html#5.3.2): a Consul server that has just started
+may know of no service yet.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from ..consul.dns import lookup
 from ..errors import LabError
 from .figures import Answer, Request
 
-DNS_TIMEOUT, REQUEST_TIMEOUT = 1.0, 2.0
+DNS_TIMEOUT, REQUEST_TIMEOUT, HOLD = 1.0, 2.0, 30.0
 # a client that got no records at all asks again this often, for this long, before its request has failed
 ASK_AGAIN, PATIENCE = 0.05, 0.5
 # between two looks at what DNS lists
@@ -35,25 +37,31 @@ class Directory:
     tcp: bool
     names: Mapping[str, str]  # the DNS name of each service
     answers: list[Answer] = field(default_factory=list)
-    _last: dict[str, list[str]] = field(default_factory=dict)
+    _last: dict[str, tuple[float, list[str]]] = field(default_factory=dict)
 
     def ask(self, service: str) -> tuple[list[str], bool]:
         """The endpoints of a service in the order of DNS's answer, and whether it's the last answer for want of one."""
+        found = self.now(service)
+        if found:
+            self._last[service] = time.monotonic(), found
+            return found, False
+        at, last = self._last.get(service, (0.0, []))
+        return (last, True) if time.monotonic() - at < HOLD else ([], found is None)
+
+    def now(self, service: str) -> list[str] | None:
+        """The endpoints in DNS's answer; None when it doesn't answer."""
         try:
             found = lookup(self.names[service], "SRV", self.host, self.port, tcp=self.tcp, timeout=DNS_TIMEOUT)
         except LabError:
-            return self._last.get(service, []), True
+            return None
         if found.rcode not in ("NOERROR", "NXDOMAIN"):
-            return self._last.get(service, []), True
-        endpoints = [f"{record.address}:{record.port}" for record in found.answers if record.address]
-        if endpoints:
-            self._last[service] = endpoints
-        return endpoints, False
+            return None
+        return [f"{record.address}:{record.port}" for record in found.answers if record.address]
 
     def look(self, service: str) -> frozenset[str] | None:
         """The endpoints that DNS lists now, which are recorded; None when it doesn't answer."""
-        endpoints, stale = self.ask(service)
-        if stale:
+        endpoints = self.now(service)
+        if endpoints is None:
             return None
         found = frozenset(endpoints)
         self.answers.append(Answer(time.monotonic(), service, found))

@@ -100,8 +100,8 @@ def _plot(game: Game, service: str) -> str:
     )
     marks = "".join(
         f'<line x1="{x(one.began)}" x2="{x(one.began)}" y1="8" y2="{HEIGHT - BOTTOM + 8}" stroke="var(--fault)"'
-        f' stroke-dasharray="4 3"/><text x="{x(one.began) + 3}" y="18">{escape(one.fault)}</text>'
-        for one in game.outcomes
+        f' stroke-dasharray="4 3"/><text x="{x(one.began) + 3}" y="{18 + 13 * (number % 2)}">{escape(one.fault)}</text>'
+        for number, one in enumerate(game.outcomes)
     )
     listed = [one for one in game.answers if one.service == service]
     most = max([len(one.endpoints) for one in listed] + [1])

@@ -50,13 +50,12 @@ class Town(Directory):
         server.shutdown()
         server.server_close()
 
-    def ask(self, service: str) -> tuple[list[str], bool]:
+    def now(self, service: str) -> list[str] | None:
         if self.silent:
-            return self._last[service], True
+            return None
         self._turn += 1
         turn = self._turn % max(1, len(self.listed))
-        self._last[service] = [*self.listed[turn:], *self.listed[:turn]]
-        return self._last[service], False
+        return [*self.listed[turn:], *self.listed[:turn]]
 
 
 @pytest.fixture
@@ -67,6 +66,11 @@ def town() -> Iterator[Town]:
     yield town
     for endpoint in list(town.servers):
         town.crash(endpoint)
+
+
+@pytest.fixture(autouse=True)
+def short_calm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(game_module, "CALM", 0.2)
 
 
 def play(town: Town, *faults: Fault, wanted: int = 2) -> Game:
@@ -148,6 +152,21 @@ def slowly_noticed() -> Iterator[None]:
         yield
 
 
+def test_service_that_is_listed_nowhere_for_a_moment_fails_no_request(town: Town) -> None:
+    """As while a Consul server starts again; what is not listed is as before only when it is listed again."""
+    before = list(town.listed)
+
+    def forget(victim: Victim) -> Injected:
+        town.listed = []
+        threading.Timer(0.3, lambda: setattr(town, "listed", before)).start()
+        return Injected(lambda: True)
+
+    found = document(play(town, fault(forget)))
+    assert (found["failed"], found["unhealed"]) == (0, 0)
+    assert found["stale"] > 0
+    assert found["heal_max"] > 0.25
+
+
 def test_what_is_undone_is_undone_even_if_the_game_is_interrupted(town: Town) -> None:
     undone = threading.Event()
 
@@ -166,6 +185,20 @@ def test_what_is_undone_is_undone_even_if_the_game_is_interrupted(town: Town) ->
         with pytest.raises(KeyboardInterrupt):
             play(town, fault(freeze, returns=True))
     assert undone.is_set()
+
+
+def test_service_that_leaves_again_is_not_as_before(town: Town) -> None:
+    """As that of a Consul agent that has just started again, until its first check."""
+    before = list(town.listed)
+    looks = iter(range(100))
+
+    def flap() -> bool:
+        number = next(looks)
+        town.listed = before[:1] if 1 <= number < 4 else before
+        return True
+
+    found = document(play(town, fault(lambda victim: Injected(flap, leaves=False))))
+    assert found["outcomes"][0]["heal_seconds"] > 3 * game_module.DELAY
 
 
 def test_game_ends_where_the_lab_does_not_heal(town: Town) -> None:
