@@ -27,12 +27,14 @@ def all_steps(lab: Lab, target: CommandTarget) -> list[Step]:
     from ..deploy.lab_steps import steps_for
     from ..deploy.old_families import old_families
     from ..deploy.orphans import orphaned_services
+    from ..deploy.secret_access import obsolete_access
 
     obsolete: list[Step] = []
     with contextlib.suppress(TargetAbsent):
         orphans = orphaned_services(lab, target)
         users = [*(f"services/{service.name}" for service in lab.services), *(step.name for step in orphans)]
         obsolete = [*orphans, *old_families(lab, target), *obsolete_provider(lab, target, users)]
+        obsolete += obsolete_access(lab, target)
     return [*steps_for(lab, target), *obsolete]
 
 

@@ -51,6 +51,13 @@ def _parse(lab: Lab, request: str) -> tuple[str, int]:
     if not count.isdecimal() or len(count) > len(str(MAX_TASKS)) or int(count) > MAX_TASKS:
         why = f"the number of tasks must be from 0 to {MAX_TASKS}"
         raise WrongUsage(f"{request} isn't a valid number of tasks", why=why, hint=f"ecsconsul scale {name}=3")
+    if service.is_daemon:
+        raise WrongUsage(
+            f"{name} can't be scaled",
+            where=f"service {name}",
+            why="its schedule is daemon: it has one task on each ECS instance",
+            hint="change `instances` in the config, or remove `schedule: daemon`",
+        )
     if service.host_port and int(count) > lab.max_instances:
         limit = "instances" if lab.max_instances == lab.min_instances else "instances.max"
         why = f"only one task per instance can use port {service.host_port}, and {limit} is {lab.max_instances}"

@@ -58,6 +58,10 @@ class ServiceSpec(ContainerKeys, frozen=True, kw_only=True, forbid_unknown_field
     )
     containers: Annotated[tuple[ContainerSpec, ...], Meta(description="more containers in the same task, by name")] = ()
 
+    def image_name(self, container: str) -> str:
+        """The name of the image of a container that is built: the service's or SERVICE-CONTAINER."""
+        return self.name if container == self.name else f"{self.name}-{container}"
+
     @property
     def is_daemon(self) -> bool:
         """Whether each ECS instance runs one task of it."""
@@ -200,6 +204,12 @@ class Lab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=
         return self.aws.consul_image or f"{CONSUL_REPOSITORY}:{self.consul.version}"
 
     @property
+    def image_names(self) -> list[str]:
+        """The names of all images that are built."""
+        pairs = ((service, container) for service in self.services for container in service.all_containers)
+        return [service.image_name(container.name) for service, container in pairs if container.path]
+
+    @property
     def portal(self) -> ServiceSpec | None:
         """The service to open in a browser: with a fixed host port, and called portal or else the first one."""
         fixed = [service for service in self.services if service.host_port and service.bindings[0].protocol == "tcp"]
@@ -211,6 +221,10 @@ class Lab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=
         Both names have the characters that ECS allows, and at most 32 of its 255.
         """
         return f"{self.name}-{service}"
+
+    def with_daemons(self) -> "Lab":
+        """The lab with the number of instances as the count of each daemon; the fewest, if it follows the tasks."""
+        return self.with_counts({service.name: self.min_instances for service in self.services if service.is_daemon})
 
     def with_counts(self, counts: dict[str, int]) -> "Lab":
         """The lab with the task counts of some services replaced."""

@@ -85,7 +85,7 @@ def parse(data: bytes, name: str, folder: Path, *, sources: bool = True, warn: W
     if warn:
         for text in warnings(name, config.reader, config.deprecated, values):
             warn(text)
-    return Lab(name=values.pop("lab"), **values)
+    return Lab(name=values.pop("lab"), **values).with_daemons()
 
 
 class _Config:

@@ -59,7 +59,7 @@ class _Rules:
             self.reader.wrong(join(path, "count"), "not allowed with schedule: daemon, one task on each instance")
         containers = list(_containers(service))
         for placed in containers:
-            self.container(placed)
+            self.container(placed, service.name)
         for placed in containers[1:]:
             if placed.spec.name == service.name:
                 self.reader.wrong(
@@ -68,7 +68,7 @@ class _Rules:
         self.dependencies(containers)
         self.volumes(containers)
 
-    def container(self, placed: _Placed) -> None:
+    def container(self, placed: _Placed, service: str) -> None:
         path, spec = placed
         for name in spec.secrets:
             if name in spec.environment:
@@ -78,6 +78,10 @@ class _Rules:
             if taken.setdefault((port.port, port.protocol), at) != at:
                 self.wrong(
                     at, f"{port.port}/{port.protocol} is given twice, first as {taken[port.port, port.protocol]}"
+                )
+            if port.register and port.check and port.check.ttl and port.name != service:
+                self.wrong(
+                    f"{at}.check", f"a ttl needs the name {service}, which is all that the task's token may report"
                 )
             if port.protocol == "udp" and port.check and not port.check.ttl:
                 self.wrong(f"{at}.check", "Consul can't check a UDP port; use ttl, or remove the check")

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
+from ..config.container_spec import Check, PortSpec
 from ..config.lab import ServiceSpec
 from ..config.scalars import seconds_of
 
@@ -87,12 +89,25 @@ def container_check(service: ServiceSpec) -> dict[str, Any] | None:
 
     What Consul calls passing or a warning is healthy: 2xx and 429. So is a redirect, which Consul follows.
     """
-    check = service.check
-    if check is None or check.ttl or not check.container:
-        return None
+    return check_of_ports(service.bindings)
+
+
+def check_of_ports(ports: Iterable[PortSpec]) -> dict[str, Any] | None:
+    """The healthCheck of a container with these ports; ECS makes one, so it's made from the first check that it can.
+
+    None when there is no such check.
+    """
+    return next((_of_port(one.port, one.check) for one in ports if one.check and _is_for_ecs(one.check)), None)
+
+
+def _is_for_ecs(check: Check) -> bool:
+    return check.container and not check.ttl
+
+
+def _of_port(port: int, check: Check) -> dict[str, Any]:
     interval = _clamp(seconds(check.interval), INTERVAL)
     timeout = min(seconds(check.timeout or DEFAULT_TIMEOUT), TIMEOUT[1] - MARGIN)
-    command = _http(service.port, check.http, timeout) if check.http else _tcp(service.port)
+    command = _http(port, check.http, timeout) if check.http else _tcp(port)
     return {
         "command": ["CMD-SHELL", command],
         "interval": interval,

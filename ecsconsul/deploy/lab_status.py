@@ -52,7 +52,7 @@ def collect(lab: Lab, target: CommandTarget) -> dict[str, Any]:
     alarms = alarms_future.result()
     endpoints = None if "error" in consul or tasks is None else with_canaries(grouped, lab)
     services = [
-        _service(spec, counts[spec.name], own.get(spec.name, []), endpoints, canaries[spec.name])
+        _service(spec, counts[spec.name], _instances(spec, own), endpoints, canaries[spec.name])
         for spec in lab.services
     ]
     healthy = all(_exists(change) for change in changes) and all(_is_healthy(service) for service in services)
@@ -75,7 +75,7 @@ def collect(lab: Lab, target: CommandTarget) -> dict[str, Any]:
         "tasks": [_task(task, catalog) for task in one_off],
         "failed_boots": failed_future.result(),
         "notes": notes_of(tasks or ()),
-        "others": sorted(set(catalog) - {"consul"} - {spec.name for spec in lab.services}),
+        "others": sorted(set(catalog) - {"consul"} - {name for spec in lab.services for name in spec.registered_names}),
     }
 
 
@@ -185,13 +185,16 @@ def _service(
     """One service of the document. `desired` is ECS's, set by the config, by `scale` or by another client."""
     desired, running = counts
     # without an answer from Consul, nothing counts as missing from it
-    joined = (None, None) if endpoints is None else ghosts_and_missing(instances, endpoints.get(spec.name, []))
+    joined: tuple[list[str] | None, list[str] | None] = ([], []) if endpoints is not None else (None, None)
+    if endpoints is not None and spec.registered:
+        joined = ghosts_and_missing(instances, endpoints.get(spec.name, []))
     return {
         "name": spec.name,
+        "names": list(spec.registered_names),
         "tags": list(spec.tags),
         "desired": desired,
         "running": running,
-        "passing": sum(instance.status == "passing" for instance in instances),
+        "passing": _passing(spec, instances) if spec.registered else running,
         "canary": canary,
         "ghosts": joined[0],
         "missing": joined[1],
@@ -210,6 +213,17 @@ def _task(task: Endpoint, catalog: Catalog) -> dict[str, Any]:
         "node": task.node,
         "registered": sorted(registered),
     }
+
+
+def _instances(spec: ServiceSpec, catalog: Catalog) -> list[Instance]:
+    """What Consul knows of a service under all of its names."""
+    return [instance for name in spec.registered_names for instance in catalog.get(name, [])]
+
+
+def _passing(spec: ServiceSpec, instances: Sequence[Instance]) -> int:
+    """How many tasks pass under each of the service's names; an instance's name isn't known, but its port count is."""
+    passing = sum(instance.status == "passing" for instance in instances)
+    return passing // len(spec.registered)
 
 
 def _instance(instance: Instance) -> dict[str, Any]:

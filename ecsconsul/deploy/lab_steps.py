@@ -11,7 +11,8 @@ one rule of each:
                          config alone; what the target adds doesn't count as a change.
     capacity-provider    only with `instances: {min, max}`: lets ECS scale the stack's instances. Rule: nothing else may
                          set their number then.
-    images/SERVICE       build and publish, while the stack is created. Rule: the tag is the hash of the source.
+    secret-access        only with secrets, where ECS has a role: it may read these. Rule: exactly these.
+    images/NAME          build and publish, while the stack is created. Rule: the tag is the hash of the source.
     tasks/SERVICE        the task definition. Rule: the newest active revision that is the lab's counts.
     services/SERVICE     the ECS service. Rule: it is done when its rollout is, and fails as soon as it can't succeed.
     consul-security      where the Registrator is a service: Consul demands tokens and TLS. Rule: not before all who
@@ -24,19 +25,23 @@ config has dropped is an orphan (orphans.py), whose desired state is to be absen
 
 from __future__ import annotations
 
+from collections import Counter
+from functools import partial
+
 from msgspec import structs
 
-from ..config.lab import Lab
+from ..config.lab import Lab, ServiceSpec
 from ..targets.base import Target
 from .capacity_provider import CapacityProviderStep, strategy_of
 from .consul_security import ConsulSecurityStep
 from .prerequisites import PrerequisitesStep
 from .registrator_steps import registrator_steps, service_names
+from .secret_access import access_steps
 from .service_poller import ServicePoller
 from .step import Step
 from .step1_cluster import ClusterStep
 from .step2_stack import StackStep
-from .step3_images import ImageStep
+from .step3_images import ExternalImage, ImageStep, images_of
 from .step4_task_definitions import TaskDefinitionStep
 from .step5_services import ScaleStep, ServiceStep, desired_count
 from .step6_discovery import DISCOVERY, DiscoveryStep
@@ -53,10 +58,9 @@ def steps_for(lab: Lab, target: Target, poller: ServicePoller | None = None) -> 
     """One step for each resource of the lab, in order."""
     poller = poller or poller_for(lab, target)
     system_images, system_tasks, system_services = registrator_steps(lab, target, poller)
-    images = [ImageStep(service, target, lab.base_image) for service in lab.services]
-    tasks = [TaskDefinitionStep(lab, s, image, target) for s, image in zip(lab.services, images, strict=True)]
-    for image, task in zip(images, tasks, strict=True):
-        image.runs = task.running_image
+    images = [images_of(service, target, lab.base_image) for service in lab.services]
+    built = [image for one in images for image in one.values() if isinstance(image, ImageStep)]
+    tasks = [_task(lab, s, image, target) for s, image in zip(lab.services, images, strict=True)]
     services = [ServiceStep(lab, s, task, target, poller) for s, task in zip(lab.services, tasks, strict=True)]
     services += system_services
     # without system services, whoever registers services gets its token together with its Consul
@@ -67,13 +71,24 @@ def steps_for(lab: Lab, target: Target, poller: ServicePoller | None = None) -> 
         ClusterStep(lab, target),
         StackStep(lab, target),
         *([CapacityProviderStep(lab, target)] if strategy_of(lab) else []),
-        *images,
+        *access_steps(lab, target),
+        *built,
         *system_images,
         *tasks,
         *system_tasks,
         *last,
         discovery_step(lab, target, needs=("stack", *(step.name for step in last))),
     ]
+
+
+def _task(
+    lab: Lab, service: ServiceSpec, images: dict[str, ImageStep | ExternalImage], target: Target
+) -> TaskDefinitionStep:
+    task = TaskDefinitionStep(lab, service, images[service.name], target, images)
+    for container, image in images.items():
+        if isinstance(image, ImageStep):
+            image.runs = partial(task.running_image, container)
+    return task
 
 
 def scaling_steps(lab: Lab, counts: dict[str, int], target: Target) -> list[Step]:
@@ -88,6 +103,20 @@ def scaling_steps(lab: Lab, counts: dict[str, int], target: Target) -> list[Step
 def discovery_step(
     lab: Lab, target: Target, needs: tuple[str, ...] = (), *, timeout: float | None = None
 ) -> DiscoveryStep:
-    """Discovery of all services of the lab; `timeout` in seconds, by default the target's."""
-    passing = {service.name: desired_count(service) for service in lab.services}
-    return DiscoveryStep(lab.name, passing, target, needs, timeout=timeout)
+    """Discovery of all services of the lab, under each name that they register.
+
+    `timeout` in seconds, by default the target's.
+    """
+    passing: Counter[str] = Counter()
+    owners: dict[str, str] = {}
+    for service in lab.services:
+        for port in service.registered:
+            passing[str(port.name)] += desired_count(service)
+            owners[str(port.name)] = service.name
+    at_least = {name for name, owner in owners.items() if _is_daemon(lab, owner)}
+    return DiscoveryStep(lab.name, passing, target, needs, timeout=timeout, owners=owners, at_least=at_least)
+
+
+def _is_daemon(lab: Lab, name: str) -> bool:
+    service = lab.service(name)
+    return service is not None and service.is_daemon

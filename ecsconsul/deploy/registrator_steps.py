@@ -8,11 +8,10 @@ from ..config.lab import Lab, ServiceSpec
 from ..errors import LabError
 from ..paths import registrator_source
 from ..targets.base import Target
-from .prerequisites import PREREQUISITES
 from .revision import Image
 from .service_poller import ServicePoller
-from .step3_images import ImageStep
-from .step4_task_definitions import TaskDefinitionStep
+from .step3_images import ExternalImage, ImageStep
+from .step4_task_definitions import TaskDefinitionStep, with_secrets
 from .step5_services import ServiceStep
 
 REGISTRATOR = "registrator"
@@ -22,19 +21,6 @@ SOCKET = "/var/run/docker.sock"
 # its resident memory stays below 80 MiB
 CPU, MEMORY = 50, 128
 
-# the old task stops before the new one starts: two would register the same containers
-# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_services.html#service_scheduler_daemon
-REPLACEMENT = {"minimumHealthyPercent": 0, "maximumPercent": 100}
-
-
-class ExternalImage:
-    """An image that is published elsewhere; a step that uses it needs only the prerequisites."""
-
-    name = PREREQUISITES
-
-    def __init__(self, reference: str) -> None:
-        self.reference = reference
-
 
 class RegistratorTaskDefinitionStep(TaskDefinitionStep):
     """Its task definition: in the instance's network, with access to the socket of the Docker engine."""
@@ -42,7 +28,13 @@ class RegistratorTaskDefinitionStep(TaskDefinitionStep):
     def task(self) -> dict[str, Any]:
         return {"networkMode": "host", "volumes": [{"name": "docker", "host": {"sourcePath": SOCKET}}]}
 
+    def containers(self) -> list[dict[str, Any]]:
+        logs = self._target.log_configuration(REGISTRATOR)
+        logging = {"logConfiguration": logs} if logs else {}
+        return [{**with_secrets(self.container(), self._secrets), **logging}]
+
     def container(self) -> dict[str, Any]:
+        """The only container definition."""
         # ours can leave the catalog untouched when it is replaced; other Registrators have no such option
         on_exit = [] if self._lab.aws.registrator.image else ["-on-exit", "keep"]
         return {
@@ -58,7 +50,7 @@ class RegistratorTaskDefinitionStep(TaskDefinitionStep):
 
 
 class RegistratorServiceStep(ServiceStep):
-    """Its ECS service: a DAEMON, which ECS starts on each instance that joins."""
+    """Its ECS service: a daemon, so that two Registrators never register the same containers."""
 
     def blockers(self) -> list[LabError]:
         if self._lab.service(REGISTRATOR) is None:
@@ -70,16 +62,6 @@ class RegistratorServiceStep(ServiceStep):
                 hint="give the service another name in the config",
             )
         ]
-
-    def scheduling(self) -> dict[str, Any]:
-        return {"deploymentConfiguration": REPLACEMENT}
-
-    def capacity(self) -> list[dict[str, Any]]:
-        # a daemon is on every instance already, and ECS doesn't count it when it scales
-        return []
-
-    def kind(self) -> dict[str, Any]:
-        return {**super().kind(), "schedulingStrategy": "DAEMON"}
 
 
 def service_names(lab: Lab, target: Target) -> list[str]:
@@ -95,7 +77,7 @@ def registrator_steps(lab: Lab, target: Target, poller: ServicePoller) -> Regist
     system_services = target.system_services
     if REGISTRATOR not in system_services:
         return [], [], []
-    spec = ServiceSpec(name=REGISTRATOR, path=str(registrator_source()))
+    spec = ServiceSpec(name=REGISTRATOR, path=str(registrator_source()), schedule="daemon")
     external = lab.aws.registrator.image
     built = None if external else ImageStep(spec, target, lab.base_image)
     image: Image = built or ExternalImage(str(external))

@@ -29,7 +29,7 @@ CATALOG_POLICY = PollingPolicy(delay=0.5, attempts=480)
 
 def restore_steps(lab: Lab, target: CommandTarget, path: Path, lab_secrets: LabSecrets) -> list[Step]:
     """The steps that restore the snapshot in a file, in order."""
-    with_token = [service.name for service in lab.services if service.check and service.check.ttl]
+    with_token = [service.name for service in lab.services if service.reports_itself]
     return [
         DataStep(target, path, lab_secrets),
         TokensStep(target, lab_secrets, with_token),

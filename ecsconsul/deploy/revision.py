@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -40,12 +40,12 @@ class Revision:
         named = (one for one in self.definition["containerDefinitions"] if one["name"] == container)
         return next((str(one["image"]) for one in named), None)
 
-    def changed_to(self, request: Mapping[str, Any], fingerprint: str, image: Image) -> list[FieldChange]:
+    def changed_to(self, request: Mapping[str, Any], fingerprint: str, images: Collection[Image]) -> list[FieldChange]:
         """What registering another revision changes; the tag only if it is all that differs, since it always does."""
         found = task_definition_changes(self.definition, request)
         if not found:
             return tag_changes(self.tags.get(FINGERPRINT_TAG), fingerprint)
-        return [_caused(one, image) for one in found]
+        return [_caused(one, images) for one in found]
 
     def drift(self, request: Mapping[str, Any], fingerprint: str, made_before: Callable[[], Revision | None]) -> Drift:
         """What others have changed: `up` tags each revision with the fingerprint of what it was made from.
@@ -64,7 +64,9 @@ class Revision:
         return Drift((*task_definition_changes(made, self.definition), *tag), config_changed=not is_current)
 
 
-def _caused(change: FieldChange, image: Image) -> FieldChange:
-    """The change, with the step of the image if the image is what changes."""
-    is_image = change.path.endswith(".image") and change.new == image.reference and image.name.startswith("images/")
-    return replace(change, cause=image.name) if is_image else change
+def _caused(change: FieldChange, images: Collection[Image]) -> FieldChange:
+    """The change, with the step of the image if an image that is built is what changes."""
+    if not change.path.endswith(".image"):
+        return change
+    built = (one for one in images if one.name.startswith("images/") and one.reference == change.new)
+    return next((replace(change, cause=image.name) for image in built), change)

@@ -216,9 +216,10 @@ class Rollout:
 
         try:
             with self._target.consul() as address:
-                instances = address.client().catalog().get(self._service.name, [])
+                catalog = address.client().catalog()
         except LabError as error:
             return str(error)
+        instances = [one for name in self._service.registered_names for one in catalog.get(name, [])]
         checks = [(instance.id, check) for instance in instances for check in instance.checks]
         failing = [f"  {name}: {one.status}: {one.output}" for name, one in checks if one.status != "passing"]
         return "\n".join(["Consul's checks:", *failing]) if failing else "Consul has no failing instance of it"
@@ -235,7 +236,7 @@ class Rollout:
         more = f"fix the cause and run `ecsconsul up` again; `ecsconsul logs {self._known_as}` shows more"
         return StepFailed(
             f"The {self._what} {what}",
-            where=f"step services/{self._known_as}, {self._service.path}",
+            where=f"step services/{self._known_as}, {self._service.path or self._service.image}",
             why=why,
             hint=f"{more}\n{hint}" if hint else more,
         )

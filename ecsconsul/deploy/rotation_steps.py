@@ -23,7 +23,7 @@ INSTALL, ADOPT, REVOKE = "secrets/install", "secrets/adopt", "secrets/revoke"
 
 def rotation_steps(lab: Lab, target: CommandTarget, rotation: Rotation) -> list[Step]:
     """The steps of one rotation, in order."""
-    with_token = [service for service in lab.services if service.check and service.check.ttl]
+    with_token = [service for service in lab.services if service.reports_itself]
     names = tuple(service.name for service in with_token)
     poller = ServicePoller(target, lab.name)
     restarts = [RestartStep(lab, service, target, poller) for service in with_token]

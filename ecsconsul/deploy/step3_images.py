@@ -1,4 +1,4 @@
-"""The image of each service, built from its folder and published under the hash of its source (steps 3 to 7)."""
+"""The images of each service, built from folders and published under the hashes of their source (steps 3 to 7)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from ..config.container_spec import ContainerKeys
+from ..config.lab import ServiceSpec
 from ..docker.build_context import HASH_LENGTH, source_hash
 from ..docker.source_files import source_files
 from ..errors import LabError
@@ -19,8 +22,17 @@ from .step import Actual, BaseStep, Drift, FieldChange, Report
 BASE = "BASE"
 
 
+class ExternalImage:
+    """An image that is published elsewhere; a step that uses it needs only the prerequisites."""
+
+    name = PREREQUISITES
+
+    def __init__(self, reference: str) -> None:
+        self.reference = reference
+
+
 class ImageStep(BaseStep):
-    """One service's image. Its tag is the hash of its source, so the tag serves as the fingerprint."""
+    """The image of one container. Its tag is the hash of its source, so the tag serves as the fingerprint."""
 
     needs = (PREREQUISITES,)
 
@@ -89,3 +101,16 @@ class ImageStep(BaseStep):
     def destroy(self, report: Report) -> str:
         self._target.images.delete(self._service.name)
         return "deleted"
+
+
+def images_of(
+    service: ServiceSpec, target: Target, base_image: str | None = None
+) -> dict[str, ImageStep | ExternalImage]:
+    """The image of each container by its name, the main one first."""
+    images: dict[str, ImageStep | ExternalImage] = {}
+    for container in service.all_containers:
+        built = replace(container, name=service.image_name(container.name))
+        images[container.name] = (
+            ExternalImage(container.image) if container.image else ImageStep(built, target, base_image)
+        )
+    return images

@@ -7,57 +7,75 @@ from functools import cached_property
 from typing import Any
 
 from ..aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping
-from ..config.container_spec import Check
+from ..config.container_spec import ContainerSpec
 from ..config.lab import Lab, ServiceSpec
-from ..config.scalars import LAB_PORT
 from ..targets.base import Target, TaskSecrets
 from ..targets.client_errors import items_of
 from .batching import DELETE_TASK_DEFINITIONS_MAX, in_chunks
-from .container_check import container_check
 from .field_diff import task_definition_changes
 from .revision import Image, Revision
+from .secret_access import SECRET_ACCESS
 from .step import Actual, BaseStep, Report, tags_for
+from .task_definition import container_definitions, needs_role, task_settings
 
 
 class TaskDefinitionStep(BaseStep):
     """One service's task definition: the newest active revision of its family in this lab."""
 
-    def __init__(self, lab: Lab, service: ServiceSpec, image: Image, target: Target) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        service: ServiceSpec,
+        image: Image,
+        target: Target,
+        others: Mapping[str, Image] | None = None,
+    ) -> None:
+        """`image` is the main container's, `others` are those of the containers beside it, by their names."""
         self.name = f"tasks/{service.name}"
         self.service = service.name
         self._secrets = target.task_secrets(service.name)
-        # ECS reads secrets with a role of the stack's
-        self.needs = (image.name, *(("stack",) if self._secrets.secrets else ()))
         self.family = lab.family(service.name)
         self._lab = lab
         self._service = service
         self._image = image
+        self._images = {service.name: image, **(others or {})}
         self._target = target
         self._registered: str | None = None
+        secrets = any(one.secrets or one.env_file for one in service.all_containers)
+        # ECS reads secrets with a role of the stack's
+        role = ("stack", *((SECRET_ACCESS,) if secrets else ())) if self._secrets.secrets or secrets else ()
+        self.needs = (*dict.fromkeys(one.name for one in self._images.values()), *role)
 
     @property
     def image(self) -> str:
-        """The image reference."""
+        """The image reference of the main container."""
         return self._image.reference
 
     @cached_property
     def _desired(self) -> dict[str, Any]:
-        logs = self._target.log_configuration(self._service.name)
-        container = {**with_secrets(self.container(), self._secrets), **({"logConfiguration": logs} if logs else {})}
         return {
             "family": self.family,
             "requiresCompatibilities": ["EC2"],
             **self.task(),
-            "containerDefinitions": [container],
+            "containerDefinitions": self.containers(),
         }
 
     def task(self) -> dict[str, Any]:
         """The settings of the task: its network mode and volumes."""
-        return {"networkMode": "bridge"}
+        return task_settings(self._service)
 
-    def container(self) -> dict[str, Any]:
-        """The container definition."""
-        return container_definition(self._service, self.image)
+    def containers(self) -> list[dict[str, Any]]:
+        """The container definitions; those whose containers report to Consul have the variables for it."""
+        logs = self._target.log_configuration(self._service.name)
+        found = container_definitions(self._service, self._reference, logs)
+        specs = self._service.all_containers
+        return [
+            with_secrets(one, self._secrets) if _reports(spec) or len(specs) == 1 else one
+            for one, spec in zip(found, specs, strict=True)
+        ]
+
+    def _reference(self, container: ContainerSpec) -> str:
+        return self._images[container.name].reference
 
     def inspect(self) -> Actual | None:
         newest = self._newest()
@@ -72,14 +90,14 @@ class TaskDefinitionStep(BaseStep):
             tags.get(FINGERPRINT_TAG) if is_ours else None,
             True,
             revision_of(revision.arn),
-            fields=lambda: revision.changed_to(request, self.fingerprint, self._image),
+            fields=lambda: revision.changed_to(request, self.fingerprint, tuple(self._images.values())),
             drift=lambda: revision.drift(request, self.fingerprint, self._made_before),
         )
 
-    def running_image(self) -> str | None:
-        """The image of the newest revision's main container; None without one."""
+    def running_image(self, container: str | None = None) -> str | None:
+        """The image of one of the newest revision's containers, by default the main one; None without one."""
         newest = self._newest()
-        return Revision(*newest).image_of(self.service) if newest else None
+        return Revision(*newest).image_of(container or self.service) if newest else None
 
     def _made_before(self) -> Revision | None:
         """The newest revision that bears the tags of `up`: what one without them has replaced."""
@@ -97,7 +115,7 @@ class TaskDefinitionStep(BaseStep):
 
     def _role(self) -> dict[str, str]:
         """The role that reads the secrets. It isn't part of the fingerprint, because the stack names it."""
-        role = self._target.execution_role() if self._secrets.secrets else None
+        role = self._target.execution_role() if needs_role(self.desired()["containerDefinitions"]) else None
         return {"executionRoleArn": role} if role else {}
 
     def destroy(self, report: Report) -> str:
@@ -138,50 +156,22 @@ def matches(definition: Mapping[str, Any], desired: Mapping[str, Any]) -> bool:
     return not task_definition_changes(definition, desired)
 
 
-def container_definition(service: ServiceSpec, image: str) -> dict[str, Any]:
-    """The lab's container definition, with the metadata from which Registrator registers the container."""
-    environment = {**_port_variable(service), **service.environment, **registrator_metadata(service)}
-    mapping = {"containerPort": service.port, "protocol": "tcp"}
-    check = container_check(service)
-    if service.host_port:
-        mapping["hostPort"] = service.host_port
-    return {
-        "name": service.name,
-        "image": image,
-        "cpu": service.cpu,
-        "memory": service.memory,
-        "essential": True,
-        "portMappings": [mapping],
-        "environment": as_items(environment, key="name"),
-        **({"healthCheck": check} if check else {}),
-    }
+def _reports(container: ContainerSpec) -> bool:
+    """Whether a container reports to Consul itself."""
+    return any(port.check and port.check.ttl for port in container.ports or () if port.register)
 
 
 def with_secrets(container: Mapping[str, Any], needed: TaskSecrets) -> dict[str, Any]:
     """A container definition with the variables of its token; those that the config sets stay as they are."""
     own = as_mapping(container.get("environment"), key="name")
-    secrets = {name: source for name, source in needed.secrets.items() if name not in own}
+    chosen = as_mapping(container.get("secrets"), key="name", value="valueFrom")
+    environment = {name: value for name, value in needed.environment.items() if name not in chosen}
+    secrets = {**{name: source for name, source in needed.secrets.items() if name not in own}, **chosen}
     return {
         **container,
-        "environment": as_items({**needed.environment, **own}, key="name"),
+        "environment": as_items({**environment, **own}, key="name"),
         **({"secrets": as_items(secrets, key="name", value="valueFrom")} if secrets else {}),
     }
-
-
-def _port_variable(service: ServiceSpec) -> dict[str, str]:
-    """PORT, for a service that listens elsewhere than the lab's text assumes."""
-    return {} if service.port == LAB_PORT else {"PORT": str(service.port)}
-
-
-def registrator_metadata(service: ServiceSpec) -> dict[str, str]:
-    """The SERVICE_* variables: name, tags and check of the service on its port (docs/registrator.md)."""
-    prefix = f"SERVICE_{service.port}_"
-    metadata = {f"{prefix}NAME": service.name}
-    if service.tags:
-        metadata["SERVICE_TAGS"] = ",".join(tag.replace(",", r"\,") for tag in service.tags)
-    if service.check:
-        metadata |= {f"{prefix}CHECK_{key}": value for key, value in _check(service.check).items()}
-    return metadata
 
 
 def newest_in_old_family(target: Target, lab: Lab, service: str) -> str | None:
@@ -210,14 +200,6 @@ def delete_family(target: Target, lab: Lab, service: str, family: str) -> int:
     for chunk in in_chunks(owned, DELETE_TASK_DEFINITIONS_MAX):
         ecs.delete_task_definitions(taskDefinitions=chunk)
     return len(owned)
-
-
-def _check(check: Check) -> dict[str, str]:
-    if check.ttl:
-        return {"TTL": check.ttl}
-    kind = {"HTTP": check.http} if check.http else {"TCP": "true"}
-    timeout = {"TIMEOUT": check.timeout} if check.timeout else {}
-    return {**kind, "INTERVAL": check.interval, **timeout}
 
 
 def revisions_of(ecs: Any, family: str, status: str) -> list[str]:

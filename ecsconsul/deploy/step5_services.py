@@ -33,6 +33,10 @@ ROLLING = {
     "maximumPercent": 200,
     "deploymentCircuitBreaker": {"enable": True, "rollback": True},
 }
+# A daemon's old task stops on its instance before the new one starts there.
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_services.html#service_scheduler_daemon
+REPLACEMENT = {"minimumHealthyPercent": 0, "maximumPercent": 100}
+REPLICA, DAEMON = "REPLICA", "DAEMON"
 # Over the zones first, then over each zone's instances; and if a zone has lost its tasks, they go back when it can.
 # Changing either moves no task: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateService.html
 PLACEMENT = {
@@ -58,6 +62,8 @@ def scheduling(lab: Lab, service: ServiceSpec) -> dict[str, Any]:
 
     While instances are replaced, one more than `max_instances` may be there for a while, and nothing relies on it.
     """
+    if service.is_daemon:
+        return {"deploymentConfiguration": REPLACEMENT}
     count = desired_count(service)
     deployment: dict[str, Any] = dict(ROLLING)
     if service.host_port is not None and count and count >= lab.max_instances:
@@ -94,12 +100,16 @@ class ServiceStep(BaseStep):
         return scheduling(self._lab, self._service)
 
     def capacity(self) -> list[dict[str, Any]]:
-        """The capacity provider strategy; empty for the launch type EC2."""
-        return strategy_of(self._lab)
+        """The capacity provider strategy; empty for the launch type EC2.
+
+        A daemon is on every instance already, and ECS doesn't count it when it scales.
+        """
+        return [] if self._service.is_daemon else strategy_of(self._lab)
 
     def kind(self) -> dict[str, Any]:
         """The settings that only CreateService accepts."""
-        return {"launchType": "EC2"}
+        daemon = {"schedulingStrategy": DAEMON} if self._service.is_daemon else {}
+        return {"launchType": "EC2", **daemon}
 
     def load_balancing(self, actual: Mapping[str, Any]) -> dict[str, Any]:
         """The part of CreateService and UpdateService that changes which target group the tasks join; often empty.
@@ -189,6 +199,11 @@ class ServiceStep(BaseStep):
         if service and service["status"] == "DRAINING":
             report.say("waiting for the deleted service to drain")
             await_deleted(self._service.name, self._poller, report)
+            service = None
+        if service and service.get("schedulingStrategy", REPLICA) != self.kind().get("schedulingStrategy", REPLICA):
+            # ECS can't change it: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateService.html
+            report.say(f"deleting the service: it becomes a {self._service.schedule}, which ECS can't change")
+            delete_service(self._lab, self._service.name, self._target, self._poller, report)
             service = None
         if service is None:
             service = self._create(request, tags)

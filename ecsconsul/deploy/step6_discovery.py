@@ -28,7 +28,8 @@ LOG_LINES = 5
 class DiscoveryStep(BaseStep):
     """Creates nothing: checks the result of all other steps from a client's point of view.
 
-    `passing` is the number of instances that each service must have.
+    `passing` is the number of instances that each name must have, or have at least: ECS starts a daemon on each
+    instance that joins. `owners` are the services that register the names, if they are called otherwise.
     """
 
     name = DISCOVERY
@@ -41,8 +42,12 @@ class DiscoveryStep(BaseStep):
         needs: tuple[str, ...],
         *,
         timeout: float | None = None,
+        owners: Mapping[str, str] | None = None,
+        at_least: Set[str] = frozenset(),
     ) -> None:
         self.needs = needs
+        self._owners = owners or {}
+        self._at_least = at_least
         self._cluster = cluster
         self._passing = dict(passing)
         self._target = target
@@ -72,8 +77,13 @@ class DiscoveryStep(BaseStep):
         Those are standalone tasks, which register under the service's name unless their metadata says otherwise.
         """
         catalog = without(catalog, apart)
-        passing = {name: _passing(catalog.get(name, [])) for name in self._passing}
+        passing = {name: self._counted(name, catalog.get(name, [])) for name in self._passing}
         return Actual(self.fingerprint, passing == self._passing, _detail(passing, self._passing))
+
+    def _counted(self, name: str, instances: Sequence[Instance]) -> int:
+        """The passing instances of a name; no more than desired where more are fine."""
+        found = _passing(instances)
+        return min(found, self._passing[name]) if name in self._at_least else found
 
     def apply(self, actual: Actual | None, report: Report) -> str:
         watch = _Watch(self._timeout, self._passing.keys())
@@ -120,7 +130,7 @@ class DiscoveryStep(BaseStep):
                 hint=watch.error.hint or "`ecsconsul doctor` checks the access to it",
             )
         instances = {name: watch.catalog.get(name, []) for name in self._passing}
-        failing = [name for name, count in self._passing.items() if _passing(instances[name]) != count]
+        failing = [name for name, count in self._passing.items() if self._counted(name, instances[name]) != count]
         return StepFailed(
             f"Consul does not see {', '.join(failing)} as desired",
             where=f"step {self.name}",
@@ -134,8 +144,10 @@ class DiscoveryStep(BaseStep):
         for name in failing:
             yield _checks(name, self._passing[name], instances[name])
             if endpoints is not None:
-                yield from _unjoined(instances[name], endpoints.get(name, []))
-                yield from self._log(name, _failing(instances[name], endpoints.get(name, [])))
+                owner = self._owners.get(name, name)
+                own = endpoints.get(owner, [])
+                yield from _unjoined(instances[name], own)
+                yield from self._log(owner, _failing(instances[name], own))
 
     def _log(self, service: str, task: str | None) -> list[str]:
         """The last log lines of a task."""

@@ -157,6 +157,9 @@ class Target(Protocol):
     def execution_role(self) -> str | None:
         """The role with which ECS reads the secrets of tasks; None when there is none."""
 
+    def has_execution_role(self) -> bool:
+        """Whether the stack has such a role, which must be allowed to read the secrets of tasks. Does no I/O."""
+
     def target_group(self, service: str) -> str | None:
         """The stack's output with the load balancer's target group for the service's tasks; None if there is none.
 

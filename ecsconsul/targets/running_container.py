@@ -26,7 +26,7 @@ class Running:
 
 
 def running_container(ecs: Any, cluster: str, service: str, task: str | None) -> Running:
-    """The first running container of the newest task, or of the task whose id begins with `task`.
+    """The main container, or else the first running one, of the newest task or of that whose id begins with `task`.
 
     Raises LabError when no task is running, WrongUsage when the id matches none or several.
     """
@@ -41,7 +41,8 @@ def running_container(ecs: Any, cluster: str, service: str, task: str | None) ->
     if task is not None:
         running = [_select(running, task)]
     newest = running[-1]
-    container = next(c for c in newest["containers"] if c["lastStatus"] == "RUNNING")
+    containers = [c for c in newest["containers"] if c["lastStatus"] == "RUNNING"]
+    container = next((c for c in containers if c["name"] == service), containers[0])
     return Running(
         str(newest["taskArn"]),
         str(container["name"]),

@@ -69,7 +69,8 @@ def test_containers_publish_nothing_by_default(folder):
 
 
 def test_a_ttl_of_any_port_needs_a_token(folder):
-    assert service(folder, "containers: {x1: {image: x, ports: [{port: 1, check: {ttl: 10s}}]}}").reports_itself
+    text = "ports: [], containers: {x1: {image: x, ports: [{port: 1, name: web, check: {ttl: 10s}}]}}"
+    assert service(folder, text).reports_itself
     assert not service(folder, "ports: [{port: 1, check: {ttl: 10s}, register: false}]").reports_itself
 
 
@@ -89,6 +90,12 @@ def test_volumes(folder):
         VolumeSpec(name="b", path="/b", read_only=True),
         VolumeSpec(name="c", path="/c", host="/srv"),
     )
+
+
+def test_daemon_counts_as_many_tasks_as_there_are_instances(folder):
+    assert read(folder, "instances: 3\nservices: {web: {path: web, schedule: daemon}}\n").services[0].count == 3
+    text = "instances: {min: 1, max: 3}\nservices: {web: {path: web, schedule: daemon}}\n"
+    assert read(folder, text).services[0].count == 1
 
 
 def test_everything_else(folder):

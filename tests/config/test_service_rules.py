@@ -101,6 +101,10 @@ def test_right(text):
             "web: {path: a, count: 3, ports: [1, {port: 2, host_port: 80}]}",
             "web.ports[1].host_port: only one task per instance can use 80; count is 3, instances is 2",
         ),
+        (
+            "web: {path: a, ports: [1, {port: 2, check: {ttl: 10s}}]}",
+            "web.ports[1].check: a ttl needs the name web, which is all that the task's token may report",
+        ),
         ("web: {path: a, ports: [{port: 1, name: consul}]}", "web.ports[0].name: the name is taken by Consul's own"),
         (
             "web: {path: a}, api: {path: a, ports: [1, {port: 2, name: web}]}",

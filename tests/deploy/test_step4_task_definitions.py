@@ -16,13 +16,8 @@ from ecsconsul.config.loader import load
 from ecsconsul.deploy.container_check import container_check
 from ecsconsul.deploy.step import decide, fingerprint
 from ecsconsul.deploy.step3_images import ImageStep
-from ecsconsul.deploy.step4_task_definitions import (
-    TaskDefinitionStep,
-    container_definition,
-    matches,
-    registrator_metadata,
-    with_secrets,
-)
+from ecsconsul.deploy.step4_task_definitions import TaskDefinitionStep, matches, with_secrets
+from ecsconsul.deploy.task_definition import container_definition, registrator_metadata
 from ecsconsul.targets.base import TaskSecrets
 from tests.deploy.world import FakeTarget, RecordingReport
 
@@ -70,7 +65,7 @@ def metadata_of(name: str) -> dict[str, str]:
 def test_default_lab_matches_the_labs_text(name: str) -> None:
     spec = load(None).service(name)
     assert spec is not None
-    found = container_definition(spec, f"my_docker_hub_repo/{name}")
+    found = container_definition(spec.all_containers[0], f"my_docker_hub_repo/{name}")
     environment = as_mapping(found["environment"], key="name")
     metadata = {key: value for key, value in environment.items() if key.startswith("SERVICE_")}
     # the text has no health check: what it says of health is Consul's check
@@ -81,7 +76,7 @@ def test_default_lab_matches_the_labs_text(name: str) -> None:
 def test_portal_has_a_fixed_host_port() -> None:
     spec = load(None).service("portal")
     assert spec is not None
-    (mapping,) = container_definition(spec, "portal")["portMappings"]
+    (mapping,) = container_definition(spec.all_containers[0], "portal")["portMappings"]
     assert mapping == {"containerPort": 4567, "protocol": "tcp", "hostPort": spec.host_port}
 
 
@@ -100,7 +95,7 @@ def test_portal_has_a_fixed_host_port() -> None:
 )
 def test_check_metadata(check: Check | None, expected: dict[str, str]) -> None:
     spec = ServiceSpec(name="weather", path="/w", port=80, check=check)
-    assert registrator_metadata(spec) == {
+    assert registrator_metadata(spec.bindings) == {
         "SERVICE_80_NAME": "weather",
         **{f"SERVICE_80_CHECK_{key}": value for key, value in expected.items()},
     }
@@ -108,12 +103,12 @@ def test_check_metadata(check: Check | None, expected: dict[str, str]) -> None:
 
 def test_comma_in_a_tag_is_escaped() -> None:
     spec = ServiceSpec(name="weather", path="/w", tags=("a,b", "c"))
-    assert registrator_metadata(spec)["SERVICE_TAGS"] == r"a\,b,c"
+    assert registrator_metadata(spec.bindings)["SERVICE_TAGS"] == r"a\,b,c"
 
 
 def test_metadata_overrides_the_users_environment() -> None:
     spec = ServiceSpec(name="weather", path="/w", environment={"SERVICE_4567_NAME": "other", "PROVIDER": "demo"})
-    environment = as_mapping(container_definition(spec, "i")["environment"], key="name")
+    environment = as_mapping(container_definition(spec.all_containers[0], "i")["environment"], key="name")
     assert environment == {"PROVIDER": "demo", "SERVICE_4567_NAME": "weather"}
 
 
@@ -122,7 +117,7 @@ def test_metadata_overrides_the_users_environment() -> None:
 )
 def test_other_port_is_set_as_PORT(more: dict[str, Any], told: dict[str, str]) -> None:
     spec = ServiceSpec(name="weather", path="/w", port=5000, **more)
-    environment = as_mapping(container_definition(spec, "i")["environment"], key="name")
+    environment = as_mapping(container_definition(spec.all_containers[0], "i")["environment"], key="name")
     assert environment == {**told, "SERVICE_5000_NAME": "weather"}
 
 
@@ -289,7 +284,8 @@ def test_task_with_a_token_gets_its_variables(
 
 
 def test_variables_of_the_config_win(service: ServiceSpec) -> None:
-    container = container_definition(replace(service, environment={"CONSUL_HTTP_TOKEN": "own", "A": "1"}), "image")
+    own = replace(service, environment={"CONSUL_HTTP_TOKEN": "own", "A": "1"})
+    container = container_definition(own.all_containers[0], "image")
     added = with_secrets(container, TaskSecrets({"CONSUL_HTTP_TOKEN": "/p"}, {"A": "2", "B": "3"}))
     assert as_mapping(added["environment"], key="name").items() >= {
         ("CONSUL_HTTP_TOKEN", "own"),

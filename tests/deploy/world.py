@@ -141,6 +141,9 @@ class FakeTarget:
     def execution_role(self) -> str | None:
         return self.role
 
+    def has_execution_role(self) -> bool:
+        return self.role is not None
+
     def target_group(self, service: str) -> str | None:
         return self.target_groups.get(service)
 

@@ -63,7 +63,7 @@ _BegunRotation = tuple[tuple[str, str], tuple[str, str]]
 
 def services_with_ttl(lab: Lab) -> list[str]:
     """The services whose tasks report to Consul themselves."""
-    return [service.name for service in lab.services if service.check and service.check.ttl]
+    return [service.name for service in lab.services if service.reports_itself]
 
 
 def task_token(service: str) -> str:

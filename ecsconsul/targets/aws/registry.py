@@ -87,7 +87,7 @@ class RegistryImages:
         try:
             blocker = self._engine.blocker(self._platform)
             # images that are pushed already need no build; a later change fails with the same hint
-            if blocker and not found and not all(self.tags(service.name) for service in self._lab.services):
+            if blocker and not found and not all(map(self.tags, self._lab.image_names)):
                 found.append(blocker)
         except LabError as error:
             found.append(error)

@@ -256,6 +256,9 @@ class AwsTarget:
     def execution_role(self) -> str | None:
         return self.stack_output("TaskExecutionRole")
 
+    def has_execution_role(self) -> bool:
+        return True
+
     def target_group(self, service: str) -> str | None:
         portal = self._lab.portal
         is_behind = self._lab.aws.load_balancer and portal and portal.name == service

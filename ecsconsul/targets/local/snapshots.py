@@ -25,13 +25,15 @@ def are_scheduled(lab: Lab, lab_dir: LabDir) -> bool:
     return lab_dir.snapshot_schedule() == _schedule(lab, lab_dir)
 
 
-def schedule(lab: Lab, lab_dir: LabDir) -> None:
-    """Write the config's schedule, and wake the region, if there is one, to read it."""
-    if not are_scheduled(lab, lab_dir):
-        from .region_process import reread_schedule
+def schedule(lab: Lab, lab_dir: LabDir) -> bool:
+    """Write the config's schedule, and wake the region, if there is one, to read it; returns whether it is another."""
+    if are_scheduled(lab, lab_dir):
+        return False
+    from .region_process import reread_schedule
 
-        lab_dir.write_snapshot_schedule(_schedule(lab, lab_dir))
-        reread_schedule(lab_dir)
+    lab_dir.write_snapshot_schedule(_schedule(lab, lab_dir))
+    reread_schedule(lab_dir)
+    return True
 
 
 def _path(lab: Lab, lab_dir: LabDir) -> Path:

@@ -22,6 +22,7 @@ from .clients import consul_of, load_ahead, new_client
 from .host_ports import taken_ports
 from .lab_images import LabImages
 from .liveness import why_closed, why_useless
+from .service_secrets import ServiceSecrets
 
 if TYPE_CHECKING:
     from ...consul.lab_secrets import LabSecrets, Rotation
@@ -58,6 +59,7 @@ class LocalTarget:
         self._requested_region = region or DEFAULT_REGION
         self._requested_runtime = runtime
         self._selection: RuntimeSelection | None = None
+        self._secrets = ServiceSecrets(lab, self.client)
         self.images = LabImages(lab.name, self._home, runtime)
 
     @property
@@ -131,6 +133,7 @@ class LocalTarget:
 
         # running a binary takes time, and only one that the user chose can be wrong
         consul = self._consul_binary()[1] if os.environ.get(BINARY_VARIABLE) else []
+        consul += self._secrets.errors(absent=self._is_absent())
         return [*self._runtime_errors(), *consul, *taken_ports(self._lab, self._home.info())]
 
     def _consul_binary(self) -> tuple[str, list[LabError]]:
@@ -182,16 +185,17 @@ class LocalTarget:
             found = _described(self._running())
         except TargetAbsent:
             return None
-        return found if snapshots.are_scheduled(self._lab, self._home) else None
+        return found if snapshots.are_scheduled(self._lab, self._home) and self._secrets.are_stored() else None
 
     def bootstrap(self, say: Say) -> str:
         from ...consul.install import find
         from .region_process import clear_engine
         from .runtime_selection import with_agent_image
 
-        snapshots.schedule(self._lab, self._home)
-        if not self._is_absent():
+        if snapshots.schedule(self._lab, self._home) and not self._is_absent():
             say("changed when snapshots are made")
+        if not self._is_absent():
+            self._secrets.store(say)
             return _described(self._running())
         selection = self._select_runtime()
         binary = find(say, self._lab.consul.version)
@@ -202,6 +206,7 @@ class LocalTarget:
         self._home.make_consul_secrets()
         say(f"starting the region; tasks run as {selection.name}: {selection.why}")
         self._start_region(binary, selection, image)
+        self._secrets.store(say)
         return _described(self._running())
 
     def teardown(self, say: Say) -> None:
@@ -324,6 +329,9 @@ class LocalTarget:
 
     def execution_role(self) -> str | None:
         return None
+
+    def has_execution_role(self) -> bool:
+        return False
 
     def target_group(self, service: str) -> str | None:
         return None
