@@ -58,9 +58,10 @@ def _parse(lab: Lab, request: str) -> tuple[str, int]:
             why="its schedule is daemon: it has one task on each ECS instance",
             hint="change `instances` in the config, or remove `schedule: daemon`",
         )
-    if service.host_port and int(count) > lab.max_instances:
+    if service.host_ports and int(count) > lab.max_instances:
         limit = "instances" if lab.max_instances == lab.min_instances else "instances.max"
-        why = f"only one task per instance can use port {service.host_port}, and {limit} is {lab.max_instances}"
+        port = service.host_ports[0].host_port
+        why = f"only one task per instance can use port {port}, and {limit} is {lab.max_instances}"
         hint = "increase `instances` in the config, or remove host_port"
         raise WrongUsage(f"{request} is too many", why=why, hint=hint)
     return name, int(count)

@@ -83,6 +83,11 @@ class ServiceSpec(ContainerKeys, frozen=True, kw_only=True, forbid_unknown_field
         return (main, *(replace(one, ports=_named(one.ports or (), one.name)) for one in self.containers))
 
     @property
+    def host_ports(self) -> tuple[PortSpec, ...]:
+        """The ports of all containers that have a fixed port on the instance."""
+        return tuple(port for one in self.all_containers for port in one.ports or () if port.host_port)
+
+    @property
     def registered(self) -> tuple[PortSpec, ...]:
         """The ports of all containers that are registered in Consul, each under its name."""
         return tuple(port for one in self.all_containers for port in one.ports or () if port.register)

@@ -15,6 +15,7 @@ from typing import Any
 from ..config.lab import Lab
 from ..errors import LabError
 from ..targets.base import Target
+from ..targets.client_errors import client_error, error_code
 from .step import Actual, BaseStep, Report
 
 SECRET_ACCESS = "secret-access"
@@ -147,7 +148,13 @@ def obsolete_access(lab: Lab, target: Target) -> list[SecretAccessStep]:
     if has_secrets(lab) or not target.has_execution_role():
         return []
     step = ObsoleteAccessStep(lab, target)
-    return [step] if step.inspect() else []
+    try:
+        return [step] if step.inspect() else []
+    except client_error() as error:
+        if error_code(error) == "AccessDenied":
+            # who may not read the policy couldn't write it either
+            return []
+        raise
 
 
 def _name(role: str) -> str:

@@ -66,7 +66,7 @@ def scheduling(lab: Lab, service: ServiceSpec) -> dict[str, Any]:
         return {"deploymentConfiguration": REPLACEMENT}
     count = desired_count(service)
     deployment: dict[str, Any] = dict(ROLLING)
-    if service.host_port is not None and count and count >= lab.max_instances:
+    if service.host_ports and count and count >= lab.max_instances:
         # With a task at a fixed port of every instance, one must stop before another can start. ECS rounds the
         # minimum up, to all tasks but one.
         deployment["minimumHealthyPercent"] = 100 * (count - 1) // count

@@ -129,6 +129,15 @@ def test_scale_respects_host_ports(shell: Shell) -> None:
     assert "port 8080, and instances is 1" in done.stderr
 
 
+def test_scale_refuses_daemons(shell: Shell) -> None:
+    config = shell.folder / "config.yaml"
+    config.write_text(config.read_text().replace("    check: /health\n", "    schedule: daemon\n"))
+    done = shell.run("scale", "portal=2")
+    assert done.returncode == 2
+    assert "portal can't be scaled" in done.stderr
+    assert "one task on each ECS instance" in done.stderr
+
+
 def test_without_a_verb_shows_help(shell: Shell) -> None:
     done = shell.run()
     assert done.returncode == 2

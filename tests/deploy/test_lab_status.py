@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from ecsconsul.config.container_spec import PortSpec
 from ecsconsul.config.lab import Lab, ServiceSpec
+from ecsconsul.consul.catalog import Instance
 from ecsconsul.deploy import executor
-from ecsconsul.deploy.lab_status import collect
+from ecsconsul.deploy.endpoints import Endpoint
+from ecsconsul.deploy.lab_status import _instances, _is_healthy, _service, collect
 from ecsconsul.deploy.lab_steps import steps_for
 from ecsconsul.errors import LabError
 from ecsconsul.targets.base import ConsulAddress
@@ -71,6 +74,24 @@ def target(world: Runtime, server: ConsulServer, consul: AgentClient, lab: Lab) 
 def register(consul: AgentClient, service_id: str, name: str, status: str = "passing") -> None:
     check = {"Name": "HTTP", "TTL": "600s", "Status": status}
     consul.register({"ID": service_id, "Name": name, "Address": "127.0.9.2", "Port": 32768, "Check": check})
+
+
+NAMED = ServiceSpec(name="dns", path="/d", count=2, ports=(PortSpec(port=53, protocol="udp"), PortSpec(port=80)))
+
+
+def test_names_of_a_service_are_counted_together() -> None:
+    up = Instance("i", "n", "10.0.0.1", 1, "passing", (), ())
+    catalog = {"dns": [up, up], "dns-80": [up], "other": [up]}
+    found = _service(NAMED, (2, 2), _instances(NAMED, catalog), None)
+    assert (found["names"], found["passing"], len(found["instances"])) == (["dns", "dns-80"], 1, 3)
+    found = _service(NAMED, (2, 2), _instances(NAMED, {**catalog, "dns-80": [up, up]}), None)
+    assert (found["passing"], _is_healthy(found)) == (2, True)
+
+
+def test_service_that_registers_nothing_is_healthy_when_its_tasks_run() -> None:
+    silent = replace(NAMED, ports=())
+    found = _service(silent, (2, 2), _instances(silent, {}), {"dns": [Endpoint("t", "dns", "n", frozenset())]})
+    assert (found["names"], found["passing"], found["missing"], _is_healthy(found)) == ([], 2, [], True)
 
 
 def service(document: Json, name: str) -> Json:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from ecsconsul.config.container_spec import PortSpec
 from ecsconsul.config.lab import InstanceRange, Lab, ServiceSpec
 from ecsconsul.deploy import executor
-from ecsconsul.deploy.lab_steps import scaling_steps, steps_for
+from ecsconsul.deploy.lab_steps import discovery_step, scaling_steps, steps_for
 from ecsconsul.deploy.prerequisites import PrerequisitesStep
 from ecsconsul.deploy.step import decide
 from ecsconsul.errors import LabError
@@ -103,3 +104,10 @@ def test_prerequisites_are_the_targets(lab: Lab, report: RecordingReport) -> Non
 def test_blockers_of_the_target_are_collected(lab: Lab) -> None:
     taken = LabError("port taken")
     assert executor.blockers(steps_for(lab, FakeTarget(None, blocking=[taken]))) == [taken]
+
+
+def test_discovery_waits_for_every_name() -> None:
+    ports = (PortSpec(port=53, protocol="udp"), PortSpec(port=80), PortSpec(port=81, register=False))
+    dns = ServiceSpec(name="dns", path="/d", count=3, ports=ports)
+    lab = Lab(services=(dns, ServiceSpec(name="silent", path="/s", ports=())))
+    assert discovery_step(lab, FakeTarget(None)).desired() == {"passing": {"dns": 3, "dns-80": 3}}

@@ -104,6 +104,26 @@ def test_changed_count_updates_only_that_service(target: FakeTarget, lab: Lab) -
     assert described(target)["runningCount"] == 3
 
 
+def as_daemon(lab: Lab) -> Lab:
+    return replace(lab, services=tuple(replace(one, schedule="daemon") for one in lab.services))
+
+
+def test_daemon_has_no_count_and_no_placement(target: FakeTarget, lab: Lab) -> None:
+    ranged = replace(as_daemon(lab), instances=InstanceRange(min=1, max=3))
+    step = steps_of(ranged, target)[1]
+    assert step.scheduling() == {"deploymentConfiguration": {"minimumHealthyPercent": 0, "maximumPercent": 100}}
+    assert (step.kind()["schedulingStrategy"], step.capacity()) == ("DAEMON", [])
+
+
+def test_service_that_becomes_a_daemon_is_created_again(target: FakeTarget, lab: Lab) -> None:
+    make(lab, target)
+    target.requests.clear()
+    step = make(as_daemon(lab), target)
+    assert target.writes() == ["DeleteService", "CreateService"]
+    assert described(target)["schedulingStrategy"] == "DAEMON"
+    assert op(step) == "keep"
+
+
 def test_edited_source_is_deployed(target: FakeTarget, lab: Lab) -> None:
     make(lab, target)
     Path(lab.services[0].path, "app.py").write_text("print()")

@@ -54,6 +54,14 @@ def test_all_instances_must_pass(step: DiscoveryStep, consul: AgentClient) -> No
     assert seen(step) == ("keep", "3 of 3 instances passing")
 
 
+def test_daemon_may_have_more_instances(target: FakeTarget, consul: AgentClient) -> None:
+    step = DiscoveryStep("blue", {"agent": 1}, target, (), at_least={"agent"})
+    assert seen(step) == ("wait", "agent 0/1 passing")
+    register(consul, "a1", "agent")
+    register(consul, "a2", "agent")
+    assert seen(step) == ("keep", "1 of 1 instances passing")
+
+
 def test_extra_instance_is_not_as_desired(step: DiscoveryStep, consul: AgentClient) -> None:
     for service_id in ("w1", "w2", "w3"):
         register(consul, service_id, "weather")

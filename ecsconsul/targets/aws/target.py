@@ -182,7 +182,9 @@ class AwsTarget:
 
     @property
     def template_parts(self) -> tuple[str, ...]:
-        return ("alarms", *((load_balancer.PART,) if self._lab.aws.load_balancer else ()))
+        containers = [one for service in self._lab.services for one in service.all_containers]
+        udp = any(port.protocol == "udp" for one in containers for port in one.ports or ())
+        return ("alarms", *((load_balancer.PART,) if self._lab.aws.load_balancer else ()), *(("udp",) if udp else ()))
 
     def stack_parameters(self) -> dict[str, str]:
         found = self._preflight

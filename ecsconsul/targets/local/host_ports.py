@@ -11,14 +11,17 @@ def taken_ports(lab: Lab, info: RegionInfo | None) -> list[LabError]:
     """An error for each port that neither is free nor forwarded by the lab's own region."""
     from ...region.runtimes.addresses import LOOPBACK, is_free, who_listens
 
+    # a TCP port and a UDP port don't get in each other's way
+    tcp = [(service.name, port) for service in lab.services for port in service.host_ports if port.protocol == "tcp"]
+    ports = [(name, port.host_port or 0) for name, port in tcp]
     own = info.forwarded_ports if info else ()
     return [
         LabError(
-            f"Port {service.host_port} is taken",
-            where=f"service {service.name}, host_port {service.host_port}",
-            why=who_listens(service.host_port),
+            f"Port {port} is taken",
+            where=f"service {name}, host_port {port}",
+            why=who_listens(port),
             hint="stop the program that listens there, or give the service another host_port in the config",
         )
-        for service in lab.services
-        if service.host_port and service.host_port not in own and not is_free(LOOPBACK, service.host_port)
+        for name, port in ports
+        if port not in own and not is_free(LOOPBACK, port)
     ]

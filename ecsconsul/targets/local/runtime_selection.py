@@ -10,7 +10,7 @@ from ...config.lab import Lab
 from ...docker.dockerfile import base_images, image_config
 from ...docker.engine import Engine, EngineUnusable, engine_url
 from ...errors import LabError
-from ...region.runtimes.lab_dir import DOCKER, PROCESSES
+from ...region.runtimes.lab_dir import DOCKER, PROCESSES, RegionSpec
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,24 @@ def with_agent_image(
         if lab.runtime == DOCKER:
             raise
         return RuntimeSelection(PROCESSES, str(error)), ""
+
+
+def region_spec(lab: Lab, region: str, selection: RuntimeSelection, binary: str, image: str) -> RegionSpec:
+    """What a new region is started with; `image` is that of Consul's agents, if tasks are containers."""
+    from ...region.runtimes.addresses import must_share_address
+
+    return RegionSpec(
+        lab.name,
+        region,
+        binary,
+        lab.consul.servers,
+        must_share_address(),
+        ecs_instances=lab.min_instances,
+        runtime=selection.runtime,
+        runtime_why=selection.why,
+        engine=selection.engine,
+        agent_image=image,
+    )
 
 
 def bases_of(lab: Lab) -> tuple[str, ...]:

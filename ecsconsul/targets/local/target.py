@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ...config.lab import Lab
 from ...errors import LabError, TargetAbsent
 from ...polling import PollingPolicy
-from ...region.runtimes.lab_dir import PROCESSES, AccessKey, LabDir, RegionInfo, RegionSpec
+from ...region.runtimes.lab_dir import PROCESSES, AccessKey, LabDir, RegionInfo
 from ..base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets, no_detection
 from ..commands import Alarm, AmiInfo, Finding, RuntimeInfo, findings
 from ..machine import Machine
@@ -117,7 +117,7 @@ class LocalTarget:
             "consul": consul,
             "host ports": taken_ports(self._lab, self._home.info()),
         }
-        ports = [str(service.host_port) for service in self._lab.services if service.host_port]
+        ports = [str(port.host_port) for service in self._lab.services for port in service.host_ports]
         selection = None if errors["runtime"] else self.runtime_info or self._select_runtime()
         ok = {
             "runtime": f"{selection.runtime}: {selection.why}" if selection else "",
@@ -227,21 +227,10 @@ class LocalTarget:
         self._usable, self._absent = None, ""
 
     def _start_region(self, binary: str, selection: RuntimeSelection, image: str) -> None:
-        from ...region.runtimes.addresses import must_share_address
         from .region_process import start_region
+        from .runtime_selection import region_spec
 
-        spec = RegionSpec(
-            self._lab.name,
-            self._requested_region,
-            binary,
-            self._lab.consul.servers,
-            must_share_address(),
-            ecs_instances=self._lab.min_instances,
-            runtime=selection.runtime,
-            runtime_why=selection.why,
-            engine=selection.engine,
-            agent_image=image,
-        )
+        spec = region_spec(self._lab, self._requested_region, selection, binary, image)
         # boto3 loads while the region starts, which takes longer
         start_region(self._home, spec, lambda: load_ahead(self._requested_region))
 
