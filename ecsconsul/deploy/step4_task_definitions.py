@@ -16,7 +16,7 @@ from .field_diff import task_definition_changes
 from .revision import Image, Revision
 from .secret_access import SECRET_ACCESS
 from .step import Actual, BaseStep, Report, tags_for
-from .task_definition import container_definitions, needs_role, task_settings
+from .task_request import container_definitions, needs_role, task_settings
 
 
 class TaskDefinitionStep(BaseStep):

@@ -17,7 +17,7 @@ from ecsconsul.deploy.container_check import container_check
 from ecsconsul.deploy.step import decide, fingerprint
 from ecsconsul.deploy.step3_images import ImageStep
 from ecsconsul.deploy.step4_task_definitions import TaskDefinitionStep, matches, with_secrets
-from ecsconsul.deploy.task_definition import container_definition, registrator_metadata
+from ecsconsul.deploy.task_request import container_definition, registrator_metadata
 from ecsconsul.targets.base import TaskSecrets
 from tests.deploy.world import FakeTarget, RecordingReport
 

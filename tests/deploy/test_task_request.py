@@ -1,4 +1,4 @@
-"""A whole task definition is what AWS's documents say, and the Registrator reads from it what the config says.
+"""The request for a whole task definition is what AWS documents, and the Registrator reads what the config says from it.
 
 The reference is written by hand from
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html.
@@ -20,7 +20,7 @@ from ecsconsul.config.loader import parse
 from ecsconsul.deploy.step import decide
 from ecsconsul.deploy.step3_images import ImageStep, images_of
 from ecsconsul.deploy.step4_task_definitions import TaskDefinitionStep, matches
-from ecsconsul.deploy.task_definition import registrator_metadata
+from ecsconsul.deploy.task_request import registrator_metadata
 from ecsconsul.registrator.rules import Container, Options, PortBinding, registrations
 from tests.deploy.world import FakeTarget, RecordingReport
 
@@ -171,7 +171,9 @@ def test_task_definition_is_as_aws_documents_it(lab: Lab, target: FakeTarget) ->
 
 def test_it_is_kept_once_it_is_registered(lab: Lab, target: FakeTarget, report: RecordingReport) -> None:
     target.role = ROLE
-    step = step_of(lab, target)
+    # the local region refuses files in S3
+    services = tuple(replace(one, env_file=()) for one in lab.services)
+    step = step_of(replace(lab, services=services), target)
     step.apply(None, report)
     assert decide(step.desired(), step.inspect()) == "keep"
     found = target.client("ecs").describe_task_definition(taskDefinition=step.newest())["taskDefinition"]
