@@ -104,10 +104,19 @@ def _canary(lab: Lab, service: ServiceSpec, tasks: int | None, seconds: float, w
         return None
     if not wait:
         raise WrongUsage("--canary needs to wait", where="--no-wait", hint="leave out one of them")
-    if service.host_port:
-        why = f"its tasks have the fixed port {service.host_port}, and a canary would take a place that they need"
+    if why := _no_canary(service):
         raise WrongUsage(f"{service.name} can't have a canary", where="--canary", why=why, hint="leave out --canary")
     if lab.service(canary_name(service.name)):
         why = f"the canary's name in ECS would be {canary_name(service.name)}, which is another service of the config"
         raise WrongUsage(f"{service.name} can't have a canary", where="--canary", why=why, hint="rename that service")
     return CanarySettings(tasks, seconds)
+
+
+def _no_canary(service: ServiceSpec) -> str:
+    """Why a service can have no tasks of a canary beside its own; empty if it can."""
+    if service.is_daemon:
+        return "it is a daemon, and each instance has its task already"
+    if service.host_ports:
+        fixed = service.host_ports[0].host_port
+        return f"its tasks have the fixed port {fixed}, and a canary would take a place that they need"
+    return "" if service.registered else "none of its ports is registered in Consul, which a canary is watched in"

@@ -23,7 +23,6 @@ from ..targets.base import Target
 from ..targets.client_errors import client_error
 from .canary import Canary, CanaryLeftover, CanarySettings, canary_name
 from .lab_steps import discovery_step, steps_for
-from .registrator_steps import ExternalImage
 from .revisions import Revision, history, mark_rolled_back, number_of, rollback_target, settle
 from .rollout import Rollout, counts, has_failed, is_stable
 from .service_poller import ServicePoller
@@ -151,7 +150,7 @@ def _definition(
 ) -> tuple[list[Step], TaskDefinitionStep]:
     """The steps of `up` for the service's images and its task definition; an image that exists needs none."""
     if shipping.image:
-        return [], TaskDefinitionStep(lab, service, ExternalImage(shipping.image), target)
+        service = structs.replace(service, path=None, image=shipping.image)
     others = {f"images/{name}" for name in target.system_services}
     steps = steps_for(structs.replace(lab, services=(service,)), target)
     (task,) = (one for one in steps if isinstance(one, TaskDefinitionStep) and one.name == f"tasks/{service.name}")

@@ -1,4 +1,4 @@
-"""The request for a whole task definition is what AWS documents, and the Registrator reads what the config says from it.
+"""The request for a whole task definition is as AWS documents it, and the Registrator reads the config from it.
 
 The reference is written by hand from
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html.
