@@ -82,15 +82,15 @@ NAMED = ServiceSpec(name="dns", path="/d", count=2, ports=(PortSpec(port=53, pro
 def test_names_of_a_service_are_counted_together() -> None:
     up = Instance("i", "n", "10.0.0.1", 1, "passing", (), ())
     catalog = {"dns": [up, up], "dns-80": [up], "other": [up]}
-    found = _service(NAMED, (2, 2), _instances(NAMED, catalog), None)
+    found = _service(NAMED, (2, 2), _instances(NAMED, catalog), None, 0)
     assert (found["names"], found["passing"], len(found["instances"])) == (["dns", "dns-80"], 1, 3)
-    found = _service(NAMED, (2, 2), _instances(NAMED, {**catalog, "dns-80": [up, up]}), None)
+    found = _service(NAMED, (2, 2), _instances(NAMED, {**catalog, "dns-80": [up, up]}), None, 0)
     assert (found["passing"], _is_healthy(found)) == (2, True)
 
 
 def test_service_that_registers_nothing_is_healthy_when_its_tasks_run() -> None:
     silent = replace(NAMED, ports=())
-    found = _service(silent, (2, 2), _instances(silent, {}), {"dns": [Endpoint("t", "dns", "n", frozenset())]})
+    found = _service(silent, (2, 2), _instances(silent, {}), {"dns": [Endpoint("t", "dns", "n", frozenset())]}, 0)
     assert (found["names"], found["passing"], found["missing"], _is_healthy(found)) == ([], 2, [], True)
 
 

@@ -119,7 +119,8 @@ def test_service_that_becomes_a_daemon_is_created_again(target: FakeTarget, lab:
     make(lab, target)
     target.requests.clear()
     step = make(as_daemon(lab), target)
-    assert target.writes() == ["DeleteService", "CreateService"]
+    # the tag says that its revision is stable
+    assert target.writes() == ["DeleteService", "CreateService", "TagResource"]
     assert described(target)["schedulingStrategy"] == "DAEMON"
     assert op(step) == "keep"
 

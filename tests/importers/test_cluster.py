@@ -68,7 +68,7 @@ def test_counts_daemons_and_instances() -> None:
     assert (lab.name, lab.instances) == ("prod", 3)
     found = {one.name: (one.image, one.count, one.schedule) for one in lab.services}
     assert found == {
-        "agent": ("agent:1", 1, "daemon"),
+        "agent": ("agent:1", 3, "daemon"),
         "front": ("front:1", 1, "replica"),
         "prod-api": ("api:1", 3, "replica"),
     }

@@ -158,7 +158,7 @@ def test_what_runs_once_is_no_running_service() -> None:
         "  migrate: {image: m}\n  debug: {image: d, profiles: [debug]}\n  each: {image: e, deploy: {mode: global}}\n"
     )
     assert {s.name: (s.count, s.schedule) for s in lab_of(imported).services} == {
-        "web": (1, "replica"), "migrate": (0, "replica"), "debug": (0, "replica"), "each": (1, "daemon"),
+        "web": (1, "replica"), "migrate": (0, "replica"), "debug": (0, "replica"), "each": (2, "daemon"),
     }  # fmt: skip
     assert "`ecsconsul run migrate` runs it once" in said(imported)
 

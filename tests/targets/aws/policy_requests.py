@@ -67,6 +67,8 @@ def recorded_request(call: Call) -> Request:
     types = [value for name, value in parameters.items() if name.startswith("ResourceTypes.member.")]
     if types:
         context["cloudformation:ResourceTypes"] = types
+    if operation == "PutRolePolicy":
+        context["iam:PermissionsBoundary"] = BOUNDARY
     if operation in ("GetConsoleOutput", "DeleteTaskDefinitions"):
         context |= OWN
     if operation == "TagResource" and ":task-definition/" in resource:
@@ -85,6 +87,8 @@ def _named(service: str, operation: str, parameters: Mapping[str, Any]) -> str:
         # IAM is asked about each; one outside of the lab's folder is the one that would be refused
         strange = max(parameters["Names"], key=lambda name: not name.startswith(f"/ecsconsul/{LAB}/"))
         return arn(service, f"parameter{strange}")
+    if "RoleName" in parameters:
+        return arn("iam", f"role/{parameters['RoleName']}", region="")
     for name, pattern in _RESOURCES.get(service, {}).items():
         if name in parameters:
             text = str(parameters[name])
@@ -172,6 +176,7 @@ _OF_TYPE: Mapping[str, list[tuple[str, Mapping[str, Any]]]] = {
     ],
     "AWS::EC2::LaunchTemplate": [(arn("ec2", "launch-template/lt-1"), OWN)],
     "AWS::EC2::SecurityGroup": [(arn("ec2", "security-group/sg-1"), OWN)],
+    "AWS::EC2::SecurityGroupIngress": [(arn("ec2", "security-group/sg-1"), OWN)],
     "AWS::ElasticLoadBalancingV2::Listener": [(arn("elasticloadbalancing", "listener/app/blue/1/2"), OWN)],
     "AWS::ElasticLoadBalancingV2::LoadBalancer": [(arn("elasticloadbalancing", "loadbalancer/app/blue/1"), OWN)],
     "AWS::ElasticLoadBalancingV2::TargetGroup": [(arn("elasticloadbalancing", "targetgroup/blue/1"), OWN)],

@@ -45,7 +45,9 @@ IMPLIED = {
 }  # fmt: skip
 
 
-UP_AND_DOWN, WATCHING = (policy(name, VALUES) for name in ("up-and-down", "watching"))
+UP_AND_DOWN, ROLES, WATCHING = (policy(name, VALUES) for name in ("up-and-down", "roles", "watching"))
+# requested for the secrets of the config; all else about roles is CloudFormation's
+OF_SECRETS = {"iam:GetRolePolicy", "iam:PutRolePolicy", "iam:DeleteRolePolicy"}
 
 # requested for Session Manager's plugin
 FOR_THE_PLUGIN = {
@@ -159,13 +161,14 @@ def test_every_request_of_up_and_down_is_allowed(account: Account, recorded: Rec
     account("ec2").create_key_pair(KeyName="mine")
     lab = lab_with(tmp_path)
     failing_up(lab)
+    up(structs.replace(lab, services=tuple(structs.replace(one, secrets={"DB": "/db"}) for one in lab.services)))
     up(lab)
     up(structs.replace(lab, instances=InstanceRange(min=1, max=3)))
     up(structs.replace(lab, instances=1, consul=ConsulSpec(servers=3)))
     assert down(lab) == []
     assert len(recorded.calls) > MIN_CALLS
-    denied = [one for one in map(recorded_request, recorded.requests) if not is_allowed(one, [UP_AND_DOWN, WATCHING])]
-    assert denied == []
+    policies = [UP_AND_DOWN, ROLES, WATCHING]
+    assert [one for one in map(recorded_request, recorded.requests) if not is_allowed(one, policies)] == []
 
 
 def failing_up(lab: Lab) -> None:
@@ -185,7 +188,9 @@ def test_policies_match_the_requests_in_the_code() -> None:
     """Covers requests for failures that no emulator simulates."""
     calls = calls_in_the_code()
     policies = ("up-and-down", "commands", "snapshots", "import")
-    allowed_actions = {action for name in policies for action in allowed(name)} | {"acm:DescribeCertificate"}
+    allowed_actions = (
+        {action for name in policies for action in allowed(name)} | {"acm:DescribeCertificate"} | OF_SECRETS
+    )
     forbidden = {name for name, actions in calls.items() if not actions & allowed_actions}
     assert forbidden == set(), "calls that no policy allows"
     requested = {action for actions in calls.values() for action in actions}

@@ -21,7 +21,7 @@ from ecsconsul.targets.aws.permissions import policy
 from tests.aws_calls import RecordedCalls
 from tests.iam_evaluator import is_allowed
 from tests.targets.aws.policy_requests import VALUES, recorded_request
-from tests.targets.aws.test_policies import UP_AND_DOWN, WATCHING, down, lab_with, recorded, target_of, up
+from tests.targets.aws.test_policies import ROLES, UP_AND_DOWN, WATCHING, down, lab_with, recorded, target_of, up
 from tests.targets.aws.test_preflight import Network
 
 __all__ = ["recorded"]
@@ -134,7 +134,7 @@ def test_private_lab_behind_a_load_balancer(world: World, recorded: RecordedCall
     assert world.account("elbv2").describe_load_balancers()["LoadBalancers"] == []
     world.remove_target_groups()
     assert world.instances() == []
-    policies = [UP_AND_DOWN, WATCHING, policy("load-balancer", VALUES)]
+    policies = [UP_AND_DOWN, ROLES, WATCHING, policy("load-balancer", VALUES)]
     denied = [one for one in map(recorded_request, recorded.requests) if not is_allowed(one, policies)]
     assert denied == []
 
