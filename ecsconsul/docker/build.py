@@ -7,11 +7,14 @@ import re
 import tarfile
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LabError, Unreachable
 from .build_context import files
+from .buildkit import Need, needs_buildkit, run_buildx
+from .instructions import read_source
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -40,10 +43,16 @@ def build(
     connection to the engine breaks.
     """
     wanted = platform and platform.rpartition("/")[2]
-    options = {"tag": reference, "buildargs": dict(build_args), "labels": dict(labels), "platform": platform}
+    need = needs_buildkit(read_source(source))
+    if need and _is_podman(docker):
+        # its one builder knows all of it
+        need = None
+    options: dict[str, Any] = {"tag": reference, "buildargs": dict(build_args), "labels": dict(labels)}
     # older engines mix up the cached layers of different platforms
     for cached in (True, False):
-        architecture = _build(docker, source, {**options, "nocache": not cached}, say)
+        options |= {"platform": platform, "nocache": not cached}
+        builds = partial(_by_buildkit, need) if need else _build
+        architecture = builds(docker, source, options, say)
         if wanted in (None, architecture):
             return
     raise LabError(
@@ -84,6 +93,19 @@ def _build(docker: APIClient, source: Path, options: Mapping[str, Any], say: Cal
             why=str(error),
             hint="check that Docker still runs, then run the command again",
         ) from error
+
+
+def _by_buildkit(
+    need: Need, docker: APIClient, source: Path, options: Mapping[str, Any], say: Callable[[str], None]
+) -> str:
+    lines: deque[str] = deque(maxlen=LINES_SHOWN)
+    if why := run_buildx(context(source), options, need, lines.append, say):
+        raise _failure(source, why, lines, options["platform"])
+    return str(docker.inspect_image(options["tag"])["Architecture"])
+
+
+def _is_podman(docker: APIClient) -> bool:
+    return any("podman" in str(one.get("Name")).lower() for one in docker.version().get("Components") or ())
 
 
 def context(source: Path) -> io.BytesIO:
