@@ -306,7 +306,8 @@ def _unregistered(facts: Facts, task: Task, name: str, *, partly: bool) -> Cause
     if facts.registrators is not None and task.node not in facts.registrators:
         return Cause("registrator-down", f"{name}: no Registrator runs on {task.node}", hint=hint, partly=partly)
     age = f", {facts.now - task.started:.0f} s after its start" if task.started else ""
-    text = f"{name}{age}: the Registrator waits for its port, or has been stopped"
+    why = "the Registrator waits for its port, its image's HEALTHCHECK fails, or the Registrator has been stopped"
+    text = f"{name}{age}: {why}"
     return Cause("not-registered", text, tuple(facts.logs[-LOG_LINES:]), hint, partly)
 
 

@@ -123,7 +123,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
         {**NOTHING, "tasks": (task(),)},
         "not-registered",
         "Task 3f2a0000 of weather is running and not registered, 10 s after its start: "
-        "the Registrator waits for its port, or has been stopped",
+        "the Registrator waits for its port, its image's HEALTHCHECK fails, or the Registrator has been stopped",
     ),
     "agent down before it registered": (
         {**NOTHING, "tasks": (task(),), "members": member("failed")},

@@ -16,7 +16,7 @@ from ....docker.file_tree import FileTree, warning_about
 from ....docker.stages import ImageConfig
 from ....errors import LabError
 from ..lab_dir import LabDir, remove
-from .installs import Installs
+from .installs import Installs, hints
 
 # An earlier version's images are files of another form, under another name.
 _METADATA, _TREE = "image.json", "tree"
@@ -75,7 +75,7 @@ class ImageStore:
             trees = FileTree(source, stages, Path(draft), installs.carry_out)
             tree = trees.build()
             if warning := warning_about(source, trees.left_out):
-                say(warning)
+                say("; ".join([warning, *hints(trees.left_out)]))
             if config.user and config.user not in ("root", "0"):
                 say(f"{source.path}: without Docker, the task runs as you, not as {config.user}")
             metadata = {"config": msgspec.to_builtins(config), "programs": str(installs.programs())}

@@ -11,7 +11,7 @@ import pytest
 from ecsconsul.docker.stages import Run
 from ecsconsul.errors import LabError
 from ecsconsul.region.runtimes.lab_dir import LabDir
-from ecsconsul.region.runtimes.processes.installs import Installs, satisfied
+from ecsconsul.region.runtimes.processes.installs import Installs, content_of, hints, satisfied
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,14 @@ def test_requirements_are_satisfied_only_when_certain(tmp_path: Path, line: str,
         ("PIP_NO_CACHE_DIR=1 pip install --upgrade pip && pip install -r requirements.txt", True),
         ("python -m venv /venv && /venv/bin/pip install -r requirements.txt", True),
         ('["pip", "install", "-r", "requirements.txt"]', True),
-        ("pip install flask", False),
+        ("pip install flask", True),
+        ("uv pip install --system -r requirements.txt", True),
+        ("pip install poetry && pip install 'flask>=1'", True),
+        ("pip install --index-url https://example.com flask", False),
+        ("pip install .", False),
+        ("pip install git+https://example.com/flask", False),
+        ("poetry install --no-root", False),
+        ("uv sync --frozen", False),
         ("apt-get update && pip install -r requirements.txt", False),
         ("make", False),
         ("echo 'a; b'", False),
@@ -60,6 +67,53 @@ def test_what_a_run_installs_is_told_from_what_it_does_else(
     assert installs.carry_out(Run(1, text, "/app"), tree) is is_carried_out
     assert installs.programs() == Path(sysconfig.get_path("scripts"))
     assert (tree / "venv").is_dir() == ("venv" in text)
+
+
+def project(folder: Path) -> None:
+    """A project that needs no network to be built: its own backend makes the wheel."""
+    folder.mkdir(parents=True)
+    (folder / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "own"\nbackend-path = ["."]\n'
+    )
+    (folder / "own.py").write_text(
+        "import zipfile\n"
+        "def build_wheel(folder, settings=None, metadata=None):\n"
+        "    open('left-behind', 'w').close()\n"
+        "    name = 'kin-1.0-py3-none-any.whl'\n"
+        "    with zipfile.ZipFile(folder + '/' + name, 'w') as archive:\n"
+        "        archive.writestr('kin.py', 'def main(): print(1)')\n"
+        "        about = 'kin-1.0.dist-info/'\n"
+        "        archive.writestr(about + 'METADATA', 'Metadata-Version: 2.1\\nName: kin\\nVersion: 1.0\\n')\n"
+        "        wheel = 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n'\n"
+        "        archive.writestr(about + 'WHEEL', wheel)\n"
+        "        archive.writestr(about + 'entry_points.txt', '[console_scripts]\\nkin = kin:main\\n')\n"
+        "        archive.writestr(about + 'RECORD', '')\n"
+        "    return name\n"
+    )
+
+
+def test_project_is_installed_with_its_programs(lab_dir: LabDir, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    project(tree / "src")
+    installs = Installs(lab_dir, tmp_path)
+    assert installs.carry_out(Run(1, "pip install --no-cache-dir -e .", "/src"), tree)
+    programs = installs.programs()
+    assert (programs / "kin").is_file()
+    assert not (tree / "src/left-behind").exists(), "the image is as it was"
+    assert installs.programs() == programs
+
+
+def test_projects_environment_depends_on_all_of_its_files(tmp_path: Path) -> None:
+    project(tmp_path / "src")
+    before = content_of(tmp_path / "src")
+    (tmp_path / "src/more.py").touch()
+    assert content_of(tmp_path / "src") != before
+
+
+def test_other_tools_are_named_with_a_way_out() -> None:
+    (found,) = hints([Run(3, "make", "/"), Run(7, "poetry config x y && poetry install", "/")])
+    assert found.startswith("line 7: what poetry installs is installed from a requirements.txt")
+    assert "`poetry export -o requirements.txt`" in found
 
 
 def test_places_that_pip_installs_to_can_be_copied_from(lab_dir: LabDir, tmp_path: Path) -> None:
