@@ -6,10 +6,14 @@ localhost and the container's port is said of the process's address and port, an
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import selectors
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +24,9 @@ from .task_files import TaskFiles, entering
 
 # as much of what a failing check says as Docker keeps
 OUTPUT = 4096
+CHUNK = 65536
+# for a killed program to be gone
+KILL_SECONDS = 5.0
 STARTING = "the container is still starting"
 _LOOPBACK = r"(?<![\w.-])(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1\])"
 
@@ -38,7 +45,7 @@ class ProcessProbe:
         try:
             argv = self._command_line(pid, bindings, words)
             return (
-                _failure_of(argv, self.folder, {**self.environment, **self._variables(bindings)}, timeout)
+                failure_of(argv, self.folder, {**self.environment, **self._variables(bindings)}, timeout)
                 if argv
                 else STARTING
             )
@@ -72,7 +79,12 @@ def with_real_ports(word: str, bindings: Sequence[Binding], address: str) -> str
     return word
 
 
-def _failure_of(argv: Sequence[str], folder: Path | None, environment: Mapping[str, str], timeout: float) -> str:
+def failure_of(argv: Sequence[str], folder: Path | None, environment: Mapping[str, str], timeout: float) -> str:
+    """Run a program for `timeout` seconds at most; why it failed, or "" if it exits with 0. Raises OSError.
+
+    It may print without end, and leave a process behind that keeps its output open.
+    """
+    end = time.monotonic() + timeout
     process = subprocess.Popen(
         argv,
         cwd=folder,
@@ -83,14 +95,30 @@ def _failure_of(argv: Sequence[str], folder: Path | None, environment: Mapping[s
         start_new_session=True,
     )
     try:
-        output, _ = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        lab_processes.signal_group(process.pid, signal.SIGKILL)
-        process.communicate()
+        output = _last_output(process, end)
+        process.wait(max(end - time.monotonic(), 0.0))
+    except (TimeoutError, subprocess.TimeoutExpired):
         return f"it took longer than {timeout:g} s"
     finally:
         lab_processes.signal_group(process.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(KILL_SECONDS)
     if process.returncode == 0:
         return ""
-    text = output[-OUTPUT:].decode(errors="replace").strip()
+    text = output.decode(errors="replace").strip()
     return f"exit code {process.returncode}" + (f": {text}" if text else "")
+
+
+def _last_output(process: subprocess.Popen[bytes], end: float) -> bytes:
+    """The last of what a program prints until nobody can print any more. Raises TimeoutError after `end`."""
+    assert process.stdout
+    found = b""
+    with process.stdout as pipe, selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while (left := end - time.monotonic()) > 0:
+            if selector.select(left):
+                chunk = os.read(pipe.fileno(), CHUNK)
+                if not chunk:
+                    return found
+                found = (found + chunk)[-OUTPUT:]
+    raise TimeoutError
