@@ -132,7 +132,7 @@ def _files(given: tuple[Path, ...], config_folder: Path) -> LabDraft:
     folder = files[0].parent
     # a file's paths are relative to the first one's folder
     names = [os.path.relpath(path.absolute(), folder.absolute()) for path in files]
-    return import_compose(names, Files(folder, config_folder, _read_if_there), dict(os.environ))
+    return import_compose(names, Files(folder, config_folder, _read_named), dict(os.environ))
 
 
 def _document(path: Path) -> Node:
@@ -155,8 +155,21 @@ def _read_if_there(path: Path) -> bytes | None:
             return file.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError as error:
-        raise LabError(f"{path} can't be read", where=str(path), why=error.strerror or str(error)) from error
+    except (OSError, ValueError) as error:
+        # ValueError: a name with a null byte
+        raise LabError(f"{path} can't be read", where=str(path), why=getattr(error, "strerror", str(error))) from error
+
+
+def _read_named(path: Path) -> bytes | None:
+    """A file that a document names, which mustn't be one that never ends or makes its reader wait. Raises LabError."""
+    from ..config.yaml_reader import MAX_BYTES
+
+    if "\0" not in str(path) and path.exists() and not path.is_file():
+        raise LabError(f"{path} can't be read", where=str(path), why="it isn't a regular file")
+    data = _read_if_there(path)
+    if data is not None and len(data) > MAX_BYTES:
+        raise LabError(f"{path} can't be read", where=str(path), why=f"the file is larger than {MAX_BYTES >> 20} MiB")
+    return data
 
 
 def _unknown(path: Path, document: Node) -> LabError:

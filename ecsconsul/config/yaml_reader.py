@@ -22,6 +22,7 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 100  # libyaml's composer recurses in C and overflows the stack at about 20,000
 _TOO_DEEP = f"nested more than {MAX_DEPTH} deep"
 MAX_VALUES = 100_000  # aliases can expand a small file to a huge one
+MAX_CHARACTERS = 8 << 20  # of all values, for the same reason
 
 MISSING: Final = object()
 """What `Reader` methods return for an invalid value."""
@@ -87,6 +88,7 @@ class Reader:
         self.mistakes: list[Mistake] = []
         self._keys: dict[str, Node] = {"": root}
         self._left = MAX_VALUES
+        self._characters_left = MAX_CHARACTERS
 
     def wrong(self, path: str, message: str, node: Node | None = None) -> None:
         """Records a mistake at a node, by default at the key of `path`."""
@@ -112,6 +114,7 @@ class Reader:
         for own in self._merged(node, path):
             fresh: dict[str, Node] = {}
             for key, value in own.value:
+                self._weigh(value)
                 if key.tag != f"{_TAG}merge" and (name := self._key(key, path, fresh)) is not None:
                     fresh[name] = key
                     if name not in found:
@@ -123,6 +126,7 @@ class Reader:
         """The path and node of each item in a list."""
         for index, item in enumerate(node.value):
             self._count(item)
+            self._weigh(item)
             self._keys[f"{path}[{index}]"] = item
             yield f"{path}[{index}]", item
 
@@ -180,6 +184,7 @@ class Reader:
             if id(mapping) in seen:
                 continue
             seen.add(id(mapping))
+            self._count(mapping)
             yield mapping
             waiting += reversed([m for key, value in mapping.value for m in self._to_merge(key, value, path)])
 
@@ -208,6 +213,12 @@ class Reader:
         self._left -= 1
         if self._left < 0:
             message = f"more than {MAX_VALUES} values, counting each use of an alias"
+            raise Stop(Mistake(*_at(node), "", message))
+
+    def _weigh(self, node: Node) -> None:
+        self._characters_left -= len(node.value) if isinstance(node, ScalarNode) else 0
+        if self._characters_left < 0:
+            message = f"more than {MAX_CHARACTERS} characters, counting each use of an alias"
             raise Stop(Mistake(*_at(node), "", message))
 
 

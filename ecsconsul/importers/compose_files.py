@@ -6,7 +6,7 @@ https://docs.docker.com/reference/compose-file/merge/
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import LabError
@@ -22,6 +22,7 @@ _REPLACED = ("command", "entrypoint", "test")
 _PAIRS = ("environment", "labels", "args", "sysctls", "annotations", "extra_hosts")
 _CONDITION = Node("map", {"condition": Node("str", "service_started", "", "")}, "", "")
 _MOST_DEEP = 20
+_MOST_FILES, _MOST_EXTENDED = 200, 100
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,16 @@ class ComposeReader:
     files: Files
     variables: Variables
     head: Draft
+    # by the file's name, and by that and the service's
+    _read: dict[str, Node] = field(default_factory=dict)
+    _whole: dict[tuple[str, str], Node] = field(default_factory=dict)
 
     def read(self, names: list[str]) -> Node:
         """The document of one file, or of several where a later one overrides. Raises LabError."""
         found = self._file(names[0], 0)
         for name in names[1:]:
             found = merged(found, self._file(name, 0))
-        services = {name: self._extended(found, name, one, ()) for name, one in self._services(found).items()}
+        services = {name: self._extended(found, ("", name), one, ()) for name, one in self._services(found).items()}
         return replace(found, value={**found.fields(), "services": replace(found, kind="map", value=services)})
 
     def _services(self, node: Node) -> dict[str, Node]:
@@ -49,6 +53,15 @@ class ComposeReader:
         return services.fields()
 
     def _file(self, name: str, depth: int) -> Node:
+        """A file with what it includes; each file is read once."""
+        if name not in self._read:
+            found = self._composed(name, depth)
+            if len(self._read) >= _MOST_FILES:
+                raise LabError(f"{name} can't be read", where=name, why=f"more than {_MOST_FILES} files are read")
+            self._read[name] = found
+        return self._read[name]
+
+    def _composed(self, name: str, depth: int) -> Node:
         data = self.files.read(self.files.absolute(name))
         if data is None:
             raise LabError(f"{name} can't be read", where=name, why="there is no such file")
@@ -70,17 +83,28 @@ class ComposeReader:
         if item.kind == "map" and len(item.fields()) > 1:
             self.head.lose(item, "only its `path` is followed")
         for name in names:
-            node = merged(self._file(str(folder / name), depth + 1), node)
+            node = merged(self._file(os.path.normpath(folder / name), depth + 1), node)
         return node
 
-    def _extended(self, document: Node, name: str, node: Node, seen: tuple[str, ...]) -> Node:
-        """A service with what it extends below it."""
+    def _extended(self, document: Node, at: tuple[str, str], node: Node, seen: tuple[str, ...]) -> Node:
+        """A service with what it extends below it; `at` is its file, "" for the document's own, and its name."""
+        if at not in self._whole:
+            self._whole[at] = self._extend(document, at, node, seen)
+        return self._whole[at]
+
+    def _extend(self, document: Node, at: tuple[str, str], node: Node, seen: tuple[str, ...]) -> Node:
+        own_file, name = at
         extends = node.fields().get("extends") if node.kind == "map" else None
         if extends is None:
             return node
         own = replace(node, value={key: one for key, one in node.fields().items() if key != "extends"})
         file, service = self._base(extends)
-        here = f"{file}:{service}"
+        file = os.path.normpath(file) if file else ""
+        base_at = (file or own_file, service)
+        here = ":".join(base_at)
+        if len(seen) > _MOST_EXTENDED:
+            why = f"more than {_MOST_EXTENDED} services extend each other in a row"
+            raise LabError(f"{name} can't be read", where=extends.where, why=why)
         if here in seen:
             raise LabError("Services extend each other in a circle", where=extends.where, why=" → ".join([*seen, here]))
         source = self._file(file, 0) if file else document
@@ -92,7 +116,7 @@ class ComposeReader:
             self.head.note(
                 "", f"{name} extends a service of {file}: check its paths, which are relative to that folder"
             )
-        base = self._extended(source, service, base, (*seen, here))
+        base = self._extended(source, base_at, base, (*seen, here))
         # https://docs.docker.com/reference/compose-file/services/#extends
         return merged(base, own)
 
@@ -138,8 +162,8 @@ def _conditions(node: Node) -> dict[str, Node]:
 def _joined(base: Node, over: Node, key: str) -> list[Node]:
     """Both lists, without what is given twice; of volumes, the later of two at the same path."""
     identity = _target if key == "volumes" else Node.plain
-    taken = [identity(one) for one in over.value]
-    return [one for one in base.value if identity(one) not in taken] + list(over.value)
+    taken = {repr(identity(one)) for one in over.value}
+    return [one for one in base.value if repr(identity(one)) not in taken] + list(over.value)
 
 
 def _target(node: Node) -> object:

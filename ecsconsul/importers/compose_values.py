@@ -5,12 +5,13 @@ https://docs.docker.com/reference/compose-file/services/
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .document import Fields, Node
+from .document import MOST, Fields, Node
 from .draft import Draft
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(us|ms|s|m|h)")
@@ -22,6 +23,7 @@ _PORT = re.compile(
     r"(?:(?P<ip>\[[0-9a-fA-F:.]*\]|[0-9]+(?:\.[0-9]+){3}):)?(?:(?P<host>[0-9]+(?:-[0-9]+)?)?:)?"
     r"(?P<port>[0-9]+(?:-[0-9]+)?)(?:/(?P<protocol>[A-Za-z]+))?"
 )
+_PORT_NUMBER = re.compile(r"[0-9]{1,5}")
 MOST_PORTS = 100  # of one service, as in ECS: API_PortMapping
 
 
@@ -31,7 +33,10 @@ def seconds(node: Node) -> float:
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise node.wrong("a duration such as 10s or 1m30s")
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    found = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if found > MOST:
+        raise node.wrong("a duration such as 10s or 1m30s")
+    return found
 
 
 def duration(value: float) -> str:
@@ -42,9 +47,10 @@ def duration(value: float) -> str:
 def mebibytes(node: Node) -> int:
     """A size such as 512m, in MiB and at least 1. Raises LabError."""
     match = _SIZE.fullmatch(node.text().strip())
-    if not match:
+    found = float(match[1]) * _BYTES[match[2].lower()] if match else math.inf
+    if found > MOST:
         raise node.wrong("a size such as 512m or 2g")
-    return max(1, int(float(match[1]) * _BYTES[match[2].lower()]) >> 20)
+    return max(1, int(found) >> 20)
 
 
 def pairs(node: Node) -> dict[str, Node]:
@@ -124,9 +130,10 @@ def _ranges(node: Node, port: str, host: str | None, protocol: str, draft: Draft
 
 def _range(node: Node, text: str) -> list[int]:
     first, _, last = text.partition("-")
-    if not (first.isdecimal() and (last or first).isdecimal()):
-        raise node.wrong("a port or a range of ports")
-    return list(range(int(first), min(int(last or first), 65535) + 1))
+    last = last or first
+    if not (_PORT_NUMBER.fullmatch(first) and _PORT_NUMBER.fullmatch(last) and int(first) <= int(last) <= 65535):
+        raise node.wrong("a port or a range of ports, at most 65535")
+    return list(range(int(first), int(last) + 1))
 
 
 def merged_ports(found: list[Port]) -> list[Port]:

@@ -7,6 +7,7 @@ reports the others.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -29,6 +30,9 @@ _TAG = "tag:yaml.org,2002:"
 # compose's own: https://docs.docker.com/reference/compose-file/merge/#reset-value
 _RESET, _OVERRIDE = "!reset", "!override"
 MOST_SHOWN = 4000
+# no number of ECS or compose is larger
+MOST = 2.0**63
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -87,9 +91,10 @@ class Node:
     def number(self) -> float:
         """A number, quoted or not. Raises LabError."""
         text = self.text().strip()
-        if not _FLOAT.fullmatch(text):
+        found = float(text) if _FLOAT.fullmatch(text) else math.inf
+        if abs(found) > MOST:
             raise self.wrong("a number")
-        return float(text)
+        return found
 
     def whole(self) -> int:
         """A whole number, quoted or not. Raises LabError."""
@@ -231,26 +236,55 @@ def from_json(data: bytes, file: str) -> Node:
     if len(data) > MAX_BYTES:
         raise LabError(f"{file} can't be read", where=file, why=f"the file is larger than {MAX_BYTES >> 20} MiB")
     try:
-        return from_values(json.loads(data), file)
+        return from_values(json.loads(data, object_pairs_hook=_object), file)
     except UnicodeDecodeError as error:
         raise LabError(f"{file} can't be read", where=file, why=f"not UTF-8: {error}") from error
     except json.JSONDecodeError as error:
         where = f"{file}:{error.lineno}"
         raise LabError(f"{file} can't be read", where=where, why=f"not JSON: {error.msg}") from error
+    except ValueError as error:
+        # a key that is given twice, or a number of thousands of digits
+        raise LabError(f"{file} can't be read", where=file, why=str(error)) from error
     except RecursionError as error:
         raise LabError(f"{file} can't be read", where=file, why="nested too deep") from error
 
 
-def from_values(value: Any, file: str, path: str = "") -> Node:
-    """The document that Python's own values make, such as an answer of AWS's. Empty and missing are told apart."""
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Raises ValueError for a key that is given twice, of which one would be lost in silence."""
+    found: dict[str, Any] = {}
+    for key, value in members:
+        if key in found:
+            raise ValueError(f"the key {key!r} is given twice in one object")
+        found[key] = value
+    return found
+
+
+def from_values(value: Any, file: str, path: str = "", depth: int = 0) -> Node:
+    """The document that Python's own values make, such as an answer of AWS's. Empty and missing are told apart.
+
+    Raises LabError if it's nested too deep, or has a text that isn't Unicode.
+    """
+    if depth > MAX_DEPTH:
+        raise LabError(f"{file} can't be read", where=file, why=f"nested more than {MAX_DEPTH} deep")
     if isinstance(value, dict):
-        found = {str(key): from_values(one, file, join(path, str(key))) for key, one in value.items()}
+        found = {
+            _text(key, file): from_values(one, file, join(path, str(key)), depth + 1) for key, one in value.items()
+        }
         return Node("map", found, path, file)
     if isinstance(value, list | tuple):
-        return Node("list", [from_values(one, file, f"{path}[{i}]") for i, one in enumerate(value)], path, file)
+        items = [from_values(one, file, f"{path}[{i}]", depth + 1) for i, one in enumerate(value)]
+        return Node("list", items, path, file)
     if value is None:
         return Node("null", "", path, file)
     if isinstance(value, bool):
         return Node("bool", "true" if value else "false", path, file)
     kind = {int: "int", float: "float"}.get(type(value), "str")
-    return Node(kind, str(value), path, file)
+    return Node(kind, _text(value, file), path, file)
+
+
+def _text(value: Any, file: str) -> str:
+    """A scalar as text. Raises LabError if it's half of a character, which JSON permits and no file can hold."""
+    found = str(value)
+    if _SURROGATE.search(found):
+        raise LabError(f"{file} can't be read", where=file, why=f"{found[:60]!r} isn't Unicode text")
+    return found

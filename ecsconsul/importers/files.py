@@ -28,7 +28,11 @@ class Files:
 
     def absolute(self, path: str) -> Path:
         """A path of the input, made absolute."""
-        return Path(os.path.normpath(self.folder.absolute() / Path(path).expanduser()))
+        try:
+            given = Path(path).expanduser()
+        except RuntimeError:  # no such ~user
+            given = Path(path)
+        return Path(os.path.normpath(self.folder.absolute() / given))
 
     def for_config(self, path: str) -> str:
         """A path of the input as the config writes it: relative to the config if it was relative."""

@@ -6,6 +6,7 @@ https://docs.docker.com/reference/compose-file/interpolation/
 from __future__ import annotations
 
 import re
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +17,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATOR = re.compile(r":?[-?+]")
 _LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*(?:=(.*))?", re.DOTALL)
 _MOST_NESTED = 20
+# characters of all values that are put in: variables that hold each other would grow without end
+MOST_CHARACTERS = 8 << 20
 
 
 @dataclass
@@ -26,6 +29,7 @@ class Variables:
     used: dict[str, Node] = field(default_factory=dict)
     unset: dict[str, Node] = field(default_factory=dict)
     required: dict[str, str] = field(default_factory=dict)
+    _characters: int = 0
 
     def substitute(self, node: Node) -> Node:
         """The node with variables replaced in all its scalars. Raises LabError."""
@@ -73,6 +77,10 @@ class Variables:
         if operator.endswith("+"):
             return self.text(word, node, depth + 1) if there else ""
         if there:
+            self._characters += len(str(value))
+            if self._characters > MOST_CHARACTERS:
+                why = f"variables put in more than {MOST_CHARACTERS} characters"
+                raise LabError(f"{node.path} isn't valid", where=node.where, why=why)
             return str(value)
         if operator.endswith("-"):
             return self.text(word, node, depth + 1)
@@ -102,30 +110,40 @@ def read_env(text: str, values: Mapping[str, str] | None = None) -> dict[str, st
     https://docs.docker.com/compose/how-tos/environment-variables/variable-interpolation/#env-file-syntax
     """
     found: dict[str, str | None] = {}
+    own: dict[str, str] = {}
+    variables = Variables(ChainMap(dict(values or {}), own))
     for line in _lines(text):
         match = _LINE.fullmatch(line)
         if match is None:
             continue
         given = match[2]
-        known = {**{k: v for k, v in found.items() if v is not None}, **(values or {})}
-        found[match[1]] = None if given is None else _env_value(given.strip(), known)
+        value = found[match[1]] = None if given is None else _env_value(given.strip(), variables)
+        if value is None:
+            own.pop(match[1], None)
+        else:
+            own[match[1]] = value
     return found
 
 
 def _lines(text: str) -> list[str]:
     """The lines that aren't comments; a double-quoted value may go over several."""
-    found: list[str] = []
+    found: list[list[str]] = []
+    quote = ""
     for line in text.splitlines():
-        if found and _is_open(found[-1]):
-            found[-1] += "\n" + line
+        if quote:
+            found[-1].append(line)
+            if _quoted_end(quote + line) > 0:
+                quote = ""
         elif line.strip() and not line.lstrip().startswith("#"):
-            found.append(line)
-    return found
+            found.append([line])
+            quote = _open_quote(line)
+    return ["\n".join(one) for one in found]
 
 
-def _is_open(line: str) -> bool:
+def _open_quote(line: str) -> str:
+    """The quote that a line's value begins with and that doesn't close, or an empty text."""
     value = line.partition("=")[2].strip()
-    return any(value.startswith(quote) and _quoted_end(value) < 0 for quote in ("'", '"'))
+    return value[0] if value.startswith(("'", '"')) and _quoted_end(value) < 0 else ""
 
 
 def _quoted_end(value: str) -> int:
@@ -136,7 +154,7 @@ def _quoted_end(value: str) -> int:
     return -1
 
 
-def _env_value(value: str, known: Mapping[str, str]) -> str:
+def _env_value(value: str, variables: Variables) -> str:
     end = _quoted_end(value) if value[:1] in ("'", '"') else -1
     if end > 0 and value[0] == "'":
         return value[1:end]
@@ -145,4 +163,4 @@ def _env_value(value: str, known: Mapping[str, str]) -> str:
         value = re.sub(r'\\[ntr"\\]', lambda one: escapes[one[0]], value[1:end])
     else:
         value = re.split(r"\s#", value, maxsplit=1)[0].rstrip()
-    return Variables(known).text(value, Node("str", value, "env file", "env file"))
+    return variables.text(value, Node("str", value, "env file", "env file"))

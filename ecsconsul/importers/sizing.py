@@ -10,6 +10,8 @@ _TYPES = (("t3.small", 2048, 1945), ("t3.medium", 2048, 3891), ("t3.large", 2048
           ("t3.2xlarge", 8192, 31129), ("m5.4xlarge", 16384, 62259), ("m5.12xlarge", 49152, 186777),
           ("m5.24xlarge", 98304, 373555))  # fmt: skip
 _CPU, _MOST_INSTANCES, _LEAST_INSTANCES = 100, 20, 2
+# of one service, as in ECS: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html
+_MOST_TASKS = 5000
 _NO_LIMIT = "there was no limit, and ECS needs one"
 
 
@@ -23,7 +25,7 @@ def give_memory(lab: LabDraft) -> None:
 
 def give_instances(lab: LabDraft) -> None:
     """Sets the type and number of the instances if the defaults have no room for the tasks."""
-    tasks = [_size(service) for service in lab.services for _ in range(1 if service.is_daemon else service.count)]
+    tasks = [_size(service) for service in lab.services for _ in range(_tasks(service))]
     kind, cpu, memory = _type(tasks)
     number = len(_packed(tasks, cpu, memory))
     needed = min(max(number, _LEAST_INSTANCES), _MOST_INSTANCES)
@@ -39,6 +41,10 @@ def give_instances(lab: LabDraft) -> None:
             needed,
             f"for tasks of {sum(m for _, m in tasks)} MiB in all; `ecsconsul plan` says what it costs in AWS",
         )
+
+
+def _tasks(service: ServiceDraft) -> int:
+    return 1 if service.is_daemon else min(service.count, _MOST_TASKS)
 
 
 def _size(service: ServiceDraft) -> tuple[int, int]:
@@ -57,6 +63,8 @@ def _packed(tasks: list[tuple[int, int]], cpu: int, memory: int) -> list[tuple[i
     """The free room of the instances after each task, the largest first, went to the first that has room."""
     free: list[tuple[int, int]] = []
     for needs_cpu, needs_memory in sorted(tasks, key=lambda one: one[::-1], reverse=True):
+        if len(free) == _MOST_INSTANCES:
+            break
         for index, (c, m) in enumerate(free):
             if c >= needs_cpu and m >= needs_memory:
                 free[index] = (c - needs_cpu, m - needs_memory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -134,3 +135,18 @@ def test_without_a_compose_file_it_says_what_it_looked_for(empty: Shell) -> None
     (empty.folder / "compose.yml").unlink()
     done = empty.run("import")
     assert done.returncode == 2 and "docker-compose.yml" in done.stderr
+
+
+def test_a_named_file_that_never_ends_is_not_read(empty: Shell) -> None:
+    os.mkfifo(empty.folder / "pipe")
+    (empty.folder / "compose.yml").write_text("services:\n  web:\n    image: nginx\n    env_file: pipe\n")
+    found = empty.run("import")
+    assert found.returncode == 1
+    assert "isn't a regular file" in found.stderr
+
+
+def test_a_name_with_a_null_byte_is_no_bug(empty: Shell) -> None:
+    (empty.folder / "compose.yml").write_text('services:\n  web:\n    image: nginx\n    env_file: "a\\0b"\n')
+    found = empty.run("import")
+    assert found.returncode == 1
+    assert "Unexpected" not in found.stderr
