@@ -64,7 +64,8 @@ def udp(port: int, address: str = "0.0.0.0") -> Listener:
         ({udp(5000)}, {}),
         (set(), {}),
     ],
-    ids=str,
+    # the order within a set differs from process to process, and workers must agree on names
+    ids=lambda found: " ".join(sorted(map(str, found))),
 )
 def test_program_is_found_at_its_container_port_or_its_only_one(
     found: Set[Listener], moved: dict[Binding, Listener]
