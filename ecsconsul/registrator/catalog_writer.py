@@ -160,18 +160,19 @@ class CatalogWriter:
     def _renew_recovered(self, service_id: str, desired: DesiredService) -> None:
         """Register a service again that was registered as critical and is healthy now, unless Consul has noticed.
 
-        Consul keeps the status of a check that it already has, so the service must be deregistered first.
+        Consul keeps the status of a check that it already has, so a check with another ID replaces it. The service
+        stays in the catalog meanwhile.
         """
         schedule = self._schedules.get(service_id, (None, None))[1]
         if schedule is None or not schedule.recovered:
             return
         schedule.registered = schedule.status
-        payload = with_ownership_tag(desired.registration.payload(schedule.status), desired.tag)
+        status = schedule.status
 
         def renew() -> None:
-            if self._consul.is_critical(service_id):
-                self._consul.deregister(service_id)
-                self._consul.register(payload)
+            if check := self._consul.critical_check(service_id):
+                payload = desired.registration.payload(status, replaces=check)
+                self._consul.register(with_ownership_tag(payload, desired.tag))
 
         self._begin(_Write(service_id, "register", desired.tag, renew))
 

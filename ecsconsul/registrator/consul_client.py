@@ -13,7 +13,6 @@ from .http_transport import HttpClient, Response
 from .settings import Server
 
 TIMEOUT = 10.0
-CRITICAL = 503  # the status code for a critical service
 MAX_WAIT = 60.0  # seconds that one blocking query may last
 
 
@@ -50,15 +49,18 @@ class ConsulClient:
         services: dict[str, dict[str, Any]] = self._get("/v1/agent/services")
         return services
 
-    def is_critical(self, service_id: str) -> bool:
-        """Whether the agent has this service and its check is critical."""
-        path = f"/v1/agent/health/service/id/{quote(service_id, safe='')}?format=text"
-        return self._http.request("GET", path).code == CRITICAL
+    def critical_check(self, service_id: str) -> str:
+        """The ID of this service's critical check; "" if it has none."""
+        return self._critical_checks().get(service_id, "")
 
     def critical(self) -> set[str]:
         """The IDs of this agent's critical services."""
-        checks = self._get("/v1/agent/checks").values()
-        return {one["ServiceID"] for one in checks if one.get("ServiceID") and one.get("Status") == "critical"}
+        return set(self._critical_checks())
+
+    def _critical_checks(self) -> dict[str, str]:
+        """By service."""
+        found = self._get("/v1/agent/checks").items()
+        return {one["ServiceID"]: key for key, one in found if one.get("ServiceID") and one.get("Status") == "critical"}
 
     def passing(self, service: str) -> set[str]:
         """The IDs of a service's instances that Consul's servers list as passing."""

@@ -105,10 +105,11 @@ class Registration:
     # where the container itself listens, if the address above is a TCP port mapping
     behind: Endpoint | None = field(default=None, compare=False)
 
-    def payload(self, status: Status | None = None) -> dict[str, object]:
+    def payload(self, status: Status | None = None, *, replaces: str = "") -> dict[str, object]:
         """The body of PUT /v1/agent/service/register (Consul 1.8 and newer).
 
         `status` is the result of a probe; it replaces the check's initial status, and is ignored without a check.
+        `replaces`: the ID of a check that the service has, and that this one's must not be.
         """
         body: dict[str, object] = {
             "ID": self.id,
@@ -121,7 +122,9 @@ class Registration:
         if self.enable_tag_override:
             body["EnableTagOverride"] = True
         if self.check is not None:
-            body["Check"] = self.check.payload() | ({"Status": status} if status else {})
+            # without an ID it gets this one of Consul's own
+            other = {"CheckID": f"{replaces}:2"} if replaces == f"service:{self.id}" else {}
+            body["Check"] = self.check.payload() | ({"Status": status} if status else {}) | other
         return body
 
 

@@ -237,6 +237,7 @@ class FakeConsul:
     services: dict[str, Json] = field(default_factory=dict)
     writes: list[tuple[str, str]] = field(default_factory=list)
     statuses: dict[str, str] = field(default_factory=dict)
+    checks: dict[str, str] = field(default_factory=dict)  # the ID of each service's check
     refused: set[str] = field(default_factory=set)
     tokens: set[str] = field(default_factory=set)
     delay: float = 0.0
@@ -295,10 +296,8 @@ class FakeConsul:
             if path == "/v1/agent/self":
                 return 200, {"Member": {"Addr": "10.0.0.5"}}
             if path == "/v1/agent/checks":
-                return 200, {one: {"ServiceID": one, "Status": status} for one, status in self.statuses.items()}
-            if path.startswith("/v1/agent/health/service/id/"):
-                status = self.statuses.get(path.removeprefix("/v1/agent/health/service/id/"), "passing")
-                return (503 if status == "critical" else 200), status
+                found = self.statuses.items()
+                return 200, {self.checks[one]: {"ServiceID": one, "Status": status} for one, status in found}
             name = path.removeprefix("/v1/health/service/")
             passing = [one for one in self.services.values() if one["Service"] == name]
             return 200, [{"Service": one} for one in passing if self.statuses.get(one["ID"]) != "critical"]
@@ -312,7 +311,10 @@ class FakeConsul:
                 self.writes.append(("register", service_id))
                 check = body.pop("Check", {})
                 # Consul keeps the status of a check that it already has
-                self.statuses.setdefault(service_id, check.get("Status", "critical" if check else "passing"))
+                known = self.checks.get(service_id)
+                self.checks[service_id] = check.get("CheckID", f"service:{service_id}")
+                if service_id not in self.statuses or known != self.checks[service_id]:
+                    self.statuses[service_id] = check.get("Status", "critical" if check else "passing")
                 name = body.pop("Name")
                 self.services[service_id] = {**body, "Service": name}
                 return 200, None

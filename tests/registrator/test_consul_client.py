@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
+from ecsconsul.registrator.checks import Check
 from ecsconsul.registrator.consul_client import ConsulClient, ConsulRefused, _next_index
 from ecsconsul.registrator.ownership import OwnershipTag, read_ownership_tag, with_ownership_tag
 from ecsconsul.registrator.rules import Registration
@@ -33,7 +34,7 @@ def test_service_has_its_ownership_tag_until_deregistered(client: ConsulClient) 
     client.register(with_ownership_tag(payload, TAG))
     assert read_ownership_tag(client.services()[ID]) == TAG
     eventually(lambda: client.passing("web") == {ID})
-    assert not client.is_critical(ID)
+    assert client.critical_check(ID) == ""
     client.deregister(ID)
     client.deregister(ID)
     assert ID not in client.services()
@@ -41,11 +42,25 @@ def test_service_has_its_ownership_tag_until_deregistered(client: ConsulClient) 
 
 def test_critical_services(client: ConsulClient) -> None:
     client.register({"ID": "sick", "Name": "sick", "Check": {"TTL": "600s", "Status": "critical"}})
-    assert client.is_critical("sick")
+    assert client.critical_check("sick") == "service:sick"
     assert client.critical() == {"sick"}
     assert client.passing("sick") == set()
-    assert not client.is_critical("nobody")
+    assert client.critical_check("nobody") == ""
     client.deregister("sick")
+
+
+def test_check_with_another_id_replaces_a_critical_one_while_the_service_stays(client: ConsulClient) -> None:
+    """As the Registrator's for a service that has become healthy; Consul keeps the status of a check that it has."""
+    service = Registration("slow", "slow", "127.0.0.1", 9, check=Check(ttl="600s"))
+    client.register(service.payload("critical"))
+    client.register(service.payload("passing"))
+    assert client.critical_check("slow") == "service:slow"
+    client.register(service.payload("passing", replaces="service:slow"))
+    assert client.critical_check("slow") == ""
+    eventually(lambda: client.passing("slow") == {"slow"})
+    client.register(service.payload("critical", replaces="service:slow:2"))
+    assert client.critical_check("slow") == "service:slow"
+    client.deregister("slow")
 
 
 def test_address_is_the_nodes(client: ConsulClient, server: ConsulServer) -> None:
