@@ -32,6 +32,7 @@ VERBS = {
     "exec": "Run a command in a running task of a service.",
     "run": "Run a one-off task of a service, and exit with its exit code.",
     "open": "Open the portal in a browser.",
+    "port-forward": "Forward a local port to a service's passing instances.",
     "scale": "Set a service's number of tasks, and wait until Consul sees them.",
     "deploy": "Build and ship one service alone.",
     "rollback": "Go back to an earlier revision of a service.",
@@ -59,7 +60,7 @@ class Verbs(click.Group):
         if name not in VERBS:
             return None
         # `import` is a word of Python's, so its module has another name
-        module = "import_" if name == "import" else name
+        module = "import_" if name == "import" else name.replace("-", "_")
         command = import_module(f".{module}", __package__).command
         assert isinstance(command, click.Command)
         return command

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 COUNTED = {"create": "created", "update": "updated", "keep": "kept", "destroy": "destroyed"}
 
 
-def all_steps(lab: Lab, target: CommandTarget) -> list[Step]:
-    """The lab's steps, and those that remove what the config no longer has or an old version left."""
+def all_steps(lab: Lab, target: CommandTarget, *, wait: bool = True) -> list[Step]:
+    """The lab's steps, and those that remove what the config no longer has or an old version left.
+
+    Without `wait`, none waits for the config's services.
+    """
     from ..deploy.capacity_provider import obsolete_provider
     from ..deploy.lab_steps import steps_for
     from ..deploy.old_families import old_families
@@ -35,7 +38,7 @@ def all_steps(lab: Lab, target: CommandTarget) -> list[Step]:
         users = [*(f"services/{service.name}" for service in lab.services), *(step.name for step in orphans)]
         obsolete = [*orphans, *old_families(lab, target), *obsolete_provider(lab, target, users)]
         obsolete += obsolete_access(lab, target)
-    return [*steps_for(lab, target), *obsolete]
+    return [*steps_for(lab, target, wait=wait), *obsolete]
 
 
 def refuse_if_blocked(steps: Sequence[Step]) -> None:

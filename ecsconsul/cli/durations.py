@@ -20,3 +20,4 @@ def in_seconds(ctx: click.Context, parameter: click.Parameter, value: str | None
 
 
 timeout_option = click.option("--timeout", callback=in_seconds, metavar="TIME", help="The longest wait, such as 5m.")
+wait_option = click.option("--wait/--no-wait", default=True, help="Wait until Consul sees the tasks.  [default: wait]")

@@ -139,6 +139,8 @@ class View:
         """Sums up `up`, and shows the portal's URL and the next commands."""
         self._out.print(_took(document))
         self._notes(document)
+        if not document["waited"]:
+            self._hint("ECS goes on with the tasks. `ecsconsul status` shows how far it is.")
         if document["portal"]:
             self._out.print(
                 Text.assemble("Portal  ", (document["portal"], f"bold cyan underline link {document['portal']}"))

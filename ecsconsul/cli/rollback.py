@@ -9,7 +9,7 @@ import click
 from .changes import document
 from .common import common_options, find_service, settings
 from .complete import services
-from .durations import timeout_option
+from .durations import timeout_option, wait_option
 
 
 @click.command("rollback")
@@ -17,7 +17,7 @@ from .durations import timeout_option
 @click.option(
     "--to", type=click.IntRange(1), metavar="REVISION", help="The revision to run.  [default: the last stable]"
 )
-@click.option("--wait/--no-wait", default=True, help="Wait until Consul sees the tasks.  [default: wait]")
+@wait_option
 @timeout_option
 @common_options
 def command(service: str, to: int | None, wait: bool, timeout: float | None) -> None:

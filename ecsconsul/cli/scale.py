@@ -12,12 +12,15 @@ from ..errors import WrongUsage
 from .changes import document
 from .common import common_options, find_service, settings
 from .complete import counts
+from .durations import timeout_option, wait_option
 
 
 @click.command("scale")
 @click.argument("requests", nargs=-1, required=True, metavar="SERVICE=N...", shell_complete=counts)
+@wait_option
+@timeout_option
 @common_options
-def command(requests: tuple[str, ...]) -> None:
+def command(requests: tuple[str, ...], wait: bool, timeout: float | None) -> None:
     """Set a service's number of tasks, and wait until Consul sees them. Doesn't change the config."""
     from ..deploy import executor
     from ..deploy.lab_steps import scaling_steps
@@ -31,8 +34,8 @@ def command(requests: tuple[str, ...]) -> None:
     view = settings().view()
     settings().changing = True
     with target.lock("scale"), view.progress() as observer:
-        changes = executor.up(scaling_steps(lab, counts, target), observer)
-    view.scale(document(lab, target, changes, time.monotonic() - begun))
+        changes = executor.up(scaling_steps(lab, counts, target, wait=wait), observer, timeout=timeout)
+    view.scale({**document(lab, target, changes, time.monotonic() - begun), "waited": wait})
 
 
 def _counts(lab: Lab, requests: tuple[str, ...]) -> dict[str, int]:

@@ -11,15 +11,18 @@ import click
 from ..errors import ExitCode
 from .changes import all_steps, confirm, document, refuse_if_blocked
 from .common import common_options, runtime_option, settings, update_ami_option
+from .durations import timeout_option, wait_option
 from .resource_changes import replacements
 
 
 @click.command("up")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask before creating what costs money, or replacing instances.")
 @update_ami_option
+@wait_option
+@timeout_option
 @common_options
 @runtime_option
-def command(yes: bool, update_ami: bool) -> int:
+def command(yes: bool, update_ami: bool, wait: bool, timeout: float | None) -> int:
     """Create or update the lab. Resumes after an interruption; running it again changes nothing."""
     from ..deploy import executor
     from ..deploy.endpoints import endpoints_of, notes_of
@@ -30,7 +33,7 @@ def command(yes: bool, update_ami: bool) -> int:
     target = settings().open_target(lab, runtime=lab.runtime, update_ami=update_ami)
     view = settings().view()
     with target.lock("up"):
-        steps = all_steps(lab, target)
+        steps = all_steps(lab, target, wait=wait)
         refuse_if_blocked(steps)
         confirmation = None if yes else target.confirmation(lambda: replacements(steps))
         if confirmation:
@@ -43,8 +46,8 @@ def command(yes: bool, update_ami: bool) -> int:
         # discovery is the last step: its HTTP library loads while the others wait for AWS
         threading.Thread(target=import_module, args=("consul.std",), daemon=True).start()
         with view.progress() as observer:
-            changes = executor.up(steps, observer)
+            changes = executor.up(steps, observer, timeout=timeout)
     found = document(lab, target, changes, time.monotonic() - begun)
     notes = notes_of(endpoints_of(target.client("ecs"), lab.name))
-    view.up({**found, "notes": notes, **runtime_of(target), "portal": target.portal_url()})
+    view.up({**found, "waited": wait, "notes": notes, **runtime_of(target), "portal": target.portal_url()})
     return ExitCode.DONE

@@ -82,6 +82,17 @@ class _NodeServices(msgspec.Struct, rename="pascal", gc=False):
     checks: list[_Check] | None
 
 
+class _Node(msgspec.Struct, rename="pascal", gc=False):
+    node: str
+    address: str
+
+
+class _Healthy(msgspec.Struct, rename="pascal", gc=False):
+    node: _Node
+    service: _Service
+    checks: list[_Check]
+
+
 class _Member(msgspec.Struct, rename="pascal", gc=False):
     name: str
     addr: str
@@ -190,6 +201,17 @@ class Consul:
         # without an index, Consul answers at once
         index = next_index(index, int(response.headers.get("X-Consul-Index", 0)))
         return index, Catalog(self._decode(response, list[_NodeServices]))
+
+    def passing(self, name: str) -> list[Instance]:
+        """The instances of a service of which all checks pass; none if Consul doesn't know the name.
+
+        https://developer.hashicorp.com/consul/api-docs/health#list-service-instances-for-service
+        """
+        response = self._get(f"/v1/health/service/{name}", {"passing": "true"})
+        return [
+            _instance(one.service, one.node, tuple(map(_state, one.checks)))
+            for one in self._decode(response, list[_Healthy])
+        ]
 
     def send(self, method: Literal["get", "put", "post", "delete"], path: str, body: object = None) -> Any:
         """A request with a JSON body; the decoded answer, or None if it has none."""
@@ -310,7 +332,7 @@ def worst(checks: tuple[CheckState, ...]) -> str:
     return max((check.status for check in checks), key=SEVERITY.index, default="passing")
 
 
-def _instance(service: _Service, node: _NodeServices, checks: tuple[CheckState, ...]) -> Instance:
+def _instance(service: _Service, node: _NodeServices | _Node, checks: tuple[CheckState, ...]) -> Instance:
     return Instance(
         id=service.id,
         node=node.node,

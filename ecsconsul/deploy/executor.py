@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -65,14 +65,15 @@ def inspect_all(steps: Sequence[Step]) -> list[Change]:
         return [first.result(), *map(_planned_or_waiting, others, [step.name for step in steps[1:]])]
 
 
-def up(steps: Sequence[Step], observer: Observer) -> list[Change]:
+def up(steps: Sequence[Step], observer: Observer, *, timeout: float | None = None) -> list[Change]:
     """Bring every step to its desired state; returns the changes in the order of the list.
 
-    Raises the first error of a step, once the steps beside it have stopped; Interrupted on Ctrl-C.
+    Raises the first error of a step, once the steps beside it have stopped; Interrupted on Ctrl-C; StepFailed after
+    `timeout` seconds, with what goes on by itself.
     """
     names = {step.name for step in steps}
     graph = {step.name: set(step.needs) & names for step in steps}
-    return _run(steps, graph, observer, _apply)
+    return _run(steps, graph, observer, _apply, timeout)
 
 
 def down(steps: Sequence[Step], observer: Observer) -> list[Change]:
@@ -215,7 +216,25 @@ class _Workers:
                 self.observer.still_running(report.step, report.running)
 
 
-def _run(steps: Sequence[Step], graph: dict[str, set[str]], observer: Observer, action: Action) -> list[Change]:
+def _timed_out(timeout: float, steps: Sequence[Step], workers: _Workers, done: Collection[str]) -> StepFailed:
+    """What goes on in the background, what ends with this command, and what hasn't begun."""
+    begun = [report for report in workers.reports.values() if report.step not in done]
+    lines = [f"{one.step}: {one.running}; goes on without this command" for one in begun if one.running]
+    lines += [f"{one.step}: ends with this command" for one in begun if not one.running]
+    later = [step.name for step in steps if step.name not in workers.reports]
+    lines += [f"not begun: {', '.join(later)}"] if later else []
+    return StepFailed(
+        f"Not done within {timeout:g} s",
+        where=", ".join(one.step for one in begun),
+        why="\n".join(lines),
+        hint="`ecsconsul status` shows how far it is, and the same command again goes on from there",
+    )
+
+
+def _run(
+    steps: Sequence[Step], graph: dict[str, set[str]], observer: Observer, action: Action, timeout: float | None = None
+) -> list[Change]:
+    deadline = None if timeout is None else time.monotonic() + timeout
     by_name = {step.name: step for step in steps}
     order = TopologicalSorter(graph)
     order.prepare()
@@ -231,7 +250,11 @@ def _run(steps: Sequence[Step], graph: dict[str, set[str]], observer: Observer, 
                 active += 1
             if not active:
                 break
-            outcome = workers.outcomes.get()
+            try:
+                outcome = workers.outcomes.get(timeout=deadline and max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                workers.report_still_running()
+                raise _timed_out(timeout or 0.0, steps, workers, changes) from None
             active -= 1
             if outcome.change:
                 observer.finished(outcome.change)

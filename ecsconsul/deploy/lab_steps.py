@@ -54,14 +54,19 @@ def poller_for(lab: Lab, target: Target) -> ServicePoller:
     return ServicePoller(target, lab.name, service_names(lab, target))
 
 
-def steps_for(lab: Lab, target: Target, poller: ServicePoller | None = None) -> list[Step]:
-    """One step for each resource of the lab, in order."""
+def steps_for(lab: Lab, target: Target, poller: ServicePoller | None = None, *, wait: bool = True) -> list[Step]:
+    """One step for each resource of the lab, in order.
+
+    Without `wait`, the config's services are only requested, and nobody asks Consul. What other steps need, such as the
+    stack and the target's system services, is awaited in any case.
+    """
     poller = poller or poller_for(lab, target)
     system_images, system_tasks, system_services = registrator_steps(lab, target, poller)
     images = [images_of(service, target, lab.base_image) for service in lab.services]
     built = [image for one in images for image in one.values() if isinstance(image, ImageStep)]
     tasks = [_task(lab, s, image, target) for s, image in zip(lab.services, images, strict=True)]
-    services = [ServiceStep(lab, s, task, target, poller) for s, task in zip(lab.services, tasks, strict=True)]
+    pairs = zip(lab.services, tasks, strict=True)
+    services = [ServiceStep(lab, service, task, target, poller, wait=wait) for service, task in pairs]
     services += system_services
     # without system services, whoever registers services gets its token together with its Consul
     security = [ConsulSecurityStep(lab, target, [step.name for step in system_services])] if system_services else []
@@ -77,7 +82,7 @@ def steps_for(lab: Lab, target: Target, poller: ServicePoller | None = None) -> 
         *tasks,
         *system_tasks,
         *last,
-        discovery_step(lab, target, needs=("stack", *(step.name for step in last))),
+        *([discovery_step(lab, target, needs=("stack", *(step.name for step in last)))] if wait else []),
     ]
 
 
@@ -91,11 +96,13 @@ def _task(
     return task
 
 
-def scaling_steps(lab: Lab, counts: dict[str, int], target: Target) -> list[Step]:
-    """The steps of `scale`: the services with a new count, then discovery for those alone."""
+def scaling_steps(lab: Lab, counts: dict[str, int], target: Target, *, wait: bool = True) -> list[Step]:
+    """The steps of `scale`: the services with a new count, then, with `wait`, discovery for those alone."""
     poller = ServicePoller(target, lab.name)
     services = [service for service in lab.with_counts(counts).services if service.name in counts]
-    steps = [ScaleStep(lab, service, target, poller) for service in services]
+    steps: list[Step] = [ScaleStep(lab, service, target, poller, wait=wait) for service in services]
+    if not wait:
+        return steps
     scaled = structs.replace(lab, services=tuple(services))
     return [*steps, discovery_step(scaled, target, needs=tuple(step.name for step in steps))]
 

@@ -71,6 +71,7 @@ class Rollout:
     def await_stable(self, report: Report, since: float) -> str:
         """Wait for the rollout that started at `since` (seconds since the epoch). Raises StepFailed."""
         last, event = "", ""
+        report.in_progress(f"service {self._service.name}: requested")
 
         def judge(service: dict[str, Any] | None) -> str | None:
             nonlocal last, event

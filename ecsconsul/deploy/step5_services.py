@@ -24,6 +24,9 @@ from .step4_task_definitions import TaskDefinitionStep, revision_of
 # records the task definition that the lab deployed: any other one was deployed by someone else
 TASK_DEFINITION_TAG = "ecsconsul:task-definition"
 
+# what `--no-wait` says of a service
+NOT_AWAITED = "requested, and ECS goes on without waiting"
+
 # the value of a tag that is missing
 SET_BY_UP = "set by up"
 
@@ -77,10 +80,19 @@ class ServiceStep(BaseStep):
     """One ECS service; ready when its deployment is complete and all desired tasks run."""
 
     def __init__(
-        self, lab: Lab, service: ServiceSpec, task: TaskDefinitionStep, target: Target, poller: ServicePoller
+        self,
+        lab: Lab,
+        service: ServiceSpec,
+        task: TaskDefinitionStep,
+        target: Target,
+        poller: ServicePoller,
+        *,
+        wait: bool = True,
     ) -> None:
+        """Without `wait`, it is done once ECS has been asked."""
         self.name = f"services/{service.name}"
         self.needs = ("stack", CAPACITY_PROVIDER, task.name)
+        self._wait = wait
         self._lab = lab
         self._service = service
         self._task = task
@@ -184,6 +196,8 @@ class ServiceStep(BaseStep):
         rollout = Rollout(self._lab, self._service, arn, self._target, self._poller)
         if actual is None or actual.fingerprint != self.fingerprint:
             rollout.started_as(self._write(arn, report))
+        if not self._wait:
+            return NOT_AWAITED
         detail = rollout.await_stable(report, since)
         settle(self._target, self._lab, self._poller.seen[self._service.name], report)
         return detail
@@ -266,8 +280,11 @@ class ServiceStep(BaseStep):
 class ScaleStep(BaseStep):
     """Another desired count for a service that runs; its fingerprint tag stays as it is."""
 
-    def __init__(self, lab: Lab, service: ServiceSpec, target: Target, poller: ServicePoller) -> None:
+    def __init__(
+        self, lab: Lab, service: ServiceSpec, target: Target, poller: ServicePoller, *, wait: bool = True
+    ) -> None:
         self.name = f"services/{service.name}"
+        self._wait = wait
         self._lab = lab
         self._service = service
         self._target = target
@@ -289,6 +306,8 @@ class ScaleStep(BaseStep):
             own = {"cluster": self._lab.name, "service": self._service.name}
             updated = self._target.client("ecs").update_service(**own, **self.desired())
             rollout.started_as(updated["service"])
+        if not self._wait:
+            return NOT_AWAITED
         return rollout.await_stable(report, since)
 
     def destroy(self, report: Report) -> str:

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Set
 from functools import partial
 
+from ..consul.relay import copy
 from ..registrator.http_transport import unix_address
 from .runtimes.addresses import LOOPBACK
 from .udp_forwarder import UdpForwarder
@@ -24,7 +25,6 @@ log = logging.getLogger(__name__)
 Endpoint = tuple[str, int] | str
 CONNECT_TIMEOUT = 2.0
 CALL_TIMEOUT = 5.0
-CHUNK = 65536
 
 
 class PortForwarder:
@@ -117,7 +117,7 @@ class PortForwarder:
                 return
             inner_reader, inner_writer = inner
             with self._tracked(inner_writer):
-                await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
+                await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer))
 
     @contextlib.contextmanager
     def _tracked(self, writer: asyncio.StreamWriter) -> Iterator[None]:
@@ -148,18 +148,6 @@ async def _yield_to_loop() -> None:
     """Let the loop create tasks for connections it has just accepted, and drop those that were closed."""
     for _ in range(10):
         await asyncio.sleep(0)
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copy until end of file, and pass that on; a connection that breaks is closed on the other side too."""
-    try:
-        while chunk := await reader.read(CHUNK):
-            writer.write(chunk)
-            await writer.drain()
-        if writer.can_write_eof():
-            writer.write_eof()
-    except OSError:
-        writer.close()
 
 
 def _reason(error: OSError | OverflowError) -> str:

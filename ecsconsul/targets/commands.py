@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -156,6 +156,15 @@ def _range(fewest: float, most: float) -> str:
     return one if one == other else f"{one} to {other}"
 
 
+# the host and port of an endpoint -> where this machine reaches it; raises Unreachable
+Reach = Callable[[str, int], tuple[str, int]]
+
+
+def directly() -> AbstractContextManager[Reach]:
+    """The way to endpoints that are on this machine."""
+    return nullcontext(lambda host, port: (host, port))
+
+
 class CommandTarget(Target, Protocol):
     """A target with all that the command line asks of it."""
 
@@ -236,6 +245,9 @@ class CommandTarget(Target, Protocol):
 
         `task` is the beginning of a task id; the default is the newest task. Raises LabError.
         """
+
+    def reach(self) -> AbstractContextManager[Reach]:
+        """A way to the tasks' endpoints, which ends with the context."""
 
     def alarms(self) -> list[Alarm] | None:
         """The alarms that have been raised; None if they are unknown."""

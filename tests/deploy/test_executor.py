@@ -409,6 +409,22 @@ def test_failed_run_reports_what_is_still_running(resources: Resources) -> None:
     assert left(observer) == [("stack", "stack blue: CREATE_IN_PROGRESS")]
 
 
+def test_timeout_says_what_goes_on_and_what_has_not_begun(resources: Resources) -> None:
+    steps = chain(resources)
+    steps[1].work = begins_and(lambda report: report.wait(TIMEOUT))
+    steps[2].work = lambda report: report.wait(TIMEOUT)
+    observer = RecordingObserver()
+    with pytest.raises(StepFailed) as raised:
+        executor.up(steps, observer, timeout=0.5)
+    assert raised.value.what == "Not done within 0.5 s"
+    assert raised.value.why.splitlines() == [
+        "stack: stack blue: CREATE_IN_PROGRESS; goes on without this command",
+        "images: ends with this command",
+        "not begun: services",
+    ]
+    assert left(observer) == [("stack", "stack blue: CREATE_IN_PROGRESS")]
+
+
 def test_finished_step_is_not_still_running(resources: Resources) -> None:
     steps = chain(resources)
     steps[1].work, steps[3].work = begins_and(nothing), fails(StepFailed("crashes"))

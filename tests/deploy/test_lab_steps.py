@@ -90,6 +90,13 @@ def test_scaling_steps_cover_the_scaled_services(lab: Lab) -> None:
     assert steps[-1].desired() == {"passing": {"portal": 3}}
 
 
+def test_without_waiting_nobody_asks_consul(lab: Lab) -> None:
+    steps = steps_for(lab, FakeTarget(None), wait=False)
+    assert [step.name for step in steps] == [step.name for step in steps_for(lab, FakeTarget(None))][:-1]
+    scaled = scaling_steps(lab, {"portal": 3}, FakeTarget(None), wait=False)
+    assert [step.name for step in scaled] == ["services/portal"]
+
+
 # --- prerequisites
 
 

@@ -343,6 +343,21 @@ def test_scale_keeps_the_fingerprint(target: FakeTarget, lab: Lab, report: Recor
     assert op(steps_of(lab.with_counts({"weather": 2}), target)[1]) == "update"  # for the edit is not deployed
 
 
+def test_without_waiting_a_service_is_only_requested(target: FakeTarget, lab: Lab, report: RecordingReport) -> None:
+    make(lab, target)
+    target.requests.clear()
+    step = scaling_steps(lab, {"weather": 2}, target, wait=False)[0]
+    assert "without waiting" in step.apply(step.inspect(), report)
+    assert target.writes() == ["UpdateService"]
+    target.requests.clear()
+    Path(lab.services[0].path, "app.py").write_text("print()")
+    named = {one.name: one for one in steps_for(lab, target, wait=False)}
+    for name in ("tasks/weather", "services/weather"):
+        detail = named[name].apply(named[name].inspect(), report)
+    assert "without waiting" in detail
+    assert "UpdateService" in target.writes()
+
+
 def test_scaling_an_absent_service_has_a_hint(target: FakeTarget, lab: Lab) -> None:
     step = scaling_steps(lab, {"weather": 2}, target)[0]
     with pytest.raises(LabError) as raised:

@@ -58,6 +58,13 @@ def free_ports() -> Ports:
         return Ports(first.getsockname()[1], second.getsockname()[1])
 
 
+def free_port() -> int:
+    """A port that is free right now; another process can still take it before the tunnel does."""
+    with socket.socket() as one:
+        one.bind((LOOPBACK, 0))
+        return int(one.getsockname()[1])
+
+
 def leads_to_consul(ports: Ports) -> bool:
     """Whether Consul answers through the tunnel. The tunnel itself accepts connections even if Consul is down."""
     connection = http.client.HTTPConnection(LOOPBACK, ports.http, timeout=PROBE_SECONDS)

@@ -1,4 +1,4 @@
-"""Tunnels Consul's ports through SSH: runs the user's own OpenSSH client, with its configuration, agent and keys."""
+"""Tunnels to Consul's ports or a task's through SSH: runs the user's own OpenSSH client, configuration and keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from ...config.aws_settings import SshSpec
 from ...config.lab import Lab
 from ...errors import Unreachable
 from ..base import ConsulAddress, Say
-from .consul_server import LOOPBACK, ConsulServer, Ports, free_ports, leads_to_consul, require_name
+from .consul_server import (
+    LOOPBACK,
+    ON_SERVER,
+    ConsulServer,
+    Ports,
+    free_port,
+    free_ports,
+    leads_to_consul,
+    require_name,
+)
 from .helper_process import HelperProcess
 from .host_keys import HostKeys
 
@@ -56,19 +65,9 @@ _HINTS = (
 @contextlib.contextmanager
 def ssh_tunnel(lab: Lab, server: ConsulServer, say: Say, remote: ConsulAddress) -> Iterator[ConsulAddress]:
     """Tunnel Consul's HTTP and DNS ports. Raises Unreachable with ssh's own output."""
-    spec = lab.aws.ssh
-    if not spec.host:
-        require_name(server, "set aws.ssh.host to a host that forwards to it, or set `consul_access: ssm`")
-    if shutil.which("ssh") is None:
-        raise Unreachable(
-            "There is no ssh on PATH",
-            why="`consul_access: ssh` runs OpenSSH's client",
-            hint="install OpenSSH's client, or set `consul_access: ssm`",
-        )
     keys = HostKeys(lab.name, server.instance_id)
-    keys.record(server.host_keys)
+    route = _route(lab, server, keys, remote)
     is_known = bool(keys.known())
-    route = Route(spec, spec.host or server.public_name, server.instance_id, remote)
     with _connected(route, keys, is_known) as (ssh, ports):
         if not is_known:
             # EC2 publishes an instance's console output late, and keeps it only for a while
@@ -83,6 +82,38 @@ def ssh_tunnel(lab: Lab, server: ConsulServer, say: Say, remote: ConsulAddress) 
             if ssh.ended(within=EXIT_SECONDS):
                 raise _failure("The SSH tunnel broke", route, ssh, keys) from error
             raise
+
+
+@contextlib.contextmanager
+def ssh_forward(lab: Lab, server: ConsulServer, host: str, port: int) -> Iterator[tuple[HelperProcess, int]]:
+    """Tunnel one port of a host inside the VPC; yields ssh and the port here. Raises Unreachable with ssh's output."""
+    keys = HostKeys(lab.name, server.instance_id)
+    route = _route(lab, server, keys, ON_SERVER)
+    for attempts_left in reversed(range(ATTEMPTS)):
+        local = free_port()
+        forwards = (f"{LOOPBACK}:{local}:{host}:{port}",)
+        argv = _command(route, forwards, known_hosts=str(keys.path), is_known=bool(keys.known()))
+        with HelperProcess(argv, lambda line: line == READY) as ssh:
+            if ssh.await_ready(READY_SECONDS):
+                yield ssh, local
+                return
+        if not attempts_left or not any(_PORT_TAKEN in line for line in ssh.output()):
+            raise _failure(f"Cannot open an SSH tunnel to {host}:{port}", route, ssh, keys)
+
+
+def _route(lab: Lab, server: ConsulServer, keys: HostKeys, remote: ConsulAddress) -> Route:
+    """How to connect to the server, whose keys are recorded. Raises Unreachable where that can't work."""
+    spec = lab.aws.ssh
+    if not spec.host:
+        require_name(server, "set aws.ssh.host to a host that forwards to it, or set `consul_access: ssm`")
+    if shutil.which("ssh") is None:
+        raise Unreachable(
+            "There is no ssh on PATH",
+            why="`consul_access: ssh` runs OpenSSH's client",
+            hint="install OpenSSH's client, or set `consul_access: ssm`",
+        )
+    keys.record(server.host_keys)
+    return Route(spec, spec.host or server.public_name, server.instance_id, remote)
 
 
 @dataclass(frozen=True)
@@ -111,6 +142,16 @@ def _connected(route: Route, keys: HostKeys, is_known: bool) -> Iterator[tuple[H
 
 
 def command(route: Route, ports: Ports, *, known_hosts: str, is_known: bool) -> list[str]:
+    """ssh's argument list for a tunnel to Consul."""
+    remote = route.remote
+    forwards = (
+        f"{LOOPBACK}:{ports.http}:{remote.http_host}:{remote.http_port}",
+        f"{LOOPBACK}:{ports.dns}:{remote.dns_host}:{remote.dns_port}",
+    )
+    return _command(route, forwards, known_hosts=known_hosts, is_known=is_known)
+
+
+def _command(route: Route, forwards: Sequence[str], *, known_hosts: str, is_known: bool) -> list[str]:
     """ssh's argument list. The user's own ssh configuration applies, except for these options."""
     options = {
         # options that older versions of ssh don't know
@@ -143,14 +184,10 @@ def command(route: Route, ports: Ports, *, known_hosts: str, is_known: bool) -> 
         "CheckHostIP": "no",
     }
     arguments = [word for option, value in options.items() for word in ("-o", f"{option}={value}")]
-    spec, remote = route.spec, route.remote
+    spec = route.spec
     key = ["-i", spec.key, "-o", "IdentitiesOnly=yes"] if spec.key else []
     # leave the default port to the user's ssh configuration
     port = ["-p", str(spec.port)] if spec.port != SshSpec().port else []
-    forwards = (
-        f"{LOOPBACK}:{ports.http}:{remote.http_host}:{remote.http_port}",
-        f"{LOOPBACK}:{ports.dns}:{remote.dns_host}:{remote.dns_port}",
-    )
     tunnels = [word for forward in forwards for word in ("-L", forward)]
     return ["ssh", "-N", "-T", *arguments, *key, *port, "-l", spec.user, *tunnels, "--", route.host]
 

@@ -1,4 +1,4 @@
-"""Tunnels Consul's ports through Session Manager. Needs no key and no open port, only its plugin on this machine."""
+"""Tunnels to Consul's ports or a task's through Session Manager. Needs no key and no open port, only its plugin."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any
 from ...errors import Unreachable
 from ..base import ConsulAddress
 from ..client_errors import client_error, error_code
-from .consul_server import ConsulServer, Ports, free_ports, leads_to_consul
+from .consul_server import ConsulServer, Ports, free_port, free_ports, leads_to_consul
 from .ecs_exec import PLUGIN, plugin_call
 from .helper_process import HelperProcess
 from .session import refused
 
 DOCUMENT = "AWS-StartPortForwardingSession"
+# https://docs.aws.amazon.com/systems-manager/latest/userguide/session-manager-working-with-sessions-start.html
+REMOTE_DOCUMENT = "AWS-StartPortForwardingSessionToRemoteHost"
 READY_SECONDS = 30.0
 # the plugin prints this once its port is open
 READY = "Waiting for connections"
@@ -24,13 +26,7 @@ READY = "Waiting for connections"
 @contextlib.contextmanager
 def ssm_tunnel(server: ConsulServer, ssm: Any, profile: str, remote: ConsulAddress) -> Iterator[ConsulAddress]:
     """Open one session for each of Consul's ports. Raises Unreachable."""
-    plugin = shutil.which(PLUGIN)
-    if plugin is None:
-        raise Unreachable(
-            f"There is no {PLUGIN} on PATH",
-            why="`consul_access: ssm` runs it on this machine",
-            hint="install the Session Manager plugin for the AWS CLI, or set `consul_access: ssh`",
-        )
+    plugin = _plugin()
     ports = free_ports()
     with contextlib.ExitStack() as stack:
         plugins = []
@@ -47,6 +43,32 @@ def ssm_tunnel(server: ConsulServer, ssm: Any, profile: str, remote: ConsulAddre
             if any(one.ended() for one in plugins):
                 raise _failure("The Session Manager tunnel broke", server, plugins) from error
             raise
+
+
+@contextlib.contextmanager
+def ssm_forward(
+    server: ConsulServer, ssm: Any, profile: str, host: str, port: int
+) -> Iterator[tuple[HelperProcess, int]]:
+    """Tunnel one port of a host inside the VPC; yields the plugin and the port here. Raises Unreachable."""
+    plugin, local = _plugin(), free_port()
+    parameters = {"host": [host], "portNumber": [str(port)], "localPortNumber": [str(local)]}
+    request = {"Target": server.instance_id, "DocumentName": REMOTE_DOCUMENT, "Parameters": parameters}
+    with _session(ssm, server, request) as session, _forwarding(plugin, session, request, ssm, profile) as running:
+        if not running.await_ready(READY_SECONDS):
+            raise _failure(f"Session Manager can't forward a port to {host}:{port}", server, [running])
+        yield running, local
+
+
+def _plugin() -> str:
+    """The plugin's path. Raises Unreachable."""
+    plugin = shutil.which(PLUGIN)
+    if plugin is None:
+        raise Unreachable(
+            f"There is no {PLUGIN} on PATH",
+            why="`consul_access: ssm` runs it on this machine",
+            hint="install the Session Manager plugin for the AWS CLI, or set `consul_access: ssh`",
+        )
+    return plugin
 
 
 @contextlib.contextmanager

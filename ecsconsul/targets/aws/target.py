@@ -17,10 +17,11 @@ from ...observe.states import Container, EcsState, Task
 from ...observe.usage import Usage
 from ...polling import PollingPolicy
 from ..base import ConsulAddress, LogLine, ResourceDrift, Say, TaskSecrets
-from ..commands import Alarm, AmiInfo, Estimate, Finding, RuntimeInfo
+from ..commands import Alarm, AmiInfo, Estimate, Finding, Reach, RuntimeInfo
 from . import cloudwatch_logs, consul_secrets, ec2, host_keys, load_balancer, snapshots
 from .consul_access import open_access
 from .consul_secrets import ConsulSecrets
+from .consul_server import ConsulServer
 from .preflight import Preflight
 from .registry import RegistryImages
 from .session import Session
@@ -232,9 +233,16 @@ class AwsTarget:
         return ec2.boot_lines(ec2.console(self.client("ec2"), instance_id), lines)
 
     def consul(self) -> AbstractContextManager[ConsulAddress]:
+        return open_access(self._lab, self._consul_server(), self.client, profile=self._session.profile or "")
+
+    def reach(self) -> AbstractContextManager[Reach]:
+        from .service_tunnels import reach_through_server
+
+        return reach_through_server(self._lab, self._consul_server, self.client, self._session.profile or "")
+
+    def _consul_server(self) -> ConsulServer:
         keys = self._lab.aws.consul_access == "ssh"
-        server = ec2.find_consul_server(self.client("ec2"), self._stack(), self._lab.name, keys=keys)
-        return open_access(self._lab, server, self.client, profile=self._session.profile or "")
+        return ec2.find_consul_server(self.client("ec2"), self._stack(), self._lab.name, keys=keys)
 
     def machine(self) -> None:
         return None

@@ -15,7 +15,7 @@ from ...errors import LabError, TargetAbsent
 from ...polling import PollingPolicy
 from ...region.runtimes.lab_dir import PROCESSES, AccessKey, LabDir, RegionInfo
 from ..base import NO_SECRETS, ConsulAddress, LogLine, Say, TaskSecrets, no_detection
-from ..commands import Alarm, AmiInfo, Finding, RuntimeInfo, findings
+from ..commands import Alarm, AmiInfo, Finding, RuntimeInfo, directly, findings
 from ..machine import Machine
 from . import machines, other_labs, region_state, snapshots, tasks
 from .clients import consul_of, load_ahead, new_client
@@ -46,6 +46,7 @@ class LocalTarget:
     records_itself = True
     template_parts: tuple[str, ...] = ()
     stack_drift = staticmethod(no_detection)
+    reach = staticmethod(directly)
 
     def __init__(self, lab: Lab, *, region: str | None = None, runtime: str | None = None) -> None:
         self._lab = lab

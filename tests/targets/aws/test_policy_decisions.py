@@ -107,6 +107,7 @@ def test_groups_are_resized_without_naming_a_launch_template() -> None:
         ("ssm:StartSession", arn("ec2", "instance/i-1"), {"ssm:resourceTag/ecsconsul:lab": LAB}),
         ("ssm:StartSession", arn("ssm", "document/AWS-StartInteractiveCommand", account=""), {}),
         ("ssm:StartSession", arn("ssm", "document/AWS-StartPortForwardingSession", account=""), {}),
+        ("ssm:StartSession", arn("ssm", "document/AWS-StartPortForwardingSessionToRemoteHost", account=""), {}),
         ("ssm:TerminateSession", arn("ssm", "session/me-1"), {"ssm:resourceTag/aws:ssmmessages:session-id": "AIDAME"}),
         ("ecs:ExecuteCommand", arn("ecs", f"task/{LAB}/1"), {}),
         ("ecs:RunTask", arn("ecs", f"task-definition/{LAB}-portal:3"), {"ecs:cluster": arn("ecs", f"cluster/{LAB}")}),
