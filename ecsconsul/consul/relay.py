@@ -70,12 +70,23 @@ class Relay:
 
     async def serve(self, listener: socket.socket) -> None:
         """Accept connections until this is cancelled."""
-        server = await asyncio.start_server(self._serve, sock=listener)
+        serving: set[asyncio.Task[None]] = set()
+
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            # a coroutine would be a task of asyncio's, which prints a traceback when it's cancelled
+            task = asyncio.ensure_future(self._serve(reader, writer))
+            serving.add(task)
+            task.add_done_callback(serving.discard)
+
+        server = await asyncio.start_server(accept, sock=listener)
         try:
             await asyncio.get_running_loop().create_future()
         finally:
-            # doesn't wait for open connections, which may never end: whoever runs the loop cancels them
             server.close()
+            # open connections may never end by themselves
+            for task in serving:
+                task.cancel()
+            await asyncio.gather(*serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with _closing(writer), self._counted() as has_room:

@@ -27,16 +27,17 @@ def server(greeting: bytes) -> Iterator[Address]:
     """Answers each connection with a greeting and all that the client sent, once the client has finished sending."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
-        def answer() -> None:
-            while True:
-                try:
-                    connection, _ = listening.accept()
-                except OSError:
-                    return
-                with connection:
-                    connection.sendall(greeting + until_end(connection))
+        def answer(connection: socket.socket) -> None:
+            with connection, suppress(OSError):
+                connection.sendall(greeting + until_end(connection))
 
-        threading.Thread(target=answer, daemon=True).start()
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
         yield listening.getsockname()
         listening.shutdown(socket.SHUT_RDWR)
 
@@ -144,10 +145,11 @@ def test_connection_while_none_passes_is_closed_and_noted() -> None:
     assert endpoints.notes == ["none passes"]
 
 
-def test_open_connection_does_not_keep_the_relay() -> None:
+def test_open_connection_does_not_keep_the_relay(caplog: pytest.LogCaptureFixture) -> None:
     with server(b"") as one, relaying(Endpoints(one)) as relay:
         connection = socket.create_connection(relay, SECONDS)
         connection.sendall(b"half a request")
+        assert exchange(relay, b"") == b"", "the first connection is served by now"
     # relaying() has asserted that the relay ended
     connection.settimeout(SECONDS)
     try:
@@ -156,6 +158,7 @@ def test_open_connection_does_not_keep_the_relay() -> None:
         pass
     finally:
         connection.close()
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "localhost.example", ""])
