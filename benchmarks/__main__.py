@@ -17,7 +17,16 @@ from pathlib import Path
 import ecsconsul
 from benchmarks.measure import Result
 
-NAMES = ("commands", "many_services", "status_of_many", "discovery", "registrator", "cold_up", "critical_path")
+NAMES = (
+    "commands",
+    "many_services",
+    "status_of_many",
+    "discovery",
+    "registrator",
+    "cold_up",
+    "rollback",
+    "critical_path",
+)
 HEAD = ("figure", "ours", "baseline", "", "ratio", "limit", "", "change", "samples")
 WIDTHS = (24, 9, 9, 44, 7, 8, 6, 7)
 LAST = Path(__file__).parents[1] / ".bench" / "last.json"

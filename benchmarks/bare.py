@@ -25,6 +25,7 @@ from ecsconsul.paths import services_dir
 # loopback addresses that labs don't choose first, where Consul's default ports are free
 SERVER, CLIENTS = "127.254.77.1", ("127.254.77.2", "127.254.77.3")
 HTTP, DNS = 8500, 8600
+LOOPBACK = "127.0.0.1"
 GUNICORN = str(Path(PYTHON).with_name("gunicorn"))
 
 
@@ -39,6 +40,16 @@ def seconds_to_answer(consul: str, folder: Path) -> Seconds:
             start([GUNICORN, "app:create_app()"], cwd=services_dir() / name, env=_environment(name, address, port))
         with ThreadPoolExecutor(len(places)) as pool:
             list(pool.map(lambda place: _register_and_find(*place), places))
+        return time.perf_counter() - begun
+
+
+def seconds_to_listen(service: str) -> Seconds:
+    """The time until one of the three services, started by hand, answers its check; then stops it."""
+    port = free_port()
+    with _processes() as start:
+        begun = time.perf_counter()
+        start([GUNICORN, "app:create_app()"], cwd=services_dir() / service, env=_environment(service, LOOPBACK, port))
+        _until(lambda: _request(LOOPBACK, "GET", "/health", port=port) == b"OK")
         return time.perf_counter() - begun
 
 

@@ -50,6 +50,14 @@ class BenchLab:
         found: dict[str, Any] = json.loads(run(self.argv("status", "--output", "json")))
         return found
 
+    def ecs(self) -> Any:
+        """A boto3 client of the lab's ECS."""
+        import boto3
+
+        found = json.loads(run(self.argv("env", "--output", "json")))
+        key = {"aws_access_key_id": found["AWS_ACCESS_KEY_ID"], "aws_secret_access_key": found["AWS_SECRET_ACCESS_KEY"]}
+        return boto3.client("ecs", endpoint_url=found["AWS_ENDPOINT_URL"], region_name=found["AWS_REGION"], **key)
+
     def token(self) -> str:
         """The Consul token that may register services."""
         return str(json.loads(run(self.argv("env", "--output", "json")))["CONSUL_HTTP_TOKEN"])
