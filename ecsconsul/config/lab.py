@@ -171,7 +171,7 @@ class Lab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=
         RuntimeName,
         Meta(
             description="how tasks run on this machine: docker (containers), processes, or auto (containers when a"
-            " Docker engine answers and has the base images); --runtime overrides it"
+            " Docker engine answers and has the base images, or a container has an image); --runtime overrides it"
         ),
     ] = "auto"
     base_image: Annotated[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -178,28 +178,57 @@ def newest_in_old_family(target: Target, lab: Lab, service: str) -> str | None:
     """The ARN of the lab's newest active revision in the family that earlier versions used: the service's bare name."""
     ecs = target.client("ecs")
     arns = revisions_of(ecs, service, "ACTIVE")
-    return next((arn for arn in arns if _is_of(ecs, arn, lab, service)), None)
+    return next((arn for arn in arns if _of_lab(ecs, arn, lab, service)), None)
 
 
 def delete_definitions(target: Target, lab: Lab, service: str) -> str:
-    """Delete the lab's revisions of a service, in its family and in the one that earlier versions used."""
-    deleted = sum(delete_family(target, lab, service, family) for family in (lab.family(service), service))
-    return f"{deleted} deleted" if deleted else "absent"
+    """Delete the lab's revisions of a service, in its family and in the one that earlier versions used.
+
+    First the images of containers that only they have: those of the config are steps of their own.
+    """
+    families = (lab.family(service), service)
+    owned = [one for family in families for one in _owned(target.client("ecs"), lab, service, family)]
+    for name in dropped_images(target, lab, service, owned):
+        target.images.delete(name)
+    return f"{_delete(target, owned)} deleted" if owned else "absent"
 
 
 def delete_family(target: Target, lab: Lab, service: str, family: str) -> int:
     """Deregister and delete the lab's revisions of a service, deregistered ones included; returns how many."""
+    return _delete(target, _owned(target.client("ecs"), lab, service, family))
+
+
+def dropped_images(target: Target, lab: Lab, service: str, revisions: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The names of images that the lab built for containers of these revisions, and that the config no longer has."""
+    containers = (container for revision in revisions for container in revision["containerDefinitions"])
+    images = {ServiceSpec(name=service).image_name(one["name"]): str(one["image"]) for one in containers}
+    kept = lab.image_names
+    return [name for name, image in images.items() if name not in kept and _is_built(target, name, image)]
+
+
+def _is_built(target: Target, name: str, image: str) -> bool:
+    """Whether the image is one that the lab has built under that name, and not one that existed."""
+    repository, _, tag = image.rpartition(":")
+    reference = target.images.reference(name, tag)
+    return reference.rpartition(":")[0] == repository
+
+
+def _delete(target: Target, owned: Sequence[Mapping[str, Any]]) -> int:
+    """Delete revisions; ECS lets only those be deleted that are deregistered."""
     ecs = target.client("ecs")
-    active, inactive = (
-        [arn for arn in revisions_of(ecs, family, status) if _is_of(ecs, arn, lab, service)]
-        for status in ("ACTIVE", "INACTIVE")
-    )
-    for arn in active:
-        ecs.deregister_task_definition(taskDefinition=arn)
-    owned = [*active, *inactive]
-    for chunk in in_chunks(owned, DELETE_TASK_DEFINITIONS_MAX):
+    for revision in owned:
+        if revision["status"] == "ACTIVE":
+            ecs.deregister_task_definition(taskDefinition=revision["taskDefinitionArn"])
+    for chunk in in_chunks([one["taskDefinitionArn"] for one in owned], DELETE_TASK_DEFINITIONS_MAX):
         ecs.delete_task_definitions(taskDefinitions=chunk)
     return len(owned)
+
+
+def _owned(ecs: Any, lab: Lab, service: str, family: str) -> list[dict[str, Any]]:
+    """The lab's revisions of a service in a family, each with the status under which ECS lists it."""
+    listed = [(arn, status) for status in ("ACTIVE", "INACTIVE") for arn in revisions_of(ecs, family, status)]
+    described = ((_of_lab(ecs, arn, lab, service), status) for arn, status in listed)
+    return [{**found, "status": status} for found, status in described if found]
 
 
 def revisions_of(ecs: Any, family: str, status: str) -> list[str]:
@@ -219,13 +248,14 @@ def revision_of(arn: str) -> str:
     return arn.rpartition("/")[2]
 
 
-def _is_of(ecs: Any, arn: str, lab: Lab, service: str) -> bool:
-    """Whether the lab owns a revision, and made it for the service.
+def _of_lab(ecs: Any, arn: str, lab: Lab, service: str) -> Mapping[str, Any] | None:
+    """A revision, if the lab owns it and made it for the service.
 
     Lab a's old family of service a-b is also the new one of its service b; the containers have the services' names.
     """
     found = ecs.describe_task_definition(taskDefinition=arn, include=["TAGS"])
     if as_mapping(found.get("tags")).get(LAB_TAG) != lab.name:
-        return False
-    names = [container["name"] for container in found["taskDefinition"]["containerDefinitions"]]
-    return service in names or revision_of(arn).rpartition(":")[0] != service
+        return None
+    definition: dict[str, Any] = found["taskDefinition"]
+    names = [container["name"] for container in definition["containerDefinitions"]]
+    return definition if service in names or revision_of(arn).rpartition(":")[0] != service else None

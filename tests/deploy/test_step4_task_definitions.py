@@ -10,12 +10,12 @@ import pytest
 from msgspec.structs import replace
 
 from ecsconsul.aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping
-from ecsconsul.config.container_spec import Check
+from ecsconsul.config.container_spec import Check, ContainerSpec
 from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.config.loader import load
 from ecsconsul.deploy.container_check import container_check
 from ecsconsul.deploy.step import decide, fingerprint
-from ecsconsul.deploy.step3_images import ImageStep
+from ecsconsul.deploy.step3_images import ImageStep, images_of
 from ecsconsul.deploy.step4_task_definitions import TaskDefinitionStep, matches, with_secrets
 from ecsconsul.deploy.task_request import container_definition, registrator_metadata
 from ecsconsul.targets.base import TaskSecrets
@@ -223,6 +223,22 @@ def test_deregistered_revisions_are_deleted(target: FakeTarget, report: Recordin
     assert step.destroy(report) == "1 deleted"
     for status in ("ACTIVE", "INACTIVE"):
         assert target.client("ecs").list_task_definitions(status=status)["taskDefinitionArns"] == []
+
+
+def test_images_of_dropped_containers_are_deleted(
+    target: FakeTarget, report: RecordingReport, service: ServiceSpec
+) -> None:
+    side, ready = ContainerSpec(name="side", path=service.path), ContainerSpec(name="ready", image="weather-ready:1")
+    before = replace(service, containers=(side, ready))
+    images = images_of(before, target)
+    for image in images.values():
+        if isinstance(image, ImageStep):
+            image.apply(None, report)
+    TaskDefinitionStep(LAB, before, images["weather"], target, images).apply(None, report)
+    assert sorted(target.images.published) == ["weather", "weather-side"]
+    step = step_of(service, target, replace(LAB, services=(service,)))
+    assert step.destroy(report) == "1 deleted"
+    assert sorted(target.images.published) == ["weather"], "which has a step of its own"
 
 
 def test_labs_have_families_of_their_own(target: FakeTarget, report: RecordingReport, service: ServiceSpec) -> None:

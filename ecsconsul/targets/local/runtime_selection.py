@@ -29,9 +29,10 @@ class RuntimeSelection:
 
 
 def select_runtime(lab: Lab) -> RuntimeSelection:
-    """Docker if it is requested, or if it is ready to use. Read-only.
+    """Docker if it is requested, or if it is ready to use, or if a container's image exists already. Read-only.
 
-    Raises EngineUnusable when it is requested and can't be used, LabError for a Dockerfile that can't be read.
+    Raises EngineUnusable when it is requested and can't be used, LabError for a Dockerfile that can't be read, or where
+    no engine can run images that exist.
     """
     if lab.runtime == PROCESSES:
         return RuntimeSelection(PROCESSES, "as requested")
@@ -43,7 +44,11 @@ def select_runtime(lab: Lab) -> RuntimeSelection:
         engine.check()
         missing = [image for image in bases if not engine.has_image(image)]
     except EngineUnusable as error:
+        if found := image_errors(lab, error.why):
+            raise found[0] from error
         return RuntimeSelection(PROCESSES, error.why)
+    if ready := images_of(lab):
+        return RuntimeSelection(DOCKER, f"{ready[0]} is an image that only containers can run", engine.url, bases)
     if missing:
         return RuntimeSelection(
             PROCESSES, f"the Docker engine has no {' and no '.join(missing)}, and would have to pull it"
@@ -65,7 +70,7 @@ def with_agent_image(
     try:
         return selection, agent_image(selection.engine, selection.bases, binary, lab.name, home, say)
     except LabError as error:
-        if lab.runtime == DOCKER:
+        if lab.runtime == DOCKER or images_of(lab):
             raise
         return RuntimeSelection(PROCESSES, str(error)), ""
 
@@ -89,15 +94,41 @@ def region_spec(lab: Lab, region: str, selection: RuntimeSelection, binary: str,
 
 
 def bases_of(lab: Lab) -> tuple[str, ...]:
-    """The base images of the lab's services; first the one on which the first service runs. Raises LabError."""
+    """The base images of the lab's services; first the one on which the first service runs. Raises LabError.
+
+    Where nothing is built, Consul's agents need another image to run on: one of the services'.
+    """
     args = {"BASE": lab.base_image} if lab.base_image else {}
     per_service = [base_images(folder, args) for folder in _sources(lab)]
-    return tuple(dict.fromkeys(image for bases in per_service for image in reversed(bases)))
+    found = tuple(dict.fromkeys(image for bases in per_service for image in reversed(bases)))
+    return found or (*args.values(), *images_of(lab))
 
 
-def dockerfile_errors(lab: Lab) -> list[LabError]:
-    """An error for each service whose Dockerfile can't run as a process."""
-    errors = []
+def images_of(lab: Lab) -> tuple[str, ...]:
+    """The images that exist already, each once."""
+    containers = (container for service in lab.services for container in service.all_containers)
+    return tuple(dict.fromkeys(container.image for container in containers if container.image))
+
+
+def image_errors(lab: Lab, why: str) -> list[LabError]:
+    """An error for each service with an image that exists already, where tasks can't be containers."""
+    return [
+        LabError(
+            f"The image {container.image} can't run as a process",
+            where=f"config, services.{service.name}" + (f".containers.{container.name}" if index else ""),
+            why=f"only a Docker engine can run it, and {why}",
+            hint="start Docker and run `ecsconsul up --runtime docker`, or set `path` to a folder with a Dockerfile"
+            " instead of `image`",
+        )
+        for service in lab.services
+        for index, container in enumerate(service.all_containers)
+        if container.image
+    ]
+
+
+def process_errors(lab: Lab) -> list[LabError]:
+    """An error for each container that can't be a process: for its image, or its Dockerfile."""
+    errors = image_errors(lab, "the lab's tasks are processes")
     for folder in _sources(lab):
         try:
             image_config(folder)

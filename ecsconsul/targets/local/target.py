@@ -144,8 +144,8 @@ class LocalTarget:
         return consul_binary(self._lab) if self._is_absent() else ("the one that the lab runs", [])
 
     def _runtime_errors(self) -> list[LabError]:
-        """What prevents tasks from running: the runtime itself, or a Dockerfile that can't run as a process."""
-        from .runtime_selection import dockerfile_errors
+        """What prevents tasks from running: the runtime itself, or what can't run as a process."""
+        from .runtime_selection import process_errors
 
         try:
             runtime = self._running().runtime
@@ -154,7 +154,7 @@ class LocalTarget:
                 runtime = self._select_runtime().runtime
             except LabError as error:
                 return [error]
-        return dockerfile_errors(self._lab) if runtime == PROCESSES else []
+        return process_errors(self._lab) if runtime == PROCESSES else []
 
     def _select_runtime(self) -> RuntimeSelection:
         """What a new region would run tasks as. Raises LabError."""

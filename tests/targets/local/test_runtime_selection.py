@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from ecsconsul.config.container_spec import ContainerSpec
 from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.docker import engine
 from ecsconsul.docker.engine import EngineUnusable
-from ecsconsul.targets.local.runtime_selection import RuntimeSelection, bases_of, select_runtime
+from ecsconsul.errors import LabError
+from ecsconsul.targets.local.runtime_selection import RuntimeSelection, bases_of, process_errors, select_runtime
 from tests.docker.engine_server import ENGINE, engine_server
 
 HAS_BOTH = {**ENGINE, "/images/debian:12/json": {}, "/images/golang:1/json": {}}
@@ -78,3 +80,29 @@ def test_base_image_of_the_config_is_included(tmp_path: Path) -> None:
 def test_base_of_the_first_service_comes_first(tmp_path: Path) -> None:
     """Consul's agents run on it, and not on the image of a build stage."""
     assert bases_of(lab(tmp_path, "auto"))[0] == "debian:12"
+
+
+def image_lab(runtime: str = "auto") -> Lab:
+    """Two services with images that exist, one of them beside a container."""
+    beside = ContainerSpec(name="proxy", image="proxy:1")
+    web = ServiceSpec(name="web", image="nginx:1.25", containers=(beside,))
+    return Lab(services=(web,), runtime=runtime)  # type: ignore[arg-type]
+
+
+def test_auto_selects_docker_for_an_image_that_exists(socket_path: Path) -> None:
+    with engine_server(socket_path, ENGINE):
+        chosen = select_runtime(image_lab())
+    assert (chosen.runtime, chosen.bases) == ("docker", ("nginx:1.25", "proxy:1")), "Consul's agents run on one of them"
+    assert chosen.why == "nginx:1.25 is an image that only containers can run"
+
+
+def test_auto_without_an_engine_is_an_error_for_an_image_that_exists(socket_path: Path) -> None:
+    with pytest.raises(LabError, match=r"nginx:1\.25 can't run as a process") as raised:
+        select_runtime(image_lab())
+    assert str(socket_path) in raised.value.why
+    assert "--runtime docker" in raised.value.hint
+
+
+def test_each_image_that_exists_is_an_error_as_a_process() -> None:
+    found = process_errors(image_lab("processes"))
+    assert [one.where for one in found] == ["config, services.web", "config, services.web.containers.proxy"]
