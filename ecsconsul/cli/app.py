@@ -27,6 +27,8 @@ VERBS = {
     "why": "Say why a name isn't found in Consul's DNS, and what is wrong.",
     "events": "Show what has changed in ECS, in its containers and in Consul, and what changes.",
     "watch": "Show the lab on a live screen, with keys to scale, see logs and open a shell.",
+    "dashboard": "Show the lab on a page in the browser: its picture, tasks, events, and how a lookup goes.",
+    "graph": "Write a picture of the lab as SVG or Mermaid.",
     "top": "Show the CPU and memory that tasks use, beside their limits.",
     "logs": "Show the last log lines of services' tasks.",
     "exec": "Run a command in a running task of a service.",

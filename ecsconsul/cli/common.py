@@ -26,7 +26,7 @@ REGISTRATOR = "registrator"
 # an ecsconsul command within a text, and what follows its verb
 _VERBS = (
     "doctor|plan|up|status|dig|events|why|top|logs|scale|deploy|rollback|history|rotate|exec|run|open|env|down"
-    "|snapshot (?:save|list|restore)|kv (?:get|put)|watch|port-forward"
+    "|snapshot (?:save|list|restore)|kv (?:get|put)|watch|dashboard|graph|port-forward"
 )
 _COMMAND = rf"\becsconsul ({_VERBS})\b(?=([^`|\n]*))"
 _TAKE_RUNTIME = ("doctor", "plan", "up")
