@@ -60,18 +60,22 @@ def draw(seen: Overview, lookups: Sequence[Lookup], lab: str, *, standalone: boo
 
 def description(seen: Overview, lookups: Iterable[Lookup]) -> str:
     """The picture in a sentence or two, for those who don't see it."""
-    services = [f"{one.name or 'standalone tasks'} with {count_text(one, bool(seen.nodes))}" for one in seen.services]
+    services = [f"{one.name or 'standalone tasks'}: {count_text(one, bool(seen.nodes))}" for one in seen.services]
     asked = [f"{one.caller} looks up {one.service}" for one in lookups]
-    nodes = f" on {len(seen.nodes)} instances" if seen.nodes else ""
-    return ". ".join([f"{len(services)} services{nodes}: {', '.join(services)}", *asked])
+    nodes = f" on {_counted(len(seen.nodes), 'instance')}" if seen.nodes else ""
+    return ". ".join([f"{_counted(len(services), 'service')}{nodes}", *services, *asked])
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def count_text(one: ServiceRows, has_tasks: bool) -> str:
     """How many tasks of a service run and pass, or are to."""
     if one.service is None:
-        return f"{len(one.rows)} in Consul" if one.name else f"{len(one.rows)} tasks"
+        return f"{len(one.rows)} in Consul" if one.name else _counted(len(one.rows), "task")
     if not has_tasks:
-        return f"{one.desired} task{'' if one.desired == 1 else 's'}"
+        return _counted(one.desired, "task")
     return f"{one.running}/{one.desired} running, {one.passing} passing"
 
 

@@ -52,7 +52,8 @@ def sparkline(points: Sequence[Point], now: float) -> str:
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="spark" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}"'
-        f' height="{HEIGHT}" role="img" aria-label="{escape(label)}">{lines}</svg>'
+        f' height="{HEIGHT}" role="img" aria-label="{escape(label)}">'
+        f'<rect class="plot" x="0.5" y="0.5" width="{WIDTH - 1}" height="{HEIGHT - 1}"/>{lines}</svg>'
     )
 
 
