@@ -28,7 +28,7 @@ MODULES = {
 }
 MODULES = {name.removesuffix(".__init__"): path for name, path in MODULES.items()}
 TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
-MOST_LINES, MOST_ROOMS, MOST_FLOORS = 400, 21, 8
+MOST_LINES, MOST_ROOMS, MOST_FLOORS = 400, 22, 8
 LOOSE = {"ecsconsul", "ecsconsul.__main__", "ecsconsul.errors", "ecsconsul.paths", "ecsconsul.polling"} | {
     "ecsconsul.aws_tags"
 }

@@ -14,7 +14,7 @@ from ..observe.observation import Observation
 from ..observe.overview import Overview, Row, ServiceRows, overview
 from ..observe.states import Event, Snapshot
 from .drawing import draw
-from .history import History, sparkline
+from .health_history import History, sparkline
 from .lookups import Lookup
 
 # what the page lists when it's opened

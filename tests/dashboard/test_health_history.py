@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from ecsconsul.dashboard.history import MOST_POINTS, SECONDS, History, sparkline
+from ecsconsul.dashboard.health_history import MOST_POINTS, SECONDS, History, sparkline
 from ecsconsul.observe.overview import overview
 from tests.observe.samples import consul, ecs, endpoint, seen, service
 
