@@ -15,6 +15,7 @@ from ..errors import ExitCode, WrongUsage
 from .changes import confirm
 from .common import common_options, find_service, settings
 from .complete import services as complete_services
+from .interrupts import ended_like_ctrl_c
 
 if TYPE_CHECKING:
     from ..config.lab import Lab, ServiceSpec
@@ -58,18 +59,18 @@ def command(
         _list(settings().view(), faults, skipped)
         return ExitCode.DONE
     _check(assertion)
+    if page and not page.absolute().parent.is_dir():
+        raise WrongUsage("The page's folder doesn't exist", where=str(page.parent), hint=f"mkdir -p {page.parent}")
     chosen = _chosen(lab, services)
     if not yes and not _agreed(target, faults):
         click.echo("Nothing was changed.", err=True)
         return ExitCode.FAILED
     settings().changing = True
-    with target.lock("gameday"), _scaled(lab, target, chosen, tasks) as counts:
+    with ended_like_ctrl_c(), target.lock("gameday"), _scaled(lab, target, chosen, tasks) as counts:
         game = _play(lab, target, counts, (faults, skipped), rate)
     found = document(game)
     if page:
-        from ..gameday.page import page as page_of
-
-        page.write_text(page_of(game), encoding="utf-8")
+        _write(page, game)
     settings().view().gameday(found)
     return _verdict(found, assertion)
 
@@ -142,7 +143,11 @@ def _scaled(
     finally:
         if before:
             _say(f"scaling back {', '.join(f'{name} to {count}' for name, count in before.items())}")
-            _scale(lab, target, before)
+            try:
+                _scale(lab, target, before)
+            except KeyboardInterrupt:
+                _say("not all are scaled back; `ecsconsul up` does it")
+                raise
 
 
 def _scale(lab: Lab, target: CommandTarget, counts: dict[str, int]) -> None:
@@ -178,6 +183,16 @@ def _play(
 
 def _say(text: str) -> None:
     click.echo(f"{time.strftime('%H:%M:%S')} {text}", err=True)
+
+
+def _write(path: Path, game: Game) -> None:
+    """Write the page. What the game found is printed even if this fails, which is said on stderr."""
+    from ..gameday.page import page as page_of
+
+    try:
+        path.write_text(page_of(game), encoding="utf-8")
+    except OSError as error:
+        click.echo(f"The page wasn't written: {error}", err=True)
 
 
 def _list(view: View, faults: Sequence[Fault], skipped: Sequence[tuple[str, str]]) -> None:

@@ -14,6 +14,7 @@ import click
 
 from ..errors import NameNotFound, WrongUsage
 from .common import common_options, settings
+from .printable import as_written
 
 if TYPE_CHECKING:
     from ..consul.catalog import Consul
@@ -47,8 +48,12 @@ def get(key: str) -> None:
     if settings().as_json:
         settings().view().result({"key": key, "value": value.decode(errors="replace")})
         return
-    # what a terminal shows needs an end of line, and what a file gets must be the value alone
-    click.echo(value, nl=sys.stdout.isatty())
+    if sys.stdout.isatty():
+        # whoever wrote it must not move the cursor or set the title
+        click.echo(as_written(value.decode(errors="replace"), sys.stdout))
+    else:
+        # what a file gets must be the value alone
+        click.echo(value, nl=False)
 
 
 @command.command("put")

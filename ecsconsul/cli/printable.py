@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import IO, Any
 
 # C0 and C1 except tab and newline: https://www.unicode.org/charts/PDF/U0000.pdf, U0080.pdf
 _CONTROLS = {code: "\ufffd" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"}
@@ -30,3 +30,8 @@ def in_colour(text: str) -> str:
     parts = _COLOUR.split(text)
     shown = "".join(part if number % 2 else printable(part) for number, part in enumerate(parts))
     return f"{shown}{RESET}" if len(parts) > 1 else shown
+
+
+def as_written(text: str, stream: IO[str]) -> str:
+    """A text for a stream: unchanged for a file or a program, with nothing but its colours for a terminal."""
+    return "\n".join(map(in_colour, text.split("\n"))) if stream.isatty() else text

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import signal
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import Interrupted, WrongUsage
 from .common import common_options, find_service, settings
 from .complete import services
+from .interrupts import ended_like_ctrl_c
+from .printable import as_written
 
 if TYPE_CHECKING:
     from ..deploy.one_off_task import Ended, OneOffRun, StartedTask
@@ -67,7 +66,7 @@ def _await(run: OneOffRun, task: StartedTask, seconds: float) -> Ended:
     """Show the task's output until it has stopped. Stops the task if this command is interrupted."""
     from ..deploy.one_off_task import STOP_TIMEOUT
 
-    with _sigterm_interrupts():
+    with ended_like_ctrl_c():
         try:
             return run.follow(task, _show, seconds)
         except (KeyboardInterrupt, BrokenPipeError) as error:
@@ -80,8 +79,12 @@ def _await(run: OneOffRun, task: StartedTask, seconds: float) -> Ended:
 
 
 def _show(line: str) -> None:
-    """Write a line as the task wrote it; to stderr with --output json, whose document has stdout for itself."""
-    click.echo(line, err=settings().output == "json", color=True)
+    """Write a line as the task wrote it; to stderr with --output json, whose document has stdout for itself.
+
+    A terminal gets the line's colours, and nothing else that it would interpret.
+    """
+    stream = sys.stderr if settings().output == "json" else sys.stdout
+    click.echo(as_written(line, stream), file=stream, color=True)
 
 
 def _show_started(document: dict[str, Any]) -> None:
@@ -122,17 +125,3 @@ def _seconds(duration: str) -> float:
     if not re.fullmatch(r"0*[1-9][0-9]{0,8}(ms|s|m|h)", duration):
         raise WrongUsage(f"--timeout {duration} isn't a duration", hint="a number and ms, s, m or h, such as 90s or 2h")
     return seconds_of(duration)
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does, so that a cancelled job doesn't leave its task behind."""
-    before: Callable[[int, FrameType | None], Any] | int | None = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt

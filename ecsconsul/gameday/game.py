@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ..errors import LabError
 from .faults import Fault, Victim, World
 from .figures import Game, Outcome, left_at
+from .held_signals import held
 from .load import Directory, Load
 
 Say = Callable[[str], None]
@@ -61,12 +62,16 @@ class Players:
         victim = self._victim(service)
         self.say(f"{fault.name}: {fault.what} ({service} at {victim.endpoint}, {victim.node})")
         began = time.monotonic()
-        injected = fault.inject(self.world, victim)
+        injected = None
         try:
+            with held():
+                injected = fault.inject(self.world, victim)
             if injected.leaves:
                 self._until(lambda: self._left(victim, began) is not None, LEAVE_TIMEOUT)
         finally:
-            injected.undo()
+            if injected:
+                with held():
+                    injected.undo()
         back = victim.endpoint if fault.returns else ""
         healed = self._calm_since(lambda: injected.over() and self._complete(back))
         left = self._left(victim, began)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
-from ecsconsul.cli.printable import in_colour, printable
+from ecsconsul.cli.printable import as_written, in_colour, printable
 
 RED, RESET = "\x1b[31m", "\x1b[0m"
 
@@ -32,3 +34,14 @@ def test_colours_stay_and_end_with_the_line() -> None:
     assert in_colour(f"{RED}error") == f"{RED}error{RESET}"
     assert in_colour("plain") == "plain"
     assert in_colour(f"{RED}a\x1b[2J\x07b") == f"{RED}a\ufffdb{RESET}"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_only_a_terminal_is_protected_from_what_a_task_wrote() -> None:
+    text = "\x1b]0;title\x07\x1b[31mred\x1b[0m\x1b[2J\nnext\r\x9b1A"
+    assert as_written(text, io.StringIO()) == text
+    assert as_written(text, Terminal()) == "\x1b[31mred\x1b[0m\x1b[0m\nnext\ufffd\ufffd1A"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -218,3 +219,23 @@ def test_game_does_not_begin_in_a_lab_that_is_not_complete(town: Town) -> None:
         with pytest.raises(LabError) as refused:
             play(town, fault(lambda victim: Injected(lambda: True)), wanted=3)
     assert "web 2 of 3" in refused.value.why
+
+
+@pytest.mark.parametrize("moment", ["inject", "undo"])
+def test_what_is_injected_is_undone_at_whatever_moment_the_interrupt_comes(town: Town, moment: str) -> None:
+    undone = threading.Event()
+
+    def undo() -> None:
+        if moment == "undo":
+            signal.raise_signal(signal.SIGINT)
+        undone.set()
+
+    def freeze(victim: Victim) -> Injected:
+        if moment == "inject":
+            signal.raise_signal(signal.SIGINT)
+        return Injected(lambda: True, undo=undo, leaves=False)
+
+    with pytest.raises(KeyboardInterrupt):
+        play(town, fault(freeze, returns=True))
+    assert undone.is_set()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -87,7 +87,7 @@ class DockerMachine:
     def freeze_task(self, runtime_id: str) -> Callable[[], None]:
         container = self._own(runtime_id)
         self._docker.pause(container)
-        return lambda: self._docker.unpause(container)
+        return lambda: self._unpause(container)
 
     def agents(self) -> Mapping[str, str]:
         """The main process of each node's agent, by node."""
@@ -106,7 +106,18 @@ class DockerMachine:
     def freeze_agent(self, node: str) -> Callable[[], None]:
         container = self._agent(node)["Id"]
         self._docker.pause(container)
-        return lambda: self._docker.unpause(container)
+        return lambda: self._unpause(container)
+
+    def _unpause(self, container: str) -> None:
+        from docker.errors import APIError, NotFound
+
+        # gone, or no longer paused: ECS has replaced the task meanwhile
+        with suppress(NotFound):
+            try:
+                self._docker.unpause(container)
+            except APIError:
+                if self._docker.inspect_container(container)["State"]["Paused"]:
+                    raise
 
     def _agent(self, node: str) -> Any:
         wanted = {"label": [*self._labels, "SERVICE_IGNORE=true", f"{self._instance_label}={node}"]}
