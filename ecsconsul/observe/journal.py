@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated
 
 import msgspec
 
@@ -31,6 +31,8 @@ MOST_BYTES = 4 * 1024 * 1024
 BEAT_SECONDS = 30.0
 # events between two checkpoints, so that a moment is found without replaying a whole file
 CHECKPOINT_EVENTS = 2000
+# in the year 3058; what says a later time isn't a record
+LATEST = 2.0**35
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -39,7 +41,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     `at` is when it was written, in seconds since the epoch; `lost` why Consul didn't answer then.
     """
 
-    at: float
+    at: Annotated[float, msgspec.Meta(ge=0, le=LATEST)]
     event: Event | None = None
     endpoints: tuple[Endpoint, ...] | None = None
     lost: str = ""
@@ -156,11 +158,11 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def read(folders: Iterable[Path]) -> Iterator[Record]:
-    """The records in these folders, which are given oldest first. A line that is only half written is left out."""
+    """The records in these folders, which are given oldest first. Half a line, or what isn't a record, is left out."""
     for path in (folder / name for folder in folders for name in (OLDER_FILE, FILE)):
         with contextlib.suppress(FileNotFoundError), path.open("rb") as lines:
             for line in lines:
-                with contextlib.suppress(msgspec.DecodeError):
+                with contextlib.suppress(msgspec.DecodeError, RecursionError):
                     yield _decoder.decode(line)
 
 

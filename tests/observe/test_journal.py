@@ -158,3 +158,20 @@ def test_half_a_line_is_left_out(tmp_path: Path, journal: Journal) -> None:
 def test_only_its_user_can_read_it(tmp_path: Path, journal: Journal) -> None:
     journal.start(Snapshot(1.0))
     assert (tmp_path / FILE).stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"at":1.0,"x":' + b"[" * 200_000,
+        b'{"at":1e300,"endpoints":[]}',
+        b'{"at":-1e300,"endpoints":[]}',
+        b"\0\0\xff",
+        b"[]",
+    ],
+)
+def test_what_is_no_record_is_left_out(tmp_path: Path, line: bytes) -> None:
+    good = b'{"at":5.0,"endpoints":[],"start":true}\n'
+    (tmp_path / FILE).write_bytes(line + b"\n" + good)
+    [found] = read([tmp_path])
+    assert found.at == 5.0

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from .model import ContainerInstance, Task
 
 MAX_LENGTH = 2000  # ECS's own limit for an expression
+MAX_DEPTH = 50
 _TOKEN = re.compile(
     r"""\s*(?:([()\[\],])|(&&|\|\||==|!=|=~|!~|>=|<=|>|<|!)"""
     r"""|"([^"]*)"|'([^']*)'|([^\s()\[\],=!<>&|"']+))"""
@@ -49,6 +50,7 @@ class _Parser:
     def __init__(self, tokens: list[_Token]) -> None:
         self._tokens = tokens
         self._next = 0
+        self._depth = 0
 
     def whole(self) -> Test:
         found = self._alternatives()
@@ -69,6 +71,14 @@ class _Parser:
         return lambda instance, tasks: all(part(instance, tasks) for part in parts)
 
     def _negation(self) -> Test:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise InvalidExpression(f"nested more than {MAX_DEPTH} deep")
+        found = self._one()
+        self._depth -= 1
+        return found
+
+    def _one(self) -> Test:
         if self._accept("!"):
             negated = self._negation()
             return lambda instance, tasks: not negated(instance, tasks)

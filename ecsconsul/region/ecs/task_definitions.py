@@ -5,6 +5,8 @@ https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RegisterTaskDefini
 
 from __future__ import annotations
 
+import posixpath
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +16,8 @@ from .request_fields import ApiError
 Json = dict[str, Any]
 NETWORK_MODES = ("bridge", "none")
 MAX_STOP_TIMEOUT = 86400
+# of a family and of a container; files and folders of the lab are named after them
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
 # Nothing that a task does in the region depends on these; a note in its log says so.
 _NOT_PLAYED = (
@@ -28,11 +32,20 @@ def check_definition(request: Json) -> None:
     """Refuse what can't run, in AWS or in the region. Raises ApiError."""
     containers = request.get("containerDefinitions") or []
     volumes = {volume.get("name"): volume for volume in request.get("volumes") or ()}
-    errors = [error for one in containers for error in (*_unreadable(one), *_unmountable(one, volumes))]
+    errors = _unnamed("Family", request.get("family"))
+    errors += [error for one in containers for error in _unnamed("Container.name", one.get("name"))]
+    errors += [error for one in containers for error in (*_unreadable(one), *_unmountable(one, volumes))]
     errors += [error for volume in volumes.values() for error in _unusable(volume)]
     errors += order_errors(containers)
     if errors:
         raise ApiError("ClientException", " ".join(errors))
+
+
+def _unnamed(what: str, name: Any) -> list[str]:
+    """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html."""
+    if name is None or _NAME.fullmatch(str(name)):
+        return []
+    return [f"{what} should have up to 255 letters (uppercase and lowercase), numbers, hyphens, and underscores."]
 
 
 def _unreadable(container: Json) -> list[str]:
@@ -56,7 +69,15 @@ def _unreadable(container: Json) -> list[str]:
 
 def _unmountable(container: Json, volumes: Mapping[str | None, Json]) -> list[str]:
     missing = [one.get("sourceVolume") for one in container.get("mountPoints") or ()]
-    return [f"Unknown volume '{name}'." for name in missing if name not in volumes]
+    paths = [str(one.get("containerPath") or "") for one in container.get("mountPoints") or ()]
+    return [
+        *(f"Unknown volume '{name}'." for name in missing if name not in volumes),
+        *(
+            f"Container {container.get('name')}: no volume can be mounted at '{path}'; give an absolute path below /."
+            for path in paths
+            if not path.startswith("/") or ":" in path or posixpath.normpath(path) in ("/", "//")
+        ),
+    ]
 
 
 def _unusable(volume: Json) -> list[str]:

@@ -66,6 +66,8 @@ def test_expression_that_holds(expression: str) -> None:
         ("agentVersion > 1", "agentVersion isn't a subject that the local region knows"),
         ("runningTasksCount > many", "many isn't a number"),
         ("and", "no operator|isn't a subject"),
+        ("!" * 1900 + "agentConnected exists", "nested more than 50 deep"),
+        ("(" * 1900, "nested more than 50 deep"),
     ],
 )
 def test_invalid_expression(expression: str, why: str) -> None:

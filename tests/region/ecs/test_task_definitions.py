@@ -23,12 +23,22 @@ from tests.region.ecs.factories import container, definition
             "The secret name must be unique",
         ),
         (container(links=["other"]), "not in the task definition"),
+        (container("../../x"), "Container.name should have"),
+        (container("x\n"), "Container.name should have"),
+        (container(mountPoints=[{"sourceVolume": "x", "containerPath": "/a/.."}]), "can be mounted at '/a/..'"),
+        (container(mountPoints=[{"sourceVolume": "x", "containerPath": "data"}]), "can be mounted at 'data'"),
+        (container(mountPoints=[{"sourceVolume": "x", "containerPath": "/a:ro"}]), "can be mounted at '/a:ro'"),
     ],
 )
 def test_definition_that_cannot_run_is_refused(one: dict[str, Any], error: str) -> None:
     with pytest.raises(ApiError, match=error) as caught:
         check_definition(definition("f", 1, one))
     assert caught.value.kind == "ClientException"
+
+
+def test_family_is_a_name() -> None:
+    with pytest.raises(ApiError, match="Family should have"):
+        check_definition(definition("../f"))
 
 
 def test_volume_of_another_system_is_refused() -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ....errors import LabError
 from ....registrator.rules import Container, PortBinding
 from ...ecs.model import Binding, Task, environment_of
 from .. import lab_processes
@@ -141,8 +142,9 @@ class ProcessContainers:
             environment = {**files.environment(_path()), **_environment(definition, overrides, instance, bindings)}
             argv, cwd = files.command_line(_words(image, definition, overrides), environment["PATH"])
             process = lab_processes.start(argv, root=self.lab_dir.root, log=log, env=environment, cwd=cwd)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, LabError) as error:
             # ValueError: an argument or a variable that no process can have, such as one with a null byte.
+            # LabError: the links of the image lead in a circle.
             _release_ports(instance, bindings)
             raise CannotStart(f"CannotStartContainerError: {error}") from error
         snapshot = _snapshot(task, definition, environment, instance.host_address, bindings)

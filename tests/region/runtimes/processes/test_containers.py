@@ -328,3 +328,11 @@ def test_one_port_for_tcp_and_udp_is_one_port_of_the_machine(lab: Lab) -> None:
 def test_image_that_exists_needs_docker(lab: Lab) -> None:
     with pytest.raises(CannotStart, match="processes can only run images built from a folder"):
         lab.runtime.start(task(), container(image="nginx:1.25"), lab.instance, lab.log, {})
+
+
+def test_image_whose_links_lead_in_a_circle_cannot_start(lab: Lab) -> None:
+    (lab.folder / "source").mkdir(exist_ok=True)
+    (lab.folder / "source" / "loop").symlink_to("loop")
+    lab.publish("FROM x\nWORKDIR /app\nCOPY . .\nCMD python report.py\n")
+    with pytest.raises(CannotStart, match="circle"):
+        lab.start(workingDirectory="/app/loop")
