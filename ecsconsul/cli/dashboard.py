@@ -53,7 +53,9 @@ def command(port: int, no_browser: bool) -> None:
             while True:
                 # the health is followed whether or not a page is open
                 content.note(snapshot)
-                snapshot = seen.next_snapshot(snapshot, TURN_SECONDS)
+                before = snapshot
+                while snapshot is before:
+                    snapshot = seen.next_snapshot(before, TURN_SECONDS)
 
 
 @contextlib.contextmanager
