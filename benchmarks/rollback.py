@@ -37,11 +37,11 @@ def measure(folder: Path) -> Iterator[Result]:
 
 def _roll_back(lab: BenchLab, dns: Resolver) -> tuple[Seconds, Seconds]:
     """The seconds from the command's start, and from its request to ECS, until a new task is in the SRV records."""
-    before = dns.ports(SERVICE)
+    before = dns.endpoints(SERVICE)
     begun, begun_at = time.monotonic(), time.time()
     process = subprocess.Popen(lab.argv("rollback", SERVICE), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        answered = dns.await_ports(SERVICE, lambda ports: bool(ports - before)) - begun
+        answered = dns.await_another(SERVICE, before) - begun
         output, _ = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
