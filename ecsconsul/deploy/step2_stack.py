@@ -34,6 +34,7 @@ from .template_reader import Template, TemplateUnreadable, read_template
 STARTED, CHANGED = "started", "changed"
 NO_UPDATES = "No updates are to be performed"
 ABSENT = "absent"
+CLOSED = "0"  # no port
 # CloudFormation changes only what differs between two templates, so an update leaves such a change alone
 WAY_OUT = (
     "`ecsconsul up` sets parameters back, but not the properties of resources: undo such a change where it was made, "
@@ -84,9 +85,15 @@ class StackStep(BaseStep):
         return _tags_of(stack).get(FINGERPRINT_TAG) if is_renewed and not self._changed_parameters(stack) else None
 
     def _changed_parameters(self, stack: Mapping[str, Any]) -> list[FieldChange]:
-        """The config's parameters that the stack has with other values; Consul's image is pinned when it's applied."""
-        own = {name: value for name, value in self._lab_parameters().items() if name != "ConsulImage"}
-        found = request_changes(comparable(parameters_of(stack)), own)
+        """The config's parameters that the stack has with other values.
+
+        Not those that the target has the last word on: it pins Consul's image, and closes the portal's port where the
+        lab isn't public.
+        """
+        described = comparable(parameters_of(stack))
+        decided = {"ConsulImage", *(["PublicPort"] if described.get("PublicPort") == CLOSED else [])}
+        own = {name: value for name, value in self._lab_parameters().items() if name not in decided}
+        found = request_changes(described, own)
         return [replace(one, path=f"parameters.{one.path}") for one in found]
 
     def _drift(self, stack: Mapping[str, Any]) -> Drift:
