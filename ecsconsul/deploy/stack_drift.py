@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..targets.base import ResourceDrift
+from .field_diff import request_changes
 from .stack_diff import GROUP, StackForm
+from .stack_parameters import comparable
 from .step import FieldChange
 from .template_values import resources_of
 
+SUBNETS, CLOSED = "SubnetIds", "0"  # a list, and a port that is none
 SIZES = ("MinSize", "MaxSize", "DesiredCapacity")
 # longer values, such as user data, aren't shown
 _SHOWN = 120
@@ -51,3 +55,20 @@ def as_fields(found: Iterable[ResourceDrift]) -> list[FieldChange]:
 
 def _short(value: str | None) -> str | None:
     return "(changed)" if value and (len(value) > _SHOWN or "\n" in value) else value
+
+
+def changed_parameters(described: Mapping[str, str], wanted: Mapping[str, str]) -> list[FieldChange]:
+    """The wanted parameters that a stack has with other values.
+
+    Not those that the target has the last word on: it pins Consul's image, closes the portal's port where the lab isn't
+    public, and puts the subnets in an order of its own.
+    """
+    found = _in_order(comparable(described))
+    decided = {"ConsulImage", *(["PublicPort"] if found.get("PublicPort") == CLOSED else [])}
+    own = _in_order({name: value for name, value in wanted.items() if name not in decided})
+    return [replace(one, path=f"parameters.{one.path}") for one in request_changes(found, own)]
+
+
+def _in_order(parameters: Mapping[str, str]) -> dict[str, str]:
+    subnets = {SUBNETS: ",".join(sorted(parameters[SUBNETS].split(",")))} if SUBNETS in parameters else {}
+    return {**parameters, **subnets}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -15,18 +14,11 @@ from ..polling import poll_until
 from ..targets.base import ResourceDrift, Target
 from ..targets.client_errors import client_error, error_code, unless_throttled
 from ..targets.stack_states import StackState, state_of
-from .field_diff import request_changes, reversed_changes, untagged
+from .field_diff import reversed_changes, untagged
 from .stack_diff import GROUP, StackForm, diff
-from .stack_drift import as_fields, group_drift
+from .stack_drift import as_fields, changed_parameters, group_drift
 from .stack_events import StackEvents, as_subresources, describe_failure, is_of_group
-from .stack_parameters import (
-    comparable,
-    kept_parameters,
-    lab_parameters,
-    outputs_of,
-    parameters_of,
-    resolved_parameters,
-)
+from .stack_parameters import kept_parameters, lab_parameters, outputs_of, parameters_of, resolved_parameters
 from .step import Actual, BaseStep, Drift, FieldChange, Report, ResourceChange, tags_for
 from .template import parameter_names, resource_types, stack_template
 from .template_reader import Template, TemplateUnreadable, read_template
@@ -34,7 +26,6 @@ from .template_reader import Template, TemplateUnreadable, read_template
 STARTED, CHANGED = "started", "changed"
 NO_UPDATES = "No updates are to be performed"
 ABSENT = "absent"
-CLOSED = "0"  # no port
 # CloudFormation changes only what differs between two templates, so an update leaves such a change alone
 WAY_OUT = (
     "`ecsconsul up` sets parameters back, but not the properties of resources: undo such a change where it was made, "
@@ -85,16 +76,8 @@ class StackStep(BaseStep):
         return _tags_of(stack).get(FINGERPRINT_TAG) if is_renewed and not self._changed_parameters(stack) else None
 
     def _changed_parameters(self, stack: Mapping[str, Any]) -> list[FieldChange]:
-        """The config's parameters that the stack has with other values.
-
-        Not those that the target has the last word on: it pins Consul's image, and closes the portal's port where the
-        lab isn't public.
-        """
-        described = comparable(parameters_of(stack))
-        decided = {"ConsulImage", *(["PublicPort"] if described.get("PublicPort") == CLOSED else [])}
-        own = {name: value for name, value in self._lab_parameters().items() if name not in decided}
-        found = request_changes(described, own)
-        return [replace(one, path=f"parameters.{one.path}") for one in found]
+        """The config's parameters that the stack has with other values."""
+        return changed_parameters(parameters_of(stack), self._lab_parameters())
 
     def _drift(self, stack: Mapping[str, Any]) -> Drift:
         """Parameters that aren't as the fingerprint says, and what others changed in the resources."""
