@@ -139,7 +139,7 @@ class View:
         """Sums up `up`, and shows the portal's URL and the next commands."""
         self._out.print(_took(document))
         self._notes(document)
-        if not document["waited"]:
+        if not document.get("waited", True):
             self._hint("ECS goes on with the tasks. `ecsconsul status` shows how far it is.")
         if document["portal"]:
             self._out.print(
