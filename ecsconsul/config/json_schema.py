@@ -5,6 +5,7 @@ python -m ecsconsul.config.json_schema > ecsconsul/config.schema.json
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import Any
 
@@ -121,6 +122,9 @@ def _without_null(part: Any) -> Any:
     forms = [one for one in part.get("anyOf", ()) if one != {"type": "null"}]
     if len(forms) == 1:
         part = {key: value for key, value in part.items() if key != "anyOf"} | forms[0]
+    if isinstance(text := part.get("description"), str):
+        # until Python 3.13 a docstring keeps its indentation
+        part = {**part, "description": inspect.cleandoc(text)}
     return {key: _without_null(value) for key, value in part.items() if value is not None}
 
 

@@ -60,6 +60,8 @@ def test_task_definition_is_described_as_moto_itself_describes_it(moto: Moto, ap
     ecs.tag_resource(resourceArn=registered["taskDefinitionArn"], tags=[{"key": "later", "value": "yes"}])
     described = ecs.describe_task_definition(taskDefinition="moto-full", include=["TAGS"])
     own = _described_by_moto(moto, "moto-full")
+    # moto doesn't know when a task definition was registered, and by whom
+    assert {described["taskDefinition"].pop(name) is None for name in ("registeredAt", "registeredBy")} == {False}
     assert described["taskDefinition"] == own["taskDefinition"]
     assert described["tags"] == own["tags"]
     assert "tags" not in ecs.describe_task_definition(taskDefinition="moto-full")
