@@ -20,9 +20,9 @@ from ..consul.agent_config import (
     server_config,
 )
 from ..consul.lab_secrets import AGENT, MANAGEMENT, LabSecrets
-from ..errors import LabError
+from ..errors import LabError, Unreachable
 from ..paths import write_private
-from ..registrator.consul_client import ConsulClient
+from ..registrator.consul_client import ConsulClient, ConsulRefused
 from .consul_acl import ConsulAcl
 from .runtimes.interface import CannotRun, ConsulAgents, Ec2Instance, Role
 from .runtimes.lab_dir import LabDir, remove
@@ -35,6 +35,7 @@ LEAVE_TIMEOUT = 15.0
 ACL_TIMEOUT = 60.0
 LEADER_TIMEOUT = 10.0
 RESTART_TIMEOUT = 30.0
+AGENT_SECONDS, AGENT_DELAY = 30.0, 0.05
 
 
 class Ec2Instances:
@@ -124,8 +125,7 @@ class Ec2Instances:
             for instance in instances:
                 self._write_files(instance)
         for instance in instances:
-            with closing(ConsulClient(instance.http, lab_secrets.token(MANAGEMENT))) as consul:
-                consul.put("/v1/agent/token/agent", {"Token": lab_secrets.token(AGENT)})
+            _give_token(instance, lab_secrets)
 
     def restart_servers(self) -> None:
         """Kill each server and wait until it's back, one after another, so that several keep their quorum.
@@ -262,3 +262,16 @@ def _await_restart(server: Ec2Instance) -> None:
 def new_instance_id() -> str:
     """An instance id in EC2's form."""
     return f"i-0{secrets.token_hex(8)}"
+
+
+def _give_token(instance: Ec2Instance, lab_secrets: LabSecrets) -> None:
+    """Give an agent its new token. One that was started just now may not answer, or deny all without a server."""
+    end = time.monotonic() + AGENT_SECONDS
+    with closing(ConsulClient(instance.http, lab_secrets.token(MANAGEMENT))) as consul:
+        while True:
+            try:
+                consul.put("/v1/agent/token/agent", {"Token": lab_secrets.token(AGENT)})
+                return
+            except (Unreachable, ConsulRefused):
+                if time.monotonic() > end or instance.stopping.wait(AGENT_DELAY):
+                    raise
