@@ -17,14 +17,14 @@ from msgspec import structs
 from ..aws_tags import LAB_TAG, as_items, as_mapping
 from ..config.lab import Lab, ServiceSpec
 from ..consul.catalog import Consul, Instance
-from ..errors import LabError, StepFailed
+from ..errors import StepFailed
 from ..polling import PollingPolicy, poll_until
 from ..targets.base import Target
 from .capacity_provider import CAPACITY_PROVIDER, strategy_of
 from .endpoints import Endpoint, endpoints_of
 from .rollout import Rollout, counts
 from .service_poller import ServicePoller
-from .step import Actual, Report
+from .step import Actual, Report, UnwantedStep
 from .step5_services import PLACEMENT, delete_service
 
 CANARY_TAG = "ecsconsul:canary-of"
@@ -196,7 +196,7 @@ def problems_of(endpoints: Sequence[Endpoint], instances: Iterable[Instance]) ->
     return found
 
 
-class CanaryLeftover:
+class CanaryLeftover(UnwantedStep):
     """A canary that an interrupted `deploy` left behind; its desired state is to be absent."""
 
     # reversed by `down`: the cluster can be deleted only after its services
@@ -210,20 +210,11 @@ class CanaryLeftover:
         self._target = target
         self._poller = poller
 
-    def blockers(self) -> list[LabError]:
-        return []
-
-    def desired(self) -> None:
-        return None
-
     def inspect(self) -> Actual | None:
         service = self._poller.describe(self._canary)
         if service is None or canary_of(service) != self._service:
             return None
         return Actual(None, True, f"{counts(service)}, the canary of a deployment that didn't end")
-
-    def apply(self, actual: Actual | None, report: Report) -> str:
-        raise LabError(f"{self.name} isn't in the config")
 
     def destroy(self, report: Report) -> str:
         return delete_service(self._lab, self._canary, self._target, self._poller, report)

@@ -14,13 +14,13 @@ from typing import Any
 
 from ..aws_tags import FINGERPRINT_TAG, as_items, as_mapping, require_ownership
 from ..config.lab import Lab, capacity_provider_of
-from ..errors import LabError, StepFailed
+from ..errors import StepFailed
 from ..polling import poll_until
 from ..targets.base import Target
 from ..targets.client_errors import client_error, error_code, unless_throttled
 from .field_diff import request_changes, reversed_changes, tag_changes, untagged
 from .service_poller import services_of
-from .step import Actual, BaseStep, Desired, Drift, FieldChange, Report, Step, tags_for
+from .step import Actual, BaseStep, Desired, Drift, FieldChange, Report, Step, UnwantedStep, tags_for
 
 CAPACITY_PROVIDER = "capacity-provider"
 # the stack's output that names the Auto Scaling group
@@ -112,7 +112,7 @@ class CapacityProviderStep(BaseStep):
         return f"{self._lab.min_instances} to {self._lab.max_instances} instances"
 
 
-class UnusedProviderStep:
+class UnusedProviderStep(UnwantedStep):
     """A provider that the config doesn't want and no service uses: what `down` finds when the services are gone."""
 
     name = CAPACITY_PROVIDER
@@ -121,18 +121,9 @@ class UnusedProviderStep:
     def __init__(self, lab: Lab, target: Target) -> None:
         self._provider = _Provider(lab, target)
 
-    def blockers(self) -> list[LabError]:
-        return []
-
-    def desired(self) -> None:
-        return None
-
     def inspect(self) -> Actual | None:
         found = self._provider.describe()
         return Actual(None, True, "unused") if found and not self._provider.is_used() else None
-
-    def apply(self, actual: Actual | None, report: Report) -> str:
-        raise LabError("The number of instances is fixed, so there is no capacity provider")
 
     def destroy(self, report: Report) -> str:
         return self._provider.delete(report)

@@ -7,15 +7,14 @@ has in an old family is a step whose desired state is to be absent, once no serv
 from __future__ import annotations
 
 from ..config.lab import Lab
-from ..errors import LabError
 from ..targets.base import Target
 from ..targets.client_errors import items_of
 from .registrator_steps import service_names
-from .step import Actual, Report
+from .step import Actual, Report, UnwantedStep
 from .step4_task_definitions import delete_family, newest_in_old_family, revision_of
 
 
-class OldFamilyStep:
+class OldFamilyStep(UnwantedStep):
     """The lab's revisions in one service's old family; somebody else's in the same family are left alone."""
 
     def __init__(self, lab: Lab, service: str, target: Target) -> None:
@@ -26,20 +25,11 @@ class OldFamilyStep:
         self._service = service
         self._target = target
 
-    def blockers(self) -> list[LabError]:
-        return []
-
-    def desired(self) -> None:
-        return None
-
     def inspect(self) -> Actual | None:
         newest = newest_in_old_family(self._target, self._lab, self._service)
         if newest is None:
             return None
         return Actual(None, True, f"{revision_of(newest)}, replaced by the family {self._lab.family(self._service)}")
-
-    def apply(self, actual: Actual | None, report: Report) -> str:
-        raise LabError(f"{self.name} isn't used anymore")
 
     def destroy(self, report: Report) -> str:
         deleted = delete_family(self._target, self._lab, self._service, self._service)

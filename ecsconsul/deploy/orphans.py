@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from ..config.lab import Lab
-from ..errors import LabError
 from ..targets.base import Target
 from .canary import CanaryLeftover, canary_of
 from .capacity_provider import CAPACITY_PROVIDER
 from .registrator_steps import service_names
 from .rollout import counts
 from .service_poller import Service, ServicePoller, is_of, services_of
-from .step import Actual, Report
+from .step import Actual, Report, UnwantedStep
 from .step4_task_definitions import delete_definitions
 from .step5_services import delete_service
 
 
-class OrphanStep:
+class OrphanStep(UnwantedStep):
     """A service that is no longer in the config; deleted with its task definitions and images."""
 
     # reversed by `down`: the cluster can be deleted only after its services
@@ -28,18 +27,9 @@ class OrphanStep:
         self._target = target
         self._poller = poller
 
-    def blockers(self) -> list[LabError]:
-        return []
-
-    def desired(self) -> None:
-        return None
-
     def inspect(self) -> Actual | None:
         service = self._poller.describe(self._service)
         return Actual(None, True, f"{counts(service)}, not in the config") if service else None
-
-    def apply(self, actual: Actual | None, report: Report) -> str:
-        raise LabError(f"{self.name} isn't in the config")
 
     def destroy(self, report: Report) -> str:
         # the service last: if this run is killed, the next one finds the orphan by its service

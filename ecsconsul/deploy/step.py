@@ -192,6 +192,22 @@ class BaseStep:
         return fingerprint(self.desired())
 
 
+class UnwantedStep:
+    """A step for a resource that must not exist any more."""
+
+    name: str
+    needs: tuple[str, ...] = ()
+
+    def blockers(self) -> list[LabError]:
+        return []
+
+    def desired(self) -> None:
+        return None
+
+    def apply(self, actual: Actual | None, report: Report) -> str:
+        raise AssertionError(f"{self.name} is only ever destroyed")
+
+
 def fingerprint(desired: Desired) -> str:
     """The first 16 hex digits of the SHA-256 of a desired state, independent of the order of its keys."""
     canonical = json.dumps(desired, sort_keys=True, separators=(",", ":"))
