@@ -38,13 +38,6 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ecsconsul.deploy.service_poller.FRESH", 60.0)
 
 
-@pytest.fixture(scope="module")
-def world() -> Iterator[Runtime]:
-    world = Runtime()
-    yield world
-    world.close()
-
-
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
     services = (
@@ -61,7 +54,6 @@ def address_of(server: ConsulServer) -> ConsulAddress:
 @pytest.fixture
 def target(world: Runtime, server: ConsulServer, consul: AgentClient, lab: Lab) -> FakeTarget:
     """The lab, created and registered in Consul."""
-    world.reset()
     world.add_instance(lab.name)
     target = FakeTarget(world.endpoint("region"), address_of(server))
     for service_id, name in (("w1", "weather"), ("w2", "weather"), ("p1", "portal")):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,17 +23,9 @@ DEFINITION: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def world() -> Iterator[Runtime]:
-    world = Runtime()
-    yield world
-    world.close()
-
-
 @pytest.fixture
 def target(world: Runtime) -> FakeTarget:
     """A cluster with a service."""
-    world.reset()
     world.add_instance("blue", memory=100)
     target = FakeTarget(world.endpoint("region"))
     ecs = target.client("ecs")

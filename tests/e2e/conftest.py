@@ -7,12 +7,15 @@ import shutil
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.consul_server import consul_binary
 from tests.docker_engine import base_image, docker_engine
+from tests.e2e.browser import chromium
 from tests.e2e.lab import FIRST_UP_TIMEOUT, REPOSITORY, Lab, free_port
+from tests.e2e.registrator_at import ConsulAt
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +23,22 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a Docker engine."""
     with docker_engine() as url:
         yield url
+
+
+@pytest.fixture
+def consul(tmp_path: Path) -> Iterator[ConsulAt]:
+    """A Consul agent that a test may stop and start again."""
+    server = ConsulAt(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, driven by Playwright."""
+    with chromium() as found:
+        yield found
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.e2e.lab import TIMEOUT, Json, Lab, Load, dig, eventually, fields, get, interrupted, listens
 from tests.require import require
 
 SERVICES = ["portal", "stock-price", "weather"]
 READ_ONLY = ("Describe", "List", "Get")
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def state(lab: Lab) -> dict[str, Any]:
@@ -116,16 +110,6 @@ def test_portal_finds_services_through_srv(lab: Lab) -> None:
         assert isinstance(found["data"][key], float)
         assert found["discovery"]["name"] == f"{service}.service.consul."
         assert found["discovery"]["endpoint"] == lab.endpoints(service)[0]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    require("browser", CHROMIUM is not None, "no chromium on this machine")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
 
 
 def test_portal_in_a_browser(lab: Lab, browser: Any) -> None:

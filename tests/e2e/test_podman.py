@@ -94,14 +94,6 @@ def put_image(made: Podman) -> None:
     made("import", *(word for change in changes for word in ("--change", change)), str(archive), IMAGE)
 
 
-@pytest.fixture
-def consul(tmp_path: Path) -> Iterator[ConsulAt]:
-    server = ConsulAt(tmp_path)
-    server.start()
-    yield server
-    server.kill()
-
-
 def run(podman: Podman, name: str, image: str, *options: str) -> str:
     return podman("run", "--detach", "--name", name, "--publish", "127.0.0.1::80", *options, image)
 

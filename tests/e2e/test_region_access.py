@@ -26,6 +26,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from tests.e2e.browser import chromium
 from tests.e2e.lab import LOOPBACK, OWN_SERVICE, TIMEOUT, Json, Lab, write
 from tests.require import require
 
@@ -284,16 +285,8 @@ def website() -> Iterator[int]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Chromium, where the name evil.example leads to this machine."""
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    require("browser", chromium is not None, "no chromium on this machine")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    args = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(
-            executable_path=chromium, args=[*args, "--host-resolver-rules=MAP evil.example 127.0.0.1"]
-        )
+    with chromium("--host-resolver-rules=MAP evil.example 127.0.0.1") as found:
         yield found
-        found.close()
 
 
 ATTACK = """

@@ -43,14 +43,6 @@ def containers(engine: str, image: str) -> Iterator[Containers]:
     made.clear()
 
 
-@pytest.fixture
-def consul(tmp_path: Path) -> Iterator[ConsulAt]:
-    server = ConsulAt(tmp_path)
-    server.start()
-    yield server
-    server.kill()
-
-
 Start = Callable[..., RegistratorAt]
 
 

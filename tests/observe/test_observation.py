@@ -4,35 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-import pytest
 
 from ecsconsul.observe.journal import Journal, past, read
 from ecsconsul.observe.observation import Observation
 from ecsconsul.observe.states import Event
-from tests.consul_server import AgentClient, ConsulServer, consul_server
+from tests.consul_server import AgentClient, ConsulServer
 from tests.observe.fake_target import FakeTarget
 from tests.observe.samples import ecs, service, task
 
 TIMEOUT = 60.0
 FAR = "i-far"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ConsulServer]:
-    with consul_server() as found:
-        yield found
-
-
-@pytest.fixture
-def agent(server: ConsulServer) -> Iterator[AgentClient]:
-    client = AgentClient(server.host, server.http)
-    yield client
-    for service_id in client.service_ids():
-        client.deregister(service_id)
 
 
 def until(seen: Observation, condition: Callable[[Event], bool]) -> list[Event]:
@@ -47,29 +32,29 @@ def until(seen: Observation, condition: Callable[[Event], bool]) -> list[Event]:
     raise AssertionError(f"not among the events: {found}")
 
 
-def fill(agent: AgentClient, number: int) -> None:
+def fill(consul: AgentClient, number: int) -> None:
     """Register as many services on a node without an agent; a transaction takes 64 operations."""
-    agent.send("put", "/v1/catalog/register", {"Node": FAR, "Address": "127.0.9.2"})
+    consul.send("put", "/v1/catalog/register", {"Node": FAR, "Address": "127.0.9.2"})
     services = [{"ID": f"s{n}", "Service": f"s{n}", "Port": n + 1} for n in range(number)]
     operations = [{"Service": {"Verb": "set", "Node": FAR, "Service": one}} for one in services]
     for start in range(0, number, 64):
-        agent.send("put", "/v1/txn", operations[start : start + 64])
+        consul.send("put", "/v1/txn", operations[start : start + 64])
 
 
-def test_instance_enters_changes_and_leaves(server: ConsulServer, agent: AgentClient) -> None:
+def test_instance_enters_changes_and_leaves(server: ConsulServer, consul: AgentClient) -> None:
     with Observation(FakeTarget(server)) as seen:
         assert seen.wait_until_complete(TIMEOUT)
         check = {"CheckID": "web", "TTL": "60s", "Status": "passing"}
-        agent.register({"Name": "web", "ID": "web-1", "Address": "127.0.9.2", "Port": 80, "Check": check})
+        consul.register({"Name": "web", "ID": "web-1", "Address": "127.0.9.2", "Port": 80, "Check": check})
         [*_, entered] = until(seen, lambda event: event.kind == "instance-entered")
         assert entered.text == "web entered Consul at 127.0.9.2:80"
         assert (entered.instance, entered.node) == ("web-1", server.node)
         assert [one.at for one in seen.snapshot().endpoints_of("web")] == ["127.0.9.2:80"]
-        agent.send("put", "/v1/agent/check/fail/web")
+        consul.send("put", "/v1/agent/check/fail/web")
         [*_, changed] = until(seen, lambda event: event.kind == "instance-changed")
         assert changed.text.startswith("web is critical in Consul, after passing: ")
         assert changed.endpoint and changed.endpoint.status == "critical"
-        agent.deregister("web-1")
+        consul.deregister("web-1")
         until(seen, lambda event: event.kind == "instance-left" and event.service == "web")
         assert seen.snapshot().endpoints_of("web") == []
 
@@ -129,13 +114,13 @@ def test_closing_wakes_who_waits() -> None:
     assert seen.is_closed
 
 
-def test_what_is_seen_is_recorded(server: ConsulServer, agent: AgentClient, tmp_path: Path) -> None:
+def test_what_is_seen_is_recorded(server: ConsulServer, consul: AgentClient, tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     assert journal.open()
     with Observation(FakeTarget(server), journal=journal) as seen:
         assert seen.wait_until_complete(TIMEOUT)
         before = time.time()
-        agent.register({"Name": "web", "ID": "web-1", "Address": "127.0.9.2", "Port": 80})
+        consul.register({"Name": "web", "ID": "web-1", "Address": "127.0.9.2", "Port": 80})
         until(seen, lambda event: event.kind == "instance-entered")
         after = time.time()
     assert past(read([tmp_path]), before).endpoints == ()
@@ -143,10 +128,10 @@ def test_what_is_seen_is_recorded(server: ConsulServer, agent: AgentClient, tmp_
 
 
 def test_a_large_catalog_costs_one_query_and_hardly_any_time_while_nothing_happens(
-    server: ConsulServer, agent: AgentClient
+    server: ConsulServer, consul: AgentClient
 ) -> None:
     """A thousand instances: while they stand still, less than a tenth of a core."""
-    fill(agent, 1000)
+    fill(consul, 1000)
     with Observation(FakeTarget(server)) as seen:
         assert seen.wait_until_complete(TIMEOUT)
         end = time.monotonic() + TIMEOUT
@@ -160,9 +145,9 @@ def test_a_large_catalog_costs_one_query_and_hardly_any_time_while_nothing_happe
         now = psutil.Process().cpu_times()
         share = (now.user + now.system - used.user - used.system) / (time.monotonic() - began)
         assert share < 0.1
-        agent.register({"Name": "late", "ID": "late", "Address": "127.0.9.2", "Port": 2000})
+        consul.register({"Name": "late", "ID": "late", "Address": "127.0.9.2", "Port": 2000})
         until(seen, lambda event: event.service == "late")
-    agent.send("put", "/v1/catalog/deregister", {"Node": FAR})
+    consul.send("put", "/v1/catalog/deregister", {"Node": FAR})
 
 
 def test_a_screen_waits_for_the_next_snapshot() -> None:
