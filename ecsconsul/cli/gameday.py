@@ -113,7 +113,7 @@ def _chosen(lab: Lab, names: Sequence[str]) -> list[ServiceSpec]:
 
 
 def _agreed(target: CommandTarget, faults: Sequence[Fault]) -> bool:
-    if target.name != "aws":
+    if target.is_here:
         return True
     costs = "\n".join(f"  {fault.name}: {fault.costs}" for fault in faults)
     return confirm(f"In AWS, this game\n{costs}\nContinue?", "gameday")

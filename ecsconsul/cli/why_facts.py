@@ -111,7 +111,7 @@ def _consul(target: CommandTarget, asked: Asked) -> dict[str, Any]:
             found |= _dns(address, asked)
     except LabError as error:
         return {**found, "consul_error": error.why or error.what}
-    if target.name == "local":
+    if target.is_here:
         named = [e for e in found["registered"] if e.service == asked.service and e.status != "critical"]
         found["refused"] = _refused(named)
     return found

@@ -275,6 +275,10 @@ class CommandTarget(Target, Protocol):
         """The other labs here that have a service of that name in their Consul, as far as they can be asked."""
 
     @property
+    def is_here(self) -> bool:
+        """Whether it runs on this machine: then its tasks can be reached from here, and nobody else needs them."""
+
+    @property
     def records_itself(self) -> bool:
         """Whether the lab records its events all the time; where it doesn't, commands do while they observe it."""
 

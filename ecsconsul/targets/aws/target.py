@@ -305,8 +305,8 @@ class AwsTarget:
 
     # what happens
 
-    # nothing in the account does
-    records_itself = False
+    # nothing in the account records its events
+    is_here = records_itself = False
 
     def ecs_state(self, since: int, wait: float) -> tuple[EcsState, float]:
         from .ecs_state import ecs_state

@@ -43,7 +43,7 @@ class LocalTarget:
     polling = PollingPolicy(delay=0.05, attempts=1200)
     # each ECS instance has a Registrator inside the region
     system_services = ()
-    records_itself = True
+    is_here = records_itself = True
     template_parts: tuple[str, ...] = ()
     stack_drift = staticmethod(no_detection)
     reach = staticmethod(directly)
