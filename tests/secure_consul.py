@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 import requests
@@ -63,9 +64,11 @@ def secure_consul(home: Path, runtime: type[ConsulAgentProcesses] = ConsulAgentP
     """Both run until the end of the context."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ECSCONSUL_HOME", str(home))
-        lab_dir, lab_secrets = LabDir("acl-test"), new_secrets("acl-test")
+        # labs of one name begin with the same addresses: two modules may run at once
+        name = f"acl-{token_hex(3)}"
+        lab_dir, lab_secrets = LabDir(name), new_secrets(name)
         acl = ConsulAcl(lab_secrets)
-        agents = runtime(lab_dir, consul_binary(), Addresses("acl-test", must_share_address()))
+        agents = runtime(lab_dir, consul_binary(), Addresses(name, must_share_address()))
         instances = Ec2Instances(lab_dir, agents, "1.8.7", 1, lab_secrets, acl)
         try:
             instances.warm_up(1)

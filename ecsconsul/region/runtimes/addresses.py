@@ -45,7 +45,7 @@ def is_free_for_both(address: str, port: int) -> bool:
     return is_free(address, port) and is_free(address, port, socket.SOCK_DGRAM)
 
 
-_owners: weakref.WeakSet[object] = weakref.WeakSet()
+_claims: weakref.WeakKeyDictionary[object, set[str]] = weakref.WeakKeyDictionary()
 
 
 def claim_consul_ports(owner: object, address: str = LOOPBACK) -> bool:
@@ -56,20 +56,21 @@ def claim_consul_ports(owner: object, address: str = LOOPBACK) -> bool:
     """
     if not all(is_free_for_both(address, port) for port in (CONSUL_HTTP_PORT, CONSUL_DNS_PORT)):
         return False
-    if owner in _owners or not sys.platform.startswith("linux"):
-        return True
     return _claim(owner, f"ecsconsul {address}:{CONSUL_HTTP_PORT}")
 
 
 def _claim(owner: object, name: str) -> bool:
     """Bind an abstract socket: the kernel gives its name to one process, and frees it however that process ends."""
+    claimed = _claims.setdefault(owner, set())
+    if name in claimed or not sys.platform.startswith("linux"):
+        return True
     with closing(socket.socket(socket.AF_UNIX)) as sock:
         try:
             sock.bind(f"\0{name}")
         except OSError:
             return False
         weakref.finalize(owner, os.close, sock.detach())
-    _owners.add(owner)
+    claimed.add(name)
     return True
 
 
@@ -120,7 +121,7 @@ class Addresses:
 
     def __init__(self, lab: str, shared: bool) -> None:
         self.shared = shared
-        self._block = LOOPBACK if shared else _free_block(lab)
+        self._block = LOOPBACK if shared else _free_block(self, lab)
         self._taken: set[str] = set()
         # Labs that start at the same moment begin at different ports.
         self._first_port = FIRST_DYNAMIC_PORT + LEFT_TO_DOCKER + zlib.crc32(lab.encode()) % 20000
@@ -144,13 +145,16 @@ class Addresses:
         return self._shared_ports if self.shared else Ports(address, self._first_port)
 
 
-def _free_block(lab: str) -> str:
-    """The first three bytes of a /24 where no lab's Consul listens; the search starts at a hash of the lab's name."""
+def _free_block(owner: object, lab: str) -> str:
+    """The first three bytes of a /24 where no lab's Consul listens, nor will; claimed as long as `owner` lives.
+
+    The search starts at a hash of the lab's name, which labs of several users may share.
+    """
     start = zlib.crc32(lab.encode())
     for attempt in range(4096):
         # Skip 127.0.0, which everyone uses, and 127.255.255, which holds the broadcast address.
         number = (start + attempt) % (254 * 254)
         block = f"127.{number // 254 + 1}.{number % 254 + 1}"
-        if is_free(f"{block}.1", CONSUL_SERF_PORT):
+        if is_free(f"{block}.1", CONSUL_SERF_PORT) and _claim(owner, f"ecsconsul {block}"):
             return block
     raise OSError("no free block of loopback addresses for this lab")

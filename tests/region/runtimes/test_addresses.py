@@ -122,6 +122,17 @@ def test_block_of_another_lab_is_skipped() -> None:
     assert Addresses("same", shared=False).take() == mine
 
 
+@several_addresses
+def test_two_starting_labs_of_one_name_get_different_addresses() -> None:
+    """As two users' labs may; neither listens yet."""
+    first = Addresses("same", shared=False)
+    second = Addresses("same", shared=False)
+    assert first.take().rpartition(".")[0] != second.take().rpartition(".")[0]
+    mine = first.take()
+    del first
+    assert Addresses("same", shared=False).take().rpartition(".")[0] == mine.rpartition(".")[0]
+
+
 def test_instances_that_share_an_address_share_its_ports() -> None:
     addresses = Addresses("lab", shared=True)
     assert addresses.take() == addresses.take() == LOOPBACK
