@@ -114,7 +114,7 @@ def listed_as_alive(vpc: Vpc, server: str, authority: Path, instance: str) -> bo
         return False
 
 
-def wait_for(look: Callable[[], T | None], seconds: float = 20.0) -> T:
+def wait_for(look: Callable[[], T | None], seconds: float = 60.0) -> T:
     """What the function returns once that is not None."""
     end = time.monotonic() + seconds
     while (found := look()) is None:

@@ -14,12 +14,11 @@ from tests.docker_engine import docker
 from tests.templates.booted import IMAGE
 from tests.templates.machine import Machine
 from tests.templates.stack import CLUSTER
-from tests.templates.vpc import Answer, Request, inside
+from tests.templates.vpc import ECS_AGENT_PORT, Answer, Request, inside
 
 PREFIX = f"arn:aws:ecs:eu-central-1:123456789012:task/{CLUSTER}"
 CONTAINER_INSTANCE = f"arn:aws:ecs:eu-central-1:123456789012:container-instance/{CLUSTER}/0f1e"
 LABEL = "com.amazonaws.ecs.task-arn"
-AGENT_PORT = 51678
 # a task's replacement needs as long to start
 MOVE_SECONDS = 1.0
 
@@ -95,7 +94,7 @@ def ecs_agent(machine: Machine) -> Iterator[None]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = inside(machine.namespace, lambda: ThreadingHTTPServer(("127.0.0.1", AGENT_PORT), Handler))
+    server = inside(machine.namespace, lambda: ThreadingHTTPServer(("127.0.0.1", ECS_AGENT_PORT), Handler))
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:
         yield

@@ -101,7 +101,7 @@ class RunningLab:
 
     def await_voters(self, *instances: str) -> None:
         """Autopilot's view is seconds old."""
-        wait_for(lambda: self.voters() == set(instances) or None, 30.0)
+        wait_for(lambda: self.voters() == set(instances) or None)
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -218,10 +218,12 @@ def test_instance_leaves_when_its_tasks_have_moved(lab: RunningLab) -> None:
         seen.append((lab.ecs.running(), list(lab.ecs.moved), members[id] == 3))
 
     lab.autoscaling.on_complete = look
-    with ecs_agent(lab.machines["ecs"]):
-        lab.autoscaling.terminate(ECS)
-        wait_for(lambda: ECS in lab.autoscaling.completed or None, LEAVE_SECONDS)
-    lab.autoscaling.on_complete = lambda id: None
+    try:
+        with ecs_agent(lab.machines["ecs"]):
+            lab.autoscaling.terminate(ECS)
+            wait_for(lambda: ECS in lab.autoscaling.completed or None, LEAVE_SECONDS)
+    finally:
+        lab.autoscaling.on_complete = lambda id: None
     assert seen[0] == ({"registrator", "batch"}, ["weather", "portal"], True)
     assert ("RecordLifecycleActionHeartbeat", ECS) in lab.autoscaling.calls
 

@@ -34,6 +34,9 @@ ROUTER, AMAZON_DNS, AWS_API, METADATA = f"{NETWORK}.1", f"{NETWORK}.2", f"{NETWO
 OUTSIDE = {"outside.example.": "198.51.100.7"}
 ROLE, KEY_ID, SESSION = "lab-role", "ASIATESTSTESTSTESTS0", "session-token-of-the-role"
 CLONE_NEWNET = 0x40000000
+# the ECS agent listens from an instance's start, so no connection can have its port; tests start it later
+ECS_AGENT_PORT = 51678
+RESERVED_PORTS = Path("/proc/sys/net/ipv4/ip_local_reserved_ports")
 # parameters in one answer of SSM
 PAGE = 10
 
@@ -153,6 +156,7 @@ class Vpc:
             sh("ip", "-n", namespace, "link", "set", "lo", "up")
             sh("ip", "-n", namespace, "link", "set", "eth0", "up")
             sh("ip", "-n", namespace, "route", "add", "default", "via", ROUTER)
+            inside(namespace, lambda: RESERVED_PORTS.write_text(f"{ECS_AGENT_PORT}"))
             yield namespace
         finally:
             sh("ip", "netns", "delete", namespace)
