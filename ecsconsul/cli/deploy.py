@@ -12,6 +12,7 @@ from .changes import document
 from .common import common_options, find_service, settings
 from .complete import services
 from .durations import in_seconds, timeout_option
+from .variables import variables_of
 
 if TYPE_CHECKING:
     from ..config.lab import Lab, ServiceSpec
@@ -52,7 +53,7 @@ def command(
     begun = time.monotonic()
     lab = settings().lab(sources=not image)
     spec = find_service(lab, service)
-    environment = _environment(variables)
+    environment = tuple(variables_of(variables).items())
     shipping = Shipping(image, environment, _canary(lab, spec, canary, canary_time, wait), wait, timeout)
     target = settings().open_target(lab)
     # raises TargetAbsent if the lab isn't running: `deploy` doesn't create it
@@ -69,31 +70,6 @@ def command(
         found: dict[str, Any] = document(lab, target, changes, time.monotonic() - begun)
         differs = [*(["image"] if image else []), *(name for name, _ in environment)]
         view.deploy({**found, **summary(lab, service, target), "waited": wait, "differs": differs})
-
-
-def _environment(variables: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """The variables by name, the last value of each. Raises WrongUsage."""
-    found: dict[str, str] = {}
-    for variable in variables:
-        name, equals, value = variable.partition("=")
-        if not equals or not _is_name(name):
-            # the text may be a secret, so it isn't repeated
-            why = "a name has letters, digits, _ . and -, and doesn't start with a digit"
-            raise WrongUsage("A variable must be NAME=VALUE", where="--env", why=why, hint="--env LOG_LEVEL=debug")
-        found[name] = value
-    return tuple(found.items())
-
-
-def _is_name(name: str) -> bool:
-    import msgspec
-
-    from ..config.scalars import EnvName
-
-    try:
-        msgspec.convert(name, EnvName)
-    except msgspec.ValidationError:
-        return False
-    return True
 
 
 def _canary(lab: Lab, service: ServiceSpec, tasks: int | None, seconds: float, wait: bool) -> CanarySettings | None:

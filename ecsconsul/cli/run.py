@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import Interrupted, WrongUsage
+from ..errors import Interrupted
 from .common import common_options, find_service, settings
 from .complete import services
+from .durations import in_seconds
 from .interrupts import ended_like_ctrl_c
 from .printable import as_written
+from .variables import variables_of
 
 if TYPE_CHECKING:
     from ..deploy.one_off_task import Ended, OneOffRun, StartedTask
@@ -26,11 +27,19 @@ SHELLS = ("sh", "bash", "ash", "dash", "zsh")
 @click.argument("words", nargs=-1, metavar="[[--] CMD...]", type=click.UNPROCESSED)
 @click.option("--container", metavar="NAME", help="The container that runs CMD.  [default: the service's main one]")
 @click.option("-e", "--env", "variables", multiple=True, metavar="NAME[=VALUE]", help="Set a variable (repeatable).")
-@click.option("--timeout", default="1h", show_default=True, metavar="DURATION", help="Stop the task after this long.")
+@click.option(
+    "--timeout", default="1h", show_default=True, callback=in_seconds, metavar="TIME",
+    help="Stop the task after this long.",
+)  # fmt: skip
 @click.option("-d", "--detach", is_flag=True, help="Don't wait: print the task's ID.")
 @common_options
 def command(
-    service: str, words: tuple[str, ...], container: str | None, variables: tuple[str, ...], timeout: str, detach: bool
+    service: str,
+    words: tuple[str, ...],
+    container: str | None,
+    variables: tuple[str, ...],
+    timeout: float,
+    detach: bool,
 ) -> int:
     """Run a one-off task of a service, such as a migration, and show its output. Exits with the task's exit code.
 
@@ -39,9 +48,8 @@ def command(
     from ..deploy.one_off_task import OneOff, OneOffRun
 
     begun = time.monotonic()
-    seconds = _seconds(timeout)
     argv = words[1:] if words[:1] == ("--",) else words
-    request = OneOff(service, argv, container, dict(map(_variable, variables)))
+    request = OneOff(service, argv, container, dict(variables_of(variables, inherit=True)))
     lab = settings().lab(sources=False)
     find_service(lab, service)
     target = settings().open_target(lab)
@@ -57,7 +65,7 @@ def command(
         return 0
     silent = "" if task.output else "; its output goes where ecsconsul can't read it"
     click.echo(f"Task {task.id[:8]} of {task.revision} starts{silent}", err=True)
-    ended = _await(run, task, seconds)
+    ended = _await(run, task, timeout)
     _show_ended(document, ended, time.monotonic() - begun)
     return 1 if ended.exit_code is None else ended.exit_code
 
@@ -102,26 +110,3 @@ def _show_ended(document: dict[str, Any], ended: Ended, seconds: float) -> None:
         code = "without an exit code" if ended.exit_code is None else f"with {ended.exit_code}"
         reason = f": {ended.reason}" if ended.reason else ""
         click.echo(f"Task {document['task'][:8]} exited {code}{reason}", err=True)
-
-
-def _variable(given: str) -> tuple[str, str]:
-    """NAME=VALUE, or NAME alone for the value that this command's own environment has. Raises WrongUsage."""
-    name, equals, value = given.partition("=")
-    if not name:
-        raise WrongUsage(f"{given} isn't a variable", hint="--env NAME=VALUE")
-    if equals:
-        return name, value
-    if name not in os.environ:
-        raise WrongUsage(f"This shell has no variable {name}", hint=f"--env {name}=VALUE, or export it first")
-    return name, os.environ[name]
-
-
-def _seconds(duration: str) -> float:
-    """A duration in seconds. Raises WrongUsage."""
-    import re
-
-    from ..config.scalars import seconds_of
-
-    if not re.fullmatch(r"0*[1-9][0-9]{0,8}(ms|s|m|h)", duration):
-        raise WrongUsage(f"--timeout {duration} isn't a duration", hint="a number and ms, s, m or h, such as 90s or 2h")
-    return seconds_of(duration)
