@@ -6,9 +6,11 @@ https://docs.docker.com/build/buildkit/#getting-started
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -83,17 +85,27 @@ def run_buildx(
             text=True,
             errors="replace",
             env=environment,
+            # with the plugin that does the work, and that would keep the output open
+            start_new_session=True,
         )
     with process:
         # closing its output ends the loop below
-        clock = threading.Timer(BUILD_SECONDS, process.kill)
+        clock = threading.Timer(BUILD_SECONDS, _end, (process,))
         clock.start()
         try:
             for line in process.stdout or ():
                 _tell(line.rstrip(), write, say)
+        except BaseException:
+            _end(process)
+            raise
         finally:
             clock.cancel()
     return f"docker buildx exited with code {process.returncode}" if process.returncode else ""
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _words(options: Mapping[str, Any]) -> list[str]:

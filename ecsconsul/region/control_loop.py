@@ -311,8 +311,11 @@ def _stopping_first(service: Service, tasks: Iterable[Task]) -> Service:
 
 
 def _join(supervisors: Iterable[TaskSupervisor]) -> None:
-    for supervisor in supervisors:
-        supervisor.join(supervisor.max_stop_seconds)
+    # they stop side by side
+    stopping = list(supervisors)
+    end = time.monotonic() + max((one.max_stop_seconds for one in stopping), default=0.0)
+    for one in stopping:
+        one.join(max(end - time.monotonic(), 0.0))
 
 
 def _task_list(tasks: Iterable[Task]) -> str:

@@ -17,6 +17,8 @@ Address = tuple[str, int]
 # Docker's proxy keeps a sender's socket as long.
 IDLE_SECONDS = 90.0
 MAX_SENDERS = 1024
+# datagrams of one sender, until there is a socket for them
+MAX_EARLY = 16
 
 
 class UdpForwarder(asyncio.DatagramProtocol):
@@ -57,14 +59,24 @@ class UdpForwarder(asyncio.DatagramProtocol):
         sender = self._senders.get(addr)
         if sender is None:
             loop = asyncio.get_running_loop()
-            sender = _Sender(lambda answer: self._answer(answer, addr), lambda: self._senders.pop(addr, None))
+            sender = self._new_sender(addr)
             try:
                 await loop.create_datagram_endpoint(lambda: sender, remote_addr=endpoints[0])
             except OSError as error:
                 log.warning("a datagram can't be forwarded to %s:%s: %s", *endpoints[0], error)
+                self._forget(addr, sender)
                 return
-            self._senders[addr] = sender
         sender.send(data)
+
+    def _new_sender(self, addr: Address) -> _Sender:
+        sender = _Sender(lambda answer: self._answer(answer, addr), lambda: self._forget(addr, sender))
+        # known before it is connected: the next datagram may come meanwhile
+        self._senders[addr] = sender
+        return sender
+
+    def _forget(self, addr: Address, sender: _Sender) -> None:
+        if self._senders.get(addr) is sender:
+            del self._senders[addr]
 
     def _answer(self, data: bytes, addr: Address) -> None:
         if self.transport and not self.transport.is_closing():
@@ -79,12 +91,19 @@ class _Sender(asyncio.DatagramProtocol):
         self._closed = closed
         self._transport: asyncio.DatagramTransport | None = None
         self._idle: asyncio.TimerHandle | None = None
+        self._early: list[bytes] = []
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
+        for data in self._early:
+            self.send(data)
+        self._early = []
 
     def send(self, data: bytes) -> None:
-        if self._transport and not self._transport.is_closing():
+        if self._transport is None:
+            if len(self._early) < MAX_EARLY:
+                self._early.append(data)
+        elif not self._transport.is_closing():
             self._transport.sendto(data)
             self._stay()
 

@@ -306,8 +306,23 @@ def remove(path: Path) -> None:
 
 
 def _unless_gone(function: object, path: str, error: BaseException) -> None:
-    if not isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError):
+        return
+    if not isinstance(error, PermissionError) or not _opened(Path(path)):
         raise error
+    remove(Path(path))
+
+
+def _opened(path: Path) -> bool:
+    """Whether a folder was closed, as by a task that made it read-only, and is open to its owner now."""
+    closed = [one for one in (path.parent, path) if one.is_dir() and not one.is_symlink() and not _is_open(one)]
+    for folder in closed:
+        folder.chmod(stat.S_IRWXU)
+    return bool(closed)
+
+
+def _is_open(folder: Path) -> bool:
+    return folder.stat().st_mode & stat.S_IRWXU == stat.S_IRWXU
 
 
 def _not_own(root: Path) -> LabError:

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import LabError
-from ...region.runtimes.lab_dir import LabDir
+from ...region.runtimes.lab_dir import DOCKER, LabDir, RegionInfo
 from ..machine import Machine
 
 
-def machine_of(home: LabDir, runtime: str) -> Machine:
+def machine_of(home: LabDir, info: RegionInfo) -> Machine:
     """The machine of a running lab."""
-    if runtime != "docker":
+    if info.runtime != DOCKER:
         return ProcessMachine(home.root)
-    from ...docker.engine import INSTANCE_LABEL, client, engine_url, labels
+    from ...docker.engine import INSTANCE_LABEL, client, labels
 
-    return DockerMachine(client(engine_url()), labels(home.lab, home.root), INSTANCE_LABEL)
+    return DockerMachine(client(info.engine), labels(home.lab, home.root), INSTANCE_LABEL)
 
 
 class ProcessMachine:
@@ -90,18 +90,17 @@ class DockerMachine:
         return lambda: self._unpause(container)
 
     def agents(self) -> Mapping[str, str]:
-        """The main process of each node's agent, by node."""
+        """When each node's agent was started, by node."""
         wanted = {"label": [*self._labels, "SERVICE_IGNORE=true"], "status": ["running"]}
         containers = self._docker.containers(filters=wanted)
         return {
-            one["Labels"][self._instance_label]: str(self._docker.inspect_container(one["Id"])["State"]["Pid"])
+            one["Labels"][self._instance_label]: str(self._docker.inspect_container(one["Id"])["State"]["StartedAt"])
             for one in containers
             if self._instance_label in one["Labels"]
         }
 
     def kill_agent(self, node: str) -> None:
-        # from outside of Docker's API, which would take it for a wish and not start it again
-        _signal(int(self._agent(node)["State"]["Pid"]), signal.SIGKILL)
+        self._docker.kill(self._agent(node)["Id"])
 
     def freeze_agent(self, node: str) -> Callable[[], None]:
         container = self._agent(node)["Id"]

@@ -364,7 +364,7 @@ class LocalTarget:
         return self._home.journals
 
     def machine(self) -> Machine | None:
-        return machines.machine_of(self._home, self._running().runtime)
+        return machines.machine_of(self._home, self._running())
 
     def portal_url(self) -> str | None:
         from ...region.runtimes.addresses import LOOPBACK

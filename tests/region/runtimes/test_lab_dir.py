@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from ecsconsul.errors import LabError
 from ecsconsul.paths import state_folder, write_private
-from ecsconsul.region.runtimes.lab_dir import AccessKey, LabDir, RegionInfo, remove
+from ecsconsul.region.runtimes.lab_dir import AccessKey, LabDir, RegionInfo, _unless_gone, remove
 
 INFO = RegionInfo(
     pid=1,
@@ -289,3 +289,19 @@ def test_only_the_logs_of_the_previous_run_are_kept(lab_dir: LabDir) -> None:
         (lab_dir.logs / f"{run}.log").write_text("")
     lab_dir.rotate_logs()
     assert [path.name for path in (lab_dir.logs / "previous").iterdir()] == ["three.log"]
+
+
+def test_what_a_task_made_read_only_is_removed(tmp_path: Path) -> None:
+    """Root may remove it anyway, so here is what its owner gets."""
+    for closed in (tmp_path / "a", tmp_path / "b"):
+        closed.mkdir()
+        (closed / "file").write_text("")
+    (tmp_path / "a").chmod(0o500)
+    _unless_gone(None, str(tmp_path / "a" / "file"), PermissionError())
+    assert not (tmp_path / "a" / "file").exists()
+    (tmp_path / "b").chmod(0)
+    _unless_gone(None, str(tmp_path / "b"), PermissionError())
+    assert not (tmp_path / "b").exists()
+    (tmp_path / "c").mkdir()
+    with pytest.raises(PermissionError):
+        _unless_gone(None, str(tmp_path / "c"), PermissionError())

@@ -61,6 +61,9 @@ def _read(connection: socket.socket, end: float) -> bytes:
         chunk = connection.recv(CHUNK)
         if not chunk:
             return found
+        if time.monotonic() >= end:
+            # it would write for ever
+            raise TimeoutError
         if len(found) < MAX_READ:
             found += chunk
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 
 from docker import APIClient
 from docker.errors import DockerException, ImageNotFound
 
 from ..interface import CannotStart
+
+# the default of ECS_IMAGE_PULL_INACTIVITY_TIMEOUT
+INACTIVITY_SECONDS = 60.0
 
 
 class ImagePull:
@@ -33,9 +38,22 @@ class ImagePull:
     def _pull(self, reference: str) -> None:
         # Without a tag the SDK pulls all tags.
         tagged = reference if ":" in reference.rpartition("/")[2] or "@" in reference else f"{reference}:latest"
+        told: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        threading.Thread(target=self._follow, args=(tagged, told.put), name="pull", daemon=True).start()
         try:
-            for message in self._docker.pull(tagged, stream=True, decode=True):
-                if "error" in message:
-                    raise CannotStart(f"CannotPullContainerError: {message['error']}")
-        except DockerException as error:
-            raise CannotStart(f"CannotPullContainerError: {getattr(error, 'explanation', None) or error}") from error
+            while (failure := told.get(timeout=INACTIVITY_SECONDS)) == "":
+                pass
+        except queue.Empty:
+            failure = f"the registry has been silent for {INACTIVITY_SECONDS:.0f} s"
+        if failure:
+            raise CannotStart(f"CannotPullContainerError: {failure}")
+
+    def _follow(self, reference: str, tell: Callable[[str | None], None]) -> None:
+        """Tell "" for each step of a pull, then why it failed, or None. The SDK waits for a registry without an end."""
+        try:
+            for message in self._docker.pull(reference, stream=True, decode=True):
+                tell(str(message.get("error", "")))
+        except (DockerException, OSError) as error:
+            tell(str(getattr(error, "explanation", None) or error) or type(error).__name__)
+        else:
+            tell(None)

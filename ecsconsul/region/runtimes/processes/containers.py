@@ -77,9 +77,10 @@ class ProcessContainer:
         """Block until it exits, and kill what it left running; the exit code as Docker reports it (128 + signal)."""
         code = self.process.wait()
         code = code if code >= 0 else 128 - code
-        self.note = (self.watch.conflict() if code else "") or self.note
+        # it leaves the catalog before anybody looks for the reason
         self.engine.exited(self.snapshot.id, code)
         lab_processes.signal_group(self.process.pid, signal.SIGKILL)
+        self.note = (self.watch.conflict() if code else "") or self.note
         return code
 
     def probe(self, words: Sequence[str], timeout: float) -> str:

@@ -74,7 +74,7 @@ def who_else(port: int, address: str, own: Set[int], tasks: Mapping[int, str]) -
     """
     try:
         found = psutil.net_connections("inet")
-    except psutil.Error:
+    except (psutil.Error, OSError):
         # macOS tells this to root only
         return ""
     for connection in found:

@@ -49,7 +49,7 @@ class ProcessProbe:
                 if argv
                 else STARTING
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:
             # The task has just exited, or has no such program.
             return str(error)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ecsconsul.config.lab import Check, ServiceSpec
-from ecsconsul.deploy.container_check import container_check
+from ecsconsul.deploy.container_check import check_of_ports
 from ecsconsul.region.ecs.model import Task
 from ecsconsul.region.runtimes import lab_processes
 from ecsconsul.region.runtimes.addresses import FIRST_DYNAMIC_PORT
@@ -307,10 +307,10 @@ def test_check_finds_the_port_of_a_process(lab: Lab, until: Until) -> None:
     running = lab.start(entryPoint=["python", "-u", "-c", server], portMappings=[{"containerPort": 4567}])
     connect = "import socket,sys; socket.create_connection((sys.argv[1].split(':')[0], int(sys.argv[1].split(':')[1])))"
     until(lambda: running.probe(["python", "-c", connect, "localhost:4567"], 30) == "")
-    check = container_check(ServiceSpec(name="weather", path="", port=4567, check=Check(http="/")))
+    check = check_of_ports(ServiceSpec(name="weather", path="", port=4567, check=Check(http="/")).bindings)
     assert check
     assert running.probe(["/bin/sh", "-c", check["command"][1]], 30) == ""
-    other = container_check(ServiceSpec(name="weather", path="", port=4567, check=Check(http="/none")))
+    other = check_of_ports(ServiceSpec(name="weather", path="", port=4567, check=Check(http="/none")).bindings)
     assert other
     assert running.probe(["/bin/sh", "-c", other["command"][1]], 30) == "exit code 1"
     running.kill()
