@@ -126,13 +126,20 @@ def _scaled(
     """The chosen services with at least that many tasks each, during the context."""
     from msgspec import structs
 
-    wanted = {one.name: structs.replace(one, count=max(one.count, tasks)) for one in chosen}
-    before = {one.name: one.count for one in chosen if one.count < tasks}
+    from ..deploy.service_poller import ServicePoller
+    from ..deploy.shipping import running_service
+
+    poller = ServicePoller(target, lab.name, [one.name for one in chosen])
+    # not the config's: `scale` may have changed them
+    now = {one.name: running_service(lab, one.name, poller)["desiredCount"] for one in chosen}
+    wanted = {one.name: structs.replace(one, count=max(now[one.name], tasks)) for one in chosen}
+    before = {name: count for name, count in now.items() if count < tasks}
     for one in chosen:
-        if one.host_port and wanted[one.name].count > lab.min_instances:
+        if one.host_ports and wanted[one.name].count > lab.min_instances:
+            port = one.host_ports[0].host_port
             raise WrongUsage(
                 f"{one.name} can't have {wanted[one.name].count} tasks",
-                why=f"only one task per instance can use port {one.host_port}, and there are {lab.min_instances}",
+                why=f"only one task per instance can use port {port}, and there are {lab.min_instances}",
                 hint="name the services to play with: ecsconsul gameday SERVICE ...",
             )
     try:

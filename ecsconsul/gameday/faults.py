@@ -7,7 +7,7 @@ run, so only the local target has them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import LabError
@@ -59,7 +59,6 @@ class Fault:
     local: bool = False
     costs: str = ""  # in AWS, what the user must agree to
     returns: bool = False  # whether the victim itself comes back
-    tags: Sequence[str] = field(default_factory=tuple)
 
 
 def stop_task(world: World, victim: Victim) -> Injected:

@@ -29,7 +29,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What DNS answered: the endpoints (address:port) of a service."""
+    """What DNS answered, where that differs from the answer before: the endpoints (address:port) of a service."""
 
     at: float
     service: str

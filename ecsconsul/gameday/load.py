@@ -37,6 +37,7 @@ class Directory:
     tcp: bool
     names: Mapping[str, str]  # the DNS name of each service
     answers: list[Answer] = field(default_factory=list)
+    _seen: dict[str, frozenset[str]] = field(default_factory=dict)
     _last: dict[str, tuple[float, list[str]]] = field(default_factory=dict)
 
     def ask(self, service: str) -> tuple[list[str], bool]:
@@ -64,7 +65,10 @@ class Directory:
         if endpoints is None:
             return None
         found = frozenset(endpoints)
-        self.answers.append(Answer(time.monotonic(), service, found))
+        # only what differs: a game asks thousands of times
+        if self._seen.get(service) != found:
+            self._seen[service] = found
+            self.answers.append(Answer(time.monotonic(), service, found))
         return found
 
 

@@ -17,14 +17,19 @@ LEAST_TASKS = 2
 
 
 def playable(lab: Lab) -> list[ServiceSpec]:
-    """The services that a game can be played with: registered in Consul, over TCP, with tasks by number."""
-    return [one for one in lab.services if not (one.check and one.check.ttl) and one.port and one.count]
+    """The services that a game can be played with: Consul lists them over TCP, and their tasks can be counted."""
+    return [one for one in lab.services if _is_playable(one)]
+
+
+def _is_playable(service: ServiceSpec) -> bool:
+    first = next(iter(service.registered), None)
+    return bool(first and first.protocol == "tcp" and not service.is_daemon and not (first.check and first.check.ttl))
 
 
 def faults_for(target: CommandTarget, names: Sequence[str]) -> tuple[list[Fault], list[tuple[str, str]]]:
     """The faults of these names (all, without any) that can be injected, and the others with the reasons."""
     wanted = [fault for fault in FAULTS if not names or fault.name in names]
-    away = target.machine() is None
+    away = not target.is_here
     skipped = [(one.name, "it needs the machine on which the lab runs") for one in wanted if one.local and away]
     skipped += [(name, why) for name, why in NEVER.items() if not names or name in names]
     return [one for one in wanted if not (one.local and away)], skipped
