@@ -196,7 +196,8 @@ class Consul:
         Returns at once for index 0, otherwise when any service has changed since that index, or after `wait` seconds
         (up to 600): https://developer.hashicorp.com/consul/api-docs/features/blocking
         """
-        params = {"index": str(index), "wait": f"{wait * 1000:.0f}ms"} if index else {}
+        # without a time above zero, Consul waits for its own default of minutes
+        params = {"index": str(index), "wait": f"{max(wait * 1000, 1):.0f}ms"} if index else {}
         response = self._get("/v1/internal/ui/nodes", params, wait if index else 0.0)
         # without an index, Consul answers at once
         index = next_index(index, int(response.headers.get("X-Consul-Index", 0)))

@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import quote
 
 from ..config.container_spec import Check, PortSpec
-from ..config.lab import ServiceSpec
 from ..config.scalars import seconds_of
 
 # seconds and a number, each with its least and most: these and their meaning are in
@@ -84,18 +83,11 @@ exit 1
 """
 
 
-def container_check(service: ServiceSpec) -> dict[str, Any] | None:
-    """The healthCheck of a service's container definition; None when the config has no check for it.
-
-    What Consul calls passing or a warning is healthy: 2xx and 429. So is a redirect, which Consul follows.
-    """
-    return check_of_ports(service.bindings)
-
-
 def check_of_ports(ports: Iterable[PortSpec]) -> dict[str, Any] | None:
     """The healthCheck of a container with these ports; ECS makes one, so it's made from the first check that it can.
 
-    None when there is no such check.
+    None when there is no such check. What Consul calls passing or a warning is healthy: 2xx and 429. So is a redirect,
+    which Consul follows.
     """
     return next((_of_port(one.port, one.check) for one in ports if one.check and _is_for_ecs(one.check)), None)
 

@@ -170,7 +170,12 @@ def _volume_form(volume: Mapping[str, Any]) -> dict[str, Any]:
     others = {key: value for key, value in volume.items() if key not in ("name", "efsVolumeConfiguration")}
     form = _without_defaults(others, {})
     form.setdefault("host", {"sourcePath": ""})
-    return {**form, **({"efs": _without_defaults(efs, _EFS_DEFAULTS)} if efs else {})}
+    return {**form, **({"efs": _efs_form(efs)} if efs else {})}
+
+
+def _efs_form(efs: Mapping[str, Any]) -> dict[str, Any]:
+    access = _without_defaults(efs.get("authorizationConfig") or {}, {"iam": "DISABLED"})
+    return _without_defaults({**efs, "authorizationConfig": access or None}, _EFS_DEFAULTS)
 
 
 _FORMS: dict[str, Normalize] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -51,10 +52,7 @@ def collect(lab: Lab, target: CommandTarget) -> dict[str, Any]:
     changes.append(_discovery(discovery_step(scaled, target), own, error))
     alarms = alarms_future.result()
     endpoints = None if "error" in consul or tasks is None else with_canaries(grouped, lab)
-    services = [
-        _service(spec, counts[spec.name], _instances(spec, own), endpoints, canaries[spec.name])
-        for spec in lab.services
-    ]
+    services = [_service(spec, counts[spec.name], own, endpoints, canaries[spec.name]) for spec in lab.services]
     healthy = all(_exists(change) for change in changes) and all(_is_healthy(service) for service in services)
     return {
         "lab": lab.name,
@@ -178,12 +176,13 @@ def _failed_boots(lab: Lab, target: Target) -> list[dict[str, str]]:
 def _service(
     spec: ServiceSpec,
     counts: tuple[int, int],
-    instances: Sequence[Instance],
+    catalog: Catalog,
     endpoints: Endpoints | None,
     canary: int,
 ) -> dict[str, Any]:
     """One service of the document. `desired` is ECS's, set by the config, by `scale` or by another client."""
     desired, running = counts
+    instances = _instances(spec, catalog)
     # without an answer from Consul, nothing counts as missing from it
     joined: tuple[list[str] | None, list[str] | None] = ([], []) if endpoints is not None else (None, None)
     if endpoints is not None and spec.registered:
@@ -194,7 +193,7 @@ def _service(
         "tags": list(spec.tags),
         "desired": desired,
         "running": running,
-        "passing": _passing(spec, instances) if spec.registered else running,
+        "passing": _passing(spec, catalog) if spec.registered else running,
         "canary": canary,
         "ghosts": joined[0],
         "missing": joined[1],
@@ -220,10 +219,11 @@ def _instances(spec: ServiceSpec, catalog: Catalog) -> list[Instance]:
     return [instance for name in spec.registered_names for instance in catalog.get(name, [])]
 
 
-def _passing(spec: ServiceSpec, instances: Sequence[Instance]) -> int:
-    """How many tasks pass under each of the service's names; an instance's name isn't known, but its port count is."""
-    passing = sum(instance.status == "passing" for instance in instances)
-    return passing // len(spec.registered)
+def _passing(spec: ServiceSpec, catalog: Catalog) -> int:
+    """How many tasks pass under all of the service's names; several ports may have the same one."""
+    ports = Counter(str(port.name) for port in spec.registered)
+    counts = {name: sum(one.status == "passing" for one in catalog.get(name, ())) for name in ports}
+    return min(counts[name] // number for name, number in ports.items())
 
 
 def _instance(instance: Instance) -> dict[str, Any]:

@@ -120,18 +120,21 @@ class OneOffRun:
         output, begun = task.output, time.monotonic()
         while True:
             state = self._describe(task)
-            # what has been written by the time of the answer
-            _show_all(output, show)
             if state and state["lastStatus"] == "STOPPED":
+                _show_all(output, show)
                 self._show_late(output, show)
                 return self._ended(task, state)
+            # one read in each turn: a task that never stops writing must not keep this from looking at it
+            lines = output.read() if output else []
+            _show_each(lines, show)
             passed = time.monotonic() - begun
             if passed > timeout:
                 raise self._give_up(task, f"The task still runs after {timeout:.0f} s", "--timeout allows more")
             if state and passed > START_TIMEOUT and state["lastStatus"] in _STARTING:
                 what = f"The task hasn't started within {START_TIMEOUT:.0f} s"
                 raise self._give_up(task, what, "the service's events (`ecsconsul status`) may say more")
-            self._pause(self._target.polling.delay)
+            if not lines:
+                self._pause(self._target.polling.delay)
 
     def stop(self, task: StartedTask, reason: str) -> None:
         """Request that the task stops; fine if it has."""
@@ -225,7 +228,7 @@ def _not_placed(service: str, failure: Mapping[str, str]) -> LabError:
 
 
 def _show_all(output: TaskOutput | None, show: Callable[[str], None]) -> None:
-    """Show everything there is; each read is bounded."""
+    """Show everything that a stopped task has left; each read is bounded."""
     while output and (lines := output.read()):
         _show_each(lines, show)
 

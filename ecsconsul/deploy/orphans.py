@@ -34,7 +34,9 @@ class OrphanStep(UnwantedStep):
     def destroy(self, report: Report) -> str:
         # the service last: if this run is killed, the next one finds the orphan by its service
         delete_definitions(self._target, self._lab, self._service)
-        self._target.images.delete(self._service)
+        # the config may have given the image's name to a container of another service
+        if self._service not in self._lab.image_names:
+            self._target.images.delete(self._service)
         return delete_service(self._lab, self._service, self._target, self._poller, report)
 
 

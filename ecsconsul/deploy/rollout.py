@@ -10,7 +10,8 @@ from typing import Any
 from ..config.lab import Lab, ServiceSpec
 from ..errors import LabError, StepFailed
 from ..targets.base import Target
-from .batching import DESCRIBE_TASKS_MAX
+from ..targets.client_errors import client_error, items_of
+from .batching import DESCRIBE_TASKS_MAX, in_chunks
 from .port_hints import port_hint
 from .service_poller import ServicePoller
 from .step import Report
@@ -178,13 +179,20 @@ class Rollout:
 
     def log_of_newest(self) -> list[str]:
         """The last log lines of the newest task of this task definition, which doesn't become healthy."""
-        ecs, cluster = self._target.client("ecs"), {"cluster": self._lab.name}
-        arns = ecs.list_tasks(**cluster, serviceName=self._service.name, desiredStatus="RUNNING")["taskArns"]
-        tasks = ecs.describe_tasks(**cluster, tasks=arns[-DESCRIBE_TASKS_MAX:])["tasks"] if arns else []
-        own = [task for task in tasks if task["taskDefinitionArn"] == self._arn]
+        try:
+            own = [task for task in self._running_tasks() if task["taskDefinitionArn"] == self._arn]
+        except client_error() as error:
+            # must not hide what is known already
+            return [str(error)]
         if not own:
             return ["no task of it runs"]
         return self._log(max(own, key=_created_at)["taskArn"].rpartition("/")[2])
+
+    def _running_tasks(self) -> list[dict[str, Any]]:
+        ecs, cluster = self._target.client("ecs"), {"cluster": self._lab.name}
+        arns = items_of(ecs, "list_tasks", "taskArns", **cluster, serviceName=self._service.name)
+        chunks = in_chunks(arns, DESCRIBE_TASKS_MAX)
+        return [task for some in chunks for task in ecs.describe_tasks(**cluster, tasks=some)["tasks"]]
 
     def _log(self, task_id: str) -> list[str]:
         """The last log lines of a task."""

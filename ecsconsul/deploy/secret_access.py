@@ -69,7 +69,7 @@ class SecretAccessStep(BaseStep):
     """The inline policy of the execution role."""
 
     name = SECRET_ACCESS
-    needs = ("stack",)
+    needs: tuple[str, ...] = ("stack",)
 
     def __init__(self, lab: Lab, target: Target) -> None:
         self._lab = lab
@@ -128,7 +128,12 @@ class SecretAccessStep(BaseStep):
 
 
 class ObsoleteAccessStep(SecretAccessStep):
-    """The same policy in a lab whose config has no secrets any more; it is deleted."""
+    """The same policy in a lab whose config has no secrets any more; it is deleted once no service needs it."""
+
+    def __init__(self, lab: Lab, target: Target, users: Iterable[str]) -> None:
+        """`users` are the steps of the services, whose earlier tasks may still read secrets."""
+        super().__init__(lab, target)
+        self.needs = ("stack", *users)
 
     def desired(self) -> None:  # type: ignore[override]
         return None
@@ -150,18 +155,12 @@ def access_steps(lab: Lab, target: Target) -> list[SecretAccessStep]:
     return [SecretAccessStep(lab, target)] if has_secrets(lab) and target.has_execution_role() else []
 
 
-def obsolete_access(lab: Lab, target: Target) -> list[SecretAccessStep]:
-    """The step that removes what an earlier config allowed. Raises TargetAbsent."""
+def obsolete_access(lab: Lab, target: Target, users: Iterable[str]) -> list[SecretAccessStep]:
+    """The step that removes what an earlier config allowed, after the steps of its `users`."""
     if has_secrets(lab) or not target.has_execution_role():
         return []
-    step = ObsoleteAccessStep(lab, target)
-    try:
-        return [step] if step.inspect() else []
-    except client_error() as error:
-        if error_code(error) == "AccessDenied":
-            # who may not read the policy couldn't write it either
-            return []
-        raise
+    step = ObsoleteAccessStep(lab, target, users)
+    return [step] if step.inspect() else []
 
 
 def _name(role: str) -> str:

@@ -25,6 +25,7 @@ from .canary import Canary, CanaryLeftover, CanarySettings, canary_name
 from .lab_steps import discovery_step, steps_for
 from .revisions import Revision, history, mark_rolled_back, number_of, rollback_target, settle
 from .rollout import Rollout, counts, has_failed, is_stable
+from .secret_access import access_steps
 from .service_poller import ServicePoller
 from .step import Actual, BaseStep, Report, Step, fingerprint
 from .step4_task_definitions import TaskDefinitionStep
@@ -141,7 +142,9 @@ def deploy_steps(lab: Lab, service: ServiceSpec, shipping: Shipping, target: Tar
     service = structs.replace(service, environment=environment, count=running["desiredCount"])
     images, task = _definition(lab, service, shipping, target)
     ship = ShipStep(lab, service, task, target, poller, shipping)
-    steps: list[Step] = [CanaryLeftover(lab, service.name, target, poller), *images, task, ship]
+    # the access is the whole lab's: that of one service would take the others' away
+    access = access_steps(lab, target)
+    steps: list[Step] = [CanaryLeftover(lab, service.name, target, poller), *access, *images, task, ship]
     return [*steps, *_discovery(lab, service, target, shipping)]
 
 

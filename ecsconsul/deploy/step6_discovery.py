@@ -104,13 +104,14 @@ class DiscoveryStep(BaseStep):
 
     def _await_passing(self, consul: Consul, watch: _Watch, report: Report) -> str | None:
         """The state when every service is as desired; None when time is up. One query covers all services."""
-        index, last = 0, ""
+        index, last, asked, delay = 0, "", 0.0, self._target.polling.delay
         while watch.has_time():
             index, catalog = consul.next_catalog(index, min(QUERY_SECONDS, self._timeout))
             watch.record(catalog)
             actual = self.judge(catalog)
-            if actual.detail == last:
+            if actual.detail == last and time.monotonic() - asked >= delay:
                 # nothing more is on its way, so ECS is asked whether the surplus is its services' at all
+                asked = time.monotonic()
                 actual = self.judge(catalog, self._apart(catalog))
             if actual.ready:
                 return actual.detail
@@ -118,7 +119,7 @@ class DiscoveryStep(BaseStep):
                 last = actual.detail
                 report.say(last)
             # notices Ctrl-C, and limits how often a busy catalog is queried
-            report.wait(min(self._target.polling.delay, QUERY_SECONDS / 10))
+            report.wait(min(delay, QUERY_SECONDS / 10))
         return None
 
     def _failure(self, watch: _Watch) -> StepFailed:

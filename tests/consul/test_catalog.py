@@ -148,6 +148,14 @@ def test_blocking_query_returns_after_its_wait(consul: AgentClient) -> None:
     assert (again, len(found["weather"])) == (index, 1)
 
 
+def test_blocking_query_without_time_does_not_wait_for_consuls_default(consul: AgentClient) -> None:
+    index, _ = consul.next_catalog()
+    for wait in (0.0, 0.0001, -1.0):
+        started = time.monotonic()
+        consul.next_catalog(index, wait)
+        assert time.monotonic() - started < 5
+
+
 def test_threads_share_one_client(consul: AgentClient) -> None:
     ids = [f"t{i}" for i in range(60)]
     with ThreadPoolExecutor(16) as pool:

@@ -20,7 +20,7 @@ from werkzeug.wrappers import Request, Response
 
 from ecsconsul.config.container_spec import Check
 from ecsconsul.config.lab import ServiceSpec
-from ecsconsul.deploy.container_check import container_check, seconds
+from ecsconsul.deploy.container_check import check_of_ports, seconds
 from tests.deploy.world import serve
 from tests.require import require
 
@@ -72,7 +72,7 @@ def listening() -> Iterator[Ports]:
 
 
 def command(port: int, **check: Any) -> str:
-    found = container_check(ServiceSpec(name="weather", path="", port=port, check=Check(**check)))
+    found = check_of_ports(ServiceSpec(name="weather", path="", port=port, check=Check(**check)).bindings)
     assert found
     kind, text = found["command"]
     assert (kind, "\n" in text) == ("CMD-SHELL", False)
@@ -118,7 +118,7 @@ def test_status_decides_with_each_client(client: str, port: int, tmp_path: Path)
 @pytest.mark.parametrize("client", [name for name in CLIENTS if name != "wget of busybox"])
 def test_hanging_server_is_unhealthy_before_ecs_gives_up(client: str, listening: Ports, tmp_path: Path) -> None:
     spec = ServiceSpec(name="weather", path="", port=listening("127.0.0.1"), check=Check(http="/", timeout="1s"))
-    check = container_check(spec)
+    check = check_of_ports(spec.bindings)
     assert check
     begun = time.monotonic()
     assert run(check["command"][1], tmp_path, client) == UNHEALTHY
@@ -228,7 +228,7 @@ def test_many_connections_do_not_hide_the_port(listening: Ports, tmp_path: Path)
     ],
 )
 def test_times_are_within_the_limits_of_ecs(check: Check, times: tuple[int, int, int]) -> None:
-    found = container_check(ServiceSpec(name="weather", path="", check=check))
+    found = check_of_ports(ServiceSpec(name="weather", path="", check=check).bindings)
     assert found
     assert (found["interval"], found["timeout"], found["startPeriod"]) == times
     assert found["retries"] == 3
@@ -243,4 +243,4 @@ def test_durations_are_rounded_up(text: str, expected: int) -> None:
     "check", [None, Check(ttl="30s"), Check(http="/", container=False), Check(tcp=True, container=False)]
 )
 def test_no_check_in_the_container(check: Check | None) -> None:
-    assert container_check(ServiceSpec(name="weather", path="", check=check)) is None
+    assert check_of_ports(ServiceSpec(name="weather", path="", check=check).bindings) is None

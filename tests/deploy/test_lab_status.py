@@ -20,7 +20,7 @@ from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.consul.catalog import Instance
 from ecsconsul.deploy import executor
 from ecsconsul.deploy.endpoints import Endpoint
-from ecsconsul.deploy.lab_status import _instances, _is_healthy, _service, collect
+from ecsconsul.deploy.lab_status import _is_healthy, _passing, _service, collect
 from ecsconsul.deploy.lab_steps import steps_for
 from ecsconsul.errors import LabError
 from ecsconsul.targets.base import ConsulAddress
@@ -74,15 +74,15 @@ NAMED = ServiceSpec(name="dns", path="/d", count=2, ports=(PortSpec(port=53, pro
 def test_names_of_a_service_are_counted_together() -> None:
     up = Instance("i", "n", "10.0.0.1", 1, "passing", (), ())
     catalog = {"dns": [up, up], "dns-80": [up], "other": [up]}
-    found = _service(NAMED, (2, 2), _instances(NAMED, catalog), None, 0)
+    found = _service(NAMED, (2, 2), catalog, None, 0)
     assert (found["names"], found["passing"], len(found["instances"])) == (["dns", "dns-80"], 1, 3)
-    found = _service(NAMED, (2, 2), _instances(NAMED, {**catalog, "dns-80": [up, up]}), None, 0)
+    found = _service(NAMED, (2, 2), {**catalog, "dns-80": [up, up]}, None, 0)
     assert (found["passing"], _is_healthy(found)) == (2, True)
 
 
 def test_service_that_registers_nothing_is_healthy_when_its_tasks_run() -> None:
     silent = replace(NAMED, ports=())
-    found = _service(silent, (2, 2), _instances(silent, {}), {"dns": [Endpoint("t", "dns", "n", frozenset())]}, 0)
+    found = _service(silent, (2, 2), {}, {"dns": [Endpoint("t", "dns", "n", frozenset())]}, 0)
     assert (found["names"], found["passing"], found["missing"], _is_healthy(found)) == ([], 2, [], True)
 
 
@@ -353,3 +353,12 @@ def test_unknown_amis_are_no_reason_for_a_status_to_fail(lab: Lab, error: Except
     target = AccountTarget(None)
     target.error = error
     assert collect(lab, target)["aws"]["amis"] == []
+
+
+def test_tasks_that_pass_are_those_that_pass_under_every_name() -> None:
+    """One name with many instances doesn't make up for another with none."""
+    ports = (PortSpec(port=80, name="web"), PortSpec(port=81, name="web-admin"))
+    spec = ServiceSpec(name="web", path="", ports=ports)
+    one = Instance("web", "n", "127.0.0.1", 80, "passing", (), ())
+    assert _passing(spec, {"web": [one, one, one], "web-admin": [one]}) == 1
+    assert _passing(spec, {"web": [one, one]}) == 0

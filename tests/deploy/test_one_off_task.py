@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -171,6 +171,20 @@ def test_task_that_runs_too_long_is_stopped(world: Runtime, target: FakeTarget) 
     with pytest.raises(LabError, match="The task still runs after 0 s") as raised:
         run.follow(task, print, 0.0)
     assert task_of(world).stopped_reason == raised.value.what
+
+
+def test_task_that_never_stops_writing_is_stopped_too(world: Runtime, target: FakeTarget) -> None:
+    class Endless(Written):
+        def read(self) -> list[str]:
+            return ["y"]
+
+    run = OneOffRun("blue", target)  # type: ignore[arg-type]
+    task = replace(run.start(OneOff("weather")), output=Endless())
+    running(world)
+    shown: list[str] = []
+    with pytest.raises(LabError, match="The task still runs after 0 s"):
+        run.follow(task, shown.append, 0.05)
+    assert shown
 
 
 def test_stopped_by_hand(world: Runtime, target: FakeTarget) -> None:

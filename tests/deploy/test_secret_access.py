@@ -74,14 +74,14 @@ def test_policy_follows_the_config(world: FakeTarget, report: RecordingReport) -
 
 
 def test_policy_goes_when_the_config_has_no_secrets(world: FakeTarget, report: RecordingReport) -> None:
-    assert obsolete_access(NONE, world) == []
+    assert obsolete_access(NONE, world, ()) == []
     SecretAccessStep(LAB, world).apply(None, report)
-    assert obsolete_access(LAB, world) == []
-    (step,) = obsolete_access(NONE, world)
+    assert obsolete_access(LAB, world, ()) == []
+    (step,) = obsolete_access(NONE, world, ())
     assert (step.name, step.desired()) == (SECRET_ACCESS, None)
     assert decide(step.desired(), step.inspect()) == "destroy"
     step.destroy(report)
-    assert obsolete_access(NONE, world) == []
+    assert obsolete_access(NONE, world, ()) == []
 
 
 def test_step_is_there_only_where_it_is_needed(world: FakeTarget) -> None:

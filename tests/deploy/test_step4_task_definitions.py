@@ -13,7 +13,7 @@ from ecsconsul.aws_tags import FINGERPRINT_TAG, LAB_TAG, as_items, as_mapping
 from ecsconsul.config.container_spec import Check, ContainerSpec
 from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.config.loader import load
-from ecsconsul.deploy.container_check import container_check
+from ecsconsul.deploy.container_check import check_of_ports
 from ecsconsul.deploy.step import decide, fingerprint
 from ecsconsul.deploy.step3_images import ImageStep, images_of
 from ecsconsul.deploy.step4_task_definitions import TaskDefinitionStep, matches, with_secrets
@@ -132,7 +132,7 @@ def test_check_is_made_in_the_container_too(target: FakeTarget, report: Recordin
     step.apply(step.inspect(), report)
     assert op(step) == "keep"
     found = target.client("ecs").describe_task_definition(taskDefinition=step.newest())["taskDefinition"]
-    assert found["containerDefinitions"][0]["healthCheck"] == container_check(service)
+    assert found["containerDefinitions"][0]["healthCheck"] == check_of_ports(service.bindings)
 
 
 def test_check_that_somebody_edited_is_an_update(

@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from ecsconsul.aws_tags import FINGERPRINT_TAG, LAB_TAG
+from ecsconsul.config.container_spec import ContainerSpec
 from ecsconsul.config.lab import InstanceRange, Lab, ServiceSpec
 from ecsconsul.deploy import executor
 from ecsconsul.deploy.lab_steps import scaling_steps, steps_for
@@ -382,6 +383,20 @@ def test_orphan_is_deleted_with_its_definition_and_images(
     assert target.images.published == {}
     assert op(removed) == "keep"
     assert orphaned_services(replace(lab, services=()), target) == []
+
+
+def test_image_that_a_container_has_taken_over_stays(target: FakeTarget, lab: Lab, report: RecordingReport) -> None:
+    """web-cache, which was a service, is now the container `cache` of web, and its image has the same name."""
+    (service, *_) = lab.services
+    old = replace(lab, services=(replace(service, name="web-cache"),))
+    cache = ContainerSpec(name="cache", path=service.path)
+    new = replace(lab, services=(replace(service, name="web", containers=(cache,)),))
+    assert "web-cache" in new.image_names
+    for config, kept in ((new, True), (replace(lab, services=()), False)):
+        make(old, target)
+        target.images.publish("web-cache", "abc", Path(), {}, report.say)
+        executor.up(orphaned_services(config, target), SilentObserver())
+        assert ("web-cache" in target.images.published) is kept
 
 
 def test_configured_and_foreign_services_are_not_orphans(target: FakeTarget, lab: Lab, report: RecordingReport) -> None:

@@ -52,6 +52,7 @@ class AwsTarget:
         self._preflight = Preflight(self._session, lab, self.images, update_ami=update_ami)
         self._warnings: list[Finding] = []
         self._is_gone = False
+        self._execution_role: str | None = None
 
     @property
     def region(self) -> str:
@@ -264,7 +265,9 @@ class AwsTarget:
         return consul_secrets.task_secrets(self._lab, service, self.system_services)
 
     def execution_role(self) -> str | None:
-        return self.stack_output("TaskExecutionRole")
+        # asked for by each task definition; it stays as long as the stack
+        self._execution_role = self._execution_role or self.stack_output("TaskExecutionRole")
+        return self._execution_role
 
     def has_execution_role(self) -> bool:
         return True
