@@ -37,7 +37,7 @@ def all_steps(lab: Lab, target: CommandTarget, *, wait: bool = True) -> list[Ste
         orphans = orphaned_services(lab, target)
         users = [*(f"services/{service.name}" for service in lab.services), *(step.name for step in orphans)]
         obsolete = [*orphans, *old_families(lab, target), *obsolete_provider(lab, target, users)]
-        obsolete += obsolete_access(lab, target)
+        obsolete += obsolete_access(lab, target, users)
     return [*steps_for(lab, target, wait=wait), *obsolete]
 
 

@@ -48,6 +48,7 @@ def command(yes: bool, update_ami: bool, wait: bool, timeout: float | None) -> i
         with view.progress() as observer:
             changes = executor.up(steps, observer, timeout=timeout)
     found = document(lab, target, changes, time.monotonic() - begun)
-    notes = notes_of(endpoints_of(target.client("ecs"), lab.name))
+    # only here do tasks run as processes, which may listen elsewhere than they were told
+    notes = notes_of(endpoints_of(target.client("ecs"), lab.name)) if target.is_here else []
     view.up({**found, "waited": wait, "notes": notes, **runtime_of(target), "portal": target.portal_url()})
     return ExitCode.DONE
