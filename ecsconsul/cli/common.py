@@ -119,6 +119,14 @@ def settings() -> Settings:
     return click.get_current_context().ensure_object(Settings)
 
 
+def check_folder(path: Path) -> None:
+    """Refuse a file to write whose folder doesn't exist, before anything is done. Raises LabError."""
+    from ..errors import LabError
+
+    if not path.absolute().parent.is_dir():
+        raise LabError("The folder doesn't exist", where=str(path.parent), hint=f"mkdir -p {path.parent}")
+
+
 def find_service(lab: Lab, name: str) -> ServiceSpec:
     """The service of that name. Raises WrongUsage."""
     service = lab.service(name)

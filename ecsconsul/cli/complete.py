@@ -30,11 +30,13 @@ def counts(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> l
 
 
 def tasks(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The IDs of the running tasks of the service that is given already."""
+    """The IDs of the running tasks of the service; of all services while it isn't given yet."""
+    service = ctx.params.get("service")
+    chosen = {"serviceName": service} if service else {}
     try:
         lab = ctx.ensure_object(Settings).lab(sources=False)
         target = ctx.ensure_object(Settings).open_target(lab)
-        arns = target.client("ecs").list_tasks(cluster=lab.name, serviceName=ctx.params["service"])["taskArns"]
+        arns = target.client("ecs").list_tasks(cluster=lab.name, **chosen)["taskArns"]
     except LabError:
         return []
     except any_client_error():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import tempfile
@@ -63,10 +62,14 @@ def _serving(port: int, content: Content, find: Find, *, opens: bool) -> Iterato
     """The page is served while the context lasts. Prints the link, and the next one once it has been used."""
     from ..dashboard.web_server import DashboardServer
 
-    as_json = settings().as_json
+    view = settings().view() if settings().as_json else None
 
     def show() -> None:
-        _print(server.access.url, as_json=as_json)
+        # once more whenever a link has been used
+        if view:
+            view.document("link", {"url": server.access.url})
+        else:
+            click.echo(f"{server.access.url}\n  works once; Ctrl-C ends the dashboard")
 
     with contextlib.ExitStack() as stack:
         try:
@@ -82,11 +85,6 @@ def _serving(port: int, content: Content, find: Find, *, opens: bool) -> Iterato
         if opens:
             _open(stack.enter_context(_page_with(server.access.url)))
         yield
-
-
-def _print(url: str, *, as_json: bool) -> None:
-    # a document a line, since there may be more
-    click.echo(json.dumps({"url": url}) if as_json else f"{url}\n  works once; Ctrl-C ends the dashboard")
 
 
 @contextlib.contextmanager

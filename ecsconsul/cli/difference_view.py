@@ -39,7 +39,7 @@ def show_drift(console: Console, document: Json, with_options: Callable[[str], s
         _drifted(console, step, with_options)
     changed = ", ".join(step["name"] for step in document["steps"] if step["config_changed"])
     if changed:
-        plan = f"The config has changed since `up` made {changed}: `ecsconsul plan` shows how."
+        plan = f"The config doesn't describe {changed}, edited since or deployed otherwise: `ecsconsul plan` shows how."
         _line(console, Text(with_options(plan), "dim"))
     number = len(document["drifted"])
     ends = {0: "Nobody else has changed anything.", 1: "Others have changed 1 resource."}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import common_options, settings
+from .common import common_options, find_service, settings
 from .complete import services
 from .moments import DURATION_OR_TIME, Moment
 from .printable import printable
 
 if TYPE_CHECKING:
+    from ..config.lab import Lab
     from ..observe.observation import Observation
     from ..observe.states import Event
     from ..targets.commands import CommandTarget
@@ -40,12 +40,23 @@ def command(follow: bool, since: float, service: str | None) -> None:
 
     lab = settings().lab(sources=False)
     target = settings().open_target(lab)
+    _check_known(service, lab, target)
     show = Printer(service)
     if follow:
         print_live(target, since, show)
     else:
         found = (record.event for record in read(target.journals()))
         show.recorded(event for event in found if event and event.time >= since)
+
+
+def _check_known(service: str | None, lab: Lab, target: CommandTarget) -> None:
+    """Refuse a service that neither the config nor the record knows. Raises WrongUsage."""
+    from ..observe.journal import read
+
+    if service is None or lab.service(service):
+        return
+    if not any(record.event and record.event.service == service for record in read(target.journals())):
+        find_service(lab, service)
 
 
 def print_live(target: CommandTarget, since: float, show: Printer) -> None:
@@ -102,13 +113,13 @@ class Printer:
 
     def __init__(self, service: str | None) -> None:
         self._service = service
-        self._as_json = settings().as_json
+        self._view = settings().view() if settings().as_json else None
 
     def recorded(self, events: Iterable[Event]) -> None:
         """All of them in one document, or the table."""
         found = [event for event in events if self._wants(event)]
-        if self._as_json:
-            settings().view().result({"events": [document(event) for event in found]})
+        if self._view:
+            self._view.result({"events": [document(event) for event in found]})
             return
         self.each(found)
         if not found:
@@ -117,8 +128,8 @@ class Printer:
     def each(self, events: Iterable[Event]) -> None:
         """One line for each, since the stream doesn't end."""
         for event in filter(self._wants, events):
-            if self._as_json:
-                click.echo(json.dumps(document(event)))
+            if self._view:
+                self._view.document("change", document(event))
             else:
                 click.echo(line(event), color=False if settings().colourless else None)
 

@@ -13,7 +13,7 @@ import click
 
 from ..errors import ExitCode, WrongUsage
 from .changes import confirm
-from .common import common_options, find_service, settings
+from .common import check_folder, common_options, find_service, settings
 from .complete import services as complete_services
 from .interrupts import ended_like_ctrl_c
 
@@ -59,8 +59,8 @@ def command(
         _list(settings().view(), faults, skipped)
         return ExitCode.DONE
     _check(assertion)
-    if page and not page.absolute().parent.is_dir():
-        raise WrongUsage("The page's folder doesn't exist", where=str(page.parent), hint=f"mkdir -p {page.parent}")
+    if page:
+        check_folder(page)
     chosen = _chosen(lab, services)
     if not yes and not _agreed(target, faults):
         click.echo("Nothing was changed.", err=True)

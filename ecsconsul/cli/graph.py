@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import LabError, TargetAbsent
-from .common import common_options, settings
+from .common import check_folder, common_options, settings
 
 if TYPE_CHECKING:
     from ..config.lab import Lab
@@ -36,6 +36,8 @@ def command(form: str, output_file: Path | None, planned: bool) -> None:
     from ..dashboard.lookups import image_variables, lookups
     from ..dashboard.mermaid import mermaid
 
+    if output_file:
+        check_folder(output_file)
     lab = settings().lab(sources=False)
     seen = _seen(lab, settings().open_target(lab), only_planned=planned)
     edges = lookups(lab, image_variables(lab))

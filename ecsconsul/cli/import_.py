@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import LabError, WrongUsage
-from .common import CONFIG, common_options, settings
+from .common import CONFIG, check_folder, common_options, settings
 
 if TYPE_CHECKING:
     from ..importers.document import Node
@@ -61,8 +61,7 @@ def _check_writable(path: Path, *, force: bool) -> None:
         return
     if path.is_dir():
         raise LabError("Can't write the config to a folder", where=str(path), hint=f"-o {path / CONFIG}")
-    if not path.parent.is_dir():
-        raise LabError("The folder doesn't exist", where=str(path.parent), hint=f"mkdir -p {path.parent}")
+    check_folder(path)
     if path.exists() and not force:
         raise _exists(path)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..errors import LabError
-from .common import CONFIG, common_options, settings
+from .common import CONFIG, check_folder, common_options, settings
 
 
 @click.command("init")
@@ -19,8 +19,7 @@ def command() -> None:
     path = settings().config or Path(CONFIG)
     if path.is_dir():
         raise LabError("Can't write the config to a folder", where=str(path), hint=f"-c {path / CONFIG}")
-    if not path.parent.is_dir():
-        raise LabError("The folder doesn't exist", where=str(path.parent), hint=f"mkdir -p {path.parent}")
+    check_folder(path)
     try:
         with path.open("x") as file:
             file.write(init_text(path.parent))

@@ -39,7 +39,9 @@ class JsonLines:
 
 def emit(event: str, **values: Any) -> None:
     """Print one event. Raises BrokenPipeError when nobody reads any more."""
-    line = json.dumps({"event": event, "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"), **values})
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    # what happened earlier brings its own time
+    line = json.dumps({"event": event, "time": now, **values})
     # steps run in threads of their own
     with _lock:
         sys.stdout.write(line + "\n")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,10 +15,11 @@ from .log_stream import Ended, Item
 from .moments import iso
 from .printable import in_colour, printable
 
+if TYPE_CHECKING:
+    from .output import View
+
 # of the services' names in a terminal, if there are several
 COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright_yellow", "bright_green")
-
-PrintDocument = Callable[[dict[str, Any]], None]
 
 
 class LogPrinter:
@@ -28,13 +28,13 @@ class LogPrinter:
     def __init__(
         self,
         services: Sequence[str],
-        result: Callable[[dict[str, Any]], None] | None,
+        view: View | None,
         *,
         colourless: bool,
         when: str = "yet",
     ) -> None:
-        """`result` prints a document; None for text. `when` is where no lines were found, for a message."""
-        self._result = result
+        """`view` prints documents; None for text. `when` is where no lines were found, for a message."""
+        self._view = view
         self._when = when
         self._services = services
         self._colour = not colourless and sys.stdout.isatty()
@@ -43,8 +43,8 @@ class LogPrinter:
     def show(self, lines: Mapping[str, Sequence[LogLine]], tasks: Mapping[str, ServiceTasks]) -> None:
         """Print what there is now. `tasks` has the services of which ECS knows the tasks."""
         ends = {name: _ends(lines[name], tasks.get(name)) for name in self._services}
-        if self._result:
-            self._result(self._document(lines, ends))
+        if self._view:
+            self._view.result(self._document(lines, ends))
             return
         for name in self._services:
             self._print_service(name, lines[name], ends[name])
@@ -52,11 +52,13 @@ class LogPrinter:
     def stream(self, item: Item) -> None:
         """Print a new line, or the end of a task."""
         service, news = item
-        if self._result:
-            document = _as_end(service, news) if isinstance(news, Ended) else _as_line(service, news)
-            click.echo(json.dumps(document))
-        elif isinstance(news, Ended):
-            self._print_end(service, news.task, news.end)
+        if isinstance(news, Ended):
+            if self._view:
+                self._view.document("ended", _as_end(service, news))
+            else:
+                self._print_end(service, news.task, news.end)
+        elif self._view:
+            self._view.document("line", _as_line(service, news))
         else:
             self._print_line(service, news, ended=False)
 

@@ -36,8 +36,8 @@ def command(services: tuple[str, ...], lines: int | None, since: float | None, f
         check_has_tasks(lab, target, name)
     count = (LINES if since is None else MAX_LINES) if lines is None else lines
     when = "yet" if since is None else "since then"
-    result = settings().view().result if settings().as_json else None
-    printer = LogPrinter(names, result, colourless=settings().colourless, when=when)
+    view = settings().view() if settings().as_json else None
+    printer = LogPrinter(names, view, colourless=settings().colourless, when=when)
     if follow:
         for item in follow_all(lab, target, names, count, since):
             printer.stream(item)

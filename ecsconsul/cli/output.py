@@ -74,6 +74,14 @@ class View:
         # raises BrokenPipeError here instead of when the interpreter exits
         sys.stdout.flush()
 
+    def document(self, event: str, document: Json) -> None:
+        """Prints one JSON document of many, on a line; with `as_lines` it is an event."""
+        if self._as_lines:
+            emit(event, **document)
+            return
+        sys.stdout.write(json.dumps(document) + "\n")
+        sys.stdout.flush()
+
     @contextmanager
     def paged(self) -> Iterator[None]:
         """Shows what is printed meanwhile in a pager if a terminal is too short for it."""
@@ -139,7 +147,8 @@ class View:
         """Sums up `up`, and shows the portal's URL and the next commands."""
         self._out.print(_took(document))
         self._notes(document)
-        if not document.get("waited", True):
+        changes = document["changes"]
+        if not document.get("waited", True) and (changes["created"] or changes["updated"]):
             self._hint("ECS goes on with the tasks. `ecsconsul status` shows how far it is.")
         if document["portal"]:
             self._out.print(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 from typing import TYPE_CHECKING
 
@@ -55,8 +54,7 @@ def _show(service: str, request: Request, listener: socket.socket, task: str | N
     address, port = listener.getsockname()[:2]
     if settings().as_json:
         found = {"address": address, "port": port, "service": service, "name": request.name}
-        lines = {"event": "listening"} if settings().output == "jsonl" else {}
-        click.echo(json.dumps({**lines, **found, "container_port": request.port.port, "task": task}))
+        settings().view().document("listening", {**found, "container_port": request.port.port, "task": task})
         return
     at = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     to = f"task {task[:8]} of {service}" if task else f"passing instances of {request.name}"

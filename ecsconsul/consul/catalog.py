@@ -23,6 +23,8 @@ FILE_CHUNK = 1 << 20
 SEVERITY = ("passing", "warning", "critical")
 
 # serf.MemberStatus, in the order of its numbers
+# Consul's default, and every lab's
+DATACENTER = "dc1"
 MEMBER_STATUS = ("none", "alive", "leaving", "left", "failed")
 
 T = TypeVar("T")

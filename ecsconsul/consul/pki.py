@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-DATACENTER = "dc1"
+from .catalog import DATACENTER
+
 # The name that agents demand of whoever claims to be a server (verify_server_hostname).
 SERVER_NAME = f"server.{DATACENTER}.consul"
 LIFETIME = datetime.timedelta(days=10 * 365)

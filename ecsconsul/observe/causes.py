@@ -13,7 +13,7 @@ from difflib import get_close_matches
 
 import msgspec
 
-from ..consul.catalog import Member
+from ..consul.catalog import DATACENTER, Member
 from .states import RUNNING, STOPPED, Endpoint, Service, Task
 
 LOG_LINES = 5
@@ -34,11 +34,15 @@ MISSING = (
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A service's name, and the tag that its instances must have, "" for any; `name` is the whole DNS name."""
+    """A service's name, and the tag and datacenter that its instances must have, "" for any.
+
+    `name` is the whole DNS name.
+    """
 
     name: str
     service: str
     tag: str = ""
+    datacenter: str = ""
 
 
 class Definition(msgspec.Struct, frozen=True):
@@ -168,10 +172,10 @@ def parse(name: str, domain: str = "consul") -> Asked | None:
     full = ".".join([*before, "service", *after, domain]) + "."
     if len(before) == 2 and all(label.startswith("_") for label in before):
         service, tag = before[0][1:], before[1][1:]
-        return Asked(full, service, "" if tag.lower() in ("tcp", "udp") else tag)
+        return Asked(full, service, "" if tag.lower() in ("tcp", "udp") else tag, "".join(after))
     if len(before) == 2 and not kinds:
         return None
-    return Asked(full, before[-1], before[0] if len(before) == 2 else "")
+    return Asked(full, before[-1], before[0] if len(before) == 2 else "", "".join(after))
 
 
 # the links
@@ -187,7 +191,9 @@ def _lab(facts: Facts) -> str | Cause:
 
 
 def _name(facts: Facts) -> str | Cause:
-    name = facts.asked.service
+    name, datacenter = facts.asked.service, facts.asked.datacenter
+    if datacenter.lower() not in ("", DATACENTER):
+        return Cause("no-such-name", f"There is no datacenter {datacenter}; the lab {facts.lab} is {DATACENTER}")
     if facts.service or name in facts.configured or name in facts.known:
         return ""
     if facts.consul_error and not facts.known:

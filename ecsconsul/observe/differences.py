@@ -21,6 +21,14 @@ from .states import (
     tasks_by_port,
 )
 
+MEMBER_TEXTS = {
+    "none": "is unknown to Consul",
+    "alive": "is alive in Consul",
+    "leaving": "is leaving Consul",
+    "left": "has left Consul",
+    "failed": "has failed in Consul",
+}
+
 # what leads to the others of the same moment, and whose own time ECS doesn't tell
 CAUSES = ("service-created", "service-scaled", "service-deployed")
 
@@ -169,10 +177,10 @@ def _members(before: Members, after: Members, now: float) -> Iterator[Event]:
         one = new[name]
         yield Event(now, "member-joined", f"{one.role} {name} joined Consul at {one.address}", node=name)
     for name in old.keys() - new.keys():
-        yield Event(now, "member-left", f"{old[name].role} {name} is no member of Consul any more", node=name)
+        yield Event(now, "member-left", f"{old[name].role} {name} is no longer a member of Consul", node=name)
     for name in new.keys() & old.keys():
         if old[name].status != new[name].status:
-            text = f"{new[name].role} {name} is {new[name].status} in Consul, after {old[name].status}"
+            text = f"{new[name].role} {name} {MEMBER_TEXTS[new[name].status]}"
             yield Event(now, "member-changed", text, node=name)
     if before.leader != after.leader:
         text = f"Consul's leader is {after.leader}" if after.leader else "Consul has no leader"

@@ -94,6 +94,8 @@ def test_running_tasks_are_offered(running: Running) -> None:
     tasks = [arn.rpartition("/")[2] for arn in task_arns(running)]
     assert len(tasks) == 2
     assert sorted(in_bash(running, "ecsconsul exec weather --task ''")) == sorted(tasks)
+    # before the service is typed, as the usage has it, those of all
+    assert set(in_bash(running, "ecsconsul exec --task ''")) > set(tasks)
 
 
 def test_fish_completes(shell: Shell) -> None:

@@ -75,7 +75,7 @@ def test_drift_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
         "    - missing",
         "    `X up` creates it again",
         "? stack  can't be compared: AccessDenied",
-        "The config has changed since `up` made tasks/portal: `ecsconsul plan` shows how.",
+        "The config doesn't describe tasks/portal, edited since or deployed otherwise: `ecsconsul plan` shows how.",
         "Others have changed 2 resources.",
     ]
 

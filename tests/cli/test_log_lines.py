@@ -13,6 +13,7 @@ import pytest
 
 from ecsconsul.cli.log_lines import LogPrinter
 from ecsconsul.cli.log_stream import Ended
+from ecsconsul.cli.moments import iso
 from ecsconsul.cli.output import View
 from ecsconsul.deploy.task_ends import ServiceTasks, TaskEnd
 from ecsconsul.targets.base import LogLine
@@ -26,7 +27,7 @@ TASKS = {"web": ServiceTasks(frozenset({"22222222"}), {"11111111": TaskEnd(AT, "
 
 def printer(*services: str, as_json: bool = False, colourless: bool = False) -> LogPrinter:
     view = View(as_json=as_json, no_color=colourless)
-    return LogPrinter(services, view.result if as_json else None, colourless=colourless)
+    return LogPrinter(services, view if as_json else None, colourless=colourless)
 
 
 def test_ended_task_is_marked_after_its_last_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,6 +56,17 @@ def test_several_services_are_told_apart(capsys: pytest.CaptureFixture[str]) -> 
     shown.stream(("db", LogLine("33333333", "up")))
     shown.stream(("db", Ended("33333333", TaskEnd(None, ""))))
     assert capsys.readouterr().out == "db  33333333 up\ndb  33333333 -- this task has ended\n"
+
+
+def test_documents_as_events(capsys: pytest.CaptureFixture[str]) -> None:
+    """With --output jsonl; a line without a known time says so."""
+    view = View(as_json=True, as_lines=True, no_color=True)
+    shown = LogPrinter(["web"], view, colourless=True)
+    shown.stream(("web", LogLine("33333333", "up")))
+    shown.stream(("web", Ended("33333333", TaskEnd(AT, "it exited"))))
+    line, end = (json.loads(one) for one in capsys.readouterr().out.splitlines())
+    assert line == {"event": "line", "time": None, "service": "web", "task": "33333333", "text": "up"}
+    assert (end["event"], end["ended"], end["time"]) == ("ended", "it exited", iso(AT))
 
 
 def test_documents(capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,7 @@ def test_detached_task_gets_command_and_variables(up: Running, monkeypatch: pyte
         (("wether",), "The lab has no service wether"),
         (("--container", "x", "weather"), "has no container x"),
         (("--timeout", "soon", "weather"), "isn't a duration"),
-        (("--env", "=1", "weather"), "isn't a variable"),
+        (("--env", "=1", "weather"), "A variable must be NAME=VALUE"),
         (("--env", "NO_SUCH_VARIABLE_HERE", "weather"), "This shell has no variable NO_SUCH_VARIABLE_HERE"),
     ],
 )

@@ -83,6 +83,15 @@ def test_names_that_are_no_names_here_are_written_anew() -> None:
     assert "my_db is my-db.service.consul here" in said(imported)
 
 
+def test_a_word_that_was_a_services_name_is_asked_about() -> None:
+    """Nothing tells whether it means the service, whose name is another one here."""
+    imported = from_compose(
+        "services:\n  web: {image: w, environment: {DB: my_db}, entrypoint: /start my_db}\n  my_db: {image: postgres}\n"
+    )
+    assert services_of(imported)["web"]["environment"] == {"DB": "my_db"}
+    assert said(imported).count("if my_db is the service, change it: here it is called my-db") == 2
+
+
 def test_secrets_are_kept_and_pointed_out() -> None:
     imported = from_compose(
         "services:\n  web: {image: w, environment: {DB_PASSWORD: hunter2, X_PASSWORD_FILE: /f, EMPTY_PASSWORD: 'yes',"

@@ -52,7 +52,7 @@ NOTHING: dict[str, Any] = {"tasks": (), "registered": (), "dns_answers": 0}
 UNKNOWN = Asked("wether.service.consul.", "wether")
 
 FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
-    "no lab": ({"lab_error": "it has no region"}, "lab-absent", "The lab lab isn't running: it has no region"),
+    "no lab": ({"lab_error": "its region is not running"}, "lab-absent", "The lab lab isn't running: its region is not running"),
     "stack failed": (
         {"stack_error": "ROLLBACK_COMPLETE"}, "stack-failed", "The lab's stack has failed: ROLLBACK_COMPLETE",
     ),
@@ -63,6 +63,10 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "another lab's": (
         {"asked": Asked("x", "ledger"), "service": None, "elsewhere": ("shop",), **NOTHING},
         "no-such-name", "There is no service ledger in the lab lab; the lab shop has one",
+    ),
+    "another datacenter": (
+        {"asked": Asked("weather.service.eu.consul.", "weather", datacenter="eu"), "dns_answers": 0},
+        "no-such-name", "There is no datacenter eu; the lab lab is dc1",
     ),
     "not deployed": (
         {"service": None, **NOTHING}, "not-deployed",

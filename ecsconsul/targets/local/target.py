@@ -260,7 +260,7 @@ class LocalTarget:
 
     def _why_absent(self, info: RegionInfo | None) -> str:
         if info is None:
-            return "it has no region"
+            return "its region is not running"
         return why_useless(info, self._requested_runtime) or why_closed(info, self._home)
 
     def _access_key(self) -> AccessKey:
