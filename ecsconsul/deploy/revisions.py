@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
 from ..aws_tags import LAB_TAG, as_items, as_mapping
 from ..config.lab import Lab
+from ..errors import LabError
 from ..targets.base import Target
 from ..targets.client_errors import client_error
 from .batching import DELETE_TASK_DEFINITIONS_MAX, in_chunks
 from .rollout import is_stable
 from .step import Report
-from .step4_task_definitions import revisions_of
+from .step4_task_definitions import dropped_images, images_of, revisions_of
 
 # when ECS and Consul last saw all of its tasks healthy, and when a rollback left it, in ISO 8601
 STABLE_TAG = "ecsconsul:stable"
@@ -32,8 +33,8 @@ MAX_REQUESTS = 8
 class Revision:
     """One active revision of a service's task definition; times are ISO 8601, empty where there is none.
 
-    `by` is the user or role who registered it, `running` the number of tasks that run it, and `is_current` whether the
-    service is to run it.
+    `images` are those of all containers by name, `image` that of the first one. `by` is the user or role who registered
+    it, `running` the number of tasks that run it, and `is_current` whether the service is to run it.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Revision:
     rolled_back: str = ""
     running: int = 0
     is_current: bool = False
+    images: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def was_stable(self) -> bool:
@@ -103,21 +105,36 @@ def settle(target: Target, lab: Lab, service: Mapping[str, Any], report: Report)
     try:
         if removed := prune(target, lab, service):
             report.say(f"removed {removed} old revision{'s' if removed > 1 else ''}")
-    except client_error() as error:
+    except (LabError, client_error()) as error:
         report.say(f"old revisions were not removed: {error}")
 
 
 def prune(target: Target, lab: Lab, service: Mapping[str, Any]) -> int:
-    """Deregister and delete a service's old revisions; returns how many. Few revisions take one request."""
+    """Deregister and delete a service's old revisions; returns how many. Few revisions take one request.
+
+    With them go the images of containers that only they have: `down` would find nothing any more that names them.
+    """
     ecs, name = target.client("ecs"), service["serviceName"]
     if len(revisions_of(ecs, lab.family(name), "ACTIVE")) <= lab.keep:
         return 0
-    old = [one.arn for one in superfluous(history(target, lab, name, service), lab.keep)]
-    for arn in old:
-        ecs.deregister_task_definition(taskDefinition=arn)
-    for chunk in in_chunks(old, DELETE_TASK_DEFINITIONS_MAX):
+    revisions = history(target, lab, name, service)
+    old = superfluous(revisions, lab.keep)
+    for image in _dropped_with(target, lab, name, old, revisions):
+        target.images.delete(image)
+    for one in old:
+        ecs.deregister_task_definition(taskDefinition=one.arn)
+    for chunk in in_chunks([one.arn for one in old], DELETE_TASK_DEFINITIONS_MAX):
         ecs.delete_task_definitions(taskDefinitions=chunk)
     return len(old)
+
+
+def _dropped_with(
+    target: Target, lab: Lab, name: str, old: Sequence[Revision], revisions: Sequence[Revision]
+) -> list[str]:
+    """The names of images that neither the config nor a revision has that stays."""
+    kept = {container for one in revisions if one not in old for container in one.images}
+    only = [{name: image for name, image in one.images.items() if name not in kept} for one in old]
+    return dropped_images(target, lab, name, only)
 
 
 def number_of(arn: str) -> int:
@@ -148,10 +165,11 @@ def _revision(definition: Mapping[str, Any], tags: Mapping[str, str], service: M
     own = [d for d in (service or {}).get("deployments", ()) if d["taskDefinition"] == arn]
     is_current = (service or {}).get("taskDefinition") == arn
     registered = definition.get("registeredAt")
+    images = images_of(definition)
     return Revision(
         number=number_of(arn),
         arn=arn,
-        image=str(definition["containerDefinitions"][0]["image"]),
+        image=next(iter(images.values())),
         registered=_utc(registered) if registered else "",
         # the last part of arn:aws:iam::ACCOUNT:user/NAME, arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION, …:root
         by=str(definition.get("registeredBy") or "").rpartition(":")[2].rpartition("/")[2],
@@ -160,6 +178,7 @@ def _revision(definition: Mapping[str, Any], tags: Mapping[str, str], service: M
         rolled_back=tags.get(ROLLED_BACK_TAG, ""),
         running=sum(int(one.get("runningCount") or 0) for one in own),
         is_current=is_current,
+        images=images,
     )
 
 

@@ -188,7 +188,7 @@ def delete_definitions(target: Target, lab: Lab, service: str) -> str:
     """
     families = (lab.family(service), service)
     owned = [one for family in families for one in _owned(target.client("ecs"), lab, service, family)]
-    for name in dropped_images(target, lab, service, owned):
+    for name in dropped_images(target, lab, service, map(images_of, owned)):
         target.images.delete(name)
     return f"{_delete(target, owned)} deleted" if owned else "absent"
 
@@ -198,10 +198,18 @@ def delete_family(target: Target, lab: Lab, service: str, family: str) -> int:
     return _delete(target, _owned(target.client("ecs"), lab, service, family))
 
 
-def dropped_images(target: Target, lab: Lab, service: str, revisions: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The names of images that the lab built for containers of these revisions, and that the config no longer has."""
-    containers = (container for revision in revisions for container in revision["containerDefinitions"])
-    images = {ServiceSpec(name=service).image_name(one["name"]): str(one["image"]) for one in containers}
+def images_of(definition: Mapping[str, Any]) -> dict[str, str]:
+    """The images of a task definition by the container's name."""
+    return {one["name"]: str(one["image"]) for one in definition["containerDefinitions"]}
+
+
+def dropped_images(target: Target, lab: Lab, service: str, revisions: Iterable[Mapping[str, str]]) -> list[str]:
+    """The names of images that the lab built, and that the config no longer has.
+
+    `revisions` are the images of the service's revisions by the container's name.
+    """
+    spec = ServiceSpec(name=service)
+    images = {spec.image_name(container): image for one in revisions for container, image in one.items()}
     kept = lab.image_names
     return [name for name, image in images.items() if name not in kept and _is_built(target, name, image)]
 

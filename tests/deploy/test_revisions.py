@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from ecsconsul.config.container_spec import ContainerSpec
 from ecsconsul.config.lab import Lab, ServiceSpec
 from ecsconsul.deploy import executor
 from ecsconsul.deploy.revisions import Revision, history, rollback_target, superfluous
 from ecsconsul.deploy.service_poller import ServicePoller
 from ecsconsul.deploy.step1_cluster import ClusterStep
-from ecsconsul.deploy.step3_images import ImageStep
+from ecsconsul.deploy.step3_images import ImageStep, images_of
 from ecsconsul.deploy.step4_task_definitions import TaskDefinitionStep
 from ecsconsul.deploy.step5_services import ServiceStep
 from tests.deploy.world import FakeTarget, RecordingReport, Runtime, SilentObserver
@@ -81,10 +82,12 @@ def region(world: Runtime, lab: Lab) -> FakeTarget:
     return target
 
 
-def deploy(lab: Lab, target: FakeTarget, **environment: str) -> None:
-    spec = replace(lab.services[0], environment=environment)
-    task = TaskDefinitionStep(lab, spec, ImageStep(spec, target), target)
-    executor.up([task, ServiceStep(lab, spec, task, target, ServicePoller(target, lab.name))], SilentObserver())
+def deploy(lab: Lab, target: FakeTarget, *containers: ContainerSpec, **environment: str) -> None:
+    spec = replace(lab.services[0], environment=environment, containers=containers)
+    images = images_of(spec, target)
+    built = [image for image in images.values() if isinstance(image, ImageStep)]
+    task = TaskDefinitionStep(lab, spec, images["weather"], target, images)
+    executor.up([*built, task, ServiceStep(lab, spec, task, target, ServicePoller(target, lab.name))], SilentObserver())
 
 
 def known(lab: Lab, target: FakeTarget) -> list[Revision]:
@@ -110,6 +113,15 @@ def test_revision_that_an_earlier_version_deployed_counts_as_stable(lab: Lab, re
     deploy(lab, region, NUMBER="2")
     found = rollback_target(known(lab, region), 2)
     assert found and found.number == 1
+
+
+def test_image_of_a_dropped_container_goes_with_its_last_revision(lab: Lab, region: FakeTarget, tmp_path: Path) -> None:
+    """Nothing would name it any more."""
+    deploy(lab, region, ContainerSpec(name="side", path=str(tmp_path)))
+    for number in range(1, 3):
+        assert sorted(region.images.published) == ["weather", "weather-side"]
+        deploy(lab, region, NUMBER=str(number))
+    assert sorted(region.images.published) == ["weather"]
 
 
 def test_other_labs_revisions_are_not_listed(lab: Lab, region: FakeTarget) -> None:

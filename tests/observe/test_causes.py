@@ -52,7 +52,7 @@ NOTHING: dict[str, Any] = {"tasks": (), "registered": (), "dns_answers": 0}
 UNKNOWN = Asked("wether.service.consul.", "wether")
 
 FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
-    "no lab": ({"lab_error": "its region is not running"}, "lab-absent", "The lab lab isn't running: its region is not running"),
+    "no lab": ({"lab_error": "no region"}, "lab-absent", "The lab lab isn't running: no region"),
     "stack failed": (
         {"stack_error": "ROLLBACK_COMPLETE"}, "stack-failed", "The lab's stack has failed: ROLLBACK_COMPLETE",
     ),
