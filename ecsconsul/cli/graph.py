@@ -20,9 +20,20 @@ COMPLETE_SECONDS = 30.0
 
 @click.command("graph")
 @click.option(
-    "--format", "form", type=click.Choice(["svg", "mermaid"]), default="svg", show_default=True, help="Of the picture."
+    "--format",
+    "form",
+    type=click.Choice(["svg", "mermaid"]),
+    default="svg",
+    show_default=True,
+    help="Format of the picture.",
 )
-@click.option("-o", "--output-file", type=click.Path(path_type=Path), metavar="FILE", help="Instead of stdout.")
+@click.option(
+    "-o",
+    "--output-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write it to this file instead of stdout.",
+)
 @click.option("--planned", is_flag=True, help="Only what the config describes, without tasks and instances.")
 @common_options
 def command(form: str, output_file: Path | None, planned: bool) -> None:

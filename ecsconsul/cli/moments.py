@@ -11,7 +11,6 @@ import click
 
 DURATION_OR_TIME = "TIME|AGO"
 _AGO = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _OF_DAY = re.compile(r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?")
 
 
@@ -27,7 +26,7 @@ class Moment(click.ParamType[float]):
         try:
             return moment(str(value), time.time())
         except ValueError:
-            self.fail(f"{value!r} is no time: use 12:03:07, 2026-11-29T12:03:07, or how long ago, as 90s, 10m or 2h")
+            self.fail(f"{value!r} isn't a time: use 12:03:07, 2026-11-29T12:03:07, or how long ago, as 90s, 10m or 2h")
 
 
 def moment(text: str, now: float) -> float:
@@ -37,7 +36,9 @@ def moment(text: str, now: float) -> float:
     400.0
     """
     if ago := _AGO.fullmatch(text):
-        return now - float(ago[1]) * _SECONDS[ago[2]]
+        from ..config.scalars import UNITS
+
+        return now - float(ago[1]) * {**UNITS, "d": 86400.0}[ago[2]]
     if _OF_DAY.fullmatch(text):
         return _of_day(text, now)
     # Python 3.10 does not read a Z

@@ -38,13 +38,14 @@ Duration = Annotated[
         examples=["10s"],
     ),
 ]
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+# of a duration, in seconds
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def seconds_of(duration: Duration) -> float:
     """A duration of the config in seconds."""
     number = duration.rstrip("msh")
-    return int(number) * _UNITS[duration[len(number) :]]
+    return int(number) * UNITS[duration[len(number) :]]
 
 
 HttpPath = Annotated[

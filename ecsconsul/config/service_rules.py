@@ -14,7 +14,7 @@ from .lab import InstanceRange, ServiceSpec
 from .yaml_reader import Reader, join
 
 # ECS reserves these: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_PortMapping.html (hostPort)
-_RESERVED_PORTS = {
+RESERVED_PORTS = {
     **dict.fromkeys((22, 2375, 2376, 51678, 51679, 51680), "ECS reserves it"),
     **dict.fromkeys((53, 8300, 8301, 8302, 8500, 8501, 8600), "the Consul agent uses it"),
 }
@@ -172,8 +172,8 @@ class _Rules:
         self, service: ServiceSpec, spec: PortSpec, path: str, taken: dict[tuple[int, str], str], most: int | None
     ) -> None:
         port, count = spec.host_port, service.count
-        if port in _RESERVED_PORTS:
-            self.wrong(path, f"{port} is taken on every instance: {_RESERVED_PORTS[port]}")
+        if port in RESERVED_PORTS:
+            self.wrong(path, f"{port} is taken on every instance: {RESERVED_PORTS[port]}")
         key = (int(port or 0), spec.protocol)
         if taken.setdefault(key, path) != path:
             first = taken[key]

@@ -10,10 +10,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from ..config.service_rules import RESERVED_PORTS
 from .draft import Draft, LabDraft, ServiceDraft
 
-# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_PortMapping.html (hostPort), and Consul's own
-_RESERVED = {22, 53, 2375, 2376, 8300, 8301, 8302, 8500, 8501, 8600, 51678, 51679, 51680}
 # variables whose value is a name alone
 _NAMES_A_HOST = re.compile(
     r"HOST|SERVER|URL|URI|ADDR|ENDPOINT|SERVICE|BROKER|NODE|PEER|MASTER|SEED|PROXY|UPSTREAM|BACKEND|TARGET|_FROM|DSN",
@@ -118,7 +117,7 @@ def _fix_port(lab: LabDraft, service: ServiceDraft, port: int) -> None:
         binding = service.keys
         binding["port"] = number
         service.note("port", "the port by which others reach it")
-    if not binding or binding.get("host_port") or number in taken or number in _RESERVED or service.count > 1:
+    if not binding or binding.get("host_port") or number in taken or number in RESERVED_PORTS or service.count > 1:
         return
     binding["host_port"] = number
     place = "host_port" if binding is service.keys else "ports"
