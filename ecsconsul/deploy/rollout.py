@@ -190,7 +190,8 @@ class Rollout:
 
     def _running_tasks(self) -> list[dict[str, Any]]:
         ecs, cluster = self._target.client("ecs"), {"cluster": self._lab.name}
-        arns = items_of(ecs, "list_tasks", "taskArns", **cluster, serviceName=self._service.name)
+        asked = {**cluster, "serviceName": self._service.name, "desiredStatus": "RUNNING"}
+        arns = items_of(ecs, "list_tasks", "taskArns", **asked)
         chunks = in_chunks(arns, DESCRIBE_TASKS_MAX)
         return [task for some in chunks for task in ecs.describe_tasks(**cluster, tasks=some)["tasks"]]
 

@@ -35,6 +35,9 @@ LEAVE_TIMEOUT = 15.0
 ACL_TIMEOUT = 60.0
 LEADER_TIMEOUT = 10.0
 RESTART_TIMEOUT = 30.0
+# A server that restarts begins with its last snapshot, and answers lookups while it catches up: without one, DNS lists
+# endpoints that have gone. https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file/raft
+SNAPSHOTS = {"raft_snapshot_threshold": 8, "raft_snapshot_interval": "5s"}
 AGENT_SECONDS, AGENT_DELAY = 30.0, 0.05
 
 
@@ -176,9 +179,12 @@ class Ec2Instances:
             # An agent asks for its certificate at its own `server` port, before gossip tells it another one.
             server_port = next((one.consul.server for one in self.servers()), agent.ports.server)
             agent = replace(agent, ports=replace(agent.ports, server=server_port))
-            return client_config(agent, self._secrets, join=[one.serf for one in self.servers()], version=version)
+            found = client_config(agent, self._secrets, join=[one.serf for one in self.servers()], version=version)
+            # one that starts during a rotation takes the key of its configuration, not the one that it had before
+            return {**found, "disable_keyring_file": True}
         join = list(dict.fromkeys(one.serf for one in (*self.servers(), instance)))
-        return server_config(agent, self._secrets, join=join, expect=self._expect, version=version)
+        found = server_config(agent, self._secrets, join=join, expect=self._expect, version=version)
+        return {**found, **SNAPSHOTS}
 
     def _supervise(self, instance: Ec2Instance) -> None:
         """Restart the instance's agent whenever it exits, with Docker's own delays."""

@@ -255,11 +255,12 @@ class TaskSupervisor:
         state = event.container
         if state.status != RUNNING:
             return
-        state.health = event.health
         if event.health == UNHEALTHY:
             self._starter.note(state, f"the health check failed: {event.why}")
             if state.is_checked:
                 self.task.passing = False
+        # last: who sees the task unhealthy doesn't see it passing
+        state.health = event.health
         self.changed()
 
     def _expected(self) -> dict[str, set[str]]:
