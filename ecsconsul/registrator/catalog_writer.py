@@ -23,7 +23,7 @@ from .checks import Status
 from .consul_client import ConsulClient
 from .event_loop import EventLoop
 from .ownership import ID_DIGITS, OwnershipTag, read_ownership_tag, with_ownership_tag
-from .probe_schedule import CRITICAL_AFTER, ProbeSchedule, probe_status, schedule_probes
+from .probe_schedule import ProbeSchedule, probe_status, schedule_probes
 
 log = logging.getLogger(__name__)
 
@@ -249,7 +249,7 @@ class CatalogWriter:
             if schedule is not None:
                 self._schedules[service_id] = (desired.tag, schedule)
                 self._loop.spawn(self._probe(service_id, schedule))
-                self._loop.later(CRITICAL_AFTER, self._reconcile, service_id)
+                self._loop.later(schedule.patience, self._reconcile, service_id)
         return schedule
 
     async def _probe(self, service_id: str, schedule: ProbeSchedule) -> None:

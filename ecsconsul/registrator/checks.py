@@ -104,7 +104,20 @@ class TcpProbe:
     timeout: float = CONSUL_TIMEOUT
 
 
+# what Consul would run first
 Probe = HttpProbe | TcpProbe
+
+
+@dataclass(frozen=True)
+class UdpProbe:
+    """A look whether a process's network has a UDP socket at a port, without sending anything.
+
+    `address` is where the socket may be beside every address; "" for any.
+    """
+
+    process: int
+    port: int
+    address: str = ""
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,7 @@ def parse_container(data: Json, image: str | None = None) -> ContainerSnapshot:
         ports=tuple(_ports(config.get("ExposedPorts") or {}, settings.get("Ports") or {})),
         ip=address_of(data),
         network_mode=mode,
+        process=int(state.get("Pid") or 0),
     )
     return ContainerSnapshot(
         container=container,

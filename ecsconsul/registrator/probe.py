@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from socket import SHUT_RDWR, create_connection, socket
+from pathlib import Path
+from socket import SHUT_RDWR, create_connection, inet_aton, socket
 from typing import NamedTuple
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
-from .checks import HttpProbe, Probe, Status, TcpProbe
+from .checks import HttpProbe, Probe, Status, TcpProbe, UdpProbe
 
 OUTPUT_BYTES = 4096  # what Consul keeps of a check's output
 REDIRECTS = 10  # what Go's HTTP client, and so Consul's check, follows
@@ -33,8 +35,10 @@ class _Response(NamedTuple):
     body: str
 
 
-def run_probe(probe: Probe) -> ProbeResult:
+def run_probe(probe: Probe | UdpProbe) -> ProbeResult:
     """Probe once, within the probe\'s timeout. A failure is a critical result, never an exception."""
+    if isinstance(probe, UdpProbe):
+        return _probe_udp(probe)
     return _probe_tcp(probe) if isinstance(probe, TcpProbe) else _probe_http(probe)
 
 
@@ -52,6 +56,27 @@ def _probe_tcp(probe: TcpProbe) -> ProbeResult:
             return ProbeResult("passing", f"TCP connect {target}: Success")
     except (OSError, ValueError) as error:  # ValueError: the host can't be encoded
         return ProbeResult("critical", f"TCP connect {target}: {error}")
+
+
+def _probe_udp(probe: UdpProbe) -> ProbeResult:
+    """Passing as well where nothing tells: the process is another user's, or it isn't Linux."""
+    target = f"UDP port {probe.port}"
+    lines: list[str] = []
+    for name in ("udp", "udp6"):
+        try:
+            lines += Path(f"/proc/{probe.process}/net/{name}").read_text().splitlines()[1:]
+        except OSError as error:
+            # a kernel without IPv6 has no udp6
+            if name == "udp":
+                return ProbeResult("passing", f"{target}: {error}")
+    # https://www.kernel.org/doc/html/latest/networking/proc_net_tcp.html: the address in the host's byte order, and the
+    # port in hexadecimal
+    own = f"{int.from_bytes(inet_aton(probe.address), sys.byteorder):08X}" if probe.address else ""
+    for local in (line.split()[1] for line in lines):
+        address, _, port = local.partition(":")
+        if int(port, 16) == probe.port and (not own or address == own or not address.strip("0")):
+            return ProbeResult("passing", f"{target}: bound")
+    return ProbeResult("critical", f"{target}: nothing is bound to it")
 
 
 def _probe_http(probe: HttpProbe) -> ProbeResult:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from .checks import CHECK_KEYS, Check, CheckUnusable, Endpoint, Probe, Status, check_of, probe_of
+from .checks import CHECK_KEYS, Check, CheckUnusable, Endpoint, Probe, Status, UdpProbe, check_of, probe_of
 from .metadata import Metadata, Note, read_metadata, split_tags, valid_meta
 from .tag_templates import TemplateInvalid, render
 
@@ -54,6 +54,7 @@ class Container:
     ip: str = ""
     network_mode: str = "bridge"
     hostname: str = ""
+    process: int = 0  # its main process on this machine; 0 if that is unknown
 
     @property
     def shares_network(self) -> bool:
@@ -104,6 +105,8 @@ class Registration:
     enable_tag_override: bool = False
     # where the container itself listens, if the address above is a TCP port mapping
     behind: Endpoint | None = field(default=None, compare=False)
+    # where the socket of a UDP port is to be seen
+    socket: UdpProbe | None = field(default=None, compare=False)
 
     def payload(self, status: Status | None = None, *, replaces: str = "") -> dict[str, object]:
         """The body of PUT /v1/agent/service/register (Consul 1.8 and newer).
@@ -227,6 +230,7 @@ def _service(
         check=check,
         enable_tag_override=override,
         behind=_behind(container, binding, options),
+        socket=_socket(container, binding, address, endpoint.port),
     )
     return service, name_notes + notes + check_notes + meta_notes + tag_notes + override_notes
 
@@ -328,6 +332,15 @@ def _behind(container: Container, binding: PortBinding, options: Options) -> End
     is_own = options.internal or options.ip_from_container
     is_mapped = container.maps_ports and not is_own and binding.protocol == "tcp"
     return Endpoint(container.ip, binding.container_port) if is_mapped and container.ip else None
+
+
+def _socket(container: Container, binding: PortBinding, address: str, port: int) -> UdpProbe | None:
+    """A container has a network of its own; a process has its host's, where others have the same port elsewhere."""
+    if binding.protocol != "udp" or not container.process:
+        return None
+    if container.ip:
+        return UdpProbe(container.process, binding.container_port)
+    return UdpProbe(container.process, port, address)
 
 
 def _labelled_address(container: Container, options: Options) -> str:

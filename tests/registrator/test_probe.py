@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import os
 import socket
 import ssl
 import threading
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from ecsconsul.registrator.checks import HttpProbe, TcpProbe
+from ecsconsul.registrator.checks import HttpProbe, TcpProbe, UdpProbe
 from ecsconsul.registrator.probe import run_probe
 
 
@@ -254,3 +255,30 @@ def test_tls_is_verified_by_default(tls: AbstractContextManager[str]) -> None:
         unverified = run_probe(HttpProbe(f"https://{address}/200", tls_skip_verify=True))
     assert (verified.status, "CERTIFICATE_VERIFY_FAILED" in verified.output) == ("critical", True)
     assert unverified.status == "passing"
+
+
+# ---------------------------------------------------------------- UDP
+
+
+@pytest.mark.parametrize(
+    ("bound", "asked", "status"),
+    [
+        ("127.77.0.1", "127.77.0.1", "passing"),
+        ("0.0.0.0", "127.77.0.1", "passing"),
+        ("127.77.0.2", "127.77.0.1", "critical"),
+        ("127.77.0.2", "", "passing"),
+        ("::", "127.77.0.1", "passing"),
+    ],
+)
+def test_udp_socket_is_seen(bound: str, asked: str, status: str) -> None:
+    """Where labs share this machine's network, each has addresses of its own."""
+    family = socket.AF_INET6 if ":" in bound else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as found:
+        found.bind((bound, 0))
+        port = found.getsockname()[1]
+        assert run_probe(UdpProbe(os.getpid(), port, asked)).status == status
+    assert run_probe(UdpProbe(os.getpid(), port, asked)).status == "critical"
+
+
+def test_udp_socket_that_cannot_be_looked_for_counts_as_bound() -> None:
+    assert run_probe(UdpProbe(2**30, 53)).status == "passing"

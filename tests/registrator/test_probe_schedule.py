@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import socket
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
-from ecsconsul.registrator.checks import Check, Endpoint, HttpProbe, TcpProbe
+from ecsconsul.registrator.checks import Check, Endpoint, HttpProbe, TcpProbe, UdpProbe
 from ecsconsul.registrator.probe_schedule import (
     CRITICAL_AFTER,
     MAX_PAUSE,
     MIN_PAUSE,
+    UDP_PATIENCE,
     ProbeSchedule,
     probe_status,
     schedule_probes,
@@ -56,6 +58,16 @@ def test_service_without_a_check_is_probed_only_with_wait_for_port() -> None:
     assert schedule.probe == TcpProbe("10.0.0.1", 80, CRITICAL_AFTER)
 
 
+def test_udp_service_waits_until_its_port_is_bound() -> None:
+    found = UdpProbe(7, 53)
+    udp = replace(service(None, ("udp",)), socket=found)
+    assert schedule_probes(udp, 100.0, wait_for_port=False) is None
+    schedule = schedule_probes(udp, 100.0, wait_for_port=True)
+    assert schedule is not None and schedule.probe == found
+    assert not schedule.is_decided(100.0 + UDP_PATIENCE / 2)
+    assert schedule.is_decided(100.0 + UDP_PATIENCE)
+
+
 @pytest.mark.parametrize(
     ("age", "pause"),
     [
@@ -69,12 +81,12 @@ def test_service_without_a_check_is_probed_only_with_wait_for_port() -> None:
     ],
 )
 def test_pause_is_a_tenth_of_the_age_within_limits(age: float, pause: float | None) -> None:
-    schedule = ProbeSchedule(TcpProbe("h", 1), None, began=100.0, until=110.0, status="critical")
+    schedule = ProbeSchedule(TcpProbe("h", 1), None, 100.0, 110.0, CRITICAL_AFTER, status="critical")
     assert schedule.pause(100.0 + age) == (pause if pause is None else pytest.approx(pause))
 
 
 def test_healthy_service_is_not_probed_again() -> None:
-    assert ProbeSchedule(TcpProbe("h", 1), None, began=0.0, until=10.0, status="passing").pause(0.1) is None
+    assert ProbeSchedule(TcpProbe("h", 1), None, 0.0, 10.0, CRITICAL_AFTER, status="passing").pause(0.1) is None
 
 
 @pytest.mark.parametrize(
@@ -89,12 +101,12 @@ def test_healthy_service_is_not_probed_again() -> None:
     ],
 )
 def test_when_a_service_is_registered(status: str | None, now: float, decided: bool) -> None:
-    schedule = ProbeSchedule(TcpProbe("h", 1), None, 0.0, 10.0, status=status)  # type: ignore[arg-type]
+    schedule = ProbeSchedule(TcpProbe("h", 1), None, 0.0, 10.0, CRITICAL_AFTER, status=status)  # type: ignore[arg-type]
     assert schedule.is_decided(now) is decided
 
 
 def test_recovered_means_registered_as_critical_but_healthy() -> None:
-    schedule = ProbeSchedule(TcpProbe("h", 1), None, 0.0, 10.0, status="passing", registered="critical")
+    schedule = ProbeSchedule(TcpProbe("h", 1), None, 0.0, 10.0, CRITICAL_AFTER, status="passing", registered="critical")
     assert schedule.recovered
     schedule.registered = "passing"
     assert not schedule.recovered

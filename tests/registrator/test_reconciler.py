@@ -12,7 +12,7 @@ from contextlib import closing
 import pytest
 
 from ecsconsul.errors import Unreachable
-from ecsconsul.registrator import catalog_writer, probe_schedule
+from ecsconsul.registrator import probe_schedule
 from ecsconsul.registrator.ownership import KEY
 from ecsconsul.registrator.rules import Options
 from tests.registrator.conftest import Harness, eventually
@@ -296,8 +296,7 @@ def test_refused_service_is_retried_and_delays_no_other(harness: Harness) -> Non
 @pytest.fixture
 def registered_when_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is registered as critical for being slow."""
-    for module in (probe_schedule, catalog_writer):
-        monkeypatch.setattr(module, "CRITICAL_AFTER", 600.0)
+    monkeypatch.setattr(probe_schedule, "CRITICAL_AFTER", 600.0)
 
 
 @pytest.mark.usefixtures("registered_when_healthy")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecsconsul.registrator.checks import Endpoint, HttpProbe, TcpProbe
+from ecsconsul.registrator.checks import Endpoint, HttpProbe, TcpProbe, UdpProbe
 from ecsconsul.registrator.rules import (
     Container,
     Decision,
@@ -34,7 +34,7 @@ def decide(
 ) -> Decision:
     """`env` as one string is split at spaces; `rest`: fields of Container and Options (-ip is `ip_flag`)."""
     environment = tuple(env.split()) if isinstance(env, str) else env
-    details = {name: rest.pop(name) for name in ("image", "name", "ip", "network_mode") if name in rest}
+    details = {name: rest.pop(name) for name in ("image", "name", "ip", "network_mode", "process") if name in rest}
     container = Container(
         **({"id": "0123456789abcdef", "name": "/nginx.0", "image": "acme/nginx:1.2"} | details),
         environment=environment,
@@ -638,6 +638,22 @@ def test_container_address_behind_a_port_mapping(changes: dict[str, Any], behind
     (registration,) = decide(**{"ip": "172.17.0.2", **changes}).registrations
     assert registration.behind == behind
     assert "172.17.0.2" not in str(registration.payload()) or changes.get("internal")
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"process": 7}, UdpProbe(7, 53)),
+        ({"process": 7, "ip": ""}, UdpProbe(7, 32768, "10.0.0.5")),
+        ({}, None),
+        ({"process": 7, "ports": (PortBinding(53, "tcp", 32768),)}, None),
+    ],
+)
+def test_socket_of_a_udp_port(changes: dict[str, Any], found: object) -> None:
+    """A container has a network of its own; a process hasn't."""
+    udp = {"ip": "172.17.0.2", "ports": (PortBinding(53, "udp", 32768),)}
+    (registration,) = decide(**{**udp, **changes}).registrations
+    assert registration.socket == found
 
 
 def test_initial_probe_over_ipv6() -> None:

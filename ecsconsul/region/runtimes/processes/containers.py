@@ -148,7 +148,7 @@ class ProcessContainers:
             # LabError: the links of the image lead in a circle.
             _release_ports(instance, bindings)
             raise CannotStart(f"CannotStartContainerError: {error}") from error
-        snapshot = _snapshot(task, definition, environment, instance.host_address, bindings)
+        snapshot = _snapshot(task, definition, environment, instance.host_address, bindings, process.pid)
         watch = PortWatch(process.pid, instance.host_address, bindings, log, self._who_else)
         prober = ProcessProbe(files, lab_processes.environment(self.lab_dir.root, environment), cwd, instance.address)
         container = ProcessContainer(process, bindings, snapshot, self.engine(instance), watch, prober)
@@ -199,7 +199,12 @@ class ProcessContainers:
 
 
 def _snapshot(
-    task: Task, definition: Mapping[str, Any], environment: Mapping[str, str], address: str, bindings: Sequence[Binding]
+    task: Task,
+    definition: Mapping[str, Any],
+    environment: Mapping[str, str],
+    address: str,
+    bindings: Sequence[Binding],
+    process: int,
 ) -> Container:
     """The container as Docker would show it to the Registrator.
 
@@ -212,6 +217,7 @@ def _snapshot(
         environment=tuple(f"{name}={value}" for name, value in environment.items()),
         labels=definition.get("dockerLabels") or {},
         ports=_published(bindings, address),
+        process=process,
     )
 
 
