@@ -17,13 +17,12 @@ from datetime import datetime, timezone
 from typing import IO, Any
 
 from .error_responses import Problem, RequestRefused, error_response, protocol_of
+from .ping import PING_PATH
 from .replays import UsedSignatures, attempt_of, may_change
 from .request_auth import ReceivedRequest, RequestAuth, Signature
 
 log = logging.getLogger(__name__)
 
-# Answered without a signature and without a lock, so that a busy region still counts as alive.
-PING_PATH = "/_ecsconsul/ping"
 # The service that a request is signed for, for the application behind.
 SERVICE = "ecsconsul.service"
 # The headers as the server received them: WSGI's own keys don't tell "_" from "-".

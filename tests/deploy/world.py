@@ -29,7 +29,8 @@ from ecsconsul.region.aws_api import AwsApi
 from ecsconsul.region.ecs.model import RUNNING, STOPPED, ContainerInstance
 from ecsconsul.region.ecs.state import Ecs
 from ecsconsul.region.moto import Moto
-from ecsconsul.region.request_guard import PING_PATH, SERVICE
+from ecsconsul.region.ping import PING_PATH
+from ecsconsul.region.request_guard import SERVICE
 from ecsconsul.targets.base import NO_SECRETS, ConsulAddress, LogLine, ResourceDrift, Say, TaskSecrets
 from ecsconsul.targets.commands import Alarm, AmiInfo, Finding, RuntimeInfo, TaskOutput, failed
 

@@ -20,7 +20,8 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from ecsconsul.region import api_server
-from ecsconsul.region.request_guard import LARGEST_BODY, PING_PATH
+from ecsconsul.region.ping import PING_PATH
+from ecsconsul.region.request_guard import LARGEST_BODY
 from ecsconsul.region.runtimes.lab_dir import AccessKey
 from tests.region.api_region import ApiRegion
 

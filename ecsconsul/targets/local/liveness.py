@@ -23,7 +23,7 @@ def why_silent(info: RegionInfo) -> str:
     from http.client import HTTPConnection, HTTPException
     from urllib.parse import urlsplit
 
-    from ...region.request_guard import PING_PATH
+    from ...region.ping import PING_PATH
 
     connection = HTTPConnection(urlsplit(info.endpoint).netloc, timeout=PING_TIMEOUT)
     try:

@@ -8,15 +8,15 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from ....docker.dockerfile import read_image
-from ....docker.file_tree import FileTree, warning_about
-from ....docker.stages import ImageConfig
 from ....errors import LabError
 from ..lab_dir import LabDir, remove
-from .installs import Installs, hints
+
+if TYPE_CHECKING:
+    from ....docker.stages import ImageConfig
 
 # An earlier version's images are files of another form, under another name.
 _METADATA, _TREE = "image.json", "tree"
@@ -68,21 +68,16 @@ class ImageStore:
         return dict(found) if found else None
 
     def _put(self, target: Path, folder: Path, say: Say, files: Mapping[str, str] | None) -> None:
-        source, stages = read_image(folder)
-        config, installs = stages[-1].config, Installs(self._lab_dir, folder)
+        from .image_build import build
+
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".building-") as draft:
-            trees = FileTree(source, stages, Path(draft), installs.carry_out)
-            tree = trees.build()
-            if warning := warning_about(source, trees.left_out):
-                say("; ".join([warning, *hints(trees.left_out)]))
-            if config.user and config.user not in ("root", "0"):
-                say(f"{source.path}: without Docker, the task runs as you, not as {config.user}")
-            metadata = {"config": msgspec.to_builtins(config), "programs": str(installs.programs())}
+            built = build(self._lab_dir, folder, Path(draft), say)
+            metadata = {"config": msgspec.to_builtins(built.config), "programs": str(built.programs)}
             metadata |= {"files": dict(files)} if files else {}
             made = Path(draft, "made")
             made.mkdir()
-            tree.rename(made / _TREE)
+            built.tree.rename(made / _TREE)
             (made / _METADATA).write_text(json.dumps(metadata))
             if target.exists():
                 remove(target)
@@ -90,6 +85,8 @@ class ImageStore:
 
     def get(self, reference: str) -> Image | None:
         """The image of a reference; None when it was never published."""
+        from ....docker.stages import ImageConfig
+
         repository, _, tag = reference.rpartition(":")
         folder = self._lab_dir.images / repository.rpartition("/")[2] / tag
         try:
