@@ -32,8 +32,9 @@ MIN_DELAY, MAX_DELAY = 0.02, 1.0
 # later it is waited for this long until it is known where it listens.
 TRUSTED_FOR, AWAITED_FOR = 1.0, 10.0
 LEAVE_TIMEOUT = 2.0
-# A caller that looked the task up just before it left the catalog may still connect.
-DRAIN_SECONDS = 0.5
+# A caller that looked the task up just before it left the catalog may still connect, and on a busy machine it may take
+# a while until the program reads its request: a server that is told to stop drops connections that it hasn't read from.
+DRAIN_SECONDS = 1.0
 # The default of ECS_CONTAINER_STOP_TIMEOUT
 STOP_TIMEOUT = 30.0
 

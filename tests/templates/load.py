@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import dns.exception
 import dns.message
 import dns.query
+import dns.rcode
 
 from tests.templates.booted import BRIDGE
 from tests.templates.machine import Machine
@@ -38,7 +39,7 @@ class Lookups:
     def _note(self, name: str, failure: str) -> None:
         self.number += 1
         if failure:
-            self.failures.append(f"{name}: {failure}")
+            self.failures.append(f"{time.strftime('%H:%M:%S')} {name}: {failure}")
 
     @staticmethod
     def _failure() -> str:
@@ -47,7 +48,7 @@ class Lookups:
             answer = dns.query.udp(query, BRIDGE, timeout=LOOKUP_SECONDS)
         except (dns.exception.DNSException, OSError) as error:
             return repr(error)
-        return "" if answer.answer else "no answer"
+        return "" if answer.answer else f"no answer, {dns.rcode.to_text(answer.rcode())}"
 
 
 @dataclass
