@@ -72,7 +72,8 @@ class RunningLab:
     def terminate(self, name: str) -> None:
         """Shut an instance down, which lets Consul leave, and clear its machine."""
         one = self.machines[name]
-        docker(one.engine, "stop", "consul")
+        # Docker's ten seconds may be over on a busy machine before Consul, which waits for five of them, has left
+        docker(one.engine, "stop", "--time", "60", "consul", timeout=90)
         clear(one)
         gone = [id for id, instance in self.cloud.instances.items() if instance.address == ADDRESSES[name]]
         for id in gone:
