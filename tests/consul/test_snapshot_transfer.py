@@ -80,6 +80,14 @@ def test_damaged_snapshot_is_refused_by_consul_too(lab: SecureConsul, tmp_path: 
     assert is_known(connected(lab, lab.secrets))
 
 
+def is_accepted(consul: Consul) -> bool:
+    """Whether Consul knows the client's token. A new leader refuses all while its ACLs begin in "legacy mode"."""
+    try:
+        return is_known(consul)
+    except (Refused, Unreachable):
+        return False
+
+
 def test_restore_after_a_rotation(lab: SecureConsul, until: Until, tmp_path: Path) -> None:
     """The data have the old tokens only; a server that restarts makes the management token of its configuration."""
     path, old = tmp_path / "x.snap", lab.secrets
@@ -94,8 +102,10 @@ def test_restore_after_a_rotation(lab: SecureConsul, until: Until, tmp_path: Pat
     restore(connected(lab, new), path)
     assert not is_known(connected(lab, new)), "or no restart would be needed"
     lab.instances.restart_servers()
-    until(lambda: is_known(connected(lab, new)))
+    until(lambda: is_accepted(connected(lab, new)))
     create_tokens(connected(lab, new), acl_requests(new))
+    # the agent has to find its server again
+    until(lambda: key(lab, new, "GET").text == "kept")
     for _ in "12":
         revoke_others(connected(lab, new), new)
         assert key(lab, new, "GET").text == "kept"
