@@ -6,9 +6,12 @@ https://developer.hashicorp.com/consul/docs/secure/encryption/gossip/rotate/vm
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
+from ..errors import LabError
+from ..polling import PollingPolicy, poll_until
 from .acl import (
     ALREADY_THERE,
     ANONYMOUS_ACCESSOR,
@@ -24,6 +27,9 @@ from .lab_secrets import MANAGEMENT, LabSecrets, Rotation
 KEYRING = "/v1/operator/keyring"
 # Consul's answers about a token that is not (or no longer) there.
 NO_SUCH_TOKEN = ("ACL not found", "Cannot find token")
+# How Consul says that a member hasn't changed its keyring.
+NOT_ON_ALL = "nodes reported"
+KEYRING_POLICY = PollingPolicy(delay=0.2, attempts=150)
 # How Consul describes the token that a leader makes from its configuration, before and since 1.11.
 FROM_CONFIGURATION = ("Master Token", "Initial Management Token")
 
@@ -37,8 +43,7 @@ def install(connect: Connect, rotation: Rotation, services: Sequence[str]) -> No
     consul = _manager(connect, rotation)
     new = rotation.new
     create_tokens(consul, [management_request(new), *acl_requests(new), *service_requests(new, services)])
-    consul.send("post", KEYRING, {"Key": rotation.new.gossip_key})
-    consul.send("put", KEYRING, {"Key": rotation.new.gossip_key})
+    _on_all_nodes(consul, ("post", "put"), rotation.new.gossip_key)
 
 
 def revoke(connect: Connect, rotation: Rotation) -> None:
@@ -46,7 +51,7 @@ def revoke(connect: Connect, rotation: Rotation) -> None:
     consul = connect(rotation.new.token(MANAGEMENT))
     keys = {key for ring in consul.send("get", KEYRING) for key in ring.get("Keys") or ()}
     if rotation.old.gossip_key in keys:
-        consul.send("delete", KEYRING, {"Key": rotation.old.gossip_key})
+        _on_all_nodes(consul, ("delete",), rotation.old.gossip_key)
     first = _self(connect(rotation.old.token(MANAGEMENT)))
     for accessor in _old_tokens(consul.send("get", "/v1/acl/tokens"), rotation.new) | _accessor(first):
         consul.send("delete", f"/v1/acl/token/{accessor}")
@@ -61,6 +66,32 @@ def revoke_others(consul: Consul, lab_secrets: LabSecrets) -> None:
     management = {one["AccessorID"] for one in tokens if one["Description"] in FROM_CONFIGURATION}
     for accessor in (_old_tokens(tokens, lab_secrets) | management) - _accessor(_self(consul)):
         consul.send("delete", f"/v1/acl/token/{accessor}")
+
+
+def _on_all_nodes(consul: Consul, methods: Sequence[Literal["put", "post", "delete"]], key: str) -> None:
+    """Change the keyring of all members, as often as one of them doesn't take it. Raises LabError.
+
+    One that has only just joined doesn't answer yet, or hasn't got the key of the request before.
+    """
+    last: LabError | None = None
+
+    def change() -> bool | None:
+        nonlocal last
+        try:
+            for method in methods:
+                consul.send(method, KEYRING, {"Key": key})
+        except Refused as refusal:
+            if NOT_ON_ALL not in refusal.why:
+                raise
+            last = refusal
+            return None
+        return True
+
+    try:
+        # Consul has no event for it
+        poll_until(change, KEYRING_POLICY, time.sleep)
+    except TimeoutError as error:
+        raise last or error from error
 
 
 def is_known(consul: Consul) -> bool:

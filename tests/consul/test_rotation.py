@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 import requests
 
-from ecsconsul.consul.catalog import Consul
+from ecsconsul.consul.catalog import Consul, Refused
 from ecsconsul.consul.lab_secrets import AGENT, MANAGEMENT, MONITORING, REGISTRATOR, LabSecrets, rotated, service_holder
-from ecsconsul.consul.rotation import install, revoke
+from ecsconsul.consul.rotation import _on_all_nodes, install, revoke
 from tests.secure_consul import SecureConsul, is_refused, secure_consul
 
 Until = Callable[..., None]
@@ -73,3 +75,28 @@ def is_alive(consul: SecureConsul) -> bool:
     except requests.ConnectionError:
         return False
     return answers and [one["Status"] for one in found] == ["passing"]
+
+
+class Keyring(Consul):
+    """Refuses the first requests with these words."""
+
+    def __init__(self, *refusals: str) -> None:
+        super().__init__("127.0.0.1", 9)
+        self.refusals = list(refusals)
+        self.asked: list[str] = []
+
+    def send(self, method: str, path: str, body: object = None) -> Any:
+        self.asked.append(method)
+        if self.refusals:
+            raise Refused("Consul rejected the request", where=path, why=self.refusals.pop(0))
+
+
+def test_member_that_has_just_joined_gets_the_key_with_the_next_try() -> None:
+    keyring = Keyring("500 1 error occurred:\n\t* dc1 (LAN) error: 1/2 nodes reported success")
+    _on_all_nodes(keyring, ("post", "put"), "key")
+    assert keyring.asked == ["post", "post", "put"]
+
+
+def test_other_refusals_of_the_keyring_are_reported_at_once() -> None:
+    with pytest.raises(Refused, match="Consul rejected"):
+        _on_all_nodes(Keyring("403 Permission denied"), ("post", "put"), "key")
