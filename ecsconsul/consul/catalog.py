@@ -22,9 +22,9 @@ FILE_CHUNK = 1 << 20
 
 SEVERITY = ("passing", "warning", "critical")
 
-# serf.MemberStatus, in the order of its numbers
 # Consul's default, and every lab's
 DATACENTER = "dc1"
+# serf.MemberStatus, in the order of its numbers
 MEMBER_STATUS = ("none", "alive", "leaving", "left", "failed")
 
 T = TypeVar("T")

@@ -133,8 +133,8 @@ def _dropped_with(
 ) -> list[str]:
     """The names of images that neither the config nor a revision has that stays."""
     kept = {container for one in revisions if one not in old for container in one.images}
-    only = [{name: image for name, image in one.images.items() if name not in kept} for one in old]
-    return dropped_images(target, lab, name, only)
+    left = [{container: image for container, image in one.images.items() if container not in kept} for one in old]
+    return dropped_images(target, lab, name, left)
 
 
 def number_of(arn: str) -> int:

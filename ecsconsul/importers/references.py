@@ -7,7 +7,7 @@ changes is the port: it is on the instance, free for each task unless host_port 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import NamedTuple
 
 from ..config.service_rules import RESERVED_PORTS
@@ -48,30 +48,23 @@ def resolve(lab: LabDraft) -> None:
     """
     known = {alias: service for service in lab.services for alias in service.aliases}
     known |= {name: service for service in lab.services for name in (service.name, service.source)}
-    texts = [
-        (draft, place, text, {name: other for name, other in known.items() if other is not own})
-        for own in lab.services
-        for draft in own.all_containers
-        for place, text in _texts(draft)
-    ]
-    found = [
-        (draft, place, reference)
-        for draft, place, text, others in texts
-        for reference in references_in(text, place, others)
-    ]
-    for draft, place, text, others in texts:
-        _ask_about_words(draft, place, text, others)
+    found: list[tuple[Draft, str, Reference]] = []
+    for own in lab.services:
+        others = {name: service for name, service in known.items() if service is not own}
+        for draft in own.all_containers:
+            for place, text in list(_texts(draft)):
+                references = list(references_in(text, place, others))
+                _ask_about_words(draft, place, text, others, {one.host for one in references})
+                found += [(draft, place, one) for one in references]
     for _, _, reference in found:
         _fix_port(lab, reference.service, reference.port)
     for draft, place, reference in found:
         _explain(draft, place, reference)
 
 
-def _ask_about_words(draft: Draft, place: str, text: str, known: Mapping[str, ServiceDraft]) -> None:
+def _ask_about_words(draft: Draft, place: str, text: str, known: Mapping[str, ServiceDraft], hosts: Set[str]) -> None:
     """Notes at a word that was a service's name and isn't here, and of which nothing tells whether it means a host."""
-    hosts = {reference.host for reference in references_in(text, place, known)}
-    words = dict.fromkeys(match[0] for match in _HOST.finditer(text))
-    for word in words:
+    for word in dict.fromkeys(match[0] for match in _HOST.finditer(text)):
         if word in known and word not in hosts and word != known[word].name:
             draft.note(place, f"if {word} is the service, change it: here it is called {known[word].name}")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
-from socket import SHUT_RDWR, create_connection, inet_aton, socket
+from socket import AF_INET, SHUT_RDWR, create_connection, inet_pton, socket
 from typing import NamedTuple
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
@@ -69,14 +69,23 @@ def _probe_udp(probe: UdpProbe) -> ProbeResult:
             # a kernel without IPv6 has no udp6
             if name == "udp":
                 return ProbeResult("passing", f"{target}: {error}")
-    # https://www.kernel.org/doc/html/latest/networking/proc_net_tcp.html: the address in the host's byte order, and the
-    # port in hexadecimal
-    own = f"{int.from_bytes(inet_aton(probe.address), sys.byteorder):08X}" if probe.address else ""
+    own = _in_proc(probe.address)
     for local in (line.split()[1] for line in lines):
         address, _, port = local.partition(":")
         if int(port, 16) == probe.port and (not own or address == own or not address.strip("0")):
             return ProbeResult("passing", f"{target}: bound")
     return ProbeResult("critical", f"{target}: nothing is bound to it")
+
+
+def _in_proc(address: str) -> str:
+    """An IPv4 address as the kernel's tables have it: in hexadecimal, in the host's byte order. "" for anything else.
+
+    https://www.kernel.org/doc/html/latest/networking/proc_net_tcp.html
+    """
+    try:
+        return f"{int.from_bytes(inet_pton(AF_INET, address), sys.byteorder):08X}"
+    except OSError:
+        return ""
 
 
 def _probe_http(probe: HttpProbe) -> ProbeResult:

@@ -268,6 +268,8 @@ def test_tls_is_verified_by_default(tls: AbstractContextManager[str]) -> None:
         ("127.77.0.2", "127.77.0.1", "critical"),
         ("127.77.0.2", "", "passing"),
         ("::", "127.77.0.1", "passing"),
+        ("::1", "::1", "passing"),
+        ("127.77.0.2", "a-host", "passing"),
     ],
 )
 def test_udp_socket_is_seen(bound: str, asked: str, status: str) -> None:
