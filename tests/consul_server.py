@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -89,12 +89,12 @@ def consul_binary() -> str:
 
 
 @contextmanager
-def consul_server(hcl: str = "", node: str = "i-0a1b") -> Iterator[ConsulServer]:
-    """Run a dev agent with `hcl` added to its configuration."""
+def consul_server(hcl: str = "", node: str = "i-0a1b", services: Sequence[str] = ()) -> Iterator[ConsulServer]:
+    """Run a dev agent with `hcl` added to its configuration, and wait for the `services` (IDs) that it registers."""
     host = _own_address()
     ports = _free_ports(host)
     process = subprocess.Popen(_command(consul_binary(), host, ports, hcl, node), stdout=subprocess.PIPE, text=True)
-    log = _Log(process)
+    log = _Log(process, services)
     log.start()
     try:
         log.wait_until_ready()
@@ -137,9 +137,11 @@ def _free_ports(host: str) -> dict[str, int]:
 class _Log(threading.Thread):
     """Reads an agent's log, so that the agent never blocks on it, and notices when the agent is ready."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], services: Sequence[str]) -> None:
         super().__init__(daemon=True)
         self._stream = process.stdout
+        # its node is in the catalog, so there is a leader; its services follow one by one
+        self._awaited = {"Synced node info", *(f"Synced service: service={one}" for one in services)}
         self._lines: list[str] = []
         self._ready = threading.Event()
 
@@ -148,7 +150,8 @@ class _Log(threading.Thread):
         with self._stream:
             for line in self._stream:
                 self._lines.append(line)
-                if "Synced node info" in line:  # its node is in the catalog, so there is a leader
+                self._awaited -= {one for one in self._awaited if line.rstrip().endswith(one)}
+                if not self._awaited:
                     self._ready.set()
         self._ready.set()
 

@@ -48,7 +48,7 @@ NONE = ServiceSpec(name="job", path=".", ports=())
 
 @pytest.fixture(scope="module")
 def consul() -> Iterator[ConsulServer]:
-    with consul_server(SERVICES) as found:
+    with consul_server(SERVICES, services=("one", "two", "ill")) as found:
         yield found
 
 

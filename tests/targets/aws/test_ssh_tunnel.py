@@ -37,7 +37,7 @@ GONE_SECONDS = 60.0
 
 @pytest.fixture(scope="module")
 def consul() -> Iterator[ConsulServer]:
-    with consul_server(SERVICE) as found:
+    with consul_server(SERVICE, services=["weather"]) as found:
         yield found
 
 

@@ -35,7 +35,7 @@ SESSIONS = [
 
 @pytest.fixture(scope="module")
 def consul() -> Iterator[ConsulServer]:
-    with consul_server('service { name = "weather" port = 4567 }') as found:
+    with consul_server('service { name = "weather" port = 4567 }', services=["weather"]) as found:
         yield found
 
 
