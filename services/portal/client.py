@@ -79,7 +79,7 @@ class Client:
         return reply, journey
 
     def _rounds(self, path: str, deadline: float, journey: Journey) -> Reply:
-        failure = NotFound("no lookup was made")
+        failure = NotFound("no time was left for a lookup", slow=True)
         for pause in PAUSES:
             if self._clock() + pause >= deadline:
                 break
@@ -107,15 +107,14 @@ class Client:
         began = self._clock()
         if began >= deadline:
             return None
-        reply, outcome = self._exchange(record, path, deadline)
+        reply, outcome = self._exchange(record, path, deadline - began)
         journey.attempts.append(Attempt(record.endpoint, outcome, self._since(began)))
         if reply is not None:
             journey.chosen = record
         return reply
 
-    def _exchange(self, record: Record, path: str, deadline: float) -> tuple[Reply | None, str]:
-        """The answer of an instance, or None and the reason."""
-        left = deadline - self._clock()
+    def _exchange(self, record: Record, path: str, left: float) -> tuple[Reply | None, str]:
+        """The answer of an instance while seconds are left, or None and the reason."""
         connection = http.client.HTTPConnection(record.address or "", record.port, timeout=min(CONNECT, left))
         try:
             connection.connect()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -121,3 +123,23 @@ def test_silent_dns_server_is_504(portal: Any, name_server: Any, monkeypatch: py
     with pytest.raises(portal.client.Unavailable) as caught:
         client(portal, name_server).get("weather", "/x")
     assert caught.value.status == 504
+
+
+def test_time_that_is_over_before_the_first_lookup_is_504(portal: Any, name_server: Any) -> None:
+    times = iter([0.0, 1e9, 1e9])
+    with pytest.raises(portal.client.Unavailable, match="no time was left") as caught:
+        client(portal, name_server, clock=lambda: next(times)).get("weather", "/x")
+    assert caught.value.status == 504
+
+
+@pytest.mark.parametrize("step", [1.0, 5.0, 7.0, 9.0, 11.0, 13.0, 19.0, 29.0, 31.0])
+def test_time_that_is_over_between_any_two_steps_is_504(portal: Any, name_server: Any, web: Any, step: float) -> None:
+    """With a deadline of 60 s, and each look at the clock so much later than the one before."""
+    web.answers = {"/x": (500, {})}
+    name_server.service("weather", web.port)
+    times = itertools.count(time.monotonic(), step)
+    try:
+        reply, _ = client(portal, name_server, clock=lambda: next(times), pause=lambda _: None).get("weather", "/x")
+        assert reply.status == 500
+    except portal.client.Unavailable as unavailable:
+        assert unavailable.status == 504
