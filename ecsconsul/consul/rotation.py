@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ..errors import LabError
 from ..polling import PollingPolicy, poll_until
@@ -33,6 +33,7 @@ KEYRING_POLICY = PollingPolicy(delay=0.2, attempts=150)
 # How Consul describes the token that a leader makes from its configuration, before and since 1.11.
 FROM_CONFIGURATION = ("Master Token", "Initial Management Token")
 
+T = TypeVar("T")
 
 # A client with a token.
 Connect = Callable[[str], Consul]
@@ -49,7 +50,8 @@ def install(connect: Connect, rotation: Rotation, services: Sequence[str]) -> No
 def revoke(connect: Connect, rotation: Rotation) -> None:
     """Delete the old tokens and the old gossip key. Raises LabError."""
     consul = connect(rotation.new.token(MANAGEMENT))
-    keys = {key for ring in consul.send("get", KEYRING) for key in ring.get("Keys") or ()}
+    rings = _when_all_answer(lambda: consul.send("get", KEYRING))
+    keys = {key for ring in rings for key in ring.get("Keys") or ()}
     if rotation.old.gossip_key in keys:
         _on_all_nodes(consul, ("delete",), rotation.old.gossip_key)
     first = _self(connect(rotation.old.token(MANAGEMENT)))
@@ -69,27 +71,35 @@ def revoke_others(consul: Consul, lab_secrets: LabSecrets) -> None:
 
 
 def _on_all_nodes(consul: Consul, methods: Sequence[Literal["put", "post", "delete"]], key: str) -> None:
-    """Change the keyring of all members, as often as one of them doesn't take it. Raises LabError.
+    """Change the keyring of all members. Raises LabError."""
+
+    def change() -> None:
+        for method in methods:
+            consul.send(method, KEYRING, {"Key": key})
+
+    _when_all_answer(change)
+
+
+def _when_all_answer(ask: Callable[[], T]) -> T:
+    """What Consul says of the keyrings, asked again as long as a member doesn't answer. Raises LabError.
 
     One that has only just joined doesn't answer yet, or hasn't got the key of the request before.
     """
     last: LabError | None = None
 
-    def change() -> bool | None:
+    def answer() -> tuple[T] | None:
         nonlocal last
         try:
-            for method in methods:
-                consul.send(method, KEYRING, {"Key": key})
+            return (ask(),)
         except Refused as refusal:
             if NOT_ON_ALL not in refusal.why:
                 raise
             last = refusal
             return None
-        return True
 
     try:
         # Consul has no event for it
-        poll_until(change, KEYRING_POLICY, time.sleep)
+        return poll_until(answer, KEYRING_POLICY, time.sleep)[0]
     except TimeoutError as error:
         raise last or error from error
 

@@ -11,7 +11,7 @@ import requests
 
 from ecsconsul.consul.catalog import Consul, Refused
 from ecsconsul.consul.lab_secrets import AGENT, MANAGEMENT, MONITORING, REGISTRATOR, LabSecrets, rotated, service_holder
-from ecsconsul.consul.rotation import _on_all_nodes, install, revoke
+from ecsconsul.consul.rotation import _on_all_nodes, _when_all_answer, install, revoke
 from tests.secure_consul import SecureConsul, is_refused, secure_consul
 
 Until = Callable[..., None]
@@ -30,9 +30,9 @@ def knows(consul: SecureConsul, lab_secrets: LabSecrets, holder: str) -> bool:
 
 
 def gossip_keys(consul: SecureConsul, lab_secrets: LabSecrets) -> set[str]:
-    url = f"http://{consul.server.http}/v1/operator/keyring"
-    answer = requests.get(url, headers={"X-Consul-Token": lab_secrets.token(MANAGEMENT)}, timeout=10)
-    return {key for ring in answer.json() for key in ring["Keys"]}
+    consul_of_new = Consul(consul.server.address, consul.server.consul.http, token=lab_secrets.token(MANAGEMENT))
+    rings = _when_all_answer(lambda: consul_of_new.send("get", "/v1/operator/keyring"))
+    return {key for ring in rings for key in ring["Keys"]}
 
 
 def test_rotation(tmp_path: Path, until: Until) -> None:
@@ -69,10 +69,10 @@ def test_rotation(tmp_path: Path, until: Until) -> None:
 
 def is_alive(consul: SecureConsul) -> bool:
     """Whether the servers list the restarted agent, which had to sign in with its new token."""
-    found = consul.ask_server(f"health/node/{consul.client.instance_id}").json()
     try:
+        found = consul.ask_server(f"health/node/{consul.client.instance_id}").json()
         answers = requests.get(f"http://{consul.client.http}/v1/catalog/nodes", timeout=10).ok
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False
     return answers and [one["Status"] for one in found] == ["passing"]
 
@@ -84,17 +84,26 @@ class Keyring(Consul):
         super().__init__("127.0.0.1", 9)
         self.refusals = list(refusals)
         self.asked: list[str] = []
+        self.rings: list[dict[str, Any]] = []
 
     def send(self, method: str, path: str, body: object = None) -> Any:
         self.asked.append(method)
         if self.refusals:
             raise Refused("Consul rejected the request", where=path, why=self.refusals.pop(0))
+        return self.rings
 
 
 def test_member_that_has_just_joined_gets_the_key_with_the_next_try() -> None:
     keyring = Keyring("500 1 error occurred:\n\t* dc1 (LAN) error: 1/2 nodes reported success")
     _on_all_nodes(keyring, ("post", "put"), "key")
     assert keyring.asked == ["post", "post", "put"]
+
+
+def test_keyring_is_read_once_all_members_answer() -> None:
+    keyring = Keyring("500 1 error occurred:\n\t* dc1 (LAN) error: 1/2 nodes reported success")
+    keyring.rings = [{"Keys": {"old": 2}}]
+    assert _when_all_answer(lambda: keyring.send("get", "/v1/operator/keyring")) == keyring.rings
+    assert keyring.asked == ["get", "get"]
 
 
 def test_other_refusals_of_the_keyring_are_reported_at_once() -> None:
