@@ -87,7 +87,8 @@ class DiscoveryStep(BaseStep):
 
     def apply(self, actual: Actual | None, report: Report) -> str:
         watch = _Watch(self._timeout, self._passing.keys())
-        while watch.has_time():
+        # however little time there is, Consul is asked once
+        while True:
             try:
                 with self._target.consul() as address:
                     if detail := self._await_passing(address.client(), watch, report):
@@ -97,7 +98,8 @@ class DiscoveryStep(BaseStep):
                 if watch.record_error(error):
                     report.say(f"{error.what}: {error.why}")
                 report.wait(self._target.polling.delay)
-        raise self._failure(watch)
+            if not watch.has_time():
+                raise self._failure(watch)
 
     def destroy(self, report: Report) -> str:
         return "nothing to delete"
@@ -105,7 +107,7 @@ class DiscoveryStep(BaseStep):
     def _await_passing(self, consul: Consul, watch: _Watch, report: Report) -> str | None:
         """The state when every service is as desired; None when time is up. One query covers all services."""
         index, last, asked, delay = 0, "", 0.0, self._target.polling.delay
-        while watch.has_time():
+        while True:
             index, catalog = consul.next_catalog(index, min(QUERY_SECONDS, self._timeout))
             watch.record(catalog)
             actual = self.judge(catalog)
@@ -120,7 +122,8 @@ class DiscoveryStep(BaseStep):
                 report.say(last)
             # notices Ctrl-C, and limits how often a busy catalog is queried
             report.wait(min(delay, QUERY_SECONDS / 10))
-        return None
+            if not watch.has_time():
+                return None
 
     def _failure(self, watch: _Watch) -> StepFailed:
         if watch.error:

@@ -23,7 +23,7 @@ PASSING = {"weather": 2, "portal": 1}
 @pytest.fixture
 def target(server: ConsulServer) -> FakeTarget:
     address = ConsulAddress(server.host, server.http, server.host, server.dns)
-    return FakeTarget(None, address, polling=PollingPolicy(delay=0.05, attempts=200))
+    return FakeTarget(None, address, polling=PollingPolicy(delay=0.05, attempts=1200))
 
 
 @pytest.fixture
@@ -80,6 +80,19 @@ def test_discovery_ends_with_the_last_instance(
         assert step.apply(None, report) == "3 of 3 instances passing"
     finally:
         later.join()
+
+
+def test_consul_is_asked_however_little_time_there_is(
+    target: FakeTarget, consul: AgentClient, report: RecordingReport
+) -> None:
+    target.polling = PollingPolicy(delay=0.0, attempts=0)
+    step = DiscoveryStep("blue", PASSING, target, ())
+    register(consul, "w1", "weather")
+    with pytest.raises(StepFailed, match="weather: 1 of 2 passing"):
+        step.apply(None, report)
+    register(consul, "w2", "weather")
+    register(consul, "p1", "portal")
+    assert step.apply(None, report) == "3 of 3 instances passing"
 
 
 def test_timeout_lists_failing_checks(target: FakeTarget, consul: AgentClient, report: RecordingReport) -> None:
