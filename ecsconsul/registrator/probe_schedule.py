@@ -20,7 +20,7 @@ CRITICAL_AFTER = 1.0
 MAX_PROBING = 60.0
 DIRECT_TIMEOUT = 0.3
 # Nothing checks a UDP port later on.
-UDP_PATIENCE = 5.0
+UDP_PATIENCE = 30.0
 
 
 @dataclass
