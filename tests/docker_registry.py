@@ -16,7 +16,7 @@ from typing import Any
 from tests.listening import await_listening, free_port
 from tests.require import require
 
-STOP_SECONDS = 10.0
+STOP_SECONDS = 60.0
 USER, PASSWORD = "ada", "l0velace-s3cret"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from ecsconsul.polling import PollingPolicy, in_background, poll_until
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 class Clock:

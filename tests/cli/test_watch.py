@@ -17,11 +17,14 @@ def test_in_a_pipe_it_prints_each_event(running: Running, words: tuple[str, ...]
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     with running.spawn(*words, "--output", "json") as process:
         assert process.stdout
-        threading.Thread(target=lambda out: [lines.put(line) for line in out], args=(process.stdout,)).start()
+        reader = threading.Thread(target=lambda out: [lines.put(line) for line in out], args=(process.stdout,))
+        reader.start()
         try:
             seen = _register_until_seen(running, lines)
         finally:
             process.kill()
+            # the pipe must not be closed under it
+            reader.join(PATIENCE)
     assert seen["text"] == "watched entered Consul at 127.0.9.2:32768"
 
 

@@ -54,13 +54,17 @@ class Pty:
     def happen(self, text: str) -> None:
         os.write(self._events, f"{text}\n".encode())
 
-    def read(self, seconds: float) -> None:
-        if select.select([self._master], [], [], seconds)[0]:
+    def read(self, seconds: float) -> bool:
+        """Whether there was something to read."""
+        if not select.select([self._master], [], [], seconds)[0]:
+            return False
+        try:
+            self.output += os.read(self._master, 65536).decode(errors="replace")
+        except OSError:
             # the master of a terminal that nobody has open any more
-            try:
-                self.output += os.read(self._master, 65536).decode(errors="replace")
-            except OSError:
-                time.sleep(0.01)
+            time.sleep(0.01)
+            return False
+        return True
 
     def until(self, text: str) -> list[str]:
         """The screen, once it has this text."""
@@ -83,8 +87,10 @@ class Pty:
         end = time.monotonic() + TIMEOUT
         while self.process.poll() is None and time.monotonic() < end:
             self.read(0.1)
-        self.read(0.1)
-        return self.process.wait(1)
+        # a terminal gives about 4 KiB at a time
+        while self.read(0.1):
+            pass
+        return self.process.wait(TIMEOUT)
 
     def is_restored(self) -> bool:
         return termios.tcgetattr(self._slave) == self.before and self.output.rstrip().rfind(HIDDEN) > self.output.rfind(

@@ -20,6 +20,7 @@ import requests
 from ecsconsul.consul.catalog import CheckState, Consul, Instance, Member, Refused, next_index, worst
 from ecsconsul.errors import LabError, Unreachable
 from tests.consul_server import AgentClient, ConsulServer
+from tests.listening import reserved_port
 
 SERF = CheckState("Serf Health Status", "passing", "Agent alive and reachable")
 
@@ -132,9 +133,9 @@ def test_blocking_query_returns_on_a_change(consul: AgentClient) -> None:
     index, before = consul.next_catalog()
     assert "weather" not in before
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(consul.next_catalog, index, 20)
+        waiting = pool.submit(consul.next_catalog, index, 120)
         consul.register({"ID": "w1", "Name": "weather", "Port": 80})
-        later, found = waiting.result(10)
+        later, found = waiting.result(60)
     assert [instance.id for instance in found["weather"]] == ["w1"]
     assert later > index
 
@@ -144,7 +145,8 @@ def test_blocking_query_returns_after_its_wait(consul: AgentClient) -> None:
     index, _ = consul.next_catalog()
     started = time.monotonic()
     again, found = consul.next_catalog(index, 0.2)
-    assert 0.15 < time.monotonic() - started < 5
+    # Consul's default is five minutes
+    assert 0.15 < time.monotonic() - started < 60
     assert (again, len(found["weather"])) == (index, 1)
 
 
@@ -153,7 +155,7 @@ def test_blocking_query_without_time_does_not_wait_for_consuls_default(consul: A
     for wait in (0.0, 0.0001, -1.0):
         started = time.monotonic()
         consul.next_catalog(index, wait)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 60
 
 
 def test_threads_share_one_client(consul: AgentClient) -> None:
@@ -184,6 +186,7 @@ def http_server(
     Yields its port and the requests that it saw.
     """
     seen: list[dict[str, Any]] = []
+    over = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -193,7 +196,7 @@ def http_server(
             seen.append({"method": self.command, "path": self.path, "token": self.headers.get("X-Consul-Token")})
             if self.close_connection:
                 return
-            threading.Event().wait(delay)
+            over.wait(delay)
             self.send_response(code)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -209,8 +212,9 @@ def http_server(
         try:
             yield httpd.server_port, seen
         finally:
+            over.set()
             httpd.shutdown()
-            thread.join(5)
+            thread.join(60)
 
 
 def big_catalog(services: int, nodes: int) -> bytes:
@@ -276,7 +280,7 @@ def test_agent_that_closes_every_connection_is_unreachable() -> None:
 
 
 def test_slow_agent_gets_no_retry() -> None:
-    with http_server(b'""', delay=0.3) as (port, seen):
+    with http_server(b'""', delay=60.0) as (port, seen):
         with pytest.raises(Unreachable, match="no answer in time"):
             Consul("127.0.0.1", port, timeout=0.1).leader()
         end = time.monotonic() + 60
@@ -300,9 +304,7 @@ def test_foreign_answer_is_reported(body: bytes) -> None:
 
 
 def test_closed_port_is_unreachable() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    with pytest.raises(Unreachable) as caught:
+    with reserved_port() as port, pytest.raises(Unreachable) as caught:
         Consul("127.0.0.1", port).leader()
     assert caught.value.why == "Connection refused"
     assert f"127.0.0.1:{port}/v1/status/leader" in caught.value.where
@@ -317,7 +319,7 @@ def test_silence_is_unreachable_within_the_timeout() -> None:
             consul.leader()
         with pytest.raises(Unreachable, match="no answer in time"):
             consul.next_catalog(5, 0.2)
-        assert 0.5 < time.monotonic() - started < 5
+        assert 0.5 < time.monotonic() - started < 60
 
 
 def test_import_is_light() -> None:

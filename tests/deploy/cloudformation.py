@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -65,11 +64,10 @@ def not_created(*failures: dict[str, Any]) -> tuple[Scene, ...]:
 class CloudFormation:
     """The part of a boto3 client that the stack step uses.
 
-    Each look at a stack that changes takes it one scene further; with `seconds`, time does, so much for a scene.
+    Each look at a stack that changes takes it one scene further.
     `plays` are what the next operations of a name become, and the usual course when there is none.
     """
 
-    seconds: float = 0.0
     tags: list[dict[str, str]] = field(default_factory=list)
     parameters: list[dict[str, str]] = field(default_factory=list)
     status: str | None = None
@@ -81,13 +79,11 @@ class CloudFormation:
     refusing: list[str] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     _scenes: list[Scene] = field(default_factory=list)
-    _begun: float = 0.0
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def begin(self, operation: str, usual: tuple[Scene, ...]) -> None:
         """The story of an operation begins, by whomever."""
         self._scenes = list(self.plays[operation].pop(0) if self.plays.get(operation) else usual)
-        self._begun = time.monotonic()
         self._next()
 
     # the operations
@@ -130,7 +126,7 @@ class CloudFormation:
         if self.status is None:
             raise refusal("ValidationError", "Stack with id blue does not exist")
         answer = {"StackName": "blue", "StackStatus": self.status, "Tags": self.tags, "Parameters": self.parameters}
-        self._advance()
+        self._next()
         return {"Stacks": [answer]}
 
     def get_template(self, TemplateStage: str, **_: Any) -> dict[str, str]:
@@ -157,14 +153,6 @@ class CloudFormation:
         if operation in self.refusing:
             self.refusing.remove(operation)
             raise refusal("Throttling", "Rate exceeded")
-
-    def _advance(self) -> None:
-        if not self.seconds:
-            self._next()
-            return
-        while self._scenes and time.monotonic() - self._begun >= self.seconds:
-            self._begun += self.seconds
-            self._next()
 
     def _next(self) -> None:
         if self._scenes:

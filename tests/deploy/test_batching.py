@@ -10,7 +10,7 @@ import pytest
 
 from ecsconsul.deploy.batching import Batcher, in_chunks
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 class Asked:

@@ -311,8 +311,12 @@ class Runtime:
             service = environ["HTTP_AUTHORIZATION"].split("/")[3]
             return api({**environ, SERVICE: service}, start_response)
 
+        def one_at_a_time(environ: dict[str, Any], start_response: Any) -> Any:
+            with self.moto.lock:
+                return self.moto.application(environ, start_response)
+
         self._region.application = region
-        self._plain.application = self.moto.application
+        self._plain.application = one_at_a_time
 
     def endpoint(self, kind: str) -> str:
         server = self._servers[0 if kind == "region" else 1]

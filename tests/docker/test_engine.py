@@ -39,7 +39,10 @@ def test_current_context_names_the_engine(config_dir: Path, socket_path: Path) -
     assert engine_url() == f"unix://{socket_path}"
 
 
-def test_local_lab_uses_the_engine_of_the_current_context(config_dir: Path, socket_path: Path) -> None:
+def test_local_lab_uses_the_engine_of_the_current_context(
+    config_dir: Path, socket_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ecsconsul.docker.engine.LOOK_TIMEOUT", TIMEOUT)
     create_context(config_dir, "mine", f"unix://{socket_path}")
     (config_dir / "config.json").write_text(json.dumps({"currentContext": "mine"}))
     with engine_server(socket_path, ENGINE):

@@ -82,6 +82,13 @@ def start(world: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
         task.close()
 
 
+@pytest.fixture(autouse=True)
+def _patient_providers(world: Any, weather: Any, stock_price: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider is away only where a test says so, however busy the machine is."""
+    for kind in (weather.providers.OpenMeteo, weather.providers.OpenWeatherMap, stock_price.providers.Yahoo):
+        monkeypatch.setattr(kind.__init__, "__defaults__", (world.PATIENCE,))
+
+
 class Clock:
     """Monotonic seconds that pass when told to."""
 

@@ -21,9 +21,9 @@ def test_slow_call_times_out(weather: Any) -> None:
 
 
 def test_results_and_errors_are_passed_on(weather: Any) -> None:
-    assert weather.upstream.within(1, lambda: 7) == 7
+    assert weather.upstream.within(60, lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
-        weather.upstream.within(1, lambda: 1 / 0)
+        weather.upstream.within(60, lambda: 1 / 0)
 
 
 def test_only_one_request_per_minute_retries_after_an_outage(weather: Any, clock: Any) -> None:
@@ -36,14 +36,14 @@ def test_only_one_request_per_minute_retries_after_an_outage(weather: Any, clock
     answers: list[bool] = []
 
     def ask() -> None:
-        barrier.wait(5)
+        barrier.wait(60)
         answers.append(outage.may_try())
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(5)
+        thread.join(60)
     assert sorted(answers) == [False] * 7 + [True]
     outage.ended()
     assert [outage.may_try() for _ in range(2)] == [True, True]
