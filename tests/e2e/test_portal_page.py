@@ -99,6 +99,27 @@ def test_results_are_labelled_as_demo_data(page: Any) -> None:
     assert page.get_by_label("City", exact=True).input_value() == ""
 
 
+def test_answer_leaves_the_focus_where_the_user_has_moved_it(page: Any) -> None:
+    held: list[Any] = []
+    page.route("**/api/stock/*", lambda route: held.append(route))
+    with page.expect_request("**/api/stock/*"):
+        submit(page, "Stock symbol", "amzn")
+    page.get_by_label("City", exact=True).fill("london")
+    held.pop().continue_()
+    page.locator("#stock-results").get_by_text("Amazon.com, Inc.").wait_for()
+    page.keyboard.press("Enter")
+    page.locator("#weather-results").get_by_text("12.1\u00a0°C").wait_for()
+
+
+def test_answer_keeps_the_focus_in_its_field(page: Any) -> None:
+    submit(page, "City", "london")
+    page.locator("#weather-results").get_by_text("12.1\u00a0°C").wait_for()
+    page.keyboard.type("tokyo")
+    page.locator("form[data-kind='weather'] button").click()
+    page.locator("#weather-results").get_by_text("Tokyo").wait_for()
+    assert page.evaluate("document.activeElement.id") == page.get_by_label("City", exact=True).get_attribute("id")
+
+
 @pytest.fixture(scope="module")
 def live(lab: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The weather service with a stand-in for Open-Meteo; the portal finds it in a test that registers its port."""

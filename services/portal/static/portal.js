@@ -131,7 +131,8 @@ async function submit(event) {
     say("");
   } finally {
     button.removeAttribute("aria-disabled");
-    input.focus();
+    // Back from the button to the field, but not away from where the user has gone meanwhile.
+    if (document.activeElement === document.body || form.contains(document.activeElement)) input.focus();
   }
 }
 
