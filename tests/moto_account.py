@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ecsconsul.paths import HOME_VARIABLE
-from tests.deploy.world import REGION, client, serve
+from tests.deploy.world import REGION, client, forget_all, serve
 from tests.moto_alarms import CloudWatchAlarm
 
 ACCOUNT = "123456789012"
@@ -47,13 +47,8 @@ def moto_url() -> Iterator[str]:
 @pytest.fixture
 def account(moto_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Any]:
     """Creates clients of the account, as a user would; this process's environment points to it too."""
-    from moto import backends
-
-    # BackendDict.reset() would replace the backends that other tests hold
     with _lock:
-        for name in SERVICES:
-            for regions in backends.get_backend(name).values():  # type: ignore[call-overload]
-                regions.reset()
+        forget_all(SERVICES)
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_CONFIG_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto_url)

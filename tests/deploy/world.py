@@ -10,7 +10,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -294,12 +294,7 @@ class Runtime:
 
     def reset(self) -> None:
         """Forget everything that was made."""
-        from moto import backends
-
-        # not BackendDict.reset(), after which the region would hold backends that nobody else has
-        for name in ("ecs", "ec2", "cloudformation", "iam", "autoscaling", "logs"):
-            for regions in backends.get_backend(name).values():  # type: ignore[call-overload]
-                regions.reset()
+        forget_all(("ecs", "ec2", "cloudformation", "iam", "autoscaling", "logs"))
         self.ecs = Ecs(self.moto)  # type: ignore[arg-type]
         api = AwsApi(self.moto, self.ecs, lambda: None)
 
@@ -332,6 +327,19 @@ class Runtime:
         for server in self._servers:
             server.shutdown()
             server.server_close()
+
+
+def forget_all(services: Iterable[str]) -> None:
+    """Empty moto's backends of these services."""
+    from moto import backends
+    from moto.core.model_instances import reset_model_data
+
+    # not BackendDict.reset(), after which a region would hold backends that nobody else has
+    for name in services:
+        for regions in backends.get_backend(name).values():  # type: ignore[call-overload]
+            regions.reset()
+    # for a page of its own, moto keeps whatever it has ever made: gigabytes, in the end
+    reset_model_data()
 
 
 class ProxyApp:
