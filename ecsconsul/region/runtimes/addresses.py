@@ -90,7 +90,11 @@ def who_listens(port: int) -> str:
 
 @dataclass
 class Ports:
-    """Hands out free ports of one address, cycling through the range before it reuses one."""
+    """Hands out free odd ports of one address, cycling through the range before it reuses one.
+
+    On Linux connect() takes even ports first. A connection that got a port after it was handed out, but before its
+    server starts, would keep the server from it, even for a minute after it has closed.
+    """
 
     address: str
     _next: int = FIRST_DYNAMIC_PORT + LEFT_TO_DOCKER
@@ -100,12 +104,11 @@ class Ports:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self) -> int:
-        """A port that is free for TCP and UDP. Raises OSError when the range is exhausted."""
+        """A port that is free for TCP and UDP. Raises OSError when no odd port of the range is left."""
         with self._lock:
-            for _ in range(LAST_DYNAMIC_PORT - FIRST_DYNAMIC_PORT + 1):
-                port, self._next = self._next, self._next + 1
-                if self._next > LAST_DYNAMIC_PORT:
-                    self._next = FIRST_DYNAMIC_PORT
+            for _ in range(FIRST_DYNAMIC_PORT, LAST_DYNAMIC_PORT + 1, 2):
+                port = self._next | 1
+                self._next = port + 2 if port + 2 <= LAST_DYNAMIC_PORT else FIRST_DYNAMIC_PORT
                 if port not in self._taken and self._is_free(self.address, port):
                     self._taken.add(port)
                     return port

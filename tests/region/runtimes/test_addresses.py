@@ -25,6 +25,8 @@ from ecsconsul.region.runtimes.addresses import (
 )
 from tests.listening import tcp_and_udp
 
+TIMEOUT = 60.0
+
 several_addresses = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only 127.0.0.1 is up")
 
 
@@ -81,12 +83,20 @@ def test_taken_port_is_skipped() -> None:
 def test_range_wraps_around_and_can_be_exhausted() -> None:
     ports = Ports(LOOPBACK, _next=LAST_DYNAMIC_PORT, _is_free=lambda address, port: True)
     ports._taken = set(range(FIRST_DYNAMIC_PORT, LAST_DYNAMIC_PORT))
-    last = ports.take()
-    assert last == LAST_DYNAMIC_PORT
+    assert ports.take() == LAST_DYNAMIC_PORT
     with pytest.raises(OSError, match=r"no free port left on 127\.0\.0\.1"):
         ports.take()
     ports.give_back(FIRST_DYNAMIC_PORT + 7)
     assert ports.take() == FIRST_DYNAMIC_PORT + 7
+
+
+@pytest.mark.parametrize("first", [40_000, 40_001])
+def test_every_odd_port_of_the_range_is_handed_out_and_no_other(first: int) -> None:
+    ports = Ports(LOOPBACK, _next=first, _is_free=lambda address, port: True)
+    odd = list(range(FIRST_DYNAMIC_PORT + 1, LAST_DYNAMIC_PORT + 1, 2))
+    given = [ports.take() for _ in odd]
+    assert given[0] == 40_001
+    assert sorted(given) == odd
 
 
 @pytest.mark.usefixtures("fast_switches")
@@ -94,7 +104,7 @@ def test_concurrent_callers_get_different_ports() -> None:
     ports, start = Ports(LOOPBACK), threading.Barrier(8)
 
     def take(_: int) -> list[int]:
-        start.wait(5)
+        start.wait(TIMEOUT)
         return [ports.take() for _ in range(25)]
 
     with ThreadPoolExecutor(8) as pool:
