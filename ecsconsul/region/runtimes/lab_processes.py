@@ -10,12 +10,15 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
 OWNER_VARIABLE = "ECSCONSUL_LAB_HOME"
+# How long killed processes are waited for before the lab's processes are looked for again.
+ROUND_SECONDS = 1.0
 # What a child inherits: the search path, the user's locale, certificate authorities, and proxies.
 _INHERITED = (
     "PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR",
@@ -76,25 +79,23 @@ def find_leftovers(root: Path) -> list[psutil.Process]:
     return found
 
 
-def kill_leftovers(root: Path, timeout: float = 5.0) -> list[str]:
+def kill_leftovers(root: Path, timeout: float = 30.0) -> list[str]:
     """SIGKILL every process of the lab, and any that they start meanwhile; returns "name (pid)" for each.
 
     Raises TimeoutError when some still run after `timeout` seconds.
     """
-    killed: list[str] = []
-    for _ in range(5):
-        processes = find_leftovers(root)
-        if not processes:
-            return killed
+    killed: dict[int, str] = {}
+    deadline = time.monotonic() + timeout
+    while processes := find_leftovers(root):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"still running: {', '.join(str(process.pid) for process in processes)}")
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
-                killed.append(f"{process.name()} ({process.pid})")
+                # On a busy machine a killed process may take longer to end than one round, and is found again.
+                killed.setdefault(process.pid, f"{process.name()} ({process.pid})")
                 process.kill()
-        psutil.wait_procs(processes, timeout / 5)
-    remaining = find_leftovers(root)
-    if remaining:
-        raise TimeoutError(f"still running: {', '.join(str(process.pid) for process in remaining)}")
-    return killed
+        psutil.wait_procs(processes, ROUND_SECONDS)
+    return list(killed.values())
 
 
 def send_input(process: subprocess.Popen[bytes], content: bytes) -> None:
