@@ -60,6 +60,7 @@ class FakeContainer:
             self.end(143)
 
     def kill(self) -> None:
+        self.runtime.killed.append((self.name, len(self.runtime.stopped)))
         self.end(137)
 
 
@@ -73,6 +74,8 @@ class FakeContainers:
         # why the checks of containers fail, and the containers that were told to stop, by their names
         self.failures: dict[str, str] = {}
         self.stopped: list[str] = []
+        # the containers that were killed, and how many had been told to stop before
+        self.killed: list[tuple[str, int]] = []
         self._engines: dict[str, ProcessEngine] = {}
 
     def engine(self, instance: Ec2Instance) -> ProcessEngine:

@@ -54,6 +54,10 @@ class LoopRegion:
         with self.ecs.lock:
             return [task for task in self.ecs.tasks() if task.last_status == status]
 
+    def messages(self, service: Service) -> list[str]:
+        with self.ecs.lock:
+            return [event["message"].partition(") ")[2] for event in reversed(service.events)]
+
     def end(self, task: Task, code: int = 1, name: str = "app") -> None:
         self.runtime.containers[task.id, name].end(code)
 
@@ -66,19 +70,26 @@ def region(lab_dir: LabDir, tmp_path: Path) -> Iterator[LoopRegion]:
     region.loop.close()
 
 
+@pytest.fixture
+def until(until: Until, region: LoopRegion) -> Until:
+    """Looks at the region between two passes of its loop: during one, a part of what the loop changes is old."""
+
+    def is_true(condition: Callable[[], object]) -> object:
+        with region.ecs.lock:
+            return condition()
+
+    return lambda condition: until(lambda: is_true(condition))
+
+
 def is_complete(service: Service) -> Callable[[], bool]:
     return lambda: service.primary.rollout_state == "COMPLETED" and len(service.deployments) == 1
-
-
-def messages(service: Service) -> list[str]:
-    return [event["message"].partition(") ")[2] for event in reversed(service.events)]
 
 
 def test_service_starts_its_tasks_spread_over_the_instances(region: LoopRegion, until: Until) -> None:
     service = region.create(desired=4)
     until(is_complete(service))
     assert sorted(task.instance_id for task in region.tasks()) == ["i-1", "i-1", "i-2", "i-2"]
-    started, completed, steady = messages(service)
+    started, completed, steady = region.messages(service)
     assert started.startswith("has started 4 tasks: (task ")
     assert completed == f"(deployment {service.primary.id}) deployment completed."
     assert steady == "has reached a steady state."
@@ -194,7 +205,7 @@ def test_circuit_breaker_rolls_back_to_the_stable_deployment(region: LoopRegion,
     until(is_complete(service))
     assert service.primary.task_definition == STEADY
     assert len(region.tasks()) == 2
-    assert f"(deployment {failing.id}) deployment failed: tasks failed to start." in messages(service)
+    assert f"(deployment {failing.id}) deployment failed: tasks failed to start." in region.messages(service)
     assert len(before) == 2
 
 
@@ -206,7 +217,7 @@ def test_failed_rollback_is_not_rolled_back(region: LoopRegion, until: Until) ->
     until(lambda: service.primary.is_rollback and service.primary.rollout_state == "FAILED")
     until(lambda: not [task for task in region.ecs.tasks() if task.should_run])
     until(lambda: len(service.deployments) == 1)
-    rollbacks = [text for text in messages(service) if text.startswith("rolling back")]
+    rollbacks = [text for text in region.messages(service) if text.startswith("rolling back")]
     assert len(rollbacks) == 1
 
 
@@ -244,7 +255,7 @@ def test_unplaceable_task_is_placed_once_an_instance_fits(region: LoopRegion, un
     service = region.create(definition=definition("weather", 1, container(memory=10_000)))
     until(lambda: service.events)
     event = "was unable to place a task because no container instance met all of its requirements. Reason: The"
-    assert messages(service)[0].startswith(event)
+    assert region.messages(service)[0].startswith(event)
     region.loop.add_instance(ec2_instance(region.folder, "i-3"), instance("i-3", memory=20_000))
     until(is_complete(service))
     assert [task.instance_id for task in region.tasks()] == ["i-3"]
@@ -325,8 +336,7 @@ def test_standalone_task_is_not_restarted(region: LoopRegion, until: Until) -> N
     assert len(region.ecs.tasks()) == 1
 
 
-def test_close_stops_all_tasks_and_starts_none(lab_dir: LabDir, tmp_path: Path, until: Until) -> None:
-    region = LoopRegion(lab_dir, tmp_path)
+def test_close_stops_all_tasks_and_starts_none(region: LoopRegion, until: Until) -> None:
     region.create(desired=5)
     until(lambda: len(region.tasks()) == 5)
     region.loop.close()

@@ -51,10 +51,12 @@ def test_tasks_and_services_are_told(region: LoopRegion, changes: EcsChanges, un
     until(lambda: len(region.tasks()) == 2 and changes.state(-1, 0.0)[0].services[0].running == 2)
     region.end(region.tasks()[0], code=3)
     until(lambda: any(task.status == "STOPPED" for task in changes.state(-1, 0.0)[0].tasks))
-    state, _ = changes.state(-1, 0.0)
+    with region.ecs.lock:
+        state, _ = changes.state(-1, 0.0)
+        messages = [event["message"] for event in service.events]
     [seen] = state.services
     assert (seen.name, seen.desired, seen.revision) == ("weather", 2, "weather:1")
-    assert [event.text for event in seen.events] == [event["message"] for event in list(service.events)[:20]]
+    assert [event.text for event in seen.events] == messages[:20]
     [stopped] = [task for task in state.tasks if task.status == "STOPPED"]
     assert (stopped.exit_codes, stopped.stop_code) == ("exit code 3", "EssentialContainerExited")
     assert state.own_clock

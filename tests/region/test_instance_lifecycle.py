@@ -107,7 +107,9 @@ class LifecycleRegion:
 
 
 @pytest.fixture
-def region(lab_dir: LabDir, server: ConsulServer) -> Iterator[LifecycleRegion]:
+def region(lab_dir: LabDir, server: ConsulServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[LifecycleRegion]:
+    for timeout in ("JOIN_TIMEOUT", "LEAVE_TIMEOUT"):
+        monkeypatch.setattr(instance_lifecycle, timeout, 60.0)
     region = LifecycleRegion(lab_dir, server)
     yield region
     region.containers.close()

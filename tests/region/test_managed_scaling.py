@@ -140,6 +140,10 @@ class ScalingRegion:
         with self.ecs.lock:
             return [task for task in self.ecs.tasks() if task.last_status == RUNNING]
 
+    def messages(self, service: Service) -> str:
+        with self.ecs.lock:
+            return "\n".join(event["message"] for event in service.events)
+
 
 @pytest.fixture
 def region(lab_dir: LabDir, tmp_path: Path) -> Iterator[ScalingRegion]:
@@ -150,19 +154,15 @@ def region(lab_dir: LabDir, tmp_path: Path) -> Iterator[ScalingRegion]:
     region.loop.close()
 
 
-def messages(service: Service) -> str:
-    return "\n".join(event["message"] for event in service.events)
-
-
 def test_task_without_a_place_lets_the_group_grow_up_to_its_maximum(region: ScalingRegion, until: Until) -> None:
     region.provide()
     service = region.create(3, capacityProviderStrategy=STRATEGY)
     until(lambda: len(region.tasks()) == 3)
-    assert region.groups.sizes == [2, 3]
-    assert "unable to place" not in messages(service), "the tasks only had to wait"
+    until(lambda: region.groups.sizes == [2, 3])
+    assert "unable to place" not in region.messages(service), "the tasks only had to wait"
     until(lambda: region.changes == 2)
     region.scale(service, 4)
-    until(lambda: "unable to place" in messages(service))
+    until(lambda: "unable to place" in region.messages(service))
     assert region.groups.sizes == [2, 3]
 
 
@@ -172,6 +172,7 @@ def test_idle_instances_leave_down_to_the_minimum(
     region.provide()
     service = region.create(3, capacityProviderStrategy=STRATEGY)
     until(lambda: len(region.tasks()) == 3)
+    until(lambda: region.groups.sizes == [2, 3])
     region.scale(service, 1)
     until(lambda: len(region.tasks()) == 1)
     assert region.groups.sizes == [2, 3], "not at once"
@@ -193,14 +194,14 @@ def test_only_managed_groups_grow_for_services_of_their_provider(
 ) -> None:
     region.provide(status)
     service = region.create(2, **request_)
-    until(lambda: "unable to place" in messages(service))
+    until(lambda: "unable to place" in region.messages(service))
     assert region.groups.sizes == []
 
 
 def test_group_grows_as_soon_as_it_is_managed(region: ScalingRegion, until: Until) -> None:
     provider = region.provide("DISABLED")
     service = region.create(2, capacityProviderStrategy=STRATEGY)
-    until(lambda: "unable to place" in messages(service))
+    until(lambda: "unable to place" in region.messages(service))
     with region.ecs.lock:
         provider.managed_scaling["status"] = "ENABLED"
         region.ecs.changed.set()
@@ -211,12 +212,12 @@ def test_deleted_group_is_ignored(region: ScalingRegion, until: Until) -> None:
     region.groups.present = False
     region.provide()
     service = region.create(2, capacityProviderStrategy=STRATEGY)
-    until(lambda: "unable to place" in messages(service))
+    until(lambda: "unable to place" in region.messages(service))
 
 
 def test_task_that_never_fits_is_reported(region: ScalingRegion, until: Until) -> None:
     region.provide()
     big = definition("big", 1, container(memory=9000))
     service = region.create(1, big, capacityProviderStrategy=STRATEGY)
-    until(lambda: "unable to place" in messages(service))
+    until(lambda: "unable to place" in region.messages(service))
     assert region.groups.sizes == []

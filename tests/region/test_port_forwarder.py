@@ -7,12 +7,14 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from ecsconsul.region.port_forwarder import Endpoint, PortForwarder
 
 Until = Callable[..., None]
+TIMEOUT = 60.0
 RESET = struct.pack("ii", 1, 0)  # With SO_LINGER 0, close sends RST.
 
 
@@ -40,9 +42,16 @@ def forwarder(endpoints: Endpoints) -> Iterator[PortForwarder]:
     forwarder.close()
 
 
+def free_ports(count: int) -> list[int]:
+    """Different ones, since all are held until the last one is chosen."""
+    with ExitStack() as held:
+        servers = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [int(one.getsockname()[1]) for one in servers]
+
+
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
+    [port] = free_ports(1)
+    return port
 
 
 @pytest.fixture
@@ -57,13 +66,13 @@ def port(forwarder: PortForwarder) -> int:
 def backend(endpoints: Endpoints) -> Iterator[socket.socket]:
     """A server that the forwarder connects to."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(5)
+        listener.settimeout(TIMEOUT)
         endpoints.all = [listener.getsockname()]
         yield listener
 
 
 def connect(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=5)
+    return socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
 
 
 def all_of(one: socket.socket) -> bytes:
@@ -79,7 +88,7 @@ def test_data_and_end_of_file_pass_both_ways(port: int, backend: socket.socket, 
     def serve() -> None:
         server, _ = backend.accept()
         with server:
-            server.settimeout(5)
+            server.settimeout(TIMEOUT)
             server.sendall(all_of(server)[::-1])
 
     serving = threading.Thread(target=serve)
@@ -88,7 +97,7 @@ def test_data_and_end_of_file_pass_both_ways(port: int, backend: socket.socket, 
         client.sendall(request)
         client.shutdown(socket.SHUT_WR)  # half-closed: the response still arrives
         assert all_of(client) == request[::-1]
-    serving.join(5)
+    serving.join(TIMEOUT)
     assert endpoints.requested == [port]
 
 
@@ -123,7 +132,7 @@ def test_connection_to_the_task_closes_when_the_caller_vanishes(port: int, backe
     client.sendall(b"GET")
     server, _ = backend.accept()
     with server:
-        server.settimeout(5)
+        server.settimeout(TIMEOUT)
         assert server.recv(3) == b"GET"
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         client.close()
@@ -131,7 +140,7 @@ def test_connection_to_the_task_closes_when_the_caller_vanishes(port: int, backe
 
 
 def test_ports_are_opened_and_closed(forwarder: PortForwarder) -> None:
-    one, two = free_port(), free_port()
+    one, two = free_ports(2)
     forwarder.forward({one, two})
     assert forwarder.ports() == tuple(sorted((one, two)))
     forwarder.forward({two})
@@ -183,7 +192,7 @@ def test_close_closes_open_connections(endpoints: Endpoints, backend: socket.soc
     with connect(number) as client:
         server, _ = backend.accept()
         with server:
-            server.settimeout(5)
+            server.settimeout(TIMEOUT)
             forwarder.close()
             assert server.recv(1) == b""
             assert client.recv(1) == b""
@@ -198,7 +207,7 @@ def echo() -> Iterator[socket.socket]:
     """A socket that a test reads datagrams from."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as found:
         found.bind(("127.0.0.1", 0))
-        found.settimeout(30)
+        found.settimeout(TIMEOUT)
         yield found
 
 
@@ -209,7 +218,7 @@ def test_datagrams_reach_the_endpoint_and_answers_their_sender(echo: socket.sock
         assert (forwarder.ports(), forwarder.udp_ports()) == ((), (number,))
         senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
         for name, sender in enumerate(senders):
-            sender.settimeout(30)
+            sender.settimeout(TIMEOUT)
             sender.sendto(f"question {name}".encode(), ("127.0.0.1", number))
         for _ in senders:
             data, address = echo.recvfrom(100)

@@ -6,9 +6,9 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from typing import Any, NamedTuple
 
 import boto3
@@ -26,7 +26,9 @@ from ecsconsul.region.runtimes.lab_dir import AccessKey
 from tests.region.api_region import ApiRegion
 
 ECS = "AmazonEC2ContainerServiceV20141113."
+# Shorter than RESPONSE_TIMEOUT, after which the server closes any connection.
 TIMEOUT = 30.0
+Until = Callable[..., None]
 
 
 class Answer(NamedTuple):
@@ -379,18 +381,17 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[float]:
     yield 0.5
 
 
-def closed_after(connection: socket.socket) -> float:
-    started = time.monotonic()
+def await_close(connection: socket.socket) -> None:
+    """Fails if the server doesn't close the connection within the socket's timeout."""
     while connection.recv(65536):
         pass
-    return time.monotonic() - started
 
 
 def test_silent_client_is_cut_off(api: ApiRegion, impatient: float) -> None:
     for begin in (b"", b"POST / HTTP/1.1\r\nHost: x\r\n"):
         with socket.create_connection(("127.0.0.1", api.port), timeout=TIMEOUT) as connection:
             connection.sendall(begin)
-            assert closed_after(connection) < 10
+            await_close(connection)
 
 
 def test_dripping_client_is_cut_off(api: ApiRegion, impatient: float) -> None:
@@ -398,7 +399,7 @@ def test_dripping_client_is_cut_off(api: ApiRegion, impatient: float) -> None:
     started, is_open = time.monotonic(), True
     with socket.create_connection(("127.0.0.1", api.port), timeout=0.05) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n")
-        while is_open and time.monotonic() < started + 10:
+        while is_open and time.monotonic() < started + TIMEOUT:
             with suppress(TimeoutError):
                 is_open = _drip(connection)
     assert not is_open
@@ -412,14 +413,23 @@ def _drip(connection: socket.socket) -> bool:
         return False
 
 
-def test_silent_clients_keep_nobody_out_and_no_more_threads_than_allowed(api: ApiRegion, impatient: float) -> None:
+def is_answered(api: ApiRegion) -> bool:
+    """Whether a request gets through; on a busy machine the server may cut it off too."""
+    with suppress(HTTPException, OSError):
+        return send(api, "GET", PING_PATH).status == 200
+    return False
+
+
+def test_silent_clients_keep_nobody_out_and_no_more_threads_than_allowed(
+    api: ApiRegion, impatient: float, until: Until
+) -> None:
     before = threading.active_count()
     held = [socket.create_connection(("127.0.0.1", api.port), timeout=TIMEOUT) for _ in range(250)]
     try:
         assert threading.active_count() - before <= api_server.MOST_CONNECTIONS
-        assert send(api, "GET", PING_PATH).status == 200
+        until(lambda: is_answered(api), TIMEOUT)
         for connection in held:
-            closed_after(connection)
+            await_close(connection)
     finally:
         for connection in held:
             connection.close()

@@ -19,6 +19,7 @@ from ecsconsul.region.scheduled_snapshots import ScheduledSnapshots, seconds_lef
 from tests.consul_server import ConsulServer
 
 Until = Callable[..., None]
+TIMEOUT = 60.0
 SECRETS = new_secrets("blue")
 LIFE = life_of(SECRETS)
 NOW = datetime(2026, 11, 29, 14, 0, 0, tzinfo=timezone.utc)
@@ -53,7 +54,7 @@ def running(lab_dir: LabDir, address: Callable[[], str]) -> Iterator[ScheduledSn
         yield snapshots
     finally:
         snapshots.close()
-        snapshots._thread.join(10)
+        snapshots._thread.join(TIMEOUT)
         assert not snapshots._thread.is_alive()
 
 
@@ -76,7 +77,7 @@ def test_without_a_schedule_nothing_is_asked(lab_dir: LabDir) -> None:
         assert not asked.wait(0.1)
         lab_dir.write_snapshot_schedule(SnapshotSchedule(60, 60, str(lab_dir.snapshots)))
         snapshots.wake()
-        assert asked.wait(10)
+        assert asked.wait(TIMEOUT)
 
 
 def test_failure_is_logged_once_and_tried_again(

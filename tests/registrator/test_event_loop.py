@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -30,10 +31,13 @@ def test_calls_run_in_order_and_delayed_ones_when_due(loop: EventLoop) -> None:
     done = threading.Event()
     for number in range(3):
         loop.call(order.append, number)
-    loop.call(loop.later, 0.06, done.set)
-    loop.call(loop.later, 0.03, order.append, "later")
+    began = time.monotonic()
+    # In the order of their times, which a stall between two of the calls doesn't change.
     loop.call(loop.later, 0.0, order.append, "soon")
+    loop.call(loop.later, 0.03, order.append, "later")
+    loop.call(loop.later, 0.06, done.set)
     assert done.wait(TIMEOUT)
+    assert time.monotonic() - began >= 0.06
     assert order == [0, 1, 2, "soon", "later"]
 
 
@@ -52,18 +56,19 @@ def test_everything_runs_in_one_thread_that_is_not_the_callers(loop: EventLoop) 
 
 
 def test_run_waits_for_a_coroutine_but_not_for_long(loop: EventLoop) -> None:
-    finished = threading.Event()
+    finished, may_finish = threading.Event(), asyncio.Event()
 
     async def work() -> None:
         with ThreadPoolExecutor(1) as executor:
             assert await loop.in_thread(executor, lambda: 1) == 1
 
     async def slow() -> None:
-        await asyncio.sleep(0.1)
+        await may_finish.wait()
         finished.set()
 
     assert loop.run(work(), TIMEOUT)
     assert not loop.run(slow(), 0.0)
+    loop.call(may_finish.set)
     assert finished.wait(TIMEOUT), "it goes on"
 
 

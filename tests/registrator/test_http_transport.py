@@ -17,6 +17,8 @@ from ecsconsul.registrator.http_transport import HttpClient
 from ecsconsul.registrator.settings import Server, Tls
 from tests.registrator.servers import FakeConsul, FakeDocker
 
+TIMEOUT = 60.0
+
 
 @contextmanager
 def https_server(folder: Path) -> Iterator[tuple[int, Tls]]:
@@ -24,7 +26,7 @@ def https_server(folder: Path) -> Iterator[tuple[int, Tls]]:
     cert, key = folder / "cert.pem", folder / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)]
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -55,16 +57,16 @@ def https_server(folder: Path) -> Iterator[tuple[int, Tls]]:
             yield server.server_address[1], Tls(str(cert), str(cert), str(key))
         finally:
             server.shutdown()
-            thread.join(60)
+            thread.join(TIMEOUT)
 
 
 def test_tls_verifies_both_sides(tmp_path: Path) -> None:
     with https_server(tmp_path) as (port, tls):
-        client = HttpClient("it", Server("localhost", port, tls=tls), timeout=5)
+        client = HttpClient("it", Server("localhost", port, tls=tls), timeout=TIMEOUT)
         assert client.request("GET", "/").body == b"hello"
         client.close()
         for files in (Tls(), Tls(ca_file=tls.ca_file)):
-            untrusted = HttpClient("it", Server("localhost", port, tls=files), timeout=5)
+            untrusted = HttpClient("it", Server("localhost", port, tls=files), timeout=TIMEOUT)
             with pytest.raises(Unreachable):
                 untrusted.request("GET", "/")
             untrusted.close()
@@ -77,7 +79,7 @@ def test_missing_certificate_file_is_named(tmp_path: Path) -> None:
 
 
 def test_client_reconnects_to_a_restarted_server(consul: FakeConsul) -> None:
-    client = HttpClient("it", Server("127.0.0.1", consul.port), timeout=5)
+    client = HttpClient("it", Server("127.0.0.1", consul.port), timeout=TIMEOUT)
     assert client.request("GET", "/v1/agent/services").code == 200
     consul.stop()
     with pytest.raises(Unreachable) as refused:
@@ -92,12 +94,13 @@ def test_client_reconnects_to_a_restarted_server(consul: FakeConsul) -> None:
 
 
 def test_slow_server_is_unreachable(consul: FakeConsul) -> None:
-    consul.delay = 1.0
-    client = HttpClient("it", Server("127.0.0.1", consul.port), timeout=5)
+    consul.accepts_writes.clear()
+    client = HttpClient("it", Server("127.0.0.1", consul.port), timeout=TIMEOUT)
     client.request("GET", "/v1/agent/services")
     with pytest.raises(Unreachable) as refused:
         client.request("PUT", "/v1/agent/service/deregister/x", timeout=0.1)
     assert refused.value.why == "timed out"
+    consul.accepts_writes.set()
     client.close()
 
 
@@ -110,8 +113,8 @@ def test_missing_socket(tmp_path: Path) -> None:
 
 
 def test_stream_lasts_until_closed(docker: FakeDocker) -> None:
-    client = HttpClient("it", Server(socket=str(docker.path)), timeout=5)
-    with client.stream("/events?since=0.0", 5.0) as stream:
+    client = HttpClient("it", Server(socket=str(docker.path)), timeout=TIMEOUT)
+    with client.stream("/events?since=0.0", TIMEOUT) as stream:
         assert stream.code == 200
         lines = stream.lines()
         docker.run("c1", port=1)
@@ -121,7 +124,7 @@ def test_stream_lasts_until_closed(docker: FakeDocker) -> None:
 
 
 def test_silent_stream_times_out(docker: FakeDocker) -> None:
-    client = HttpClient("it", Server(socket=str(docker.path)), timeout=5)
+    client = HttpClient("it", Server(socket=str(docker.path)), timeout=TIMEOUT)
     with pytest.raises(Unreachable) as refused, client.stream("/events?since=0.0", 0.1) as stream:
         list(stream.lines())
     assert refused.value.why == "timed out"

@@ -504,8 +504,8 @@ def test_random_history_converges(harness: Harness, seed: int) -> None:
         if not one["State"]["Paused"]
     }
     eventually(
-        lambda: {key: one["Port"] for key, one in harness.consul.services.items()} == expected,
-        lambda: (harness.consul.services, expected),
+        lambda: {key: one["Port"] for key, one in list(harness.consul.services.items())} == expected,
+        lambda: (list(harness.consul.services.items()), expected),
     )
 
 

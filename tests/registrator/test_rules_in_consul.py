@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from ecsconsul.registrator.checks import duration_seconds
 from ecsconsul.registrator.probe import run_probe
 from ecsconsul.registrator.rules import Container, Options, PortBinding, Registration, initial_probe, registrations
 
+TIMEOUT = 60.0
+# of a check that Consul shall never run; it runs each for the first time at a random moment of its interval
+NEVER = "87600h"
 ADDRESS = "127.77.0.1" if os.uname().sysname == "Linux" else "127.0.0.1"
 BINARY = os.environ.get("ECSCONSUL_CONSUL_BIN") or shutil.which("consul")
 
@@ -32,7 +36,7 @@ class Agent:
         self.port = port
 
     def exchange(self, method: str, path: str, body: object = None) -> tuple[HTTPResponse, str]:
-        connection = HTTPConnection(ADDRESS, self.port, timeout=5)
+        connection = HTTPConnection(ADDRESS, self.port, timeout=TIMEOUT)
         try:
             connection.request(method, path, json.dumps(body) if body is not None else None)
             response = connection.getresponse()
@@ -51,7 +55,7 @@ class Agent:
 
     def catalogued(self, name: str) -> Any:
         """The one instance of a service; the agent updates its catalog a moment after the registration."""
-        index, deadline = "0", time.monotonic() + 5
+        index, deadline = "0", time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             response, text = self.exchange("GET", f"/v1/health/service/{name}?index={index}&wait=2s")
             if instances := json.loads(text):
@@ -64,18 +68,14 @@ class Agent:
         return self.request("PUT", "/v1/agent/service/register", payload)
 
     def wait_until_up(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        """Until the agent's API answers, 20 s at most."""
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            try:
-                if self.request("GET", "/v1/agent/self")[0] == 200:
+        """Until the agent is its own leader: without one its services don't reach the catalog."""
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline and process.poll() is None:
+            with suppress(OSError):
+                status, leader = self.request("GET", "/v1/status/leader")
+                if status == 200 and json.loads(leader):
                     return
-            except OSError:
-                try:
-                    process.wait(0.1)
-                except subprocess.TimeoutExpired:
-                    continue
-                break
+            time.sleep(0.1)
         pytest.fail(f"consul is not up: {log.read_text()[-2000:]}")
 
 
@@ -107,7 +107,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
         yield agent
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(TIMEOUT)
 
 
 def decide(*env: str, **details: Any) -> list[Registration]:
@@ -136,9 +136,9 @@ CHECKS = {
 
 
 def rarely_checked(payload: dict[str, Any]) -> dict[str, Any]:
-    """The same with an interval of an hour: Consul runs the first check at a random time within it."""
+    """The same with an interval of years."""
     check = payload.get("Check", {})
-    return payload | ({"Check": check | {"Interval": "1h"}} if "Interval" in check else {})
+    return payload | ({"Check": check | {"Interval": NEVER}} if "Interval" in check else {})
 
 
 @pytest.mark.parametrize("kind", CHECKS)
@@ -213,8 +213,8 @@ def test_consul_refuses_the_address_that_the_rules_replace(agent: Agent) -> None
 
 
 def healthy_service(agent: Agent, id: str) -> Registration:
-    """A healthy service (the agent's own API) whose check Consul won't run for a while."""
-    env = ("SERVICE_CHECK_HTTP=/v1/agent/self", "SERVICE_CHECK_INTERVAL=1h", f"SERVICE_ID={id}")
+    """A healthy service (the agent's own API) whose check Consul won't run."""
+    env = ("SERVICE_CHECK_HTTP=/v1/agent/self", f"SERVICE_CHECK_INTERVAL={NEVER}", f"SERVICE_ID={id}")
     (registration,) = decide(*env, ports=(PortBinding(80, host_port=agent.port),))
     return registration
 

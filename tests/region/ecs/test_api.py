@@ -20,6 +20,7 @@ from tests.region.api_region import ApiRegion
 
 Until = Callable[..., None]
 _numbers = itertools.count(1)
+SOON: Any = {"Delay": 0.05, "MaxAttempts": 1200}
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,8 @@ def test_create_service_returns_the_service_and_starts_its_tasks(
     assert created["clusterArn"].endswith(f":cluster/{cluster}")
     assert (created["status"], created["desiredCount"], created["runningCount"]) == ("ACTIVE", 2, 0)
     assert created["taskDefinition"] == families.v1
-    assert abs(created["createdAt"] - before) < dt.timedelta(seconds=5)
+    rounding = dt.timedelta(milliseconds=1)
+    assert before - rounding <= created["createdAt"] <= dt.datetime.now(dt.timezone.utc) + rounding
     assert created["tags"] == tags
     (deployment,) = created["deployments"]
     assert (deployment["status"], deployment["rolloutState"], deployment["desiredCount"]) == (
@@ -120,11 +122,10 @@ def test_create_service_returns_the_service_and_starts_its_tasks(
 
 
 def test_boto3_waiters_see_a_service_become_stable_and_inactive(ecs: Any, cluster: str, families: Any) -> None:
-    soon = {"Delay": 0.05, "MaxAttempts": 100}  # type: ignore[var-annotated]
     ecs.create_service(cluster=cluster, serviceName="weather", taskDefinition=families.v1, desiredCount=1)
-    ecs.get_waiter("services_stable").wait(cluster=cluster, services=["weather"], WaiterConfig=soon)
+    ecs.get_waiter("services_stable").wait(cluster=cluster, services=["weather"], WaiterConfig=SOON)
     ecs.delete_service(cluster=cluster, service="weather", force=True)
-    ecs.get_waiter("services_inactive").wait(cluster=cluster, services=["weather"], WaiterConfig=soon)
+    ecs.get_waiter("services_inactive").wait(cluster=cluster, services=["weather"], WaiterConfig=SOON)
 
 
 @pytest.mark.usefixtures("service")
@@ -357,7 +358,7 @@ def test_run_task_passes_overrides_to_the_container(api: ApiRegion, ecs: Any, cl
         "tasks"
     ]
     task_id = task["taskArn"].rpartition("/")[2]
-    ecs.get_waiter("tasks_stopped").wait(cluster=cluster, tasks=[task_id], WaiterConfig={"Delay": 0.05})
+    ecs.get_waiter("tasks_stopped").wait(cluster=cluster, tasks=[task_id], WaiterConfig=SOON)
     assert api.runtime.overrides[task_id] == override
     (ended,) = ecs.describe_tasks(cluster=cluster, tasks=[task_id])["tasks"]
     assert ended["overrides"]["containerOverrides"] == [override]

@@ -19,6 +19,7 @@ from ecsconsul.errors import LabError
 from ecsconsul.paths import state_folder, write_private
 from ecsconsul.region.runtimes.lab_dir import AccessKey, LabDir, RegionInfo, _unless_gone, remove
 
+TIMEOUT = 60.0
 INFO = RegionInfo(
     pid=1,
     version="0",
@@ -144,7 +145,7 @@ def test_private_file_is_never_readable_by_others(tmp_path: Path) -> None:
         for number in range(300):
             write_private(path, b"x" * number)
         done.set()
-        watcher.join(10)
+        watcher.join(TIMEOUT)
     assert seen <= {0o600}
     assert [entry.name for entry in tmp_path.iterdir()] == ["secret"]
     path.chmod(0o666)
@@ -215,7 +216,7 @@ def test_lock_is_exclusive_and_ends_with_its_process(lab_dir: LabDir) -> None:
             lab_dir.lock_region()
         lab_dir.lock_changes().close()
         process.kill()
-        process.wait(5)
+        process.wait(TIMEOUT)
     assert not lab_dir.is_alive()
     lab_dir.lock_region().close()
 
@@ -260,7 +261,7 @@ def test_folder_can_be_removed_twice_at_the_same_time(lab_dir: LabDir) -> None:
         start, failures = threading.Barrier(2), []
 
         def terminate(folder: Path, start: threading.Barrier = start, failures: list[str] = failures) -> None:
-            start.wait(5)
+            start.wait(TIMEOUT)
             try:
                 remove(folder)
             except OSError as error:
@@ -268,9 +269,9 @@ def test_folder_can_be_removed_twice_at_the_same_time(lab_dir: LabDir) -> None:
 
         leaving = threading.Thread(target=terminate, args=(lab_dir.instances / f"i-{attempt}",))
         leaving.start()
-        start.wait(5)
+        start.wait(TIMEOUT)
         lab_dir.clear()
-        leaving.join(10)
+        leaving.join(TIMEOUT)
         assert failures == []
         assert lab_dir.leftovers() == []
 

@@ -102,11 +102,11 @@ def closed_port() -> int:
 
 def test_silent_price_list_is_not_waited_for(server: PriceServer, monkeypatch: pytest.MonkeyPatch, lab: Lab) -> None:
     server.answers.clear()
-    client = Session(None, None).impatient_client("pricing", read_timeout=30, attempts=1)
+    client = Session(None, None).impatient_client("pricing", read_timeout=60, attempts=1)
     items = bill_of_materials(lab, "us-east-1", public=True)
     begun = time.monotonic()
     found = answers(client, [item.query for item in items], seconds=0.2)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
     assert len(found) == 5
     with pytest.raises(LabError, match="no answer within 0 s"):
         summed(items, found)

@@ -20,6 +20,7 @@ from ecsconsul.config.aws_settings import AwsSpec, SshSpec
 from ecsconsul.config.lab import Lab
 from ecsconsul.errors import Unreachable
 from ecsconsul.paths import HOME_VARIABLE
+from ecsconsul.targets.aws import service_tunnels
 from ecsconsul.targets.aws.consul_server import ConsulServer
 from ecsconsul.targets.aws.service_tunnels import MOST_TUNNELS, ServiceTunnels, reach_through_server
 from tests.listening import reserved_port
@@ -65,7 +66,7 @@ def echo() -> Iterator[tuple[str, int]]:
 
 
 def echoed(address: tuple[str, int]) -> bytes:
-    with socket.create_connection(address, timeout=30) as connection:
+    with socket.create_connection(address, timeout=60) as connection:
         connection.sendall(b"hello")
         return connection.recv(5)
 
@@ -100,7 +101,8 @@ def test_ssh_leads_to_the_endpoint_over_one_process_and_leaves_none(sshd: SshSer
     assert helpers(f":{echo[1]}") == []
 
 
-def test_endpoint_without_a_listener_is_unreachable(sshd: SshServer) -> None:
+def test_endpoint_without_a_listener_is_unreachable(sshd: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_tunnels, "REFUSAL_SECONDS", 60.0)
     with reserved_port() as closed, reach_through_server(through_ssh(sshd), lambda: SERVER, no_client, "") as reach:
         with pytest.raises(Unreachable):
             reach("127.0.0.1", closed)
@@ -112,7 +114,7 @@ def test_tunnel_that_broke_is_opened_again(sshd: SshServer, echo: tuple[str, int
         reach(*echo)
         [ssh] = [one for one in helpers(f":{echo[1]}") if one.name() == "ssh"]
         ssh.kill()
-        psutil.wait_procs([ssh], timeout=30)
+        psutil.wait_procs([ssh], timeout=60)
         # its output ends a moment later
         for _ in range(100):
             try:

@@ -8,8 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from ecsconsul.consul.catalog import Consul
 from ecsconsul.consul.dns import lookup
 from ecsconsul.errors import Unreachable
 from ecsconsul.paths import HOME_VARIABLE
-from ecsconsul.targets.aws import host_keys
+from ecsconsul.targets.aws import host_keys, ssh_tunnel
 from ecsconsul.targets.aws.consul_access import open_access
 from ecsconsul.targets.aws.consul_server import ConsulServer as Server
 from ecsconsul.targets.base import ConsulAddress
@@ -33,6 +32,7 @@ from tests.ssh_server import USER, SshServer, end, make_key, ssh_server
 INSTANCE = "i-0123456789abcdef0"
 SERVICE = 'service { name = "weather" port = 4567 }'
 GONE_SECONDS = 60.0
+Until = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,11 @@ def processes(port: int) -> list[psutil.Process]:
     return found
 
 
+def await_both(port: int, until: Until) -> None:
+    """Wait until ssh and its watchdog are all that is there: what the shell forks looks like it until it runs."""
+    until(lambda: len(processes(port)) == 2)
+
+
 def is_open(port: int) -> bool:
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == 0
@@ -103,13 +108,13 @@ def await_gone(port: int) -> None:
 # --- what the tunnel carries
 
 
-def test_tunnel_carries_http_and_dns(server: SshServer, consul: ConsulServer, home: Path) -> None:
+def test_tunnel_carries_http_and_dns(server: SshServer, consul: ConsulServer, home: Path, until: Until) -> None:
     with opened(server, consul, server.host_key) as address:
         assert "weather" in Consul(address.http_host, address.http_port).catalog()
         assert address.dns_tcp_only
         answer = lookup("weather.service.consul.", "SRV", address.dns_host, address.dns_port, tcp=True)
         assert (answer.transport, [record.port for record in answer.answers]) == ("tcp", [4567])
-        assert len(processes(address.http_port)) == 2
+        await_both(address.http_port, until)
     await_gone(address.http_port)
     await_gone(address.dns_port)
     assert [path.name for path in home.rglob("*") if path.is_file()] == ["blue.known_hosts"]
@@ -149,11 +154,11 @@ def ssh_path() -> str:
 
 
 def test_key_in_ssh_agent_is_used(server: SshServer, consul: ConsulServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    output = subprocess.run(["ssh-agent", "-s"], capture_output=True, text=True, timeout=10, check=True).stdout
+    output = subprocess.run(["ssh-agent", "-s"], capture_output=True, text=True, timeout=60, check=True).stdout
     variables = dict(part.strip().split("=", 1) for part in output.split(";") if "=" in part)
     monkeypatch.setenv("SSH_AUTH_SOCK", variables["SSH_AUTH_SOCK"])
     try:
-        subprocess.run(["ssh-add", "-q", str(server.key)], timeout=10, check=True)
+        subprocess.run(["ssh-add", "-q", str(server.key)], timeout=60, check=True)
         with opened(server, consul, key=None) as address:
             assert Consul(address.http_host, address.http_port).catalog()
     finally:
@@ -247,13 +252,14 @@ def test_missing_ssh_is_reported(server: SshServer, consul: ConsulServer, monkey
         pass
 
 
-def test_tunnel_that_breaks_is_reported(consul: ConsulServer, tmp_path: Path) -> None:
+def test_tunnel_that_breaks_is_reported(consul: ConsulServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh_tunnel, "EXIT_SECONDS", 60.0)
     with ssh_server(tmp_path / "mortal") as mortal:
         with pytest.raises(Unreachable) as raised, opened(mortal, consul) as address:
             consul_behind = Consul(address.http_host, address.http_port)
             assert consul_behind.catalog()
             end(mortal.process)
-            psutil.wait_procs([p for p in processes(address.http_port) if p.name() == "ssh"], GONE_SECONDS)
+            psutil.wait_procs([p for p in processes(address.http_port) if p.info["name"] == "ssh"], GONE_SECONDS)
             consul_behind.catalog()
         assert raised.value.what == "The SSH tunnel broke"
         # ssh's own words, whichever it notices first
@@ -294,13 +300,13 @@ def holder(server: SshServer, consul: ConsulServer) -> Iterator[tuple[subprocess
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
-def test_tunnel_ends_with_its_killed_owner(server: SshServer, consul: ConsulServer, number: signal.Signals) -> None:
+def test_tunnel_ends_with_its_killed_owner(
+    server: SshServer, consul: ConsulServer, until: Until, number: signal.Signals
+) -> None:
     with holder(server, consul) as (process, port):
-        assert len(processes(port)) == 2
-        begun = time.monotonic()
+        await_both(port, until)
         process.send_signal(number)
         await_gone(port)
-        assert time.monotonic() - begun < 5
         process.wait(GONE_SECONDS)
 
 
@@ -309,8 +315,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from ecsconsul.config.aws_settings import AwsSpec, SshSpec
 from ecsconsul.config.lab import Lab
+from ecsconsul.targets.aws import ssh_tunnel
 from ecsconsul.targets.aws.consul_access import open_access
 from ecsconsul.targets.aws.consul_server import ConsulServer as Server
+ssh_tunnel.CONNECT_SECONDS = ssh_tunnel.READY_SECONDS = 600
 lab = Lab(name="blue", aws=AwsSpec(ssh=SshSpec(host="127.0.0.1", port=int(sys.argv[1]))))
 with ThreadPoolExecutor(1) as pool:
     pool.submit(open_access(lab, Server("i-1", "", ()), lambda name: None).__enter__).result()
@@ -327,7 +335,5 @@ def test_ctrl_c_does_not_wait_for_a_silent_server() -> None:
         ) as process:
             connection, _ = silent.accept()
             with connection:
-                begun = time.monotonic()
                 os.killpg(process.pid, signal.SIGINT)
                 process.wait(GONE_SECONDS)
-                assert time.monotonic() - begun < 5
