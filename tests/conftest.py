@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -18,6 +19,9 @@ from tests.consul_server import AgentClient, ConsulServer, consul_server
 
 MESSAGES: list[str] = []
 TIMEOUT = 60.0
+# moto and the models of AWS's API are millions of objects that stay: to look at them all takes a second, in which all
+# threads of a worker stand still, and by default that is a fifth of its time
+GC_THRESHOLDS = 50_000, 20, 50
 END_TO_END = "tests/e2e/"
 # these start no lab on this machine, so they can run beside those that do
 WITHOUT_A_LAB = {f"{END_TO_END}test_{name}.py" for name in ("aws_lab", "consul_binary", "registrator")}
@@ -30,6 +34,7 @@ def pytest_configure() -> None:
     Examples of hypothesis have no deadline, since their time depends on the machine's load.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.set_threshold(*GC_THRESHOLDS)
     settings.register_profile("without a deadline", settings(deadline=None))
     settings.load_profile("without a deadline")
 

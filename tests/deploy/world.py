@@ -6,6 +6,7 @@ so that services become stable.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import threading
 import time
@@ -287,6 +288,8 @@ class Runtime:
     def __init__(self) -> None:
         ids = itertools.count(1)
         self.moto = Moto(REGION, lambda: f"i-{next(ids):017x}")
+        # it keeps all that is there, which here is that of earlier tests too
+        gc.unfreeze()
         self._region = ProxyApp()
         self._plain = ProxyApp()
         self._servers = [serve(self._region), serve(self._plain)]
