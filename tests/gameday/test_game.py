@@ -57,10 +57,10 @@ class Town(Directory):
         server.server_close()
 
     def until_a_request(self, matches: Callable[[Request], bool]) -> None:
-        """Returns once one of the load's requests matches."""
+        """Returns once one of the load's requests matches, and it has been seen what is listed now."""
         assert self.load
         end = time.monotonic() + PATIENCE
-        while not any(map(matches, tuple(self.load.requests))):
+        while not (any(map(matches, tuple(self.load.requests))) and self.answers[-1].endpoints == {*self.listed}):
             assert time.monotonic() < end
             time.sleep(0.005)
 
