@@ -13,8 +13,9 @@ from .held_signals import held
 from .load import Directory, Load
 
 Say = Callable[[str], None]
-# seconds: for all to be as it was, for a victim to leave DNS, and of the load alone before each fault
-HEAL_TIMEOUT, LEAVE_TIMEOUT, QUIET = 180.0, 60.0, 1.0
+# seconds: for all to be as it was, for a victim to leave DNS, for DNS to list one, and of the load alone before each
+# fault
+HEAL_TIMEOUT, LEAVE_TIMEOUT, LIST_TIMEOUT, QUIET = 180.0, 60.0, 10.0, 1.0
 # all is as before once it has been so for this long: an agent that has just started again may lose its services yet
 CALM = 2.5
 DELAY = 0.05
@@ -51,8 +52,7 @@ class Players:
         )
 
     def _await_calm(self, fault: Fault) -> None:
-        self._until(self._complete, HEAL_TIMEOUT)
-        if not self._complete():
+        if self._until(self._complete, HEAL_TIMEOUT) is None:
             listed = {one: len(self.directory.look(one) or ()) for one in self.wanted}
             why = ", ".join(f"{one} {listed[one]} of {count}" for one, count in self.wanted.items())
             raise LabError(f"The game can't go on with {fault.name}", why=f"DNS lists {why} instances")
@@ -78,11 +78,18 @@ class Players:
         return Outcome(fault.name, fault.what, service, victim.endpoint, began, time.monotonic(), left, healed)
 
     def _victim(self, service: str) -> Victim:
-        listed = self.directory.look(service) or frozenset()
+        listed = self._listed(service)
         found = [one for one in self.victims(service) if one.endpoint in listed]
         if not found:
             raise LabError(f"There is no task of {service} to hit", why=f"DNS lists {', '.join(listed) or 'none'}")
         return found[0]
+
+    def _listed(self, service: str) -> frozenset[str]:
+        """The endpoints that DNS lists; it may be silent for a moment, or know none while a server starts."""
+        end = time.monotonic() + LIST_TIMEOUT
+        while not (found := self.directory.look(service)) and time.monotonic() < end:
+            self._pause(DELAY)
+        return found or frozenset()
 
     def _left(self, victim: Victim, began: float) -> float | None:
         return left_at(tuple(self.directory.answers), victim.endpoint, victim.service, began)

@@ -19,7 +19,7 @@ from ..consul.dns import lookup
 from ..errors import LabError
 from .figures import Answer, Request
 
-DNS_TIMEOUT, REQUEST_TIMEOUT, HOLD = 1.0, 2.0, 30.0
+DNS_TIMEOUT, REQUEST_TIMEOUT, HOLD = 1.0, 5.0, 30.0
 # a client that got no records at all asks again this often, for this long, before its request has failed
 ASK_AGAIN, PATIENCE = 0.05, 0.5
 # between two looks at what DNS lists
