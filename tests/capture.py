@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from types import TracebackType
 
 from tests.require import require
@@ -12,6 +14,8 @@ from tests.require import require
 ETH_P_ALL, ETHERNET, IPV4 = 3, 14, 0x0800
 TCP, UDP = 6, 17
 SOL_PACKET, PACKET_ADD_MEMBERSHIP, PROMISCUOUS = 263, 1, 1
+# socket(7): a buffer beyond the system's limit, so that nothing is lost while a busy machine stalls the thread
+SO_RCVBUFFORCE, BUFFER = 33, 16 << 20
 CLOSE_SECONDS = 60.0
 
 
@@ -29,6 +33,7 @@ class Capture:
     def __enter__(self) -> Capture:
         try:
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
         except (PermissionError, AttributeError):
             require("root", False, "packets can be captured by root on Linux only")
         self._socket.bind((self._interface, ETH_P_ALL))
@@ -48,15 +53,21 @@ class Capture:
 
     def _listen(self) -> None:
         parts = []
-        while not self._ended.is_set():
-            try:
-                packet = self._socket.recv(65535)
-            except TimeoutError:
-                continue
+        for packet in self._packets():
             if self._ports(packet) & self._wanted:
                 self.ports |= self._ports(packet) & self._wanted
                 parts.append(packet)
         self.content = b"\n".join(parts)
+
+    def _packets(self) -> Iterator[bytes]:
+        """Those that come, and at the end what is still in the buffer."""
+        while not self._ended.is_set():
+            with suppress(TimeoutError):
+                yield self._socket.recv(65535)
+        self._socket.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                yield self._socket.recv(65535)
 
     @staticmethod
     def _ports(packet: bytes) -> set[int]:

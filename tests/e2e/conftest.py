@@ -14,7 +14,7 @@ import pytest
 from tests.consul_server import consul_binary
 from tests.docker_engine import base_image, docker_engine
 from tests.e2e.browser import chromium
-from tests.e2e.lab import FIRST_UP_TIMEOUT, REPOSITORY, Lab, free_port
+from tests.e2e.lab import FIRST_UP_TIMEOUT, REPOSITORY, Lab, free_port, write_portal
 from tests.e2e.registrator_at import ConsulAt
 
 
@@ -78,6 +78,7 @@ def lab(running: Lab) -> Lab:
 def write_config(lab: Lab) -> None:
     """Write the config of `init`, and edit its text as users do."""
     shutil.copytree(REPOSITORY / "services" / "weather", lab.folder / "services" / "weather")
+    write_portal(lab.folder / "services" / "portal")
     lab.ok("init")
     lab.edit("lab: consul-lab", f"lab: {lab.name}")
     lab.edit("host_port: 8080", f"host_port: {free_port()}")

@@ -4,65 +4,109 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 
-from tests.e2e.lab import TIMEOUT, Json, Lab, interrupted
+from tests.e2e.lab import TIMEOUT, Json, Lab, eventually, interrupted
 
 
 def documents(process: subprocess.Popen[str]) -> Iterator[Json]:
-    """The documents that a command prints, as they come."""
-    assert process.stdout
-    for line in process.stdout:
-        yield json.loads(line)
+    """The documents that a command prints, as they come; it is killed if that takes too long."""
+    timer = threading.Timer(TIMEOUT, process.kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        assert process.stdout
+        for line in process.stdout:
+            yield json.loads(line)
+    finally:
+        timer.cancel()
 
 
-IN_ORDER = ("task-running", "instance-entered", "task-stopping", "instance-left", "task-stopped")
+# of one task; those of ECS come in order and those of Consul too, but what one of them sees may come before the other's
+OF_ECS, OF_CONSUL = ("task-running", "task-stopping", "task-stopped"), ("instance-entered", "instance-left")
 
 
-def kinds_of(task: str, events: list[Json]) -> list[str]:
-    return [event["kind"] for event in events if event["task"] == task and event["kind"] in IN_ORDER]
+def kinds_of(task: str, events: list[Json], kinds: tuple[str, ...] = OF_ECS + OF_CONSUL) -> list[str]:
+    return [event["kind"] for event in events if event["task"] == task and event["kind"] in kinds]
 
 
-def is_passing(event: Json) -> bool:
-    return bool(event["endpoint"]["status"] == "passing")
+def first(kind: str, events: list[Json]) -> Json | None:
+    return next((event for event in events if event["kind"] == kind), None)
+
+
+def read_until(stream: Iterator[Json], seen: list[Json], condition: Callable[[], bool]) -> None:
+    """Read events until the condition is met."""
+    for event in stream:
+        seen.append(event)
+        if condition():
+            return
+    raise AssertionError(f"the stream has ended: {seen}")
+
+
+def has_entered(seen: list[Json]) -> bool:
+    """Whether a task runs, and passes in Consul."""
+    entries = [event for event in seen if event["kind"] in ("instance-entered", "instance-changed")]
+    return first("task-running", seen) is not None and any(
+        event["endpoint"]["status"] == "passing" for event in entries
+    )
+
+
+def stopped(seen: list[Json]) -> str:
+    """The ID of a task that has stopped and has left Consul; empty without one."""
+    ended = [event["task"] for event in seen if event["kind"] == "task-stopped"]
+    return next((task for task in ended if "instance-left" in kinds_of(task, seen)), "")
 
 
 def test_events_of_a_task_are_followed_and_recorded(lab: Lab) -> None:
     """From its start to its end, joined from ECS and Consul; and `status --at` knows both moments."""
-    with lab.started("events", "--follow", "--since", "0s", "--service", "weather", "--output", "json") as following:
-        # what happens before the command follows comes from the record
+    # what happens before the command follows comes from the record
+    since = datetime.now(timezone.utc).isoformat()
+    with lab.started("events", "--follow", "--since", since, "--service", "weather", "--output", "json") as following:
         stream = documents(following)
-        lab.ok("scale", "weather=2", timeout=TIMEOUT)
+        lab.ok("scale", "weather=2")
         seen: list[Json] = []
-        for event in stream:
-            seen.append(event)
-            if event["kind"] in ("instance-entered", "instance-changed") and is_passing(event):
-                break
+        read_until(stream, seen, lambda: has_entered(seen))
+        running, entered = first("task-running", seen), first("instance-entered", seen)
+        assert running and entered
+        new, at = running["task"], f"{entered['endpoint']['address']}:{entered['endpoint']['port']}"
+        # the region sees it for itself, and may do so later
+        eventually(lambda: recorded(lab), lambda events: "task-running" in kinds_of(new, events))
+        eventually(lambda: entries(recorded(lab)), lambda found: at in found)
         both = datetime.now(timezone.utc).isoformat()
-        lab.ok("scale", "weather=1", timeout=TIMEOUT)
-        for event in stream:
-            seen.append(event)
-            if event["kind"] == "task-stopped":
-                break
+        lab.ok("scale", "weather=1")
+        read_until(stream, seen, lambda: bool(stopped(seen)))
         interrupted(following)
-    # each source's events come in order, and those of one moment from two sources may not
-    seen.sort(key=lambda event: str(event["time"]))
-    entered = next(event for event in seen if event["kind"] == "instance-entered")
-    at = f"{entered['endpoint']['address']}:{entered['endpoint']['port']}"
     assert f"entered Consul at {at}" in entered["text"]
-    assert "ms after its task started" in entered["text"]
-    assert kinds_of(entered["task"], seen)[:2] == ["task-running", "instance-entered"], seen
-    gone = next(event["task"] for event in seen if event["kind"] == "task-stopped")
-    assert kinds_of(gone, seen)[-3:] == ["task-stopping", "instance-left", "task-stopped"]
+    if seen.index(running) < seen.index(entered):
+        assert entered["task"] == new
+        assert "ms after its task started" in entered["text"]
+    assert kinds_of(new, seen, OF_ECS)[:1] == ["task-running"], seen
+    gone = stopped(seen)
+    assert kinds_of(gone, seen, OF_ECS)[-2:] == ["task-stopping", "task-stopped"], seen
+    assert kinds_of(gone, seen, OF_CONSUL)[-1:] == ["instance-left"], seen
 
-    recorded = lab.ok("events", "--since", "10m", "--service", "weather", "--output", "json").document["events"]
-    assert set(kinds_of(gone, seen)) <= set(kinds_of(gone, recorded))
-    assert set(kinds_of(entered["task"], seen)) <= set(kinds_of(entered["task"], recorded))
+    kept = {"task-stopping", "task-stopped", "instance-left"}
+    eventually(lambda: recorded(lab), lambda events: kept <= set(kinds_of(gone, events)))
     then = lab.ok("status", "--at", both, "--output", "json").document
     [weather] = [one for one in then["services"] if one["name"] == "weather"]
     assert at in [f"{one['address']}:{one['port']}" for one in weather["instances"]]
     assert len(lab.endpoints("weather")) == 1
+
+
+def recorded(lab: Lab) -> list[Json]:
+    """What the region has recorded of weather."""
+    found: list[Json] = lab.ok("events", "--since", "30m", "--service", "weather", "--output", "json").document[
+        "events"
+    ]
+    return found
+
+
+def entries(events: list[Json]) -> list[str]:
+    """Where instances have entered Consul."""
+    places = [event["endpoint"] for event in events if event["kind"] == "instance-entered"]
+    return [f"{place['address']}:{place['port']}" for place in places]
 
 
 def test_status_of_a_time_before_the_record_is_refused(lab: Lab) -> None:

@@ -11,7 +11,7 @@ FAULTS = {
     "docker": ("kill-task", "freeze-task", "kill-agent"),
 }
 LEAVES = {"stop-task", "kill-task", "freeze-task", "cut-network"}
-SECONDS = 300.0
+SECONDS = 600.0
 
 
 def test_no_request_fails(lab: Lab) -> None:

@@ -32,6 +32,7 @@ from tests.e2e.lab import (
     get,
     settles,
     write,
+    write_portal,
 )
 
 # This module has its own lab.
@@ -41,7 +42,7 @@ lab: {name}
 base_image: {base}
 services:
   weather: {{path: weather, tags: [http], check: /health, count: 2, environment: {{PROVIDER: demo}}}}
-  portal: {{path: "lab:portal", host_port: {port}, tags: [http], check: /health}}
+  portal: {{path: portal, host_port: {port}, tags: [http], check: /health}}
   greeter: {{path: greeter, port: 7000, check: {{tcp: true}}, memory: 64, cpu: 128}}
 """
 
@@ -111,6 +112,7 @@ def create_lab(folder: Path, name: str, engine: str) -> LabInContainers:
     lab = LabInContainers(folder, name, {"ECSCONSUL_RUNTIME": "docker", "DOCKER_HOST": engine})
     lab.engine = engine
     shutil.copytree(REPOSITORY / "services" / "weather", folder / "weather")
+    write_portal(folder / "portal")
     write(folder / "greeter", GREETER)
     lab.config.write_text(CONFIG.format(name=name, base=base_image(engine), port=free_port()))
     return lab

@@ -15,10 +15,11 @@ import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-# These tests check what the page shows, not the portal's timeouts.
+# These tests check what the page shows, not the portal's timeouts and its own.
 LONG_TIMEOUTS = {
     "client.py": ("DEADLINE, CONNECT, ANSWER = 5.0, 1.0, 3.0", "DEADLINE, CONNECT, ANSWER = 60.0, 20.0, 20.0"),
     "discovery.py": ("QUERY_SECONDS = (0.5, 1.5)", "QUERY_SECONDS = (10.0, 10.0)"),
+    "static/portal.js": ("AbortSignal.timeout(10000)", "AbortSignal.timeout(60000)"),
 }
 LONG_LIVE = {"providers.py": ("LIVE_SECONDS = 2.0", "LIVE_SECONDS = 20.0")}
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -66,7 +67,7 @@ def browser() -> Iterator[Any]:
 def page(browser: Any, lab: dict[str, Any]) -> Iterator[Any]:
     """The portal's page. A script error, a blocked load or a request to another host fails the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(60_000)
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))

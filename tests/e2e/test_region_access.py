@@ -231,14 +231,13 @@ def as_nobody(action: Callable[[], Json]) -> Json:
 
 def test_secret_is_nowhere_but_in_its_file(lab: Lab) -> None:
     """In no command line, environment, log or file of the lab, nor in what `--debug` prints."""
-    secret = lab.info["AWS_SECRET_ACCESS_KEY"].encode()
+    secret = lab.info["AWS_SECRET_ACCESS_KEY"]
     for words in (("status",), ("up",), ("logs", "weather"), ("scale", "weather=1")):
         result = lab.run(*words, "--debug")
         assert "botocore" in result.err or words[0] == "logs", "it logs the requests"
-        assert secret.decode() not in result.out + result.err
-    files = [path for path in lab.state_dir.rglob("*") if path.is_file() and secret in path.read_bytes()]
-    assert files == [lab.state_dir / lab.name / "access-key.json"]
-    assert [process for process in psutil.process_iter() if secret.decode() in visible(process)] == []
+        assert secret not in result.out + result.err
+    assert lab.files_with(secret) == [lab.state_dir / lab.name / "access-key.json"]
+    assert [process for process in psutil.process_iter() if secret in visible(process)] == []
 
 
 def visible(process: psutil.Process) -> str:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
+import dns.exception
 import dns.message
 import dns.query
 import dns.rdatatype
 import pytest
 
-from tests.e2e.lab import Json, Lab, eventually, get
+from tests.e2e.lab import Lab, eventually
 
 SECRET = "not for logs 51d0"
 # each of the two answers at its own port, and ends when it is told to
@@ -100,6 +102,14 @@ def orders(lab: Lab) -> Iterator[Lab]:
         yield lab
 
 
+# Sends a request to an endpoint; what it returns reads the answer.
+Send = Callable[[str, int], Callable[[], None]]
+PATIENCE = 20.0
+# A task stops a second after it has left DNS at the earliest. Who uses an answer later than that is as slow as only a
+# busy machine makes it, and what it meets then says nothing about the lab.
+PROMPT, QUICK = 0.5, 1.0
+
+
 @dataclass
 class Callers:
     """Each asks Consul for a name, and uses the first answer at once; nothing is tried again."""
@@ -107,10 +117,11 @@ class Callers:
     dns: str
     failures: list[str] = field(default_factory=list)
     answers: dict[str, int] = field(default_factory=dict)
+    slow: list[str] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
-    def running(self, **names: Callable[[str, int], str]) -> Iterator[None]:
+    def running(self, **names: Send) -> Iterator[None]:
         """Every name is called in a thread of its own; underscores stand for hyphens."""
         threads = [threading.Thread(target=self._work, args=(n.replace("_", "-"), c)) for n, c in names.items()]
         for thread in threads:
@@ -120,42 +131,69 @@ class Callers:
         finally:
             self._over.set()
             for thread in threads:
-                thread.join(20)
+                thread.join(3 * PATIENCE)
 
-    def _work(self, name: str, call: Callable[[str, int], str]) -> None:
+    def _work(self, name: str, send: Send) -> None:
         while not self._over.wait(0.01):
             started = time.monotonic()
             try:
-                call(*self._endpoint(name))
-            except (OSError, LookupError) as error:
+                endpoint = self._endpoint(name)
+            except (OSError, LookupError, dns.exception.DNSException) as error:
                 self.failures.append(f"{name}: {error!r} after {time.monotonic() - started:.2f} s")
             else:
-                self.answers[name] = self.answers.get(name, 0) + 1
+                self._call(name, send, endpoint)
+
+    def _call(self, name: str, send: Send, endpoint: tuple[str, int]) -> None:
+        answered, sent = time.monotonic(), None
+        try:
+            read = send(*endpoint)
+            sent = time.monotonic()
+            read()
+        except (OSError, LookupError) as error:
+            ended = time.monotonic()
+            is_late = (sent or ended) - answered > PROMPT
+            # a task that takes a request and never answers is no machine's fault
+            is_slow = ended - answered > QUICK and not isinstance(error, TimeoutError)
+            found = self.slow if is_late or is_slow else self.failures
+            found.append(f"{name} at {endpoint}: {error!r} after {ended - answered:.2f} s")
+        else:
+            self.answers[name] = self.answers.get(name, 0) + 1
 
     def _endpoint(self, name: str) -> tuple[str, int]:
         host, _, port = self.dns.rpartition(":")
         question = dns.message.make_query(f"{name}.service.consul.", dns.rdatatype.SRV)
-        answer = dns.query.udp(question, host, port=int(port), timeout=5)
+        answer = dns.query.udp(question, host, port=int(port), timeout=PATIENCE)
         addresses = {one.name: one[0].address for one in answer.additional if one.rdtype == dns.rdatatype.A}
         record = answer.answer[0][0]
         return addresses[record.target], record.port
 
 
-def by_http(host: str, port: int) -> str:
-    status, body = get(f"http://{host}:{port}/")
-    found: Json = json.loads(body)
-    expected = {"secret": SECRET, "file": "of the file", "shared": "from the sidecar"}
-    if status != 200 or not expected.items() <= found.items():
-        raise LookupError(f"{status} {body}")
-    return str(found["version"])
+def by_http(host: str, port: int) -> Callable[[], None]:
+    connection = http.client.HTTPConnection(host, port, timeout=PATIENCE)
+    connection.request("GET", "/", headers={"Connection": "close"})
+
+    def read() -> None:
+        with closing(connection):
+            answer = connection.getresponse()
+            body = answer.read().decode()
+        expected = {"secret": SECRET, "file": "of the file", "shared": "from the sidecar"}
+        if answer.status != 200 or not expected.items() <= json.loads(body).items():
+            raise LookupError(f"{answer.status} {body}")
+
+    return read
 
 
-def by_udp(host: str, port: int) -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.settimeout(5)
-        sender.connect((host, port))
-        sender.send(b"version?")
-        return sender.recv(100).decode()
+def by_udp(host: str, port: int) -> Callable[[], None]:
+    sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sender.settimeout(PATIENCE)
+    sender.connect((host, port))
+    sender.send(b"version?")
+
+    def read() -> None:
+        with closing(sender):
+            sender.recv(100)
+
+    return read
 
 
 def test_no_request_fails_while_a_whole_task_is_replaced(orders: Lab) -> None:
@@ -169,5 +207,6 @@ def test_no_request_fails_while_a_whole_task_is_replaced(orders: Lab) -> None:
         before = dict(callers.answers)
         eventually(lambda: dict(callers.answers), lambda now: all(now[name] > before[name] + 20 for name in before))
     assert callers.failures == []
-    log = [path for path in orders.state_dir.rglob("*.log") if SECRET in path.read_text(errors="replace")]
-    assert log == []
+    assert min(callers.answers.values()) > 100
+    assert len(callers.slow) < 10, callers.slow
+    assert orders.files_with(SECRET, ".log") == []

@@ -147,4 +147,4 @@ def test_containers_of_a_task_share_a_volume_and_are_found_by_name(
         sender.sendto(b"hello", (LOOPBACK, udp_port))
         assert sender.recv(100) == b"store: hello"
     assert SECRET not in json.dumps(whole, default=str)
-    assert not [path for path in lab.state_dir.rglob("*.log") if SECRET in path.read_text(errors="replace")]
+    assert lab.files_with(SECRET, ".log") == []

@@ -30,6 +30,8 @@ from tests.templates.vpc import AMAZON_DNS, Cloud, Ec2Instance, Vpc, inside
 IMAGE = "consul-under-test:1"
 BRIDGE = "172.17.0.1"
 ROLES = ("consul-server", "ecs-instance")
+# less than the 15 seconds for which an instance's AWS CLI waits for the answer to its signal
+ANSWER_SECONDS = 10.0
 
 T = TypeVar("T")
 
@@ -105,19 +107,35 @@ def listed_as_alive(vpc: Vpc, server: str, authority: Path, instance: str) -> bo
     """Whether the Consul server at this address lists the instance as alive."""
     consul = Consul(server, 8501, ca_file=str(authority), server_name=SERVER_NAME)
 
-    def ask() -> bool:
-        return bool(consul.leader()) and (instance, "alive") in {(m.name, m.status) for m in consul.members()}
+    def ask() -> bool | None:
+        try:
+            return (instance, "alive") in {(member.name, member.status) for member in consul.members()}
+        except LabError:
+            return None
 
-    try:
-        return inside(vpc.namespace, ask)
-    except LabError:
-        return False
+    return first_answer(lambda: inside(vpc.namespace, ask)) or False
+
+
+def first_answer(ask: Callable[[], T | None]) -> T | None:
+    """The first answer that isn't None; None when there is none in time.
+
+    For what an instance's signal is checked with: what isn't so when the signal arrives must not become so meanwhile.
+    """
+    end = time.monotonic() + ANSWER_SECONDS
+    while (found := ask()) is None and time.monotonic() < end:
+        time.sleep(0.1)
+    return found
 
 
 def wait_for(look: Callable[[], T | None], seconds: float = 60.0) -> T:
-    """What the function returns once that is not None."""
+    """What the function returns once that is not None. What it asserts may become true meanwhile, too."""
     end = time.monotonic() + seconds
-    while (found := look()) is None:
-        assert time.monotonic() < end
+    while True:
+        try:
+            found = look()
+            assert found is not None
+            return found
+        except AssertionError:
+            if time.monotonic() >= end:
+                raise
         time.sleep(0.1)
-    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,21 +20,29 @@ from tests.templates.booted import BRIDGE
 from tests.templates.machine import Machine
 from tests.templates.vpc import inside
 
-LOOKUP_SECONDS, EVERY_SECONDS = 2.0, 0.05
+# a datagram is sent once, and a busy machine may stall for seconds
+LOOKUP_SECONDS, EVERY_SECONDS = 20.0, 0.05
 # Consul itself tries for seven seconds to find a leader
-WRITE_SECONDS = 15.0
+HTTP_SECONDS, WRITE_SECONDS, AGAIN_SECONDS = 15.0, 60.0, 0.1
+SERVFAIL = f"no answer, {dns.rcode.to_text(dns.rcode.SERVFAIL)}"
 
 
 @dataclass
 class Lookups:
-    """Asks agents for weather all the time, at Docker's bridge as their tasks do, and notes what fails."""
+    """Asks agents for weather all the time, at Docker's bridge as their tasks do, and notes what fails.
 
+    A SERVFAIL is asked again for `servfail_seconds`, as clients and resolvers do; `repeated` counts by machine the
+    lookups that this has happened to.
+    """
+
+    servfail_seconds: float = 0.0
     failures: list[str] = field(default_factory=list)
+    repeated: Counter[str] = field(default_factory=Counter)
     number: int = 0
 
     @contextmanager
     def at(self, *machines: Machine) -> Iterator[None]:
-        with _repeated([(one, lambda name=one.namespace: self._note(name, self._failure())) for one in machines]):
+        with _repeated([(one, lambda name=one.namespace: self._note(name, self._failure(name))) for one in machines]):
             yield
 
     def _note(self, name: str, failure: str) -> None:
@@ -41,8 +50,17 @@ class Lookups:
         if failure:
             self.failures.append(f"{time.strftime('%H:%M:%S')} {name}: {failure}")
 
+    def _failure(self, name: str) -> str:
+        failure, end = self._asked(), time.monotonic() + self.servfail_seconds
+        self.repeated[name] += failure == SERVFAIL
+        while failure == SERVFAIL and time.monotonic() < end:
+            time.sleep(EVERY_SECONDS)
+            failure = self._asked()
+        return failure
+
     @staticmethod
-    def _failure() -> str:
+    def _asked() -> str:
+        """What is wrong with an agent's answer, if anything."""
         query = dns.message.make_query("weather.service.consul", "A")
         try:
             answer = dns.query.udp(query, BRIDGE, timeout=LOOKUP_SECONDS)
@@ -74,10 +92,11 @@ class Writes:
         end = time.monotonic() + WRITE_SECONDS
         while (error := self._error(key)) and time.monotonic() < end:
             self.errors.append(f"{key}: {error}")
+            time.sleep(AGAIN_SECONDS)
         (self.failures if error else self.keys).append(key)
 
     def _error(self, key: str) -> str:
-        connection = http.client.HTTPConnection("127.0.0.1", 8500, timeout=WRITE_SECONDS)
+        connection = http.client.HTTPConnection("127.0.0.1", 8500, timeout=HTTP_SECONDS)
         try:
             connection.request("PUT", f"/v1/kv/{key}", body=key, headers={"X-Consul-Token": self.token})
             answer = connection.getresponse().read().decode().strip()

@@ -95,8 +95,8 @@ def test_lost_only_server_gets_its_data_back(lab: Lab) -> None:
     def is_saved() -> bool | None:
         return any(name.raft_index >= index for name in lab.saved()) or None
 
-    wait_for(is_saved, seconds=30)
-    wait_for(lambda: OLD not in lab.bucket.objects or None)
+    wait_for(is_saved, seconds=180)
+    wait_for(lambda: OLD not in lab.bucket.objects or None, seconds=180)
     assert {EARLIER_LIFE, NOTES} <= lab.bucket.objects.keys()
     assert (lab.bucket.refused, lab.bucket.unencrypted) == ([], [])
     lose(lab)

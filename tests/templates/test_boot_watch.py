@@ -33,8 +33,10 @@ SECRETS = new_secrets(LAB)
 SERVER, PEER, ECS = "i-0a000000000000001", "i-0a000000000000002", "i-0b000000000000001"
 ADDRESSES = {SERVER: "10.31.0.11", PEER: "10.31.0.12", ECS: "10.31.0.13"}
 RESOURCES = {SERVER: "ConsulServer", PEER: "ConsulPeers", ECS: "EcsInstances"}
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 120.0
 PACE = "$((60 - SECONDS % 60))"
+# A leader that a busy machine stalls for half a second would lose its lease, and the test wants to know who leads.
+RAFT, SLOW_RAFT = '"raft_multiplier": 1}', '"raft_multiplier": 5}'
 QUERY_ANSWER = (
     '<PutMetricDataResponse xmlns="http://monitoring.amazonaws.com/doc/2010-08-01/"><ResponseMetadata>'
     "<RequestId>1</RequestId></ResponseMetadata></PutMetricDataResponse>"
@@ -92,8 +94,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     cloud = Cloud(REGION, parameters(SECRETS), services={"monitoring": cloudwatch.answer})
     user_data = user_data_of()
     server = script_of(user_data["consul-server"])
-    assert PACE in server
-    server = server.replace(PACE, "0.5")
+    assert PACE in server and RAFT in server
+    server = server.replace(PACE, "0.5").replace(RAFT, SLOW_RAFT)
     with ExitStack() as stack:
         net = stack.enter_context(vpc(cloud, tmp_path_factory.mktemp("vpc")))
         machines = {id: stack.enter_context(machine(net, id[2:4] + id[-1], at)) for id, at in ADDRESSES.items()}

@@ -165,7 +165,7 @@ class Vpc:
 @contextmanager
 def vpc(cloud: Cloud, folder: Path) -> Iterator[Vpc]:
     """A running VPC."""
-    made = Vpc(f"ecb{secrets.token_hex(2)}", cloud, folder / "authority.pem")
+    made = Vpc(f"ecb{secrets.token_hex(4)}", cloud, folder / "authority.pem")
     certificate = _certificate(folder, cloud.region)
     with ExitStack() as stack:
         sh("ip", "netns", "add", made.namespace)
