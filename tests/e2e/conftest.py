@@ -14,7 +14,7 @@ import pytest
 from tests.consul_server import consul_binary
 from tests.docker_engine import base_image, docker_engine
 from tests.e2e.browser import chromium
-from tests.e2e.lab import FIRST_UP_TIMEOUT, REPOSITORY, Lab, free_port, write_portal
+from tests.e2e.lab import REPOSITORY, Lab, free_port, write_portal
 from tests.e2e.registrator_at import ConsulAt
 
 
@@ -63,7 +63,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         lab.edit("target: local ", f"base_image: {base_image(url)}\ntarget: local ")
         lab = replace(lab, variables={**lab.variables, "DOCKER_HOST": url})
     try:
-        assert lab.up(timeout=FIRST_UP_TIMEOUT)["runtime"] == runtime
+        assert lab.up()["runtime"] == runtime
         yield lab
     finally:
         lab.clear()

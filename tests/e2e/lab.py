@@ -28,7 +28,7 @@ import psutil
 T = TypeVar("T")
 Json = dict[str, Any]
 # Of every command, and of whatever is waited for; it only ends what hangs.
-TIMEOUT = FIRST_UP_TIMEOUT = 180.0
+TIMEOUT = 180.0
 LOAD_TIMEOUT = 60.0
 LOOPBACK = "127.0.0.1"
 FIRST_PORT, PORT_COUNT = 20000, 12000

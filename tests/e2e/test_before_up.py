@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.e2e.lab import FIRST_UP_TIMEOUT, OWN_SERVICE, Lab, free_port, mistakes, write
+from tests.e2e.lab import OWN_SERVICE, Lab, free_port, mistakes, write
 
 SERVICES = ("stock-price", "weather", "portal")
 ONE = "lab: {name}\nservices:\n  greeter:\n    path: greeter\n    host_port: {port}\n    check: /health\n"
@@ -141,7 +141,7 @@ def test_missing_folder(fresh: Lab) -> None:
 def test_dockerfile_in_shell_form(fresh: Lab) -> None:
     dockerfile = "FROM python:3.12-slim\nENV GREETING=hi\nCOPY . .\nCMD python3 main.py\n"
     one_service(fresh, {**OWN_SERVICE, "Dockerfile": dockerfile})
-    fresh.up(timeout=FIRST_UP_TIMEOUT)
+    fresh.up()
     assert fresh.status()["healthy"]
 
 

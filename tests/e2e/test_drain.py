@@ -8,7 +8,7 @@ import pytest
 
 from tests.consul_server import consul_binary
 from tests.e2e.conftest import write_config
-from tests.e2e.lab import FIRST_UP_TIMEOUT, Json, Lab, Load, eventually
+from tests.e2e.lab import Json, Lab, Load, eventually
 
 RUNTIMES = ("processes",)
 
@@ -19,7 +19,7 @@ def three(fresh: Lab) -> Lab:
     consul_binary()
     write_config(fresh)
     fresh.edit("instances: 2", "instances: 3")
-    fresh.up(timeout=FIRST_UP_TIMEOUT)
+    fresh.up()
     return fresh
 
 

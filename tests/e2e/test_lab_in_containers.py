@@ -19,7 +19,6 @@ from tests.capture import Capture
 from tests.consul_server import consul_binary
 from tests.docker_engine import base_image, docker
 from tests.e2e.lab import (
-    FIRST_UP_TIMEOUT,
     REPOSITORY,
     TIMEOUT,
     Json,
@@ -123,7 +122,7 @@ def running(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
     consul_binary()
     lab = create_lab(tmp_path_factory.mktemp("docker"), f"e2e-docker-{os.getpid()}", engine)
     try:
-        assert lab.up(timeout=FIRST_UP_TIMEOUT)["runtime"] == "docker"
+        assert lab.up()["runtime"] == "docker"
         yield lab
     finally:
         lab.clear()

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.consul_server import consul_binary
-from tests.e2e.lab import FIRST_UP_TIMEOUT, REPOSITORY, Lab, free_port
+from tests.e2e.lab import REPOSITORY, Lab, free_port
 from tests.require import require
 
 SECONDS = 300.0
@@ -87,7 +87,7 @@ def test_the_wheel_runs_in_an_empty_folder(release: tuple[Path, dict[str, str]],
     lab.edit("lab: consul-lab", f"lab: {lab.name}")
     lab.edit("host_port: 8080", f"host_port: {free_port()}")
     try:
-        assert lab.up(timeout=FIRST_UP_TIMEOUT)["changes"]["created"] > 5
+        assert lab.up()["changes"]["created"] > 5
         assert lab.status()["healthy"]
     finally:
         lab.clear()

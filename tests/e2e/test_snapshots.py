@@ -7,7 +7,7 @@ from pathlib import Path
 
 import requests
 
-from tests.e2e.lab import FIRST_UP_TIMEOUT, Json, Lab, eventually
+from tests.e2e.lab import Json, Lab, eventually
 
 MINE = "mine.snap"
 CONFIG = """\
@@ -43,7 +43,7 @@ def is_healthy(lab: Lab) -> bool:
 def test_snapshots_of_a_lab(fresh: Lab) -> None:
     lab = fresh
     lab.config.write_text(CONFIG.format(lab=lab.name))
-    lab.up(timeout=FIRST_UP_TIMEOUT)
+    lab.up()
     [scheduled] = eventually(lambda: snapshots(lab), bool)
     assert scheduled["current"] is True
     assert key(lab, "PUT", "kept") == "true"

@@ -110,16 +110,20 @@ def test_killed_instance_is_retried_elsewhere_until_it_has_left(town: Town) -> N
         def leave() -> None:
             # as long as it is listed, its callers meet it
             town.until_a_request(lambda one: one.tries > 1)
+            unlisted.append(time.monotonic())
             town.listed = [one for one in town.listed if one != victim.endpoint]
             town.start()
 
         threading.Thread(target=leave, daemon=True).start()
         return Injected(lambda: True)
 
-    found = document(play(town, fault(kill)))
+    unlisted: list[float] = []
+    game = play(town, fault(kill))
+    found = document(game)
     [one] = found["outcomes"]
     assert found["failed"] == 0
     assert one["retried"] > 0
+    assert game.outcomes[0].left and game.outcomes[0].left >= unlisted[0]
     assert 0 < one["leave_seconds"] <= one["heal_seconds"]
 
 
@@ -174,15 +178,18 @@ def test_service_that_is_listed_nowhere_for_a_moment_fails_no_request(town: Town
 
         def remember() -> None:
             town.until_a_request(lambda one: one.stale)
+            listed_again.append(time.monotonic())
             town.listed = before
 
         threading.Thread(target=remember, daemon=True).start()
         return Injected(lambda: True)
 
-    found = document(play(town, fault(forget)))
+    listed_again: list[float] = []
+    game = play(town, fault(forget))
+    found = document(game)
     assert (found["failed"], found["unhealed"]) == (0, 0)
     assert found["stale"] > 0
-    assert found["heal_max"] > 0
+    assert game.outcomes[0].healed and game.outcomes[0].healed >= listed_again[0]
 
 
 def test_what_is_undone_is_undone_even_if_the_game_is_interrupted(town: Town) -> None:
